@@ -1,0 +1,1 @@
+"""Data sets, class sets and the procedural street."""

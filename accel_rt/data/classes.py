@@ -1,0 +1,85 @@
+"""Class sets: names, display colours and the ignore label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from accel_rt.errors import UsageError
+
+IGNORE_LABEL = 255
+"""Label of pixels that neither train nor count."""
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """An ordered set of classes; a class's index is its label.
+
+    ``colors_rgb`` holds one ``(r, g, b)`` triple in 0..255 per name.
+    """
+
+    names: tuple[str, ...]
+    colors_rgb: tuple[tuple[int, int, int], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.names) != len(self.colors_rgb):
+            raise UsageError(
+                f"a class set needs one colour per name: got {len(self.names)} names "
+                f"and {len(self.colors_rgb)} colours"
+            )
+        if not 1 <= len(self.names) <= IGNORE_LABEL:
+            raise UsageError(f"a class set holds 1 to 255 classes, got {len(self.names)}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def palette_bgr(self) -> np.ndarray:
+        """Colours as uint8 ``[256, 3]`` in BGR; labels without a class are black."""
+        palette = np.zeros((256, 3), np.uint8)
+        palette[: len(self)] = np.asarray(self.colors_rgb, np.uint8)[:, ::-1]
+        return palette
+
+    def indices(self, names: Iterable[str]) -> list[int]:
+        """Labels of ``names``.
+
+        Raises :class:`UsageError` naming the classes there are if one is unknown.
+        """
+        found = []
+        for name in names:
+            if name not in self.names:
+                raise UsageError(f"unknown class '{name}': choose from {', '.join(self.names)}")
+            found.append(self.names.index(name))
+        return found
+
+
+CAMVID = ClassSet(
+    names=(
+        "sky",
+        "building",
+        "pole",
+        "road",
+        "pavement",
+        "tree",
+        "sign",
+        "fence",
+        "car",
+        "pedestrian",
+        "bicyclist",
+    ),
+    colors_rgb=(
+        (128, 128, 128),
+        (128, 0, 0),
+        (192, 192, 128),
+        (128, 64, 128),
+        (60, 40, 222),
+        (128, 128, 0),
+        (192, 128, 128),
+        (64, 64, 128),
+        (64, 0, 128),
+        (64, 64, 0),
+        (0, 128, 192),
+    ),
+)
+"""CamVid's 11 classes in the order and colours of common use (label 11 on disk is ignored)."""
