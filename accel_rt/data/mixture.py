@@ -1,0 +1,81 @@
+"""An endless, reproducible stream of augmented samples from several sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from accel_rt.data.augment import Augmentation
+from accel_rt.data.camvid import camvid_frames
+from accel_rt.data.street import StreetDrive
+
+
+class FrameSource(Protocol):
+    """Draws one labelled frame."""
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A frame uint8 BGR ``[H, W, 3]`` and its labels uint8 ``[H, W]``."""
+
+
+class CamVidSource:
+    """CamVid's training frames, kept in memory as they are on disk."""
+
+    def __init__(self, root: Path, split: str = "train") -> None:
+        self._frames = camvid_frames(root, split)
+        self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        index = int(rng.integers(len(self._frames)))
+        if index not in self._cache:
+            frame = self._frames[index]
+            self._cache[index] = frame.image_bgr(), frame.labels()
+        return self._cache[index]
+
+
+class StreetSource:
+    """Single frames of procedural drives, every one from another drive."""
+
+    def __init__(self, size: tuple[int, int] = (480, 360)) -> None:
+        self._size = size
+
+    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        drive = StreetDrive(seed=int(rng.integers(2**31)), size=self._size)
+        frame = next(iter(drive.frames(1, start=int(rng.integers(300)))))
+        return frame.image_bgr, frame.labels
+
+
+class Mixture(Dataset):
+    """Sample ``i`` depends on ``(seed, i)`` alone, so a run resumes at any step exactly.
+
+    Each item is ``(image uint8 BGR [h, w, 3], labels uint8 [h, w])`` at the crop's size.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[FrameSource, float]],
+        augmentation: Augmentation,
+        length: int,
+        seed: int,
+    ) -> None:
+        self._sources = [source for source, _ in sources]
+        weights = np.array([weight for _, weight in sources], np.float64)
+        self._probabilities = weights / weights.sum()
+        self._augmentation = augmentation
+        self._length = length
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        cv2.setNumThreads(0)  # loader processes share the cores with training
+        rng = np.random.default_rng((self._seed, index))
+        source = self._sources[rng.choice(len(self._sources), p=self._probabilities)]
+        image, labels = self._augmentation(*source.draw(rng), rng)
+        return torch.from_numpy(image), torch.from_numpy(labels)

@@ -1,0 +1,1 @@
+"""Feature networks, task networks, flow networks and the fusion of two branches."""

@@ -1,0 +1,122 @@
+"""A branch of Accel: a feature network and its task network, split where the cache sits.
+
+``encode`` turns a frame into the *state* (what a keyframe caches and flow warps); ``decode`` turns
+a state into scores. ``decode(encode(frame))`` is DeepLab-x.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from accel_rt import ops
+from accel_rt.models.layers import DepthwiseConv2d, Features, conv_bn_relu
+
+
+class TaskNetwork(nn.Module):
+    """The paper's N_task without its upsampling: 1x1 projection, ReLU, 1x1 scoring.
+
+    The state is the projection *before* the ReLU. Projection and bilinear warping are linear and
+    the warp's weights sum to one, so warping the state equals warping the features (section 3.1:
+    N_task(W(N_feat)) with the projection moved before the warp).
+    """
+
+    stride = 16
+
+    def __init__(self, channels16: int, classes: int, state_channels: int = 1024) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(channels16, state_channels, 1)
+        self.scoring = nn.Conv2d(state_channels, classes, 1)
+        nn.init.kaiming_normal_(self.projection.weight, nonlinearity="relu")
+        nn.init.zeros_(self.projection.bias)
+        nn.init.normal_(self.scoring.weight, std=0.01)
+        nn.init.zeros_(self.scoring.bias)
+
+    def encode(self, features: Features) -> Tensor:
+        """Features to the state ``[N, state_channels, H/16, W/16]``."""
+        return self.projection(features[1])
+
+    def decode(self, state: Tensor) -> Tensor:
+        """State to scores ``[N, classes, H/16, W/16]``."""
+        return self.scoring(F.relu(state))
+
+    def decode_warped(self, state: Tensor, flow: Tensor) -> Tensor:
+        """``decode(warp(state, flow))``; one fused pass over the state unless training."""
+        if torch.is_grad_enabled():
+            return self.decode(ops.flow_warp(state, flow))
+        weight = self.scoring.weight.flatten(1)
+        return ops.warp_score(state, flow.to(torch.float32), weight, self.scoring.bias)
+
+
+class SkipTaskNetwork(nn.Module):
+    """A light decoder at stride 8: deep features upsampled and joined with shallow ones.
+
+    Its state is its scores: one warped map per class, decoded by the identity.
+    """
+
+    stride = 8
+
+    def __init__(self, channels8: int, channels16: int, classes: int, width: int = 128) -> None:
+        super().__init__()
+        self.deep = conv_bn_relu(nn.Conv2d(channels16, width, 1, bias=False))
+        self.context = conv_bn_relu(DepthwiseConv2d(width, 5))
+        self.skip = nn.Sequential(nn.Conv2d(channels8, width, 1, bias=False), nn.BatchNorm2d(width))
+        self.mix = nn.Sequential(
+            *conv_bn_relu(DepthwiseConv2d(width, 3)),
+            *conv_bn_relu(nn.Conv2d(width, width, 1, bias=False)),
+        )
+        self.scoring = nn.Conv2d(width, classes, 1)
+        nn.init.normal_(self.scoring.weight, std=0.01)
+        nn.init.zeros_(self.scoring.bias)
+
+    def encode(self, features: Features) -> Tensor:
+        """Features to scores ``[N, classes, H/8, W/8]``."""
+        stride8, stride16 = features
+        deep = self.deep(stride16)
+        deep = deep + self.context(deep)
+        deep = F.interpolate(deep, size=stride8.shape[-2:], mode="bilinear", align_corners=False)
+        return self.scoring(self.mix(F.relu(deep + self.skip(stride8))))
+
+    def decode(self, state: Tensor) -> Tensor:
+        """The state already is the scores."""
+        return state
+
+    def decode_warped(self, state: Tensor, flow: Tensor) -> Tensor:
+        """Warped scores."""
+        return ops.flow_warp(state, flow)
+
+
+class Network(nn.Module):
+    """A feature network with its task network: DeepLab-x, and each branch of Accel."""
+
+    def __init__(self, feature: nn.Module, task: TaskNetwork | SkipTaskNetwork) -> None:
+        super().__init__()
+        self.feature = feature
+        self.task = task
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the processed frame per cell of the state."""
+        return self.task.stride
+
+    @property
+    def classes(self) -> int:
+        """How many classes are scored."""
+        return self.task.scoring.out_channels
+
+    def encode(self, frame: Tensor) -> Tensor:
+        """Normalised RGB ``[N, 3, H, W]`` (H and W multiples of 16) to the state."""
+        return self.task.encode(self.feature(frame))
+
+    def decode(self, state: Tensor) -> Tensor:
+        """State to scores ``[N, classes, H/stride, W/stride]``."""
+        return self.task.decode(state)
+
+    def decode_warped(self, state: Tensor, flow: Tensor) -> Tensor:
+        """Scores of the state warped by ``flow [N, 2, h, w]``, in cells of the state's grid."""
+        return self.task.decode_warped(state, flow)
+
+    def forward(self, frame: Tensor) -> Tensor:
+        """Frame to scores: one pass of DeepLab-x without its upsampling."""
+        return self.decode(self.encode(frame))

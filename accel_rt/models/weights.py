@@ -1,0 +1,144 @@
+"""Weight files: safetensors with int8 convolution weights and a JSON description.
+
+A file's metadata carries all that is needed to rebuild and feed the model. Convolution weights
+are stored as int8 with one scale per output channel and dequantised at load; everything else
+(biases, batch norms, depthwise weights) is float32.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from accel_rt.data.classes import ClassSet
+from accel_rt.data.normalise import MEAN_RGB, STD_RGB
+from accel_rt.errors import OutputError, WeightsError
+from accel_rt.models.network import Network
+from accel_rt.models.zoo import build_network
+
+_KEY = "accel_rt"
+_SCALE_SUFFIX = "|scale"
+_QUANTISE_FROM = 1024  # elements; smaller tensors are not worth the error
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a weight file says of its model.
+
+    ``size`` is the processing size ``(width, height)`` it was trained for; ``miou`` its mIoU in
+    percent on ``evaluated_on`` (None: not measured).
+    """
+
+    network: str
+    classes: ClassSet
+    size: tuple[int, int]
+    trained_on: str
+    miou: float | None = None
+    evaluated_on: str = ""
+    mean_rgb: tuple[float, ...] = MEAN_RGB
+    std_rgb: tuple[float, ...] = STD_RGB
+
+
+def save_network(path: Path, network: Network, info: ModelInfo) -> None:
+    """Write ``network`` and ``info`` to ``path``, replacing it only when complete."""
+    save_tensors(path, network.state_dict(), {"kind": "network", **asdict(info)})
+
+
+def load_network(path: Path) -> tuple[Network, ModelInfo]:
+    """Rebuild the network stored at ``path``, in ``eval`` mode and float32.
+
+    Raises :class:`~accel_rt.errors.WeightsError` if the file is missing, damaged, of another
+    kind, or does not fit the network it names.
+    """
+    tensors, description = load_tensors(path)
+    if description.pop("kind", None) != "network":
+        raise WeightsError(f"{path} does not hold a network: name a network's weight file")
+    classes = ClassSet(
+        tuple(description["classes"]["names"]),
+        tuple(tuple(color) for color in description["classes"]["colors_rgb"]),
+    )
+    info = replace(
+        ModelInfo(**{**description, "classes": classes}), size=tuple(description["size"])
+    )
+    network = build_network(info.network, len(classes))
+    fit(network, tensors, path)
+    return network.eval(), info
+
+
+def fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Load ``tensors`` into ``module``; a mismatch names the first tensor that does not fit."""
+    wanted = module.state_dict()
+    for name, tensor in wanted.items():
+        if name not in tensors:
+            raise WeightsError(f"{path} does not fit: it has no tensor '{name}'")
+        if tensors[name].shape != tensor.shape:
+            raise WeightsError(
+                f"{path} does not fit: '{name}' is {tuple(tensors[name].shape)} there and "
+                f"{tuple(tensor.shape)} in the model"
+            )
+    extra = next((name for name in tensors if name not in wanted), None)
+    if extra is not None:
+        raise WeightsError(f"{path} does not fit: the model has no tensor '{extra}'")
+    module.load_state_dict(tensors)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict) -> None:
+    """Write tensors, quantised where it pays, with ``description`` as JSON metadata."""
+    stored: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if _quantises(tensor):
+            flat = tensor.detach().float().flatten(1)
+            scale = (flat.abs().amax(1) / 127).clamp(min=1e-12)
+            values = (flat / scale[:, None]).round().to(torch.int8)
+            stored[name] = values.view(tensor.shape).contiguous()
+            stored[name + _SCALE_SUFFIX] = scale
+        elif not name.endswith("num_batches_tracked"):
+            stored[name] = tensor.detach().float().contiguous()
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(stored, part, {_KEY: json.dumps(description)})
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"cannot write weights to {path}: {error}") from error
+
+
+def _quantises(tensor: Tensor) -> bool:
+    depthwise = tensor.ndim == 4 and tensor.shape[1] == 1
+    return tensor.ndim >= 2 and tensor.numel() >= _QUANTISE_FROM and not depthwise
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Read a file of :func:`save_tensors`: float32 tensors and the description."""
+    if not path.is_file():
+        raise WeightsError(f"no weight file {path}: see 'accel-rt models' for those installed")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(
+            f"{path} is not a readable safetensors file ({error}): fetch it again"
+        ) from error
+    if _KEY not in metadata:
+        raise WeightsError(f"{path} has no accel-rt description: it was written by something else")
+    tensors = {}
+    for name, tensor in stored.items():
+        if name.endswith(_SCALE_SUFFIX):
+            continue
+        if tensor.dtype == torch.int8:
+            scale = stored[name + _SCALE_SUFFIX]
+            tensor = tensor.float() * scale.view(-1, *[1] * (tensor.ndim - 1))
+        tensors[name] = tensor
+        if name.endswith("running_var"):  # batch norms count steps that inference never reads
+            counter = name.replace("running_var", "num_batches_tracked")
+            tensors[counter] = torch.zeros((), dtype=torch.long)
+    return tensors, json.loads(metadata[_KEY])

@@ -1,0 +1,73 @@
+"""Networks by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from accel_rt.errors import UsageError
+from accel_rt.models.efficientnet_lite import EfficientNetLite, EfficientNetLiteSpec
+from accel_rt.models.network import Network, SkipTaskNetwork, TaskNetwork
+from accel_rt.models.resnet import ResNet, ResNetSpec
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A feature network, and the task network that belongs on it.
+
+    ``task`` is ``paper`` (stride 16, the state is the projected features) or ``skip`` (stride 8,
+    the state is the scores).
+    """
+
+    feature: ResNetSpec | EfficientNetLiteSpec
+    task: Literal["paper", "skip"]
+    summary: str
+
+
+NETWORKS = {
+    "resnet18": NetworkSpec(
+        ResNetSpec("basic", (2, 2, 2, 2)), "paper", "deformable ResNet-18 (the paper's update)"
+    ),
+    "resnet34": NetworkSpec(
+        ResNetSpec("basic", (3, 4, 6, 3)), "paper", "deformable ResNet-34 (the paper's update)"
+    ),
+    "resnet50": NetworkSpec(
+        ResNetSpec("bottleneck", (3, 4, 6, 3)), "paper", "deformable ResNet-50 (the paper's update)"
+    ),
+    "resnet101": NetworkSpec(
+        ResNetSpec("bottleneck", (3, 4, 23, 3)),
+        "paper",
+        "deformable ResNet-101 (the paper's reference)",
+    ),
+    "efficientnet_lite0": NetworkSpec(
+        EfficientNetLiteSpec(1.0, 1.0), "skip", "EfficientNet-Lite0 with a stride-8 skip"
+    ),
+    "efficientnet_lite1": NetworkSpec(
+        EfficientNetLiteSpec(1.0, 1.1), "skip", "EfficientNet-Lite1 with a stride-8 skip"
+    ),
+    "efficientnet_lite2": NetworkSpec(
+        EfficientNetLiteSpec(1.1, 1.2), "skip", "EfficientNet-Lite2 with a stride-8 skip"
+    ),
+}
+
+
+def build_network(name: str, classes: int) -> Network:
+    """The network called ``name`` with fresh weights, scoring ``classes`` classes.
+
+    Raises :class:`~accel_rt.errors.UsageError` if there is no such network.
+    """
+    if name not in NETWORKS:
+        raise UsageError(f"unknown network '{name}': choose from {', '.join(NETWORKS)}")
+    spec = NETWORKS[name]
+    feature: nn.Module
+    if isinstance(spec.feature, ResNetSpec):
+        feature = resnet = ResNet(spec.feature)
+        channels8, channels16 = resnet.channels8, resnet.channels16
+    else:
+        feature = lite = EfficientNetLite(spec.feature)
+        channels8, channels16 = lite.channels8, lite.channels16
+    if spec.task == "paper":
+        return Network(feature, TaskNetwork(channels16, classes))
+    return Network(feature, SkipTaskNetwork(channels8, channels16, classes))

@@ -1,0 +1,1 @@
+"""Training: single frames (DeepLab) and the fusion of two branches."""

@@ -1,0 +1,28 @@
+"""Exponential moving average of a model's weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class WeightAverage:
+    """Averages parameters and batch-norm statistics; ``model`` is the averaged copy.
+
+    The decay grows with the steps taken, ``min(decay, (1 + step) / (10 + step))``, so that the
+    random start is forgotten early.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the average towards ``model`` after optimiser step ``step`` (from 0)."""
+        weight = 1 - min(self._decay, (1 + step) / (10 + step))
+        own, new = self.model.state_dict(), model.state_dict()
+        floats = [name for name, tensor in own.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_([own[n] for n in floats], [new[n] for n in floats], weight)

@@ -1,0 +1,77 @@
+"""What every training stage shares: run folder, checkpoints, learning rate and log."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accel_rt.errors import OutputError, UsageError
+
+
+class RunFolder:
+    """A folder with ``checkpoint.pt`` and ``log.csv``; both survive an interruption."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot create the run folder {path}: {error.strerror}") from error
+        self._saved_at = time.monotonic()
+
+    @property
+    def checkpoint_path(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint; the old one stays until the new one is complete."""
+        part = self.checkpoint_path.with_suffix(".part")
+        try:
+            torch.save(state, part)
+            os.replace(part, self.checkpoint_path)
+        except (OSError, RuntimeError) as error:
+            part.unlink(missing_ok=True)
+            raise OutputError(f"cannot save {self.checkpoint_path}: {error}") from error
+        self._saved_at = time.monotonic()
+
+    def save_is_due(self, every_s: float) -> bool:
+        return time.monotonic() - self._saved_at >= every_s
+
+    def load(self, settings: dict[str, Any]) -> dict[str, Any] | None:
+        """The checkpoint, or None for a fresh folder.
+
+        Raises :class:`~accel_rt.errors.UsageError` if it was made with other settings.
+        """
+        if not self.checkpoint_path.is_file():
+            return None
+        state = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
+        for name, value in settings.items():
+            if state["settings"].get(name) != value:
+                raise UsageError(
+                    f"{self.path} holds a run with {name} = {state['settings'].get(name)}, not "
+                    f"{value}: use the same settings to resume it, or another --out"
+                )
+        return state
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append a row to ``log.csv``; the first row names the columns."""
+        path = self.path / "log.csv"
+        fresh = not path.is_file()
+        with path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if fresh:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def cosine_rate(step: int, steps: int, peak: float, warmup: int) -> float:
+    """Learning rate at ``step``: linear warm-up to ``peak``, then half a cosine to zero."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
