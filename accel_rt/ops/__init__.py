@@ -1,0 +1,7 @@
+"""The operators that set the speed: compiled for CPU and CUDA, plain PyTorch where that fails."""
+
+from accel_rt.ops._deform_conv2d import deform_conv2d
+from accel_rt.ops._extension import ExtensionStatus, extension_status
+from accel_rt.ops._flow_warp import flow_warp
+
+__all__ = ["ExtensionStatus", "deform_conv2d", "extension_status", "flow_warp"]

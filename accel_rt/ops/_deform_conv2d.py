@@ -1,0 +1,213 @@
+"""Deformable convolution."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accel_rt.errors import UsageError
+from accel_rt.ops import reference
+from accel_rt.ops._extension import extension_status, has_kernels, output_format
+from accel_rt.ops._flow_warp import fake_gradient
+
+Pair = tuple[int, int]
+
+
+def deform_conv2d(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """A convolution whose taps are displaced by `offset` and sampled bilinearly.
+
+    Same signature, offset layout and result as ``torchvision.ops.deform_conv2d``: version 1
+    without `mask`, version 2 with. The image is zero outside. Differentiable in every tensor.
+    Under autocast it runs in the autocast type, while offsets and mask keep theirs.
+
+    Args:
+        input: [N, C, H, W], any floating point type; channels_last is fastest.
+        offset: [N, offset_groups * KH * KW * 2, OH, OW]: for each group of channels and each tap,
+            row by row, the displacement (y, x) in pixels. Any floating point type, used in float32
+            (float64 with such an input).
+        weight: [C_out, C / groups, KH, KW]; the groups follow from its shape.
+        bias: [C_out].
+        stride, padding, dilation: one number, or (vertical, horizontal).
+        mask: [N, offset_groups * KH * KW, OH, OW], a factor for each tap.
+
+    Returns:
+        [N, C_out, OH, OW] in the input's element type and layout.
+
+    Raises:
+        UsageError: shapes, types or devices do not fit together.
+    """
+    geometry = (
+        _pair("stride", stride, 1),
+        _pair("padding", padding, 0),
+        _pair("dilation", dilation, 1),
+    )
+    device = input.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        input, weight = _autocast(input, dtype), _autocast(weight, dtype)
+        bias = None if bias is None else _autocast(bias, dtype)
+    _check(input, offset, weight, bias, mask, *geometry)
+    if not has_kernels(input):
+        return reference.deform_conv2d(input, offset, weight, bias, mask, *geometry)
+    return torch.ops.accel_rt.deform_conv2d(input, offset, weight, bias, mask, *geometry)
+
+
+def _autocast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.to(dtype)
+
+
+def _pair(name: str, value: int | Pair, least: int) -> Pair:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or min(pair) < least:
+        raise UsageError(
+            f"deform_conv2d: {name} must be one number or two, at least {least}, got {value}"
+        )
+    return pair[0], pair[1]
+
+
+def _output_size(
+    input: Tensor, weight: Tensor, stride: Pair, padding: Pair, dilation: Pair
+) -> Pair:
+    height, width = (
+        (input.shape[2 + i] + 2 * padding[i] - dilation[i] * (weight.shape[2 + i] - 1) - 1)
+        // stride[i]
+        + 1
+        for i in range(2)
+    )
+    return height, width
+
+
+def _check(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+) -> None:
+    tensors = {"input": input, "offset": offset, "weight": weight, "mask": mask, "bias": bias}
+    for name, tensor in tensors.items():
+        if tensor is None:
+            continue
+        dims = 1 if name == "bias" else 4
+        if tensor.dim() != dims or not tensor.is_floating_point():
+            raise UsageError(
+                f"deform_conv2d: {name} must be a floating point tensor of {dims} dimensions, got"
+                f" {tuple(tensor.shape)} of {tensor.dtype}"
+            )
+        if tensor.device != input.device:
+            raise UsageError(
+                f"deform_conv2d: input is on {input.device}, {name} on {tensor.device}"
+            )
+        if name in ("weight", "bias") and tensor.dtype != input.dtype:
+            raise UsageError(
+                f"deform_conv2d: {name} must have input's type {input.dtype}, got {tensor.dtype}"
+            )
+    images, channels = input.shape[:2]
+    outputs, group_channels, kernel_height, kernel_width = weight.shape
+    if weight.numel() == 0 or channels == 0 or channels % group_channels:
+        raise UsageError(
+            "deform_conv2d: weight must be [C_out, C / groups, KH, KW] for an input of"
+            f" {channels} channels, got {tuple(weight.shape)}"
+        )
+    if outputs % (channels // group_channels):
+        raise UsageError(
+            f"deform_conv2d: weight's {outputs} outputs must divide into its"
+            f" {channels // group_channels} groups"
+        )
+    if bias is not None and bias.shape != (outputs,):
+        raise UsageError(f"deform_conv2d: bias must be ({outputs},), got {tuple(bias.shape)}")
+    size = _output_size(input, weight, stride, padding, dilation)
+    if min(size) < 1:
+        raise UsageError(
+            f"deform_conv2d: an input {tuple(input.shape)} with padding {padding} is smaller than"
+            f" the kernel {(kernel_height, kernel_width)} with dilation {dilation}"
+        )
+    taps = kernel_height * kernel_width
+    offset_groups = offset.shape[1] // (2 * taps)
+    wanted = (images, offset_groups * 2 * taps, *size)
+    if offset_groups == 0 or channels % offset_groups or offset.shape != wanted:
+        raise UsageError(
+            f"deform_conv2d: offset must be [{images}, offset_groups * {2 * taps}, {size[0]},"
+            f" {size[1]}] with offset_groups dividing {channels} channels, got"
+            f" {tuple(offset.shape)}"
+        )
+    if mask is not None and mask.shape != (images, offset_groups * taps, *size):
+        raise UsageError(
+            f"deform_conv2d: mask must be {(images, offset_groups * taps, *size)},"
+            f" got {tuple(mask.shape)}"
+        )
+
+
+def _fake(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+) -> Tensor:
+    shape = (input.shape[0], weight.shape[0], offset.shape[2], offset.shape[3])
+    return input.new_empty(shape).to(memory_format=output_format(input))
+
+
+def _fake_backward(
+    grad: Tensor,
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    mask: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    need_input: bool,
+    need_offset: bool,
+    need_weight: bool,
+    need_mask: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (
+        fake_gradient(need_input, input, input),
+        fake_gradient(need_offset, offset, input),
+        fake_gradient(need_weight, weight, input),
+        fake_gradient(need_mask, input if mask is None else mask, input),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    input, offset, weight, _, mask, *ctx.geometry = inputs
+    ctx.save_for_backward(input, offset, weight, mask)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    input, offset, weight, mask = ctx.saved_tensors
+    need_input, need_offset, need_weight, need_bias, need_mask, *_ = ctx.needs_input_grad
+    needed = (need_input, need_offset, need_weight, need_mask)
+    found: list[Tensor | None] = [None] * 4
+    if any(needed):
+        gradients = torch.ops.accel_rt.deform_conv2d_backward(
+            grad, input, offset, weight, mask, *ctx.geometry, *needed
+        )
+        found = [g if need else None for g, need in zip(gradients, needed, strict=True)]
+    grad_bias = grad.sum((0, 2, 3)) if need_bias else None
+    return found[0], found[1], found[2], grad_bias, found[3], None, None, None
+
+
+if extension_status().loaded:
+    torch.library.register_fake("accel_rt::deform_conv2d", _fake)
+    torch.library.register_fake("accel_rt::deform_conv2d_backward", _fake_backward)
+    torch.library.register_autograd(
+        "accel_rt::deform_conv2d", _backward, setup_context=_setup_context
+    )

@@ -1,0 +1,124 @@
+"""Warping an image or feature map by optical flow."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from accel_rt.errors import UsageError
+from accel_rt.ops import reference
+from accel_rt.ops._extension import extension_status, has_kernels, output_format
+
+Padding = Literal["border", "zeros"]
+
+
+def flow_warp(
+    input: Tensor, flow: Tensor, padding: Padding = "border", *, out: Tensor | None = None
+) -> Tensor:
+    """Samples `input` where the flow points: backward warping.
+
+    ``out[n, c, y, x] = bilinear(input[n, c], y + flow[n, 1, y, x], x + flow[n, 0, y, x])``
+
+    Positions are in pixels with pixel centres at integers, so a flow of zero returns the input and
+    a flow of (1, 0) moves the picture one pixel to the left. Differentiable in `input` and `flow`;
+    where the border repeats, the gradient of the flow is zero. A NaN in the flow reads row or
+    column 0 with ``padding="border"`` and nothing with ``"zeros"``.
+
+    Args:
+        input: [N, C, H, W], any floating point type; channels_last is fastest.
+        flow: [N, 2, H, W], x and y displacement in pixels of `input`'s grid, of any floating point
+            type (it is used in float32, or in float64 with such an input).
+        padding: what lies outside the image: the nearest edge pixel, or zero.
+        out: where to write the result, of `input`'s shape, type and device (not `input` itself).
+            It saves the allocation, which for large maps takes longer than the warp. Without
+            gradients only.
+
+    Returns:
+        [N, C, H, W] in `input`'s element type and layout; `out` if given.
+
+    Raises:
+        UsageError: a shape, type or padding does not fit.
+    """
+    _check(input, flow, padding)
+    zeros = padding == "zeros"
+    if out is not None:
+        return _warp_into(out, input, flow, zeros)
+    if not has_kernels(input):
+        return reference.flow_warp(input, flow, zeros)
+    return torch.ops.accel_rt.flow_warp(input, flow, zeros)
+
+
+def _warp_into(out: Tensor, input: Tensor, flow: Tensor, zeros: bool) -> Tensor:
+    if (out.shape, out.dtype, out.device) != (input.shape, input.dtype, input.device):
+        raise UsageError(
+            f"flow_warp: out must be like input, {tuple(input.shape)} of {input.dtype} on"
+            f" {input.device}, got {tuple(out.shape)} of {out.dtype} on {out.device}"
+        )
+    if torch.is_grad_enabled() and (input.requires_grad or flow.requires_grad):
+        raise UsageError("flow_warp: out cannot be given where gradients are needed")
+    if has_kernels(input):
+        torch.ops.accel_rt.flow_warp_out(input, flow, zeros, out)
+    else:
+        out.copy_(reference.flow_warp(input, flow, zeros))
+    return out
+
+
+def _check(input: Tensor, flow: Tensor, padding: str) -> None:
+    if padding not in ("border", "zeros"):
+        raise UsageError(f"flow_warp: padding must be 'border' or 'zeros', got {padding!r}")
+    if input.dim() != 4 or not input.is_floating_point():
+        raise UsageError(
+            "flow_warp: input must be a floating point tensor [N, C, H, W], got"
+            f" {tuple(input.shape)} of {input.dtype}"
+        )
+    images, _, height, width = input.shape
+    if flow.shape != (images, 2, height, width) or not flow.is_floating_point():
+        raise UsageError(
+            f"flow_warp: flow must be a floating point tensor {(images, 2, height, width)} for an"
+            f" input {tuple(input.shape)}, got {tuple(flow.shape)} of {flow.dtype}"
+        )
+    if flow.device != input.device:
+        raise UsageError(f"flow_warp: input is on {input.device}, flow on {flow.device}")
+
+
+def _fake(input: Tensor, flow: Tensor, zeros: bool) -> Tensor:
+    return input.new_empty(input.shape).to(memory_format=output_format(input))
+
+
+def _fake_out(input: Tensor, flow: Tensor, zeros: bool, out: Tensor) -> None:
+    return None
+
+
+def _fake_backward(
+    grad: Tensor, input: Tensor, flow: Tensor, zeros: bool, need_input: bool, need_flow: bool
+) -> tuple[Tensor, Tensor]:
+    return fake_gradient(need_input, input, input), fake_gradient(need_flow, flow, input)
+
+
+def fake_gradient(needed: bool, like: Tensor, input: Tensor) -> Tensor:
+    """The shape of a backward operator's result for `like`: empty where it is not needed."""
+    if needed:
+        return like.new_empty(like.shape).to(memory_format=output_format(like))
+    wide = torch.float64 if input.dtype == torch.float64 else torch.float32
+    return input.new_empty(0, dtype=wide)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    input, flow, ctx.zeros = inputs
+    ctx.save_for_backward(input, flow)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    input, flow = ctx.saved_tensors
+    need_input, need_flow, _ = ctx.needs_input_grad
+    grad_input, grad_flow = torch.ops.accel_rt.flow_warp_backward(
+        grad, input, flow, ctx.zeros, need_input, need_flow
+    )
+    return grad_input if need_input else None, grad_flow if need_flow else None, None
+
+
+if extension_status().loaded:
+    torch.library.register_fake("accel_rt::flow_warp", _fake)
+    torch.library.register_fake("accel_rt::flow_warp_out", _fake_out)
+    torch.library.register_fake("accel_rt::flow_warp_backward", _fake_backward)
+    torch.library.register_autograd("accel_rt::flow_warp", _backward, setup_context=_setup_context)

@@ -1,0 +1,104 @@
+"""Plain PyTorch twins of the operators: any device and floating point type, differentiable.
+
+They state what each operator means and are what its kernels are tested against (in float64).
+Where the extension is missing they stand in for it. Arguments are those of :mod:`accel_rt.ops`,
+already checked.
+"""
+
+import torch
+from torch import Tensor
+
+
+def _taps(position: Tensor, size: int, zeros: bool) -> list[tuple[Tensor, Tensor]]:
+    """The two taps of one axis as (index, weight), for positions in pixels of a grid of `size`."""
+    if not zeros:
+        inside = (position > 0) & (position < size - 1)
+        # As in F.grid_sample no gradient flows where the border repeats.
+        position = torch.where(inside, position, position.detach().nan_to_num().clamp(0, size - 1))
+    else:
+        # Far outside nothing is read, wherever it is; NaN counts as far outside.
+        near = (position >= -1) & (position < size)
+        position = torch.where(near, position, torch.full_like(position, -2))
+    low = position.detach().floor()
+    fraction = position - low
+    taps = []
+    for index, weight in ((low, 1 - fraction), (low + 1, fraction)):
+        valid = (index >= 0) & (index < size)
+        taps.append((index.clamp(0, size - 1).long(), torch.where(valid, weight, 0)))
+    return taps
+
+
+def sample(image: Tensor, y: Tensor, x: Tensor, zeros: bool) -> Tensor:
+    """Samples `image` [N, C, H, W] bilinearly at `y`, `x` [N, ...] (pixels) -> [N, C, ...]."""
+    images, channels, height, width = image.shape
+    flat = image.reshape(images, channels, height * width)
+    result = image.new_zeros((images, channels, *y.shape[1:]), dtype=image.dtype)
+    for row, row_weight in _taps(y, height, zeros):
+        for column, column_weight in _taps(x, width, zeros):
+            index = (row * width + column).reshape(images, 1, -1).expand(-1, channels, -1)
+            weight = (row_weight * column_weight).unsqueeze(1)
+            value = flat.gather(2, index).reshape(images, channels, *y.shape[1:])
+            # A tap of weight zero is not read: Inf and NaN beyond the edge stay there.
+            result = result + torch.where(weight != 0, value, 0) * weight
+    return result
+
+
+def _working_type(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _pixel_grid(flow: Tensor) -> tuple[Tensor, Tensor]:
+    rows = torch.arange(flow.shape[2], dtype=flow.dtype, device=flow.device)
+    columns = torch.arange(flow.shape[3], dtype=flow.dtype, device=flow.device)
+    return rows[:, None], columns[None, :]
+
+
+def flow_warp(input: Tensor, flow: Tensor, zeros: bool = False) -> Tensor:
+    """Twin of :func:`accel_rt.ops.flow_warp`."""
+    dtype = _working_type(input.dtype)
+    flow = flow.to(dtype)
+    rows, columns = _pixel_grid(flow)
+    warped = sample(input.to(dtype), rows + flow[:, 1], columns + flow[:, 0], zeros)
+    return warped.to(input.dtype)
+
+
+def deform_conv2d(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> Tensor:
+    """Twin of :func:`accel_rt.ops.deform_conv2d`."""
+    dtype = _working_type(input.dtype)
+    images, channels, _, _ = input.shape
+    outputs, group_channels, kernel_height, kernel_width = weight.shape
+    height, width = offset.shape[2:]
+    taps = kernel_height * kernel_width
+    offset_groups = offset.shape[1] // (2 * taps)
+    share = channels // offset_groups
+
+    shift = offset.to(dtype).reshape(images, offset_groups, taps, 2, height, width)
+    rows, columns = _pixel_grid(shift[:, 0, 0])
+    gathered = []
+    for group in range(offset_groups):
+        image = input[:, group * share : (group + 1) * share].to(dtype)
+        for k in range(taps):
+            y = rows * stride[0] - padding[0] + k // kernel_width * dilation[0]
+            x = columns * stride[1] - padding[1] + k % kernel_width * dilation[1]
+            tap = sample(image, y + shift[:, group, k, 0], x + shift[:, group, k, 1], zeros=True)
+            if mask is not None:
+                tap = tap * mask[:, group * taps + k, None].to(dtype)
+            gathered.append(tap)
+    # [N, offset groups, taps, share, OH, OW] -> [N, groups, C / groups * taps, OH * OW]
+    column = torch.stack(gathered, 1).reshape(images, offset_groups, taps, share, height * width)
+    groups = channels // group_channels
+    column = column.transpose(2, 3).reshape(images, groups, group_channels * taps, height * width)
+    matrix = weight.to(dtype).reshape(groups, outputs // groups, group_channels * taps)
+    result = (matrix @ column).reshape(images, outputs, height, width)
+    if bias is not None:
+        result = result + bias.to(dtype)[:, None, None]
+    return result.to(input.dtype)

@@ -1,0 +1,113 @@
+// Building blocks of the CPU kernels. A kernel file is compiled once per SIMD level with
+// ACCEL_RT_SIMD naming the level's namespace; its plain loops are left to the compiler's
+// vectoriser. Nothing here may have external linkage outside that namespace, or the linker would be
+// free to give a machine without AVX-512 the AVX-512 copy.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "bilinear.h"
+#include "dtype.h"
+
+namespace accel_rt {
+namespace {
+
+struct BFloat16 {
+  uint16_t bits;
+};
+
+// Gradients, offsets and sums of float and bfloat16 are kept in float, those of double in double.
+template <class T>
+struct AccumulateType {
+  using type = float;
+};
+template <>
+struct AccumulateType<double> {
+  using type = double;
+};
+template <class T>
+using accumulate_t = typename AccumulateType<T>::type;
+
+inline float load(const float& value) { return value; }
+inline double load(const double& value) { return value; }
+inline float load(const BFloat16& value) {
+  const uint32_t bits = uint32_t(value.bits) << 16;
+  float result;
+  std::memcpy(&result, &bits, sizeof result);
+  return result;
+}
+
+inline void store(float& target, float value) { target = value; }
+inline void store(double& target, double value) { target = value; }
+inline void store(BFloat16& target, float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;  // to nearest even
+  const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
+  target.bits = uint16_t(is_nan ? (bits >> 16) | 0x40u : rounded);
+}
+
+// out[i] = sum of the four taps, each weighted
+template <class T, class A>
+inline void blend(T* __restrict out, const T* __restrict image, const Corners<A>& at,
+                  int64_t count) {
+  const T* __restrict t0 = image + at.offset[0];
+  const T* __restrict t1 = image + at.offset[1];
+  const T* __restrict t2 = image + at.offset[2];
+  const T* __restrict t3 = image + at.offset[3];
+  const A w0 = at.weight[0], w1 = at.weight[1], w2 = at.weight[2], w3 = at.weight[3];
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i)
+    store(out[i], w0 * load(t0[i]) + w1 * load(t1[i]) + w2 * load(t2[i]) + w3 * load(t3[i]));
+}
+
+// dots[k] += sum over i of gradient[i] * tap_k[i]
+template <class T, class A>
+inline void dot_taps(A dots[4], const T* __restrict gradient, const T* __restrict image,
+                     const Corners<A>& at, int64_t count) {
+  const T* __restrict t0 = image + at.offset[0];
+  const T* __restrict t1 = image + at.offset[1];
+  const T* __restrict t2 = image + at.offset[2];
+  const T* __restrict t3 = image + at.offset[3];
+  A d0 = 0, d1 = 0, d2 = 0, d3 = 0;
+#pragma omp simd reduction(+ : d0, d1, d2, d3)
+  for (int64_t i = 0; i < count; ++i) {
+    const A g = load(gradient[i]);
+    d0 += g * load(t0[i]);
+    d1 += g * load(t1[i]);
+    d2 += g * load(t2[i]);
+    d3 += g * load(t3[i]);
+  }
+  dots[0] += d0, dots[1] += d1, dots[2] += d2, dots[3] += d3;
+}
+
+// image[tap_k + i] += weight_k * gradient[i]; one tap after the other, since taps may coincide
+template <class T, class A>
+inline void scatter(A* __restrict image, const Corners<A>& at, const T* __restrict gradient,
+                    int64_t count) {
+  for (int k = 0; k < 4; ++k) {
+    const A w = at.weight[k];
+    if (w == A(0)) continue;
+    A* __restrict target = image + at.offset[k];
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i) target[i] += w * load(gradient[i]);
+  }
+}
+
+// Calls function(T{}) with the element type of `dtype`. Half precision is not among them: few
+// processors compute in it, so the ops convert it to float first.
+template <class F>
+inline void for_dtype(DType dtype, F&& function) {
+  switch (dtype) {
+    case DType::f64:
+      return function(double{});
+    case DType::bf16:
+      return function(BFloat16{});
+    default:
+      return function(float{});
+  }
+}
+
+}  // namespace
+}  // namespace accel_rt

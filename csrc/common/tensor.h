@@ -1,0 +1,154 @@
+// The torch side of the ops: checks, layouts, allocation, threads and matrix products, all through
+// the stable ABI of torch 2.10.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <tuple>
+
+#include "dtype.h"
+
+namespace accel_rt {
+
+using torch::headeronly::MemoryFormat;
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+inline bool is_floating(ScalarType type) {
+  return type == ScalarType::Float || type == ScalarType::Double || type == ScalarType::BFloat16 ||
+         type == ScalarType::Half;
+}
+
+inline DType to_dtype(ScalarType type) {
+  switch (type) {
+    case ScalarType::Double:
+      return DType::f64;
+    case ScalarType::BFloat16:
+      return DType::bf16;
+    case ScalarType::Half:
+      return DType::f16;
+    default:
+      return DType::f32;
+  }
+}
+
+// What sums, offsets and gradients of such elements are kept in.
+inline ScalarType accumulate_type(ScalarType type) {
+  return type == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+// What a kernel computes on: the CPU has no kernels for half precision and widens it.
+inline ScalarType kernel_type(const Tensor& tensor) {
+  const ScalarType type = tensor.scalar_type();
+  return type == ScalarType::Half && tensor.is_cpu() ? ScalarType::Float : type;
+}
+
+inline bool is_channels_last(const Tensor& tensor) {
+  return tensor.size(1) > 1 && tensor.stride(1) == 1 && !tensor.is_contiguous();
+}
+
+// Whether the elements lie without gaps in the order of `format`.
+inline bool is_dense(const Tensor& tensor, MemoryFormat format) {
+  const int nchw[4] = {3, 2, 1, 0}, nhwc[4] = {1, 3, 2, 0};
+  int64_t expected = 1;
+  for (int dim : format == MemoryFormat::ChannelsLast ? nhwc : nchw) {
+    if (tensor.size(dim) != 1 && tensor.stride(dim) != expected) return false;
+    expected *= tensor.size(dim);
+  }
+  return true;
+}
+
+inline MemoryFormat layout_of(const Tensor& tensor) {
+  return is_channels_last(tensor) ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
+}
+
+inline Tensor cast(const Tensor& tensor, ScalarType type) {
+  return tensor.scalar_type() == type ? tensor : torch::stable::to(tensor, type);
+}
+
+// The tensor as elements of `type` in NHWC order.
+inline Tensor nhwc(const Tensor& tensor, ScalarType type) {
+  return torch::stable::contiguous(cast(tensor, type), MemoryFormat::ChannelsLast);
+}
+
+using Size4 = std::array<int64_t, 4>;
+
+inline Size4 sizes4(const Tensor& tensor) {
+  return {tensor.size(0), tensor.size(1), tensor.size(2), tensor.size(3)};
+}
+
+inline Tensor empty_like(const Tensor& like, const Size4& size, ScalarType type,
+                         MemoryFormat format) {
+  return torch::stable::empty(size, type, std::nullopt, like.device(), std::nullopt, format);
+}
+
+inline Tensor zeros_like(const Tensor& like, const Size4& size, ScalarType type,
+                         MemoryFormat format) {
+  Tensor result = empty_like(like, size, type, format);
+  torch::stable::zero_(result);
+  return result;
+}
+
+// Stands for a gradient that nobody asked for.
+inline Tensor no_tensor(const Tensor& like) {
+  return torch::stable::empty(std::array<int64_t, 1>{0}, accumulate_type(like.scalar_type()),
+                              std::nullopt, like.device());
+}
+
+// The result in the caller's element type and layout.
+inline Tensor finish(const Tensor& result, const Tensor& like) {
+  return torch::stable::contiguous(cast(result, like.scalar_type()), layout_of(like));
+}
+
+// A matrix view of memory that another tensor owns; the owner must outlive it.
+inline Tensor matrix(const Tensor& owner, int64_t first_element, int64_t rows, int64_t columns,
+                     int64_t row_stride) {
+  char* data = static_cast<char*>(owner.mutable_data_ptr()) + first_element * owner.element_size();
+  return torch::stable::from_blob(data, std::array<int64_t, 2>{rows, columns},
+                                  std::array<int64_t, 2>{row_stride, 1}, owner.device(),
+                                  owner.scalar_type());
+}
+
+inline Tensor transposed(const Tensor& tensor) { return torch::stable::transpose(tensor, 0, 1); }
+
+// out = a @ b
+inline void multiply(const Tensor& a, const Tensor& b, Tensor& out) {
+  using torch::stable::detail::from;
+  std::array<StableIValue, 3> stack{from(a), from(b), from(out)};
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::mm", "out", stack.data(), TORCH_ABI_VERSION));
+  torch::stable::detail::to<Tensor>(stack[0]);  // release the returned handle
+}
+
+// out = a @ weight.T (+ bias)
+inline void linear(const Tensor& a, const Tensor& weight, const std::optional<Tensor>& bias,
+                   Tensor& out) {
+  using torch::stable::detail::from;
+  std::array<StableIValue, 4> stack{from(a), from(weight), from(bias), from(out)};
+  TORCH_ERROR_CODE_CHECK(
+      torch_call_dispatcher("aten::linear", "out", stack.data(), TORCH_ABI_VERSION));
+  torch::stable::detail::to<Tensor>(stack[0]);
+}
+
+// Gradients that are scattered into an image are split over threads by blocks of channels, each of
+// at least one cache line, so that no two threads write the same one.
+constexpr int64_t channel_block = 16;
+
+inline int64_t blocks(int64_t channels) { return (channels + channel_block - 1) / channel_block; }
+
+// Splits [0, count) over torch's threads in pieces worth starting a thread for, where an item
+// touches `cost_per_item` elements.
+template <class F>
+void parallel(int64_t count, int64_t cost_per_item, const F& function) {
+  constexpr int64_t work_per_thread = 16384;
+  const int64_t grain = work_per_thread / (cost_per_item > 0 ? cost_per_item : 1);
+  torch::stable::parallel_for(0, count, grain > 1 ? grain : 1, function);
+}
+
+}  // namespace accel_rt

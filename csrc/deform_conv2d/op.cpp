@@ -1,0 +1,313 @@
+#include "../common/tensor.h"
+#include "kernel.h"
+#ifdef ACCEL_RT_CUDA
+#include "../common/cuda_launch.h"
+#endif
+
+namespace accel_rt {
+namespace {
+
+// Columns of one tile: large enough for the matrix product to reach its speed, small enough to
+// stay in the last-level cache.
+constexpr int64_t tile_bytes = int64_t(16) << 20;
+
+struct Cpu {
+  static void gather(const DeformParams& p, const DeformTile& tile, const Tensor& columns) {
+    parallel(tile.pixels, int64_t(p.kernel_height) * p.kernel_width * p.channels,
+             [&](int64_t begin, int64_t end) {
+               ACCEL_RT_KERNEL(deform_gather)(p, tile, columns.mutable_data_ptr(), begin, end);
+             });
+  }
+
+  static void backward(const DeformBackwardParams& p, const DeformTile& tile,
+                       const Tensor& grad_columns) {
+    const DeformParams& f = p.forward;
+    const int64_t kernel_size = int64_t(f.kernel_height) * f.kernel_width;
+    const void* grad = grad_columns.const_data_ptr();
+    if (p.grad_offset != nullptr || p.grad_mask != nullptr) {
+      parallel(tile.pixels, kernel_size * f.channels, [&](int64_t begin, int64_t end) {
+        ACCEL_RT_KERNEL(deform_grad_offset)(p, tile, grad, begin, end);
+      });
+    }
+    if (p.grad_input != nullptr) {
+      parallel(blocks(f.channels), tile.pixels * kernel_size * channel_block,
+               [&](int64_t begin, int64_t end) {
+                 ACCEL_RT_KERNEL(deform_grad_input)
+                 (p, tile, grad, begin * channel_block,
+                  std::min<int64_t>(end * channel_block, f.channels));
+               });
+    }
+  }
+
+  static void accumulate(const Tensor& sum, const Tensor& part) {
+    parallel(sum.numel(), 1, [&](int64_t begin, int64_t end) {
+      ACCEL_RT_KERNEL(deform_accumulate)
+      (to_dtype(part.scalar_type()), sum.mutable_data_ptr(), part.const_data_ptr(), begin, end);
+    });
+  }
+};
+
+#ifdef ACCEL_RT_CUDA
+struct Cuda {
+  static void gather(const DeformParams& p, const DeformTile& tile, const Tensor& columns) {
+    launch(columns, [&](void* stream) {
+      return deform_gather_cuda(p, tile, columns.mutable_data_ptr(), stream);
+    });
+  }
+
+  static void backward(const DeformBackwardParams& p, const DeformTile& tile,
+                       const Tensor& grad_columns) {
+    launch(grad_columns, [&](void* stream) {
+      return deform_backward_cuda(p, tile, grad_columns.const_data_ptr(), stream);
+    });
+  }
+
+  static void accumulate(const Tensor& sum, const Tensor& part) {
+    launch(sum, [&](void* stream) {
+      return deform_accumulate_cuda(to_dtype(part.scalar_type()), sum.mutable_data_ptr(),
+                                    part.const_data_ptr(), sum.numel(), stream);
+    });
+  }
+};
+#endif
+
+void check_floating(const char* name, const Tensor& tensor, const Tensor& input, int64_t dims) {
+  STD_TORCH_CHECK(tensor.dim() == dims && is_floating(tensor.scalar_type()),
+                  "deform_conv2d: ", name, " must be a floating point tensor of ", dims,
+                  " dimensions, got ", tensor.dim(), " of ",
+                  torch::headeronly::toString(tensor.scalar_type()));
+  STD_TORCH_CHECK(tensor.device() == input.device(), "deform_conv2d: ", name,
+                  " must be on input's device");
+}
+
+// One call's tensors in kernel order, and its geometry. The matrices view the tensors held here.
+struct Problem {
+  DeformParams p;
+  ScalarType type;  // that the kernels and matrix products work on
+  Tensor input, offset, weight;
+  std::optional<Tensor> mask;
+  int64_t out_channels, depth;  // depth: columns of a weight group's matrix
+  int64_t tile;                 // pixels of a full tile
+
+  Problem(const Tensor& x, const Tensor& off, const Tensor& w, const std::optional<Tensor>& m,
+          const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
+          const std::vector<int64_t>& dilation)
+      : type(kernel_type(x)), input(checked(x, off, w, m, stride, padding, dilation)) {
+    const int64_t sizes[3] = {x.size(1), w.size(1), w.size(2) * w.size(3)};
+    p.dtype = to_dtype(type);
+    p.images = x.size(0);
+    p.channels = int(x.size(1)), p.height = int(x.size(2)), p.width = int(x.size(3));
+    p.kernel_height = int(w.size(2)), p.kernel_width = int(w.size(3));
+    p.stride_y = int(stride[0]), p.stride_x = int(stride[1]);
+    p.padding_y = int(padding[0]), p.padding_x = int(padding[1]);
+    p.dilation_y = int(dilation[0]), p.dilation_x = int(dilation[1]);
+    p.out_height = int(off.size(2)), p.out_width = int(off.size(3));
+    p.groups = int(sizes[0] / sizes[1]);
+    p.offset_groups = int(off.size(1) / (2 * sizes[2]));
+    offset = nhwc(off, accumulate_type(type));
+    weight = nhwc(w, type);
+    if (m.has_value()) mask = nhwc(*m, accumulate_type(type));
+    p.input = input.const_data_ptr();
+    p.offset = offset.const_data_ptr();
+    p.mask = mask.has_value() ? mask->const_data_ptr() : nullptr;
+    out_channels = w.size(0);
+    depth = sizes[1] * sizes[2];
+    const int64_t row_bytes = depth * p.groups * int64_t(input.element_size());
+    tile = std::min(pixels(), std::max<int64_t>(tile_bytes / row_bytes, 64));
+  }
+
+  int64_t pixels() const { return p.images * p.out_height * p.out_width; }
+  int64_t group_outputs() const { return out_channels / p.groups; }
+
+  // [groups * tile, depth], uninitialised
+  Tensor new_columns() const {
+    return torch::stable::empty(std::array<int64_t, 2>{p.groups * tile, depth}, type, std::nullopt,
+                                input.device());
+  }
+  // A weight group's part of such columns: [tile pixels, depth]
+  Tensor group_columns(const Tensor& columns, const DeformTile& at, int64_t group) const {
+    return matrix(columns, group * at.pixels * depth, at.pixels, depth, depth);
+  }
+  // [group outputs, depth]
+  Tensor group_weight(const Tensor& of, int64_t group) const {
+    return matrix(of, group * group_outputs() * depth, group_outputs(), depth, depth);
+  }
+  // A weight group's part of an NHWC tensor of output shape: [tile pixels, group outputs]
+  Tensor group_output(const Tensor& of, const DeformTile& at, int64_t group) const {
+    return matrix(of, at.first * out_channels + group * group_outputs(), at.pixels, group_outputs(),
+                  out_channels);
+  }
+
+  template <class F>
+  void for_tiles(F&& function) const {
+    for (int64_t first = 0; first < pixels(); first += tile)
+      function(DeformTile{first, std::min(tile, pixels() - first)});
+  }
+
+ private:
+  Tensor checked(const Tensor& x, const Tensor& off, const Tensor& w,
+                 const std::optional<Tensor>& m, const std::vector<int64_t>& stride,
+                 const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation) const;
+};
+
+Tensor Problem::checked(const Tensor& x, const Tensor& off, const Tensor& w,
+                        const std::optional<Tensor>& m, const std::vector<int64_t>& stride,
+                        const std::vector<int64_t>& padding,
+                        const std::vector<int64_t>& dilation) const {
+  check_floating("input", x, x, 4);
+  check_floating("offset", off, x, 4);
+  check_floating("weight", w, x, 4);
+  STD_TORCH_CHECK(stride.size() == 2 && padding.size() == 2 && dilation.size() == 2 &&
+                      stride[0] > 0 && stride[1] > 0 && padding[0] >= 0 && padding[1] >= 0 &&
+                      dilation[0] > 0 && dilation[1] > 0,
+                  "deform_conv2d: stride and dilation must be pairs of positive numbers, padding "
+                  "one of non-negative numbers");
+  STD_TORCH_CHECK(w.numel() > 0 && x.size(1) % w.size(1) == 0 &&
+                      w.size(0) % (x.size(1) / w.size(1)) == 0 && x.size(1) > 0,
+                  "deform_conv2d: weight must be [out_channels, channels / groups, KH, KW] with "
+                  "groups dividing out_channels; input has ",
+                  x.size(1), " channels, weight is for ", w.size(1), " of them and ", w.size(0),
+                  " outputs");
+  int64_t out[2];
+  for (int i = 0; i < 2; ++i) {
+    const int64_t reach = dilation[i] * (w.size(2 + i) - 1) + 1;
+    out[i] = (x.size(2 + i) + 2 * padding[i] - reach) / stride[i] + 1;
+    STD_TORCH_CHECK(x.size(2 + i) + 2 * padding[i] >= reach,
+                    "deform_conv2d: the padded input is smaller than the dilated kernel");
+  }
+  const int64_t taps = w.size(2) * w.size(3);
+  const int64_t offset_groups = off.size(1) / (2 * taps);
+  STD_TORCH_CHECK(off.size(0) == x.size(0) && off.size(2) == out[0] && off.size(3) == out[1] &&
+                      offset_groups > 0 && off.size(1) == offset_groups * 2 * taps &&
+                      x.size(1) % offset_groups == 0,
+                  "deform_conv2d: offset must be [", x.size(0), ", offset_groups * ", 2 * taps,
+                  ", ", out[0], ", ", out[1], "] with offset_groups dividing ", x.size(1),
+                  " channels, got [", off.size(0), ", ", off.size(1), ", ", off.size(2), ", ",
+                  off.size(3), "]");
+  if (m.has_value()) {
+    check_floating("mask", *m, x, 4);
+    STD_TORCH_CHECK(m->size(0) == x.size(0) && m->size(1) == offset_groups * taps &&
+                        m->size(2) == out[0] && m->size(3) == out[1],
+                    "deform_conv2d: mask must be [", x.size(0), ", ", offset_groups * taps, ", ",
+                    out[0], ", ", out[1], "]");
+  }
+  return nhwc(x, kernel_type(x));
+}
+
+template <class Device>
+Tensor deform_conv2d(const Tensor& input, const Tensor& offset, const Tensor& weight,
+                     const std::optional<Tensor>& bias, const std::optional<Tensor>& mask,
+                     std::vector<int64_t> stride, std::vector<int64_t> padding,
+                     std::vector<int64_t> dilation) {
+  const Problem problem(input, offset, weight, mask, stride, padding, dilation);
+  const DeformParams& p = problem.p;
+  std::optional<Tensor> added;
+  if (bias.has_value()) {
+    check_floating("bias", *bias, input, 1);
+    STD_TORCH_CHECK(bias->size(0) == problem.out_channels, "deform_conv2d: bias must be [",
+                    problem.out_channels, "], got [", bias->size(0), "]");
+    added = torch::stable::contiguous(cast(*bias, problem.type));
+  }
+  Tensor out = empty_like(input, {p.images, problem.out_channels, p.out_height, p.out_width},
+                          problem.type, MemoryFormat::ChannelsLast);
+  const Tensor columns = problem.new_columns();
+  problem.for_tiles([&](const DeformTile& tile) {
+    Device::gather(p, tile, columns);
+    for (int64_t group = 0; group < p.groups; ++group) {
+      std::optional<Tensor> group_bias;
+      if (added.has_value())
+        group_bias = torch::stable::narrow(*added, 0, group * problem.group_outputs(),
+                                           problem.group_outputs());
+      Tensor result = problem.group_output(out, tile, group);
+      linear(problem.group_columns(columns, tile, group),
+             problem.group_weight(problem.weight, group), group_bias, result);
+    }
+  });
+  return finish(out, input);
+}
+
+// Gradients of input, offset, weight and mask; those not needed come back empty.
+template <class Device>
+std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
+    const Tensor& grad_output, const Tensor& input, const Tensor& offset, const Tensor& weight,
+    const std::optional<Tensor>& mask, std::vector<int64_t> stride, std::vector<int64_t> padding,
+    std::vector<int64_t> dilation, bool need_input, bool need_offset, bool need_weight,
+    bool need_mask) {
+  const Problem problem(input, offset, weight, mask, stride, padding, dilation);
+  const DeformParams& p = problem.p;
+  check_floating("grad_output", grad_output, input, 4);
+  STD_TORCH_CHECK(
+      sizes4(grad_output) == (Size4{p.images, problem.out_channels, p.out_height, p.out_width}),
+      "deform_conv2d_backward: grad_output must have the output's shape");
+  STD_TORCH_CHECK(mask.has_value() || !need_mask,
+                  "deform_conv2d_backward: there is no mask to find the gradient of");
+
+  const ScalarType sum_type = accumulate_type(problem.type);
+  const Tensor grad = nhwc(grad_output, problem.type);
+  const auto zeros = [&](bool needed, const Tensor& like) {
+    return needed ? zeros_like(like, sizes4(like), sum_type, MemoryFormat::ChannelsLast)
+                  : no_tensor(input);
+  };
+  const Tensor grad_input = zeros(need_input, input), grad_offset = zeros(need_offset, offset);
+  const Tensor grad_weight = zeros(need_weight, weight);
+  const Tensor grad_mask = zeros(need_mask, need_mask ? *mask : input);
+  const DeformBackwardParams backward{p, need_offset ? grad_offset.mutable_data_ptr() : nullptr,
+                                      need_mask ? grad_mask.mutable_data_ptr() : nullptr,
+                                      need_input ? grad_input.mutable_data_ptr() : nullptr};
+
+  const Tensor columns = problem.new_columns();
+  const Tensor partial =
+      need_weight
+          ? torch::stable::empty(std::array<int64_t, 2>{problem.out_channels, problem.depth},
+                                 problem.type, std::nullopt, input.device())
+          : no_tensor(input);
+  problem.for_tiles([&](const DeformTile& tile) {
+    if (need_weight) {
+      Device::gather(p, tile, columns);
+      for (int64_t group = 0; group < p.groups; ++group) {
+        Tensor result = problem.group_weight(partial, group);
+        multiply(transposed(problem.group_output(grad, tile, group)),
+                 problem.group_columns(columns, tile, group), result);
+      }
+      Device::accumulate(grad_weight, partial);
+    }
+    if (need_input || need_offset || need_mask) {
+      for (int64_t group = 0; group < p.groups; ++group) {
+        Tensor result = problem.group_columns(columns, tile, group);
+        multiply(problem.group_output(grad, tile, group),
+                 problem.group_weight(problem.weight, group), result);
+      }
+      Device::backward(backward, tile, columns);
+    }
+  });
+  return {need_input ? finish(grad_input, input) : grad_input,
+          need_offset ? finish(grad_offset, offset) : grad_offset,
+          need_weight ? finish(grad_weight, weight) : grad_weight,
+          need_mask ? finish(grad_mask, *mask) : grad_mask};
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(accel_rt, m) {
+  m.def(
+      "deform_conv2d(Tensor input, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask, "
+      "int[] stride, int[] padding, int[] dilation) -> Tensor");
+  m.def(
+      "deform_conv2d_backward(Tensor grad_output, Tensor input, Tensor offset, Tensor weight, "
+      "Tensor? mask, int[] stride, int[] padding, int[] dilation, bool need_input, "
+      "bool need_offset, bool need_weight, bool need_mask) -> (Tensor, Tensor, Tensor, Tensor)");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(accel_rt, CPU, m) {
+  m.impl("deform_conv2d", TORCH_BOX(&deform_conv2d<Cpu>));
+  m.impl("deform_conv2d_backward", TORCH_BOX(&deform_conv2d_backward<Cpu>));
+}
+
+#ifdef ACCEL_RT_CUDA
+STABLE_TORCH_LIBRARY_IMPL(accel_rt, CUDA, m) {
+  m.impl("deform_conv2d", TORCH_BOX(&deform_conv2d<Cuda>));
+  m.impl("deform_conv2d_backward", TORCH_BOX(&deform_conv2d_backward<Cuda>));
+}
+#endif
+
+}  // namespace accel_rt

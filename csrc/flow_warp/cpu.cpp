@@ -1,0 +1,134 @@
+#include "../common/cpu.h"
+
+#include "kernel.h"
+
+namespace accel_rt::ACCEL_RT_SIMD {
+namespace {
+
+struct Pixel {
+  int64_t image;
+  int y, x;
+};
+
+inline Pixel pixel_at(int64_t index, int height, int width) {
+  const int64_t row = index / width;
+  return {row / height, int(row % height), int(index % width)};
+}
+
+template <class A, class Params>
+inline void sample_axes(const Params& p, const Pixel& at, int64_t pixel, Axis<A>& y, Axis<A>& x) {
+  const A* flow = static_cast<const A*>(p.flow) + pixel * 2;
+  x = sample_axis(A(at.x) + flow[0], p.width, p.zeros);
+  y = sample_axis(A(at.y) + flow[1], p.height, p.zeros);
+}
+
+template <class T>
+void warp_nhwc(const FlowWarpParams& p, int64_t begin, int64_t end) {
+  using A = accumulate_t<T>;
+  const int64_t channels = p.channels, image_size = channels * p.height * p.width;
+  Axis<A> y, x;
+  for (int64_t pixel = begin; pixel < end; ++pixel) {
+    const Pixel at = pixel_at(pixel, p.height, p.width);
+    sample_axes(p, at, pixel, y, x);
+    const Corners<A> taps = corners(y, x, channels * p.width, channels);
+    T* out = static_cast<T*>(p.output) + pixel * channels;
+    if (taps.empty())
+      std::memset(static_cast<void*>(out), 0, channels * sizeof(T));
+    else
+      blend(out, static_cast<const T*>(p.input) + at.image * image_size, taps, channels);
+  }
+}
+
+// The taps of a stretch of a row are found once and used for every channel.
+template <class T>
+void warp_nchw(const FlowWarpParams& p, int64_t begin, int64_t end) {
+  using A = accumulate_t<T>;
+  constexpr int stretch = 256;
+  constexpr int64_t outside = -1;  // nothing to read: weight zero alone would let Inf and NaN in
+  int64_t offset[4][stretch];
+  A weight[4][stretch];
+  const int64_t plane = int64_t(p.height) * p.width;
+  Axis<A> y, x;
+  for (int64_t row = begin; row < end; ++row) {
+    for (int first = 0; first < p.width; first += stretch) {
+      const int count = p.width - first < stretch ? p.width - first : stretch;
+      const int64_t pixel = row * p.width + first;
+      const int64_t image = row / p.height;
+      for (int i = 0; i < count; ++i) {
+        const Pixel at{image, int(row % p.height), first + i};
+        sample_axes(p, at, pixel + i, y, x);
+        const Corners<A> taps = corners(y, x, p.width, 1);
+        for (int k = 0; k < 4; ++k) {
+          offset[k][i] = taps.empty() ? outside : taps.offset[k];
+          weight[k][i] = taps.weight[k];
+        }
+      }
+      const int64_t first_plane = image * p.channels * plane;
+      for (int64_t channel = 0; channel < p.channels; ++channel) {
+        const T* in = static_cast<const T*>(p.input) + first_plane + channel * plane;
+        T* out =
+            static_cast<T*>(p.output) + first_plane + channel * plane + (pixel - image * plane);
+        for (int i = 0; i < count; ++i) {
+          A value = 0;
+          if (offset[0][i] != outside)
+            value = weight[0][i] * load(in[offset[0][i]]) + weight[1][i] * load(in[offset[1][i]]) +
+                    weight[2][i] * load(in[offset[2][i]]) + weight[3][i] * load(in[offset[3][i]]);
+          store(out[i], value);
+        }
+      }
+    }
+  }
+}
+
+template <class T>
+void grad_flow(const FlowWarpBackwardParams& p, int64_t begin, int64_t end) {
+  using A = accumulate_t<T>;
+  const int64_t channels = p.channels, image_size = channels * p.height * p.width;
+  Axis<A> y, x;
+  for (int64_t pixel = begin; pixel < end; ++pixel) {
+    const Pixel at = pixel_at(pixel, p.height, p.width);
+    sample_axes(p, at, pixel, y, x);
+    const Corners<A> taps = corners(y, x, channels * p.width, channels);
+    A dots[4] = {0, 0, 0, 0};
+    dot_taps(dots, static_cast<const T*>(p.grad_output) + pixel * channels,
+             static_cast<const T*>(p.input) + at.image * image_size, taps, channels);
+    A* out = static_cast<A*>(p.grad_flow) + pixel * 2;
+    out[0] = slope_x(y, x, dots);
+    out[1] = slope_y(y, x, dots);
+  }
+}
+
+template <class T>
+void grad_input(const FlowWarpBackwardParams& p, int64_t image, int64_t begin, int64_t end) {
+  using A = accumulate_t<T>;
+  const int64_t channels = p.channels, pixels = int64_t(p.height) * p.width;
+  const int64_t first = image * pixels;
+  A* grad = static_cast<A*>(p.grad_input) + first * channels + begin;
+  Axis<A> y, x;
+  for (int64_t pixel = first; pixel < first + pixels; ++pixel) {
+    sample_axes(p, pixel_at(pixel, p.height, p.width), pixel, y, x);
+    scatter(grad, corners(y, x, channels * p.width, channels),
+            static_cast<const T*>(p.grad_output) + pixel * channels + begin, end - begin);
+  }
+}
+
+}  // namespace
+
+void flow_warp_nhwc(const FlowWarpParams& p, int64_t begin, int64_t end) {
+  for_dtype(p.dtype, [&](auto type) { warp_nhwc<decltype(type)>(p, begin, end); });
+}
+
+void flow_warp_nchw(const FlowWarpParams& p, int64_t begin, int64_t end) {
+  for_dtype(p.dtype, [&](auto type) { warp_nchw<decltype(type)>(p, begin, end); });
+}
+
+void flow_warp_grad_flow(const FlowWarpBackwardParams& p, int64_t begin, int64_t end) {
+  for_dtype(p.dtype, [&](auto type) { grad_flow<decltype(type)>(p, begin, end); });
+}
+
+void flow_warp_grad_input(const FlowWarpBackwardParams& p, int64_t image, int64_t begin,
+                          int64_t end) {
+  for_dtype(p.dtype, [&](auto type) { grad_input<decltype(type)>(p, image, begin, end); });
+}
+
+}  // namespace accel_rt::ACCEL_RT_SIMD

@@ -1,0 +1,140 @@
+#include "../common/tensor.h"
+#include "kernel.h"
+#ifdef ACCEL_RT_CUDA
+#include "../common/cuda_launch.h"
+#endif
+
+namespace accel_rt {
+namespace {
+
+void check(const Tensor& input, const Tensor& flow) {
+  STD_TORCH_CHECK(input.dim() == 4 && is_floating(input.scalar_type()),
+                  "flow_warp: input must be a floating point tensor [N, C, H, W], got ",
+                  input.dim(), " dimensions of ", torch::headeronly::toString(input.scalar_type()));
+  STD_TORCH_CHECK(flow.dim() == 4 && is_floating(flow.scalar_type()) &&
+                      flow.size(0) == input.size(0) && flow.size(1) == 2 &&
+                      flow.size(2) == input.size(2) && flow.size(3) == input.size(3),
+                  "flow_warp: flow must be a floating point tensor [N, 2, H, W] with input's N, H "
+                  "and W");
+  STD_TORCH_CHECK(input.device() == flow.device(),
+                  "flow_warp: input and flow must be on one device");
+}
+
+void warp_cpu(const FlowWarpParams& p, const Tensor&) {
+  if (p.planar) {
+    parallel(p.images * p.height, p.width * p.channels,
+             [&](int64_t begin, int64_t end) { ACCEL_RT_KERNEL(flow_warp_nchw)(p, begin, end); });
+  } else {
+    parallel(p.images * p.height * p.width, p.channels,
+             [&](int64_t begin, int64_t end) { ACCEL_RT_KERNEL(flow_warp_nhwc)(p, begin, end); });
+  }
+}
+
+void backward_cpu(const FlowWarpBackwardParams& p, bool need_input, bool need_flow, const Tensor&) {
+  const int64_t pixels = int64_t(p.height) * p.width;
+  if (need_flow) {
+    parallel(p.images * pixels, p.channels, [&](int64_t begin, int64_t end) {
+      ACCEL_RT_KERNEL(flow_warp_grad_flow)(p, begin, end);
+    });
+  }
+  for (int64_t image = 0; need_input && image < p.images; ++image) {
+    parallel(blocks(p.channels), pixels * channel_block, [&](int64_t begin, int64_t end) {
+      ACCEL_RT_KERNEL(flow_warp_grad_input)
+      (p, image, begin * channel_block, std::min(end * channel_block, p.channels));
+    });
+  }
+}
+
+template <void (*run)(const FlowWarpParams&, const Tensor&)>
+void flow_warp_out(const Tensor& input, const Tensor& flow, bool zeros, Tensor out) {
+  check(input, flow);
+  STD_TORCH_CHECK(out.dim() == 4 && out.sizes() == input.sizes() &&
+                      out.scalar_type() == input.scalar_type() && out.device() == input.device(),
+                  "flow_warp: out must have input's shape, element type and device");
+  if (input.numel() == 0) return;
+  const bool planar = !is_channels_last(input);
+  const ScalarType type = kernel_type(input);
+  const MemoryFormat format = planar ? MemoryFormat::Contiguous : MemoryFormat::ChannelsLast;
+  const Tensor source = torch::stable::contiguous(cast(input, type), format);
+  const Tensor displacement = nhwc(flow, accumulate_type(type));
+  const bool in_place = out.scalar_type() == type && is_dense(out, format);
+  Tensor target = in_place ? out : empty_like(source, sizes4(input), type, format);
+  run({source.const_data_ptr(), displacement.const_data_ptr(), target.mutable_data_ptr(),
+       to_dtype(type), input.size(0), input.size(1), int(input.size(2)), int(input.size(3)), zeros,
+       planar},
+      source);
+  if (!in_place) torch::stable::copy_(out, target);
+}
+
+template <void (*run)(const FlowWarpParams&, const Tensor&)>
+Tensor flow_warp(const Tensor& input, const Tensor& flow, bool zeros) {
+  check(input, flow);
+  Tensor out = empty_like(input, sizes4(input), input.scalar_type(), layout_of(input));
+  flow_warp_out<run>(input, flow, zeros, out);
+  return out;
+}
+
+template <void (*run)(const FlowWarpBackwardParams&, bool, bool, const Tensor&)>
+std::tuple<Tensor, Tensor> flow_warp_backward(const Tensor& grad_output, const Tensor& input,
+                                              const Tensor& flow, bool zeros, bool need_input,
+                                              bool need_flow) {
+  check(input, flow);
+  STD_TORCH_CHECK(grad_output.dim() == 4 && grad_output.sizes() == input.sizes() &&
+                      grad_output.device() == input.device(),
+                  "flow_warp_backward: grad_output must have input's shape and device");
+  const ScalarType type = kernel_type(input), sum_type = accumulate_type(type);
+  const Tensor grad = nhwc(grad_output, type), source = nhwc(input, type);
+  const Tensor displacement = nhwc(flow, sum_type);
+  const Tensor grad_input =
+      need_input ? zeros_like(input, sizes4(input), sum_type, MemoryFormat::ChannelsLast)
+                 : no_tensor(input);
+  const Tensor grad_flow =
+      need_flow ? zeros_like(input, sizes4(flow), sum_type, MemoryFormat::ChannelsLast)
+                : no_tensor(input);
+  if (input.numel() > 0)
+    run({grad.const_data_ptr(), source.const_data_ptr(), displacement.const_data_ptr(),
+         need_input ? grad_input.mutable_data_ptr() : nullptr,
+         need_flow ? grad_flow.mutable_data_ptr() : nullptr, to_dtype(type), input.size(0),
+         input.size(1), int(input.size(2)), int(input.size(3)), zeros},
+        need_input, need_flow, source);
+  return {need_input ? finish(grad_input, input) : grad_input,
+          need_flow ? finish(grad_flow, flow) : grad_flow};
+}
+
+#ifdef ACCEL_RT_CUDA
+void warp_cuda(const FlowWarpParams& p, const Tensor& on) {
+  launch(on, [&](void* stream) { return flow_warp_cuda(p, stream); });
+}
+
+void backward_cuda(const FlowWarpBackwardParams& p, bool need_input, bool need_flow,
+                   const Tensor& on) {
+  launch(on,
+         [&](void* stream) { return flow_warp_backward_cuda(p, need_input, need_flow, stream); });
+}
+#endif
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(accel_rt, m) {
+  m.def("flow_warp(Tensor input, Tensor flow, bool zeros) -> Tensor");
+  m.def("flow_warp_out(Tensor input, Tensor flow, bool zeros, Tensor(a!) out) -> ()");
+  m.def(
+      "flow_warp_backward(Tensor grad_output, Tensor input, Tensor flow, bool zeros, "
+      "bool need_input, bool need_flow) -> (Tensor, Tensor)");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(accel_rt, CPU, m) {
+  m.impl("flow_warp", TORCH_BOX((&flow_warp<warp_cpu>)));
+  m.impl("flow_warp_out", TORCH_BOX((&flow_warp_out<warp_cpu>)));
+  m.impl("flow_warp_backward", TORCH_BOX((&flow_warp_backward<backward_cpu>)));
+}
+
+#ifdef ACCEL_RT_CUDA
+STABLE_TORCH_LIBRARY_IMPL(accel_rt, CUDA, m) {
+  m.impl("flow_warp", TORCH_BOX((&flow_warp<warp_cuda>)));
+  m.impl("flow_warp_out", TORCH_BOX((&flow_warp_out<warp_cuda>)));
+  m.impl("flow_warp_backward", TORCH_BOX((&flow_warp_backward<backward_cuda>)));
+}
+#endif
+
+}  // namespace accel_rt
