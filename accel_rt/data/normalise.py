@@ -20,15 +20,15 @@ def normalise(frames_bgr: Tensor) -> Tensor:
     return (rgb * _SCALE.to(rgb.device) + _SHIFT.to(rgb.device)).permute(0, 3, 1, 2)
 
 
-def pad_to_multiple(frame_bgr: np.ndarray, multiple: int) -> np.ndarray:
-    """Extend a frame right and below to a multiple, with the mean colour."""
+def pad_to(frame_bgr: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Extend a frame right and below to ``size`` ``(height, width)`` with the mean colour."""
     height, width = frame_bgr.shape[:2]
-    bottom, right = -height % multiple, -width % multiple
-    if not bottom and not right:
+    if (height, width) == size:
         return frame_bgr
-    padded = np.empty((height + bottom, width + right, 3), np.uint8)
-    padded[:] = MEAN_BGR_UINT8
+    padded = np.empty((*size, 3), np.uint8)
     padded[:height, :width] = frame_bgr
+    padded[:height, width:] = MEAN_BGR_UINT8
+    padded[height:] = MEAN_BGR_UINT8
     return padded
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from accel_rt import ops
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
+
+Features = tuple[Tensor, Tensor]
+"""What a feature network returns: its maps at stride 8 and at stride 16."""
 
 
 class DeformConv2d(nn.Conv2d):
@@ -43,7 +49,8 @@ class DeformConv2d(nn.Conv2d):
             dilation,
         )
         nn.init.zeros_(self.offset.weight)
-        nn.init.zeros_(self.offset.bias)
+        zero_bias(self.offset)
+        self._geometry = (stride, stride), (padding, padding), (dilation, dilation)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, H, W]`` to ``[N, out_channels, H', W']``."""
@@ -52,9 +59,7 @@ class DeformConv2d(nn.Conv2d):
             self.offset(x),
             self.weight,
             self.bias,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
+            *self._geometry,
         )
 
 
@@ -79,7 +84,7 @@ class DepthwiseConv2d(nn.Conv2d):
         return super().forward(x)
 
 
-def fold_batch_norm(model: nn.Module) -> nn.Module:
+def fold_batch_norm(model: ModelT) -> ModelT:
     """Fold every batch norm into the convolution before it, in place, and return ``model``.
 
     Modules name their pairs in ``BN_PAIRS = (("conv1", "bn1"), ...)``; a ``nn.Sequential`` is
@@ -91,6 +96,8 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
             conv, bn = getattr(module, conv_name), getattr(module, bn_name)
             if not isinstance(bn, nn.BatchNorm2d):
                 continue
+            assert bn.running_mean is not None
+            assert bn.running_var is not None
             conv.weight, conv.bias = fuse_conv_bn_weights(
                 conv.weight,
                 conv.bias,
@@ -121,20 +128,30 @@ def conv_bn_relu(conv: nn.Conv2d) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU(inplace=True))
 
 
+def to_fast_layout(
+    model: ModelT, device: torch.device | None = None, dtype: torch.dtype | None = None
+) -> ModelT:
+    """Move ``model`` to channels_last, the fast path of convolutions and of our operators."""
+    return model.to(  # type: ignore[call-overload]  # torch's stubs lack this form
+        device=device, dtype=dtype, memory_format=torch.channels_last
+    )
+
+
+def zero_bias(conv: nn.Conv2d | nn.ConvTranspose2d) -> None:
+    """Set a convolution's bias, if it has one, to zero."""
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+
+
 def initialise(model: nn.Module) -> None:
     """He initialisation for every plain convolution, ones and zeros for batch norms."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+            zero_bias(module)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
     for module in model.modules():
         if isinstance(module, DeformConv2d):
             nn.init.zeros_(module.offset.weight)
-
-
-Features = tuple[Tensor, Tensor]
-"""What a feature network returns: its maps at stride 8 and at stride 16."""

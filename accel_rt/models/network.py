@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accel_rt import ops
-from accel_rt.models.layers import DepthwiseConv2d, Features, conv_bn_relu
+from accel_rt.models.layers import DepthwiseConv2d, Features, conv_bn_relu, zero_bias
 
 
 class TaskNetwork(nn.Module):
@@ -29,9 +29,9 @@ class TaskNetwork(nn.Module):
         self.projection = nn.Conv2d(channels16, state_channels, 1)
         self.scoring = nn.Conv2d(state_channels, classes, 1)
         nn.init.kaiming_normal_(self.projection.weight, nonlinearity="relu")
-        nn.init.zeros_(self.projection.bias)
+        zero_bias(self.projection)
         nn.init.normal_(self.scoring.weight, std=0.01)
-        nn.init.zeros_(self.scoring.bias)
+        zero_bias(self.scoring)
 
     def encode(self, features: Features) -> Tensor:
         """Features to the state ``[N, state_channels, H/16, W/16]``."""
@@ -68,7 +68,7 @@ class SkipTaskNetwork(nn.Module):
         )
         self.scoring = nn.Conv2d(width, classes, 1)
         nn.init.normal_(self.scoring.weight, std=0.01)
-        nn.init.zeros_(self.scoring.bias)
+        zero_bias(self.scoring)
 
     def encode(self, features: Features) -> Tensor:
         """Features to scores ``[N, classes, H/8, W/8]``."""

@@ -117,6 +117,7 @@ class ResNet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         channels = 64
+        stages: list[nn.Module] = []
         for stage in range(4):
             width = 64 * 2**stage
             groups = spec.offset_groups if spec.deformable[stage] else 0
@@ -125,7 +126,8 @@ class ResNet(nn.Module):
                 stride = spec.strides[stage] if i == 0 else 1
                 blocks.append(block(channels, width, stride, spec.dilations[stage], groups))
                 channels = width * block.expansion
-            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+            stages.append(nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.channels8 = 128 * block.expansion
         self.channels16 = channels
         initialise(self)

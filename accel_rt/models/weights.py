@@ -23,7 +23,8 @@ from accel_rt.errors import OutputError, WeightsError
 from accel_rt.models.network import Network
 from accel_rt.models.zoo import build_network
 
-_KEY = "accel_rt"
+METADATA_KEY = "accel_rt"
+"""Where a file's description is found in its safetensors metadata."""
 _SCALE_SUFFIX = "|scale"
 _QUANTISE_FROM = 1024  # elements; smaller tensors are not worth the error
 
@@ -104,7 +105,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict) -> N
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(stored, part, {_KEY: json.dumps(description)})
+        save_file(stored, part, {METADATA_KEY: json.dumps(description)})
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
@@ -128,7 +129,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         raise WeightsError(
             f"{path} is not a readable safetensors file ({error}): fetch it again"
         ) from error
-    if _KEY not in metadata:
+    if METADATA_KEY not in metadata:
         raise WeightsError(f"{path} has no accel-rt description: it was written by something else")
     tensors = {}
     for name, tensor in stored.items():
@@ -141,4 +142,4 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         if name.endswith("running_var"):  # batch norms count steps that inference never reads
             counter = name.replace("running_var", "num_batches_tracked")
             tensors[counter] = torch.zeros((), dtype=torch.long)
-    return tensors, json.loads(metadata[_KEY])
+    return tensors, json.loads(metadata[METADATA_KEY])

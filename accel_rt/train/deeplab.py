@@ -18,9 +18,10 @@ from accel_rt.data.augment import Augmentation
 from accel_rt.data.camvid import LabelledFrame, camvid_frames
 from accel_rt.data.classes import CAMVID, IGNORE_LABEL
 from accel_rt.data.mixture import CamVidSource, FrameSource, Mixture, StreetSource
-from accel_rt.data.normalise import normalise, pad_to_multiple
+from accel_rt.data.normalise import normalise, pad_to
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.models.init import imagenet_file, load_feature_weights
+from accel_rt.models.layers import to_fast_layout
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, load_tensors, save_network
 from accel_rt.models.zoo import build_network
@@ -64,7 +65,7 @@ def train_deeplab(settings: DeepLabSettings, out: Path, report: Report = print) 
     resumes it at the same sample. ``out/log.csv`` has a row per 20 steps.
     """
     folder = RunFolder(out)
-    network = _start(settings).to(memory_format=torch.channels_last)
+    network = to_fast_layout(_start(settings))
     optimiser = _optimiser(settings, network)
     average = WeightAverage(network, settings.ema)
     described = {**asdict(settings), "data": str(settings.data)}
@@ -165,7 +166,9 @@ def _start(settings: DeepLabSettings) -> Network:
 
 def _optimiser(settings: DeepLabSettings, network: Network) -> torch.optim.Optimizer:
     """Weight decay on convolution weights only; offsets learn at a tenth of the rate."""
-    decayed, plain, offsets = [], [], []
+    decayed: list[Tensor] = []
+    plain: list[Tensor] = []
+    offsets: list[Tensor] = []
     for name, parameter in network.named_parameters():
         if ".offset." in name:
             offsets.append(parameter)
@@ -233,9 +236,10 @@ def validate(network: Network, frames: list[LabelledFrame]) -> float:
     matrix = ConfusionMatrix(network.classes)
     for frame in frames:
         labels = frame.labels()
-        image = pad_to_multiple(frame.image_bgr(), 32)
+        height, width = labels.shape
+        image = pad_to(frame.image_bgr(), (height + -height % 32, width + -width % 32))
         scores = network(normalise(torch.from_numpy(image)[None]))
         full = F.interpolate(scores, image.shape[:2], mode="bilinear", align_corners=False)
-        predicted = full[0].argmax(0)[: labels.shape[0], : labels.shape[1]]
+        predicted = full[0].argmax(0)[:height, :width]
         matrix.add(labels, predicted.numpy().astype(np.uint8))
     return matrix.miou()

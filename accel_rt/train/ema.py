@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic
 
 import torch
 from torch import nn
 
+from accel_rt.models.layers import ModelT
 
-class WeightAverage:
+
+class WeightAverage(Generic[ModelT]):
     """Averages parameters and batch-norm statistics; ``model`` is the averaged copy.
 
     The decay grows with the steps taken, ``min(decay, (1 + step) / (10 + step))``, so that the
     random start is forgotten early.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+    def __init__(self, model: ModelT, decay: float) -> None:
+        self.model: ModelT = copy.deepcopy(model).eval().requires_grad_(False)
         self._decay = decay
 
     @torch.no_grad()

@@ -1,0 +1,67 @@
+"""FlowNetS as a flow source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accel_rt.data.normalise import normalise
+from accel_rt.errors import WeightsError
+from accel_rt.flow.grid import Grid, reduce_flow
+from accel_rt.models.flownet import FlowNetS
+from accel_rt.models.layers import to_fast_layout
+from accel_rt.models.weights import fit, load_tensors, save_tensors
+
+
+def save_flownet(path: Path, network: FlowNetS, trained_on: str) -> None:
+    """Write ``network`` as a weight file."""
+    description = {"kind": "flownets", "width": network.width, "trained_on": trained_on}
+    save_tensors(path, network.state_dict(), description)
+
+
+def load_flownet(path: Path) -> FlowNetS:
+    """Rebuild the FlowNetS stored at ``path``, in ``eval`` mode.
+
+    Raises :class:`~accel_rt.errors.WeightsError` if the file is missing or holds something else.
+    """
+    tensors, description = load_tensors(path)
+    if description.get("kind") != "flownets":
+        raise WeightsError(f"{path} does not hold a FlowNetS: name a flow network's weight file")
+    network = FlowNetS(description["width"])
+    fit(network, tensors, path)
+    return network.eval()
+
+
+class FlowNetSFlow:
+    """Flow of consecutive frames by FlowNetS."""
+
+    name = "flownets"
+
+    def __init__(self, network: FlowNetS, device: torch.device, dtype: torch.dtype) -> None:
+        self._network = to_fast_layout(network, device, dtype)
+        self._device, self._dtype = device, dtype
+        self._previous: Tensor | None = None
+
+    def reset(self) -> None:
+        """Forget the previous frame."""
+        self._previous = None
+
+    def observe(self, frame_bgr: np.ndarray) -> None:
+        """Take a frame as the previous one of the next, without computing flow."""
+        frame = torch.from_numpy(frame_bgr)[None].to(self._device)
+        self._previous = normalise(frame).to(self._dtype)
+
+    @torch.inference_mode()
+    def step(self, frame_bgr: np.ndarray, grid: Grid) -> Tensor:
+        """Backward flow from the frame before to this one, ``[1, 2, *grid.cells]`` in cells."""
+        previous = self._previous
+        assert previous is not None, "observe a frame first"
+        self.observe(frame_bgr)
+        assert self._previous is not None
+        flow = self._network(previous, self._previous)[0].permute(1, 2, 0)
+        height, width = frame_bgr.shape[:2]
+        shrink = np.array([flow.shape[1] / width, flow.shape[0] / height], np.float32)
+        return reduce_flow(flow.float().cpu().numpy() * shrink, grid).to(self._device)

@@ -1,0 +1,105 @@
+"""Installed weights: those that ship with the package and the user's own."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from accel_rt.errors import UsageError, WeightsError
+from accel_rt.models.accel import ScoreFusion
+from accel_rt.models.weights import METADATA_KEY, fit, load_tensors, save_tensors
+
+_PACKAGED = Path(__file__).parent.parent / "weights"
+
+
+def folders() -> list[Path]:
+    """Where weights are looked up: ``$ACCEL_RT_WEIGHTS`` (if set) before the package's own."""
+    own = os.environ.get("ACCEL_RT_WEIGHTS")
+    return [Path(own), _PACKAGED] if own else [_PACKAGED]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An installed weight file and what its metadata says."""
+
+    name: str
+    path: Path
+    description: dict
+
+    @property
+    def kind(self) -> str:
+        """``network``, ``fusion`` or ``flownets``."""
+        return self.description["kind"]
+
+
+def installed() -> list[Entry]:
+    """Every readable weight file of :func:`folders`; the first of a name wins."""
+    entries: dict[str, Entry] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.safetensors")):
+            description = _describe(path)
+            if description is not None and path.stem not in entries:
+                entries[path.stem] = Entry(path.stem, path, description)
+    return list(entries.values())
+
+
+def _describe(path: Path) -> dict | None:
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads((file.metadata() or {})[METADATA_KEY])
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+
+
+def find(name_or_path: str) -> Path:
+    """The weight file called ``name_or_path``: an installed name, or a path.
+
+    Raises :class:`~accel_rt.errors.WeightsError` for a path that is not there and
+    :class:`~accel_rt.errors.UsageError` for an unknown name.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".safetensors" or len(path.parts) > 1:
+        if not path.is_file():
+            raise WeightsError(f"no weight file {path}: see 'accel-rt models' for those installed")
+        return path
+    entries = installed()
+    for entry in entries:
+        if entry.name == name_or_path:
+            return entry.path
+    names = ", ".join(entry.name for entry in entries if entry.kind == "network") or "none"
+    raise UsageError(
+        f"no installed weights '{name_or_path}': choose from {names}, or give a .safetensors file"
+    )
+
+
+def fusion_name(reference: str, update: str) -> str:
+    """File stem of the fusion of a pair of networks."""
+    return f"fusion-{reference}-{update}"
+
+
+def find_fusion(reference: str, update: str) -> Path | None:
+    """The installed fusion of a pair, or None if there is none."""
+    name = fusion_name(reference, update)
+    return next((entry.path for entry in installed() if entry.name == name), None)
+
+
+def save_fusion(path: Path, fusion: ScoreFusion, description: dict) -> None:
+    """Write a pair's score fusion; ``description`` says which pair and how it was trained."""
+    save_tensors(path, fusion.state_dict(), {"kind": "fusion", **description})
+
+
+def load_fusion(path: Path, classes: int) -> ScoreFusion:
+    """Rebuild the score fusion stored at ``path`` for networks of ``classes`` classes.
+
+    Raises :class:`~accel_rt.errors.WeightsError` if it is something else or does not fit.
+    """
+    tensors, description = load_tensors(path)
+    if description.get("kind") != "fusion":
+        raise WeightsError(f"{path} does not hold a fusion: name a fusion's weight file")
+    fusion = ScoreFusion(classes)
+    fit(fusion, tensors, path)
+    return fusion.eval()

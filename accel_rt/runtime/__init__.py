@@ -1,0 +1,1 @@
+"""Frames in, labels out: keyframe policy, cache, segmenter and pipeline."""

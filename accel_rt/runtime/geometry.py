@@ -1,0 +1,57 @@
+"""Sizes: source frame, processed frame, its padding, and what a score map covers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from accel_rt.flow.grid import Grid
+
+_CELL = 16  # pixels; every network's deepest stride
+_LONGEST_SIDE = 2048  # pixels; very long strips are processed smaller
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a source frame maps to the processed frame; all sizes are ``(height, width)``.
+
+    The source is resized to ``processed`` and extended right and below to ``padded``, of which
+    every branch sees a whole number of cells, so a cell covers the same pixels at every size.
+    """
+
+    source: tuple[int, int]
+    processed: tuple[int, int]
+    padded: tuple[int, int]
+
+    @property
+    def extent(self) -> tuple[float, float]:
+        """The padded frame's size in source pixels: what a score map covers."""
+        return (
+            self.padded[0] * self.source[0] / self.processed[0],
+            self.padded[1] * self.source[1] / self.processed[1],
+        )
+
+    def grid(self, stride: int) -> Grid:
+        """The feature grid of a network with output stride ``stride``."""
+        cells = self.padded[0] // stride, self.padded[1] // stride
+        return Grid(self.processed, cells, stride)
+
+
+def plan(
+    source: tuple[int, int],
+    trained: tuple[int, int],
+    size: tuple[int, int] | None,
+    update_scale: float,
+) -> Geometry:
+    """Choose the processing size for frames of size ``source``.
+
+    ``size`` is the user's choice; None keeps the source's shape with its shorter side as long as
+    the shorter side of ``trained``, the size the weights were trained for.
+    """
+    if size is not None:
+        processed = size
+    else:
+        scale = min(min(trained) / min(source), _LONGEST_SIDE / max(source))
+        processed = max(_CELL, round(source[0] * scale)), max(_CELL, round(source[1] * scale))
+    multiple = round(_CELL / update_scale)
+    padded = processed[0] + -processed[0] % multiple, processed[1] + -processed[1] % multiple
+    return Geometry(source, processed, padded)

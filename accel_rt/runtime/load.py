@@ -1,0 +1,80 @@
+"""From settings to a ready segmenter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from accel_rt.errors import UsageError
+from accel_rt.flow.dis import DISFlow
+from accel_rt.models import store
+from accel_rt.models.accel import Accel, ScoreFusion
+from accel_rt.models.weights import load_network
+from accel_rt.runtime.device import resolve_device, resolve_precision
+from accel_rt.runtime.policy import FixedInterval, KeyframePolicy, SceneCuts
+from accel_rt.runtime.segmenter import FlowSource, Segmenter
+from accel_rt.runtime.settings import SegmenterSettings
+
+FLOWNETS_WEIGHTS = "flownets"
+"""Name of the installed FlowNetS weights."""
+
+
+def load_segmenter(settings: SegmenterSettings | None = None) -> Segmenter:
+    """Load the networks that ``settings`` name and put them together.
+
+    Raises :class:`~accel_rt.errors.UsageError` for unknown names or networks that do not go
+    together, and :class:`~accel_rt.errors.WeightsError` for files that cannot be used.
+    """
+    settings = settings or SegmenterSettings()
+    device = resolve_device(settings.device)
+    dtype = resolve_precision(settings.precision, device)
+    reference, info = load_network(store.find(settings.reference))
+    description: dict[str, Any] = {"mode": settings.mode, "reference": info.network}
+    model = Accel(reference)
+    if settings.mode == "accel" and settings.interval > 1:
+        update, update_info = load_network(store.find(settings.update))
+        if update_info.classes != info.classes:
+            raise UsageError(
+                f"'{settings.reference}' and '{settings.update}' were trained for different "
+                f"classes: choose networks of one class set"
+            )
+        fusion_path = settings.fusion or store.find_fusion(info.network, update_info.network)
+        if fusion_path is not None:
+            fusion = store.load_fusion(fusion_path, len(info.classes))
+            description["fusion"] = fusion_path.stem
+        else:
+            fusion = ScoreFusion(len(info.classes)).eval()
+            description["fusion"] = "mean of both branches (no trained fusion of this pair)"
+        description["update"] = update_info.network
+        description["update_scale"] = settings.update_scale
+        model = Accel(reference, update, fusion)
+    interval = 1 if settings.mode == "deeplab" else settings.interval
+    policy: KeyframePolicy = FixedInterval(interval)
+    if settings.scene_cuts and interval > 1:
+        policy = SceneCuts(policy)
+    return Segmenter(
+        model,
+        info.classes,
+        flow=_flow(settings, interval, device, dtype),
+        policy=policy,
+        incremental=settings.warp == "incremental",
+        update_scale=settings.update_scale,
+        trained=info.size[::-1],
+        size=settings.size[::-1] if settings.size else None,
+        device=device,
+        dtype=dtype,
+        description={**description, "interval": interval, "warp": settings.warp},
+    )
+
+
+def _flow(
+    settings: SegmenterSettings, interval: int, device: torch.device, dtype: torch.dtype
+) -> FlowSource | None:
+    if settings.mode in ("copy", "deeplab") or interval == 1:
+        return None
+    if settings.flow != "flownets":
+        return DISFlow()
+    from accel_rt.flow.flownets import FlowNetSFlow, load_flownet
+
+    return FlowNetSFlow(load_flownet(store.find(FLOWNETS_WEIGHTS)), device, dtype)

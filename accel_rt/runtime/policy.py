@@ -1,0 +1,76 @@
+"""When to spend a keyframe."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from accel_rt.errors import UsageError
+
+
+class KeyframePolicy(Protocol):
+    """Decides for each frame, in order, whether it is a keyframe."""
+
+    def is_keyframe(self, frame_bgr: np.ndarray, since_keyframe: int) -> bool:
+        """``since_keyframe`` counts frames after the last keyframe (its next frame has 1)."""
+
+    def reset(self) -> None:
+        """Forget what was seen."""
+
+
+class FixedInterval:
+    """A keyframe every ``interval`` frames (paper section 3)."""
+
+    def __init__(self, interval: int) -> None:
+        if interval < 1:
+            raise UsageError(f"the keyframe interval must be at least 1, got {interval}")
+        self.interval = interval
+
+    def is_keyframe(self, frame_bgr: np.ndarray, since_keyframe: int) -> bool:
+        return since_keyframe >= self.interval
+
+    def reset(self) -> None:
+        pass
+
+
+class SceneCuts:
+    """Another policy's keyframes, and one wherever the picture changes at once.
+
+    A cut is a mean absolute grey difference of consecutive thumbnails that is large both in
+    itself (``threshold``, of 255) and against its recent average (``ratio``): motion and noise
+    raise the average, a cut stands out from it.
+    """
+
+    _THUMBNAIL = (32, 24)
+
+    def __init__(self, inner: KeyframePolicy, threshold: float = 20.0, ratio: float = 4.0) -> None:
+        self._inner = inner
+        self._threshold, self._ratio = threshold, ratio
+        self.reset()
+
+    def reset(self) -> None:
+        self._inner.reset()
+        self._previous: np.ndarray | None = None
+        self._average: float | None = None
+
+    def is_keyframe(self, frame_bgr: np.ndarray, since_keyframe: int) -> bool:
+        due = self._inner.is_keyframe(frame_bgr, since_keyframe)
+        return self._is_cut(frame_bgr) or due
+
+    def _is_cut(self, frame_bgr: np.ndarray) -> bool:
+        small = cv2.resize(frame_bgr, self._THUMBNAIL, interpolation=cv2.INTER_AREA)
+        current = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32)
+        previous, self._previous = self._previous, current
+        if previous is None:
+            return False
+        difference = float(np.abs(current - previous).mean())
+        average = self._average
+        if difference > self._threshold and (
+            average is None or difference > self._ratio * max(average, 1.0)
+        ):
+            self._average = None
+            return True
+        self._average = difference if average is None else 0.8 * average + 0.2 * difference
+        return False

@@ -1,0 +1,27 @@
+"""What the segmenter returns for a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+FrameKind = Literal["key", "update"]
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """One segmented frame.
+
+    ``labels`` is uint8 ``[H, W]`` at the source frame's size; ``pts`` is the presentation time in
+    seconds given to ``step`` (None if none was); ``timings`` holds milliseconds per stage
+    (``flow``, ``network``, ``output``).
+    """
+
+    index: int
+    pts: Fraction | None
+    kind: FrameKind
+    labels: np.ndarray
+    timings: dict[str, float] = field(default_factory=dict)

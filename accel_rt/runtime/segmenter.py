@@ -1,0 +1,210 @@
+"""The keyframe loop: one frame in, labels out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from accel_rt import ops
+from accel_rt.data.classes import ClassSet
+from accel_rt.data.normalise import normalise, pad_to
+from accel_rt.errors import UsageError
+from accel_rt.flow.grid import Grid, compose_flow
+from accel_rt.models.accel import Accel
+from accel_rt.models.layers import fold_batch_norm, to_fast_layout
+from accel_rt.runtime.geometry import Geometry, plan
+from accel_rt.runtime.policy import FixedInterval, KeyframePolicy
+from accel_rt.runtime.result import FrameKind, FrameResult
+
+
+class FlowSource(Protocol):
+    """Flow between consecutive processed frames; see :mod:`accel_rt.flow`."""
+
+    name: str
+
+    def reset(self) -> None: ...
+
+    def observe(self, frame_bgr: np.ndarray) -> None: ...
+
+    def step(self, frame_bgr: np.ndarray, grid: Grid) -> Tensor: ...
+
+
+class Segmenter:
+    """Segments a video frame by frame with a cache of keyframe features.
+
+    The modes differ in what is given: without ``flow`` the keyframe's features are copied
+    (Clockwork), with flow and no update branch they are warped (Deep Feature Flow), with both
+    this is Accel; with ``FixedInterval(1)`` every frame is a keyframe (DeepLab).
+
+    ``model`` is taken over: batch norms are folded and weights cast to ``dtype``. ``trained`` and
+    ``size`` are ``(height, width)`` in pixels: the weights' processing size, and the user's.
+    """
+
+    def __init__(
+        self,
+        model: Accel,
+        classes: ClassSet,
+        *,
+        flow: FlowSource | None = None,
+        policy: KeyframePolicy | None = None,
+        incremental: bool = False,
+        update_scale: float = 1.0,
+        trained: tuple[int, int] = (360, 480),
+        size: tuple[int, int] | None = None,
+        device: torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+        description: dict[str, Any] | None = None,
+    ) -> None:
+        self.classes = classes
+        self._device, self._dtype = device or torch.device("cpu"), dtype
+        self._model = to_fast_layout(fold_batch_norm(model.eval()), self._device, dtype)
+        self._flow = flow
+        self._policy = policy or FixedInterval(5)
+        self._incremental = incremental
+        self._update_scale = update_scale if model.update is not None else 1.0
+        self._trained, self._size = trained, size
+        self._description = description or {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the cache: the next frame is a keyframe and has index 0."""
+        self._index = 0
+        self._drop_cache()
+
+    def _drop_cache(self) -> None:
+        self._geometry: Geometry | None = None
+        self._state: Tensor | None = None
+        self._composed: Tensor | None = None
+        self._since_keyframe = 0
+        self._policy.reset()
+        if self._flow is not None:
+            self._flow.reset()
+
+    def describe(self) -> dict[str, Any]:
+        """What runs: networks, device, precision, threads and flow, ready for a report."""
+        return {
+            **self._description,
+            "device": str(self._device),
+            "precision": str(self._dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "flow": self._flow.name if self._flow is not None else None,
+        }
+
+    @torch.inference_mode()
+    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
+        """Segment the next frame, uint8 BGR ``[H, W, 3]``.
+
+        A frame of another size than the one before starts over with a keyframe. Raises
+        :class:`~accel_rt.errors.UsageError` if the array is not such a frame.
+        """
+        _check_frame(frame_bgr)
+        source = frame_bgr.shape[0], frame_bgr.shape[1]
+        if self._geometry is None or self._geometry.source != source:
+            self._drop_cache()
+            self._geometry = plan(source, self._trained, self._size, self._update_scale)
+        geometry, clock = self._geometry, StageClock(self._device)
+
+        with clock("network"):
+            processed = resize_frame(frame_bgr, geometry.processed)
+        due = self._policy.is_keyframe(processed, self._since_keyframe)
+        kind: FrameKind = "key" if self._state is None or due else "update"
+        if kind == "key":
+            scores = self._keyframe(processed, geometry, clock)
+        else:
+            scores = self._intermediate(processed, geometry, clock)
+        with clock("output"):
+            labels = ops.upsample_argmax(scores, source, geometry.extent)[0].cpu().numpy()
+        self._since_keyframe += 1
+        self._index += 1
+        return FrameResult(self._index - 1, pts, kind, labels, clock.ms)
+
+    def _keyframe(self, processed: np.ndarray, geometry: Geometry, clock: StageClock) -> Tensor:
+        with clock("network"):
+            self._state, scores = self._model.keyframe(self._tensor(processed, geometry.padded))
+        with clock("flow"):
+            if self._flow is not None:
+                self._flow.observe(processed)
+        self._composed = None
+        self._since_keyframe = 0
+        return scores
+
+    def _intermediate(self, processed: np.ndarray, geometry: Geometry, clock: StageClock) -> Tensor:
+        assert self._state is not None
+        with clock("flow"):
+            flow = self._advance(processed, geometry)
+        with clock("network"):
+            return self._model.intermediate(
+                self._state, flow, self._update_frame(processed, geometry)
+            )
+
+    def _advance(self, processed: np.ndarray, geometry: Geometry) -> Tensor | None:
+        """Flow from the cached state's frame to this one; moves the state if incremental."""
+        if self._flow is None:
+            return None
+        assert self._state is not None
+        newer = self._flow.step(processed, geometry.grid(self._model.reference.stride))
+        newer = newer.to(self._device)
+        if self._incremental:
+            self._state = ops.flow_warp(self._state, newer)
+            return None
+        self._composed = newer if self._composed is None else compose_flow(self._composed, newer)
+        return self._composed
+
+    def _update_frame(self, processed: np.ndarray, geometry: Geometry) -> Tensor | None:
+        if self._model.update is None:
+            return None
+        frame = pad_to(processed, geometry.padded)
+        if self._update_scale != 1:
+            size = (
+                round(frame.shape[0] * self._update_scale),
+                round(frame.shape[1] * self._update_scale),
+            )
+            frame = resize_frame(frame, size)
+        return self._tensor(frame, (frame.shape[0], frame.shape[1]))
+
+    def _tensor(self, frame_bgr: np.ndarray, padded: tuple[int, int]) -> Tensor:
+        frame = torch.from_numpy(pad_to(frame_bgr, padded))[None].to(self._device)
+        return normalise(frame).to(self._dtype)
+
+
+class StageClock:
+    """Adds up milliseconds per stage: ``with clock("network"): ...``."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.ms: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        self.ms[stage] = self.ms.get(stage, 0.0) + 1000 * (time.perf_counter() - started)
+
+
+def resize_frame(frame_bgr: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A frame at ``size`` ``(height, width)``; area averaging where it shrinks."""
+    if frame_bgr.shape[:2] == size:
+        return frame_bgr
+    shrinks = size[0] <= frame_bgr.shape[0] and size[1] <= frame_bgr.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(frame_bgr, size[::-1], interpolation=method)
+
+
+def _check_frame(frame_bgr: np.ndarray) -> None:
+    if frame_bgr.dtype != np.uint8 or frame_bgr.ndim != 3 or frame_bgr.shape[2] != 3:
+        raise UsageError(
+            f"a frame is a uint8 array [height, width, 3] in BGR order, got {frame_bgr.dtype} "
+            f"{list(frame_bgr.shape)}"
+        )
+    if 0 in frame_bgr.shape:
+        raise UsageError(f"a frame needs at least one pixel, got {list(frame_bgr.shape)}")

@@ -1,0 +1,75 @@
+"""The choices a segmenter is built from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from accel_rt.errors import UsageError
+
+Mode = Literal["accel", "dff", "copy", "deeplab"]
+FlowName = Literal["auto", "dis", "flownets"]
+Warp = Literal["composed", "incremental"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+MODES: tuple[str, ...] = get_args(Mode)
+FLOWS: tuple[str, ...] = get_args(FlowName)
+WARPS: tuple[str, ...] = get_args(Warp)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+UPDATE_SCALES = (0.25, 0.5, 1.0)
+
+DEFAULT_REFERENCE = "efficientnet_lite2"
+DEFAULT_UPDATE = "efficientnet_lite0"
+
+
+@dataclass(frozen=True)
+class SegmenterSettings:
+    """What to run and how; every default is what measures best.
+
+    - ``reference``, ``update``: names of installed weights (``accel-rt models``) or paths of
+      ``.safetensors`` files.
+    - ``fusion``: a fusion weight file; None takes the installed one of the pair.
+    - ``interval``: frames from keyframe to keyframe, at least 1 (1: every frame is a keyframe).
+    - ``mode``: ``accel`` (both branches), ``dff`` (warp only), ``copy`` (features copied, no
+      flow), ``deeplab`` (the reference network on every frame).
+    - ``update_scale``: linear size of the update branch's input, 1, 0.5 or 0.25.
+    - ``size``: processing size ``(width, height)`` in pixels; None keeps the source's shape with
+      the height the weights were trained for.
+    - ``device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+    - ``scene_cuts``: also place a keyframe wherever the picture changes at once.
+
+    Raises :class:`~accel_rt.errors.UsageError` for a value outside these.
+    """
+
+    reference: str = DEFAULT_REFERENCE
+    update: str = DEFAULT_UPDATE
+    fusion: Path | None = None
+    interval: int = 5
+    mode: Mode = "accel"
+    flow: FlowName = "auto"
+    warp: Warp = "composed"
+    update_scale: float = 1.0
+    size: tuple[int, int] | None = None
+    device: str = "auto"
+    precision: Precision = "auto"
+    scene_cuts: bool = True
+
+    def __post_init__(self) -> None:
+        if self.interval < 1:
+            raise UsageError(f"the keyframe interval must be at least 1, got {self.interval}")
+        for name, value, allowed in (
+            ("mode", self.mode, MODES),
+            ("flow", self.flow, FLOWS),
+            ("warp", self.warp, WARPS),
+            ("precision", self.precision, PRECISIONS),
+        ):
+            if value not in allowed:
+                raise UsageError(f"unknown {name} '{value}': choose from {', '.join(allowed)}")
+        if self.update_scale not in UPDATE_SCALES:
+            raise UsageError(f"the update scale must be 1, 0.5 or 0.25, got {self.update_scale}")
+        if self.size is not None and not all(16 <= side <= 8192 for side in self.size):
+            raise UsageError(
+                f"the processing size must be 16 to 8192 pixels a side, got "
+                f"{self.size[0]}x{self.size[1]}"
+            )
