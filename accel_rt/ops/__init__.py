@@ -3,5 +3,14 @@
 from accel_rt.ops._deform_conv2d import deform_conv2d
 from accel_rt.ops._extension import ExtensionStatus, extension_status
 from accel_rt.ops._flow_warp import flow_warp
+from accel_rt.ops._upsample_argmax import upsample_argmax
+from accel_rt.ops._warp_score import warp_score
 
-__all__ = ["ExtensionStatus", "deform_conv2d", "extension_status", "flow_warp"]
+__all__ = [
+    "ExtensionStatus",
+    "deform_conv2d",
+    "extension_status",
+    "flow_warp",
+    "upsample_argmax",
+    "warp_score",
+]

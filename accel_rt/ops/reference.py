@@ -102,3 +102,26 @@ def deform_conv2d(
     if bias is not None:
         result = result + bias.to(dtype)[:, None, None]
     return result.to(input.dtype)
+
+
+def warp_score(cache: Tensor, flow: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Twin of :func:`accel_rt.ops.warp_score`."""
+    dtype = _working_type(cache.dtype)
+    features = flow_warp(cache.to(dtype), flow).relu()
+    scores = torch.einsum("ck,nkhw->nchw", weight.to(dtype), features)
+    return scores + bias.to(dtype)[:, None, None]
+
+
+def upsample_argmax(scores: Tensor, size: tuple[int, int], extent: tuple[float, float]) -> Tensor:
+    """Twin of :func:`accel_rt.ops.upsample_argmax`."""
+    scores = scores.to(_working_type(scores.dtype))
+    for dim in (2, 3):
+        pixels = torch.arange(size[dim - 2], dtype=torch.float64, device=scores.device)
+        position = (pixels + 0.5) * (scores.shape[dim] / extent[dim - 2]) - 0.5
+        shape = [-1 if axis == dim else 1 for axis in range(4)]
+        (low, low_weight), (high, high_weight) = (
+            (scores.index_select(dim, index), weight.to(scores.dtype).reshape(shape))
+            for index, weight in _taps(position, scores.shape[dim], zeros=False)
+        )
+        scores = low * low_weight + high * high_weight
+    return scores.argmax(1).to(torch.uint8)

@@ -49,8 +49,8 @@ inline void store(BFloat16& target, float value) {
 }
 
 // out[i] = sum of the four taps, each weighted
-template <class T, class A>
-inline void blend(T* __restrict out, const T* __restrict image, const Corners<A>& at,
+template <class O, class T, class A>
+inline void blend(O* __restrict out, const T* __restrict image, const Corners<A>& at,
                   int64_t count) {
   const T* __restrict t0 = image + at.offset[0];
   const T* __restrict t1 = image + at.offset[1];

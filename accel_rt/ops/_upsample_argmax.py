@@ -1,0 +1,67 @@
+"""From low-resolution class scores to full-resolution labels, in one pass."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from accel_rt.errors import UsageError
+from accel_rt.ops import reference
+from accel_rt.ops._extension import extension_status, has_kernels
+
+MAX_CLASSES = 255  # labels are bytes, and 255 marks pixels without a class
+
+
+def upsample_argmax(
+    scores: Tensor, size: tuple[int, int], extent: tuple[float, float] | None = None
+) -> Tensor:
+    """The best class of each output pixel after bilinear upsampling of the scores.
+
+    Without `extent` it equals ``F.interpolate(scores, size, mode="bilinear",
+    align_corners=False).argmax(1)``; where several classes tie, the first wins. The upsampled
+    scores are never stored.
+
+    With `extent` the map covers that many output pixels from the origin, of which `size` are
+    returned: output pixel ``i`` lies at ``(i + 0.5) * h / extent[0] - 0.5`` rows of the map, the
+    edge repeating. It maps the padded frame a network saw back onto its source: a frame of height
+    360 processed at scale 1 and padded to 368 has ``size=(360, ...)``, ``extent=(368.0, ...)``.
+
+    Args:
+        scores: [N, C, h, w] of any floating point type, C from 1 to 255; computed in float32.
+        size: (H, W) of the labels in pixels.
+        extent: (height, width) the map covers, in output pixels; `size` by default.
+
+    Returns:
+        [N, H, W] uint8 labels in 0 .. C - 1.
+
+    Raises:
+        UsageError: a shape, size or extent is out of range.
+    """
+    if scores.dim() != 4 or not scores.is_floating_point() or min(scores.shape[1:]) < 1:
+        raise UsageError(
+            "upsample_argmax: scores must be a floating point tensor [N, C, h, w], got"
+            f" {tuple(scores.shape)} of {scores.dtype}"
+        )
+    if scores.shape[1] > MAX_CLASSES:
+        raise UsageError(
+            f"upsample_argmax: at most {MAX_CLASSES} classes fit a byte, got {scores.shape[1]}"
+        )
+    if len(size) != 2 or min(size) < 1:
+        raise UsageError(f"upsample_argmax: size must be (height, width) in pixels, got {size}")
+    covered = (float(size[0]), float(size[1])) if extent is None else extent
+    if len(covered) != 2 or not all(0 < side < math.inf for side in covered):
+        raise UsageError(
+            f"upsample_argmax: extent must be (height, width), both positive, got {extent}"
+        )
+    with torch.no_grad():
+        if not has_kernels(scores):
+            return reference.upsample_argmax(scores, size, covered)
+        return torch.ops.accel_rt.upsample_argmax(scores, size, covered[0], covered[1])
+
+
+def _fake(scores: Tensor, size: list[int], extent_y: float, extent_x: float) -> Tensor:
+    return scores.new_empty((scores.shape[0], size[0], size[1]), dtype=torch.uint8)
+
+
+if extension_status().loaded:
+    torch.library.register_fake("accel_rt::upsample_argmax", _fake)

@@ -1,0 +1,36 @@
+// upsample_argmax: bilinear upsampling of class scores and argmax over the classes in one pass that
+// never stores the upsampled scores.
+#pragma once
+
+#include <cstdint>
+
+#include "../common/bilinear.h"
+#include "../common/simd.h"
+
+namespace accel_rt {
+
+struct UpsampleArgmaxParams {
+  const float* scores;  // [N, C, h, w]
+  uint8_t* labels;      // [N, H, W]
+  int64_t images;
+  int classes, height, width;  // C, h, w
+  int out_height, out_width;   // H, W
+  double step_y, step_x;       // pixels of the score map to one output pixel
+};
+
+namespace {
+
+// Pixel areas coincide at the origin: output pixel i is centred on (i + 0.5) * step - 0.5.
+ACCEL_RT_HD float source_position(int index, double step) {
+  return float((index + 0.5) * step - 0.5);
+}
+
+}  // namespace
+
+// Rows [begin, end) of N * H
+ACCEL_RT_DECLARE_KERNEL(upsample_argmax, const UpsampleArgmaxParams& p, int64_t begin, int64_t end)
+
+// The same on the device and stream (a cudaStream_t); returns a cudaError_t.
+int upsample_argmax_cuda(const UpsampleArgmaxParams& p, void* stream);
+
+}  // namespace accel_rt

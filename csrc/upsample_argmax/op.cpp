@@ -1,0 +1,62 @@
+#include "../common/tensor.h"
+#include "kernel.h"
+#ifdef ACCEL_RT_CUDA
+#include "../common/cuda_launch.h"
+#endif
+
+namespace accel_rt {
+namespace {
+
+void upsample_cpu(const UpsampleArgmaxParams& p, const Tensor&) {
+  parallel(p.images * p.out_height, int64_t(p.classes) * p.width + p.out_width,
+           [&](int64_t begin, int64_t end) { ACCEL_RT_KERNEL(upsample_argmax)(p, begin, end); });
+}
+
+#ifdef ACCEL_RT_CUDA
+void upsample_cuda(const UpsampleArgmaxParams& p, const Tensor& on) {
+  launch(on, [&](void* stream) { return upsample_argmax_cuda(p, stream); });
+}
+#endif
+
+template <void (*run)(const UpsampleArgmaxParams&, const Tensor&)>
+Tensor upsample_argmax(const Tensor& scores, std::vector<int64_t> size, double extent_y,
+                       double extent_x) {
+  STD_TORCH_CHECK(
+      scores.dim() == 4 && is_floating(scores.scalar_type()) && scores.size(1) >= 1 &&
+          scores.size(1) <= 255 && scores.size(2) >= 1 && scores.size(3) >= 1,
+      "upsample_argmax: scores must be a floating point tensor [N, C, h, w] with C from "
+      "1 to 255 and h, w at least 1");
+  STD_TORCH_CHECK(size.size() == 2 && size[0] >= 0 && size[1] >= 0,
+                  "upsample_argmax: size must be (height, width)");
+  STD_TORCH_CHECK(extent_y > 0 && extent_x > 0, "upsample_argmax: extent must be positive, got (",
+                  extent_y, ", ", extent_x, ")");
+  const Tensor source = torch::stable::contiguous(cast(scores, ScalarType::Float));
+  const Tensor labels =
+      torch::stable::empty(std::array<int64_t, 3>{scores.size(0), size[0], size[1]},
+                           ScalarType::Byte, std::nullopt, scores.device());
+  if (labels.numel() > 0)
+    run({static_cast<const float*>(source.const_data_ptr()),
+         static_cast<uint8_t*>(labels.mutable_data_ptr()), scores.size(0), int(scores.size(1)),
+         int(scores.size(2)), int(scores.size(3)), int(size[0]), int(size[1]),
+         double(scores.size(2)) / extent_y, double(scores.size(3)) / extent_x},
+        source);
+  return labels;
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(accel_rt, m) {
+  m.def("upsample_argmax(Tensor scores, SymInt[] size, float extent_y, float extent_x) -> Tensor");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(accel_rt, CPU, m) {
+  m.impl("upsample_argmax", TORCH_BOX((&upsample_argmax<upsample_cpu>)));
+}
+
+#ifdef ACCEL_RT_CUDA
+STABLE_TORCH_LIBRARY_IMPL(accel_rt, CUDA, m) {
+  m.impl("upsample_argmax", TORCH_BOX((&upsample_argmax<upsample_cuda>)));
+}
+#endif
+
+}  // namespace accel_rt
