@@ -1,0 +1,1 @@
+"""Video in and out: sources, writers, overlays, masks and the timing log."""

@@ -1,0 +1,294 @@
+"""Video files and URLs as a frame source, decoded through FFmpeg's libraries (PyAV)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av
+
+from accel_rt.errors import InputError, UsageError
+from accel_rt.video.color import FrameConverter
+from accel_rt.video.source import Frame, Source, SourceInfo
+
+# Seeks that land behind the wanted time are repeated this much earlier, then from the start.
+_SEEK_MARGINS_S = (0, 5, 30)
+_ATTACHED_PICTURE = 0x0400
+_UNKNOWN_RATE = Fraction(25)
+
+
+def open_container(location: str, timeout_s: float | None = None) -> av.container.InputContainer:
+    """Open a file or URL with PyAV; :class:`InputError` in one sentence if that fails."""
+    options = {"rtsp_transport": "tcp"} if location.startswith("rtsp") else {}
+    try:
+        return av.open(location, options=options, timeout=timeout_s)
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(_why_unreadable(location, error, timeout_s)) from error
+
+
+def video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
+    """The first video stream that is not a cover picture; :class:`InputError` if none is."""
+    for stream in container.streams.video:
+        if not int(stream.disposition) & _ATTACHED_PICTURE and stream.codec_context is not None:
+            return stream
+    kinds = " and ".join(sorted({stream.type for stream in container.streams}))
+    raise InputError(f"'{name}' holds no video, only {kinds or 'an empty container'}")
+
+
+def stream_end(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
+    """When the video ends by its headers, in seconds of the source's time; None if unsaid."""
+    start = Fraction(0)
+    if stream.start_time is not None:
+        start = stream.start_time * _time_base(stream)
+    elif container.start_time is not None:
+        start = Fraction(container.start_time, av.time_base)
+    if stream.duration:
+        return start + stream.duration * _time_base(stream)
+    tagged = _duration_tag(stream.metadata.get("DURATION", ""))
+    if tagged:
+        return tagged
+    # The container lasts as long as its longest stream, so it speaks for a lone one only.
+    if container.duration and len(container.streams) == 1:
+        return start + Fraction(container.duration, av.time_base)
+    return None
+
+
+def _time_base(stream: av.VideoStream) -> Fraction:
+    return stream.time_base or Fraction(1, av.time_base)
+
+
+def packet_end(packet: av.Packet) -> Fraction | None:
+    """When a packet's picture ends, in seconds; None for packets without a time."""
+    time = packet.pts if packet.pts is not None else packet.dts
+    if time is None:
+        return None
+    return (time + (packet.duration or 0)) * packet.time_base
+
+
+class VideoSource(Source):
+    """Frames of the first video stream of a file or URL.
+
+    Times never run backwards: where a stream's clock is set back, as in joined transport
+    streams, the frames after that follow on from the ones before. Frames that the decoder marks
+    as damaged count as corrupt. Raises as :func:`accel_rt.video.reader.open_source`.
+    """
+
+    def __init__(
+        self,
+        location: str,
+        name: str,
+        start_s: float | None = None,
+        end_s: float | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        super().__init__()
+        self._container = open_container(location, timeout_s)
+        try:
+            self._stream = video_stream(self._container, name)
+            self._stream.thread_type = "AUTO"
+            self._convert = FrameConverter(self._stream.sample_aspect_ratio)
+            self._header_end = stream_end(self._container, self._stream)
+            self._read_end: Fraction | None = None
+            self.info = self._describe(location, name, start_s, end_s)
+            origin = self._origin()
+            self._start = None if not start_s else origin + Fraction(str(start_s))
+            self._end = None if end_s is None else origin + Fraction(str(end_s))
+            frames = self._deliver()
+            first = next(frames, None)
+            if first is None:
+                raise self._nothing_read(start_s)
+        except BaseException:
+            self._container.close()
+            raise
+        height, width = first.image_bgr.shape[:2]
+        self.info = replace(self.info, width=width, height=height)
+        self._frames = chain([first], frames)
+
+    def close(self) -> None:
+        self._frames = iter(())
+        self._container.close()
+
+    def _describe(
+        self, location: str, name: str, start_s: float | None, end_s: float | None
+    ) -> SourceInfo:
+        stream, container = self._stream, self._container
+        average, guessed = stream.average_rate, stream.guessed_rate
+        variable = None
+        if average and stream.base_rate:
+            variable = abs(float(average / stream.base_rate) - 1) > 0.01
+        rate = guessed if guessed and not variable else average
+        rate = rate if rate and rate > 0 else _UNKNOWN_RATE
+        total_s = None
+        if self._header_end is not None:
+            total_s = float(self._header_end - self._origin())
+        elif container.duration:
+            total_s = container.duration / av.time_base
+        duration_s = total_s
+        if total_s is not None:
+            duration_s = max(0.0, min(end_s or math.inf, total_s) - (start_s or 0.0))
+        whole = not start_s and (end_s is None or (total_s is not None and end_s >= total_s))
+        frame_count = stream.frames or None
+        if frame_count is None or not whole:
+            frame_count = None if duration_s is None else round(duration_s * rate)
+        remote = "://" in location
+        return SourceInfo(
+            name=name,
+            width=stream.codec_context.width,
+            height=stream.codec_context.height,
+            rate=rate,
+            frame_count=frame_count,
+            duration_s=duration_s,
+            has_audio=bool(container.streams.audio),
+            variable_rate=variable,
+            kind="stream" if remote and total_s is None else "video",
+        )
+
+    def _origin(self) -> Fraction:
+        """The time that spans count from: where the earliest of all streams starts."""
+        if self._container.start_time is not None:
+            return Fraction(self._container.start_time, av.time_base)
+        return (self._stream.start_time or 0) * _time_base(self._stream)
+
+    def _nothing_read(self, start_s: float | None) -> Exception:
+        length_s = self._header_end and float(self._header_end - self._origin())
+        if start_s and length_s is not None and start_s >= length_s:
+            return UsageError(
+                f"the start, {start_s} s, is after the end of '{self.info.name}', "
+                f"which lasts {length_s:.3f} s"
+            )
+        if start_s:
+            return InputError(f"'{self.info.name}' holds no frame from {start_s} s on")
+        return InputError(f"'{self.info.name}' holds no frame that can be read")
+
+    def _deliver(self) -> Iterator[Frame]:
+        """Frames of the span, then the closing notes."""
+        index = 0
+        shift, last_end = Fraction(0), self._origin()
+        last_pts: Fraction | None = None
+        for decoded in self._from_start():
+            base = decoded.time_base or _time_base(self._stream)
+            duration = decoded.duration * base if decoded.duration else None
+            pts = last_end if decoded.pts is None else decoded.pts * base + shift
+            if last_pts is not None and pts <= last_pts:
+                shift += last_end - pts
+                pts = last_end
+                self._note_once("the source's clock was set back; its frames were joined up")
+            last_pts = pts
+            last_end = pts + (duration or 1 / self.info.rate)
+            if self._start is not None and pts < self._start:
+                continue
+            if self._end is not None and pts >= self._end:
+                self._note_corrupt()
+                return
+            image = self._convert(decoded)
+            if self._convert.saw_hdr:
+                self._note_once("the source is HDR; it was tone-mapped to 8-bit BT.709")
+            yield Frame(index, pts, image, duration)
+            index += 1
+        self._note_corrupt()
+        self._note_early_end(index)
+
+    def _note_once(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def _note_early_end(self, delivered: int) -> None:
+        if self._header_end is not None and self._read_end is not None:
+            missing = self._header_end - self._read_end
+            self.truncated = self.truncated or missing > Fraction(3, 2) / self.info.rate
+        if self.truncated:
+            expected = self.info.frame_count
+            of = f" of {expected}" if expected else ""
+            self.notes.append(f"{self.info.name} ended early: {delivered}{of} frames could be read")
+
+    def _from_start(self) -> Iterator[av.VideoFrame]:
+        """Decoded frames from the last keyframe before the span on."""
+        if self._start is None:
+            return self._decode()
+        base = _time_base(self._stream)
+        for margin_s in _SEEK_MARGINS_S:
+            target = max(self._start - margin_s, self._origin())
+            try:
+                self._container.seek(math.floor(target / base), stream=self._stream)
+            except (av.FFmpegError, OSError):
+                break
+            frames = self._decode()
+            first = next(frames, None)
+            if first is not None and first.pts is not None and first.pts * base <= self._start:
+                return chain([first], frames)
+        self._container.seek(self._container.start_time or 0)
+        return self._decode()
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        """Frames as they come, skipping what cannot be decoded, until the end or the budget."""
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.InvalidDataError:
+                if not self._count_corrupt():
+                    return
+                packets = self._container.demux(self._stream)
+                continue
+            except (av.FFmpegError, OSError) as error:
+                self.truncated = True
+                self.notes.append(f"{self.info.name} stopped: {_reason(error)}")
+                packet = None
+            if packet is not None:
+                end = packet_end(packet)
+                if end is not None and (self._read_end is None or end > self._read_end):
+                    self._read_end = end
+            try:
+                frames = self._stream.decode(packet)
+            except av.error.EOFError:
+                return
+            except (av.FFmpegError, ValueError):
+                if not self._count_corrupt():
+                    return
+                frames = []
+            for frame in frames:
+                if frame.is_corrupt:
+                    if not self._count_corrupt():
+                        return
+                    continue
+                self._corrupt_in_a_row = 0
+                yield frame
+            if packet is None:
+                return
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def _why_unreadable(location: str, error: Exception, timeout_s: float | None) -> str:
+    if "://" in location:
+        if isinstance(error, (av.error.ExitError, TimeoutError)):
+            return f"'{location}' did not answer within {timeout_s:g} s"
+        return f"cannot open '{location}': {_reason(error)}"
+    if isinstance(error, PermissionError):
+        return f"'{location}' may not be read: check its permissions"
+    path = Path(location)
+    if path.is_file():
+        if path.stat().st_size == 0:
+            return f"'{location}' is empty"
+        with path.open("rb") as file:
+            if file.read(12)[4:8] == b"ftyp":
+                return (
+                    f"'{location}' is an incomplete or damaged MP4 whose index (moov) cannot be "
+                    "read: copy or export it again"
+                )
+    return f"'{location}' is not a video or image that can be read ({_reason(error)})"
+
+
+def _duration_tag(text: str) -> Fraction | None:
+    """Matroska's ``DURATION`` tag, ``HH:MM:SS.fraction``, in seconds; None if it is not one."""
+    try:
+        hours, minutes, seconds = text.split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
+    except ValueError:
+        return None

@@ -1,0 +1,129 @@
+"""Output files: written under a temporary name, renamed when whole, errors in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import av
+
+from accel_rt.errors import OutputError, UsageError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+RESERVE_BYTES = 4 << 20
+"""Space that a :class:`PartFile` holds back at first, to be able to finish on a full disk."""
+
+
+def check_output_path(output: Path, inputs: Iterable[str | Path] = ()) -> None:
+    """Raise if ``output`` cannot be a new file: before any work is done.
+
+    :class:`UsageError` if it is one of ``inputs`` or a folder, :class:`OutputError` if the
+    folder it belongs in is missing or may not be written.
+    """
+    output = Path(output)
+    for source in inputs:
+        with suppress(OSError):  # neither a URL nor a glob is a file
+            if output.exists() and output.samefile(source):
+                raise UsageError(
+                    f"the output '{output}' is the input itself: give another name with -o"
+                )
+    if output.is_dir():
+        raise UsageError(f"the output '{output}' is a folder: give a file name")
+    if not output.parent.is_dir():
+        raise OutputError(
+            f"the folder '{output.parent}' does not exist: create it or write somewhere else"
+        )
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"the folder '{output.parent}' may not be written: "
+            "change its permissions or write somewhere else"
+        )
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn the system's and FFmpeg's errors while writing ``path`` into :class:`OutputError`."""
+    try:
+        yield
+    except (OSError, av.FFmpegError) as error:
+        raise OutputError(why_unwritable(path, error)) from error
+
+
+def why_unwritable(path: Path, error: OSError | av.FFmpegError) -> str:
+    """One sentence for a failed write."""
+    if error.errno in _FULL:
+        return f"the disk is full, '{path}' could not be written: free space and run again"
+    if error.errno == errno.EFBIG:
+        return f"'{path}' grew beyond the largest file allowed there: write somewhere else"
+    reason = (error.strerror or str(error)).lower()
+    return f"cannot write '{path}': {reason}"
+
+
+def part_path(path: Path) -> Path:
+    """The temporary name that ``path`` is written under."""
+    return path.with_name(path.name + ".part")
+
+
+class PartFile(io.FileIO):
+    """A binary file ``NAME.part`` that becomes ``NAME`` on :meth:`commit`.
+
+    It keeps a reserve of disk space beside it. When the disk fills up the reserve is given
+    back, the write that failed is done again and ``full`` is set: the owner stops adding data
+    and finishes the file in the space that was given back.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.full = False
+        self._reserve = path.with_name(path.name + ".reserve")
+        self._reserved = 0
+        super().__init__(str(part_path(path)), "w+")
+        try:
+            self.reserve(RESERVE_BYTES)
+        except OSError:
+            self.discard()
+            raise
+
+    def reserve(self, size: int) -> None:
+        """Hold back ``size`` bytes (never fewer than before)."""
+        if self.full or size <= self._reserved:
+            return
+        with self._reserve.open("ab") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.write(bytes(size - self._reserved))
+        self._reserved = size
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data)
+        while len(left):
+            try:
+                left = left[super().write(left) :]
+            except OSError as error:
+                if error.errno not in _FULL or self.full:
+                    raise
+                self.full = True
+                self._release()
+        return len(data)
+
+    def commit(self) -> None:
+        """Close the file and give it its name, replacing what was there."""
+        self.close()
+        self._release()
+        os.replace(part_path(self.path), self.path)
+
+    def discard(self) -> None:
+        """Close the file and remove it."""
+        self.close()
+        self._release()
+        part_path(self.path).unlink(missing_ok=True)
+
+    def _release(self) -> None:
+        self._reserve.unlink(missing_ok=True)

@@ -1,0 +1,104 @@
+"""What every frame source offers: frames with times, what the source is, what went wrong."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+
+MAX_CORRUPT_IN_A_ROW = 100
+"""A source gives up after this many frames in a row that cannot be decoded."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a source.
+
+    ``index`` counts delivered frames from 0. ``pts`` and ``duration`` are seconds in the
+    source's own time, ``duration`` None where the source does not say. ``image_bgr`` is uint8
+    ``[H, W, 3]``, C-contiguous, the way round it is shown.
+    """
+
+    index: int
+    pts: Fraction
+    image_bgr: np.ndarray
+    duration: Fraction | None
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What is known about a source before it is read.
+
+    ``width`` and ``height`` are those of the first delivered frame. ``rate`` is frames per
+    second (the average where the rate varies). ``frame_count`` and ``duration_s`` describe the
+    chosen span; both come from the container's headers, so a damaged file may hold less, and
+    both are None for live streams. ``variable_rate`` is None where the container does not say.
+    """
+
+    name: str
+    width: int
+    height: int
+    rate: Fraction
+    frame_count: int | None
+    duration_s: float | None
+    has_audio: bool
+    variable_rate: bool | None
+    kind: Literal["video", "images", "stream"]
+
+
+class Source(ABC):
+    """An iterable of :class:`Frame`, read once, and a context manager.
+
+    ``corrupt_frames`` counts frames that were skipped because they could not be decoded,
+    ``truncated`` says that the source ended before its own headers say it does, and ``notes``
+    holds sentences for the user; all three are final once the iteration has ended.
+    """
+
+    info: SourceInfo
+
+    def __init__(self) -> None:
+        self.corrupt_frames = 0
+        self.truncated = False
+        self.notes: list[str] = []
+        self._corrupt_in_a_row = 0
+        self._frames: Iterator[Frame] = iter(())
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self._frames
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the file or connection; a second call does nothing."""
+
+    def _count_corrupt(self) -> bool:
+        """Count one frame that cannot be decoded; False once the source should give up."""
+        self.corrupt_frames += 1
+        self._corrupt_in_a_row += 1
+        if self._corrupt_in_a_row < MAX_CORRUPT_IN_A_ROW:
+            return True
+        self.truncated = True
+        self.notes.append(
+            f"{self.info.name} was given up after {MAX_CORRUPT_IN_A_ROW} corrupt frames in a row"
+        )
+        return False
+
+    def _note_corrupt(self) -> None:
+        if self.corrupt_frames:
+            frames = "frame was" if self.corrupt_frames == 1 else "frames were"
+            self.notes.append(f"{self.corrupt_frames} corrupt {frames} skipped")
