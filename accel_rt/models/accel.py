@@ -46,8 +46,9 @@ class ScoreFusion(nn.Module):
             max(reference_scores.shape[-2], update_scores.shape[-2]),
             max(reference_scores.shape[-1], update_scores.shape[-1]),
         )
-        reference_scores = resize_grid(reference_scores, size)
-        return self.conv(torch.cat([reference_scores, resize_grid(update_scores, size)], 1))
+        dtype = self.conv.weight.dtype
+        both = [resize_grid(scores.to(dtype), size) for scores in (reference_scores, update_scores)]
+        return self.conv(torch.cat(both, 1))
 
 
 class FeatureFusion(nn.Module):

@@ -45,8 +45,8 @@ class TaskNetwork(nn.Module):
         """``decode(warp(state, flow))``; one fused pass over the state unless training."""
         if torch.is_grad_enabled():
             return self.decode(ops.flow_warp(state, flow))
-        weight = self.scoring.weight.flatten(1)
-        return ops.warp_score(state, flow.to(torch.float32), weight, self.scoring.bias)
+        assert self.scoring.bias is not None
+        return ops.warp_score(state, flow, self.scoring.weight.flatten(1), self.scoring.bias)
 
 
 class SkipTaskNetwork(nn.Module):

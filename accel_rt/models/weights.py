@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -65,9 +66,8 @@ def load_network(path: Path) -> tuple[Network, ModelInfo]:
         tuple(description["classes"]["names"]),
         tuple(tuple(color) for color in description["classes"]["colors_rgb"]),
     )
-    info = replace(
-        ModelInfo(**{**description, "classes": classes}), size=tuple(description["size"])
-    )
+    tuples = {name: tuple(v) for name, v in description.items() if isinstance(v, list)}
+    info = ModelInfo(**{**description, **tuples, "classes": classes})
     network = build_network(info.network, len(classes))
     fit(network, tensors, path)
     return network.eval(), info
@@ -108,7 +108,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict) -> N
         save_file(stored, part, {METADATA_KEY: json.dumps(description)})
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise OutputError(f"cannot write weights to {path}: {error}") from error
 
 

@@ -8,20 +8,19 @@ from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from accel_rt import ops
 from accel_rt.data.classes import ClassSet
-from accel_rt.data.normalise import normalise, pad_to
 from accel_rt.errors import UsageError
 from accel_rt.flow.grid import Grid, compose_flow
 from accel_rt.models.accel import Accel
 from accel_rt.models.layers import fold_batch_norm, to_fast_layout
 from accel_rt.runtime.geometry import Geometry, plan
 from accel_rt.runtime.policy import FixedInterval, KeyframePolicy
+from accel_rt.runtime.preprocess import network_input, resize_frame
 from accel_rt.runtime.result import FrameKind, FrameResult
 
 
@@ -128,7 +127,7 @@ class Segmenter:
 
     def _keyframe(self, processed: np.ndarray, geometry: Geometry, clock: StageClock) -> Tensor:
         with clock("network"):
-            self._state, scores = self._model.keyframe(self._tensor(processed, geometry.padded))
+            self._state, scores = self._model.keyframe(self._input(processed, geometry))
         with clock("flow"):
             if self._flow is not None:
                 self._flow.observe(processed)
@@ -141,9 +140,10 @@ class Segmenter:
         with clock("flow"):
             flow = self._advance(processed, geometry)
         with clock("network"):
-            return self._model.intermediate(
-                self._state, flow, self._update_frame(processed, geometry)
-            )
+            if self._model.update is None:
+                return self._model.intermediate(self._state, flow)
+            frame = self._input(processed, geometry, self._update_scale)
+            return self._model.intermediate(self._state, flow, frame)
 
     def _advance(self, processed: np.ndarray, geometry: Geometry) -> Tensor | None:
         """Flow from the cached state's frame to this one; moves the state if incremental."""
@@ -158,21 +158,8 @@ class Segmenter:
         self._composed = newer if self._composed is None else compose_flow(self._composed, newer)
         return self._composed
 
-    def _update_frame(self, processed: np.ndarray, geometry: Geometry) -> Tensor | None:
-        if self._model.update is None:
-            return None
-        frame = pad_to(processed, geometry.padded)
-        if self._update_scale != 1:
-            size = (
-                round(frame.shape[0] * self._update_scale),
-                round(frame.shape[1] * self._update_scale),
-            )
-            frame = resize_frame(frame, size)
-        return self._tensor(frame, (frame.shape[0], frame.shape[1]))
-
-    def _tensor(self, frame_bgr: np.ndarray, padded: tuple[int, int]) -> Tensor:
-        frame = torch.from_numpy(pad_to(frame_bgr, padded))[None].to(self._device)
-        return normalise(frame).to(self._dtype)
+    def _input(self, processed: np.ndarray, geometry: Geometry, scale: float = 1.0) -> Tensor:
+        return network_input(processed, geometry.padded, scale, self._device, self._dtype)
 
 
 class StageClock:
@@ -189,15 +176,6 @@ class StageClock:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         self.ms[stage] = self.ms.get(stage, 0.0) + 1000 * (time.perf_counter() - started)
-
-
-def resize_frame(frame_bgr: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A frame at ``size`` ``(height, width)``; area averaging where it shrinks."""
-    if frame_bgr.shape[:2] == size:
-        return frame_bgr
-    shrinks = size[0] <= frame_bgr.shape[0] and size[1] <= frame_bgr.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(frame_bgr, size[::-1], interpolation=method)
 
 
 def _check_frame(frame_bgr: np.ndarray) -> None:

@@ -1,0 +1,169 @@
+"""Joint training, phase 1: score fusion alone, both branches fixed (paper section 3.3).
+
+The branches never change, so their scores are computed once per snippet: the reference's from a
+keyframe 1 to ``interval - 1`` frames back, warped by composed flow, and the update's from the
+labelled frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accel_rt.data.camvid import camvid_frames
+from accel_rt.data.classes import IGNORE_LABEL
+from accel_rt.data.snippets import Snippet, moving_snippet, street_snippet
+from accel_rt.errors import UsageError
+from accel_rt.flow.dis import DISFlow
+from accel_rt.flow.grid import compose_flow
+from accel_rt.models import store
+from accel_rt.models.accel import ScoreFusion, resize_grid
+from accel_rt.models.layers import fold_batch_norm, to_fast_layout
+from accel_rt.models.network import Network
+from accel_rt.models.weights import load_network
+from accel_rt.runtime.device import resolve_precision
+from accel_rt.runtime.geometry import plan
+from accel_rt.runtime.preprocess import network_input
+from accel_rt.train.deeplab import segmentation_loss
+from accel_rt.train.run import cosine_rate
+
+
+@dataclass(frozen=True)
+class FusionSettings:
+    """``reference`` and ``update`` are installed names or weight files.
+
+    ``interval`` bounds the distance to the keyframe (1 to ``interval - 1`` frames),
+    ``update_scales`` are drawn from for each snippet, ``street`` is the share of procedural
+    snippets; the others are made from the training images in ``data``. ``anchor`` is the weight
+    of the squared distance from the plain mean that fusion starts as.
+    """
+
+    reference: str
+    update: str
+    data: Path
+    interval: int = 10
+    snippets: int = 400
+    street: float = 0.25
+    update_scales: tuple[float, ...] = (0.5, 1.0)
+    steps: int = 300
+    batch: int = 8
+    rate: float = 1e-2
+    anchor: float = 1e-3
+    precision: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.interval < 2:
+            raise UsageError(f"fusion is trained at an interval of 2 or more, got {self.interval}")
+
+
+def train_fusion(
+    settings: FusionSettings, out: Path, report: Callable[[str], None] = print
+) -> Path:
+    """Train the fusion of a pair and write it to ``out`` (a ``.safetensors`` file or a folder).
+
+    Returns the file written; in a folder it has the name the runtime looks for.
+    """
+    reference, info = load_network(store.find(settings.reference))
+    update, update_info = load_network(store.find(settings.update))
+    if info.classes != update_info.classes:
+        raise UsageError(
+            f"'{settings.reference}' and '{settings.update}' were trained for different classes: "
+            f"choose networks of one class set"
+        )
+    dtype = resolve_precision(settings.precision, torch.device("cpu"))
+    reference, update = (
+        to_fast_layout(fold_batch_norm(network), dtype=dtype) for network in (reference, update)
+    )
+    rng = np.random.default_rng(settings.seed)
+    samples = []
+    for index in range(settings.snippets):
+        snippet = _draw(settings, rng)
+        scale = settings.update_scales[index % len(settings.update_scales)]
+        samples.append(_branch_scores(reference, update, snippet, scale, info.size[::-1]))
+        if (index + 1) % 50 == 0:
+            report(f"scored {index + 1} of {settings.snippets} snippets")
+    fusion = fit_fusion(samples, len(info.classes), settings, report)
+    if out.suffix != ".safetensors":
+        out = out / f"{store.fusion_name(info.network, update_info.network)}.safetensors"
+    store.save_fusion(
+        out,
+        fusion,
+        {
+            "reference": info.network,
+            "update": update_info.network,
+            "trained_on": f"{settings.snippets} snippets of up to {settings.interval} frames: "
+            f"CamVid train with synthesised motion, procedural street {settings.street:.0%}",
+        },
+    )
+    return out
+
+
+Sample = tuple[Tensor, Tensor, Tensor]
+"""Reference scores and update scores ``[C, h, w]`` on one grid, and labels ``[H, W]``."""
+
+
+def _draw(settings: FusionSettings, rng: np.random.Generator) -> Snippet:
+    length = int(rng.integers(2, settings.interval + 1))
+    if rng.random() < settings.street:
+        return street_snippet(length, (480, 360), rng)
+    frames = camvid_frames(settings.data, "train")
+    image, objects = (frames[int(i)] for i in rng.integers(len(frames), size=2))
+    return moving_snippet(
+        image.image_bgr(), image.labels(), (objects.image_bgr(), objects.labels()), length, rng
+    )
+
+
+@torch.inference_mode()
+def _branch_scores(
+    reference: Network, update: Network, snippet: Snippet, scale: float, trained: tuple[int, int]
+) -> Sample:
+    """Both branches' scores of the snippet's last frame, its first being the keyframe."""
+    height, width = snippet.labels.shape
+    geometry = plan((height, width), trained, (height, width), min(0.5, scale))
+    grid = geometry.grid(reference.stride)
+    dtype = next(reference.parameters()).dtype
+    flow_source, composed = DISFlow(), torch.zeros(1, 2, *grid.cells)
+    flow_source.observe(snippet.frames[0])
+    for frame in snippet.frames[1:]:
+        composed = compose_flow(composed, flow_source.step(frame, grid))
+    state = reference.encode(network_input(snippet.frames[0], geometry.padded, dtype=dtype))
+    warped = reference.decode_warped(state, composed).float()
+    fresh = update(network_input(snippet.frames[-1], geometry.padded, scale, dtype=dtype)).float()
+    cells = geometry.grid(min(reference.stride, update.stride)).cells
+    labels = np.full(geometry.padded, IGNORE_LABEL, np.uint8)
+    labels[:height, :width] = snippet.labels
+    return resize_grid(warped, cells)[0], resize_grid(fresh, cells)[0], torch.from_numpy(labels)
+
+
+def fit_fusion(
+    samples: list[Sample],
+    classes: int,
+    settings: FusionSettings,
+    report: Callable[[str], None] = print,
+) -> ScoreFusion:
+    """Minimise the fused scores' pixel-wise cross-entropy over ``samples``, anchored at the mean."""
+    torch.manual_seed(settings.seed)
+    fusion = ScoreFusion(classes)
+    mean = fusion.conv.weight.detach().clone()
+    optimiser = torch.optim.Adam(fusion.parameters(), settings.rate)
+    for step in range(settings.steps):
+        chosen = torch.randint(len(samples), (settings.batch,)).tolist()
+        drawn = zip(*(samples[i] for i in chosen), strict=True)
+        warped, fresh, labels = (torch.stack(tensors) for tensors in drawn)
+        for group in optimiser.param_groups:
+            group["lr"] = cosine_rate(step, settings.steps, settings.rate, 10)
+        labels = labels[:, 1::2, 1::2]  # every other pixel; the scores are far coarser
+        loss = segmentation_loss(fusion(warped, fresh), labels)
+        drift = (fusion.conv.weight - mean).square().sum()
+        optimiser.zero_grad()
+        (loss + settings.anchor * drift).backward()
+        optimiser.step()
+        if (step + 1) % 50 == 0:
+            report(f"step {step + 1} of {settings.steps}, loss {float(loss.detach()):.4f}")
+    return fusion.eval()

@@ -1,0 +1,147 @@
+"""Feature and task networks: shapes, names, geometry, initialisation, folding."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from accel_rt.errors import UsageError, WeightsError
+from accel_rt.models.init import load_feature_weights
+from accel_rt.models.layers import DeformConv2d, fold_batch_norm
+from accel_rt.models.resnet import ResNet, ResNetSpec
+from accel_rt.models.zoo import NETWORKS, build_network
+
+SLIM = ResNetSpec("basic", (1, 1, 1, 1))
+
+
+def randomise_batch_norms(model: nn.Module) -> None:
+    """Statistics and affine parameters as after training, so that folding has something to do."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_scores_on_its_grid(name: str) -> None:
+    network = build_network(name, 11).eval()
+    with torch.inference_mode():
+        state = network.encode(torch.randn(1, 3, 64, 96))
+        scores = network.decode(state)
+    assert scores.shape == (1, 11, 64 // network.stride, 96 // network.stride)
+    assert state.shape[1] == (1024 if name.startswith("resnet") else 11)
+
+
+def test_unknown_network_names_the_choices() -> None:
+    with pytest.raises(UsageError, match="unknown network 'vgg': choose from resnet18"):
+        build_network("vgg", 11)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("resnet18", 11_176_512), ("resnet34", 21_284_672), ("resnet50", 23_508_032),
+     ("resnet101", 42_500_160)],
+)  # fmt: skip
+def test_resnet_without_offsets_has_torchvisions_size(name: str, parameters: int) -> None:
+    """The published parameter counts of the ImageNet networks, less their classifier."""
+    feature = build_network(name, 11).feature
+    own = sum(p.numel() for n, p in feature.named_parameters() if ".offset." not in n)
+    assert own == parameters
+
+
+def test_resnet_uses_torchvisions_names() -> None:
+    names = set(build_network("resnet50", 11).feature.state_dict())
+    expected = {
+        "conv1.weight",
+        "bn1.running_mean",
+        "layer1.0.conv3.weight",
+        "layer1.0.downsample.0.weight",
+        "layer1.0.downsample.1.bias",
+        "layer3.5.bn2.weight",
+        "layer4.2.conv2.weight",
+    }
+    assert expected <= names
+
+
+def test_conv5_is_deformable_and_dilated() -> None:
+    feature = build_network("resnet18", 11).feature
+    deformable = {n: m for n, m in feature.named_modules() if isinstance(m, DeformConv2d)}
+    assert sorted(deformable) == [
+        "layer4.0.conv1",
+        "layer4.0.conv2",
+        "layer4.1.conv1",
+        "layer4.1.conv2",
+    ]
+    for layer in deformable.values():
+        assert layer.dilation == (2, 2)
+        assert layer.offset.out_channels == 2 * 9 * 4
+
+
+def test_fresh_deformable_layer_is_the_plain_convolution() -> None:
+    layer = DeformConv2d(8, 6, 3, padding=2, dilation=2).double()
+    x = torch.randn(2, 8, 9, 11, dtype=torch.float64)
+    plain = nn.functional.conv2d(x, layer.weight, padding=2, dilation=2)
+    torch.testing.assert_close(layer(x), plain)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
+def test_folding_batch_norms_changes_nothing(name: str) -> None:
+    network = build_network(name, 5).double()
+    randomise_batch_norms(network)
+    network.eval()
+    frame = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    with torch.inference_mode():
+        before = network(frame)
+        folded = fold_batch_norm(network)
+        after = folded(frame)
+    torch.testing.assert_close(after, before, rtol=1e-9, atol=1e-9)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
+def test_shifting_the_frame_by_a_cell_shifts_the_scores(name: str) -> None:
+    """A 16-pixel shift moves everything away from the borders by exactly one stride-16 cell."""
+    network = build_network(name, 3).double().eval()
+    wide = torch.randn(1, 3, 64, 1040, dtype=torch.float64)
+    with torch.inference_mode():
+        first, second = network(wide[..., :1024]), network(wide[..., 16:])
+    cells = 16 // network.stride
+    middle = slice(first.shape[-1] // 2 - 2, first.shape[-1] // 2 + 2)
+    moved = slice(middle.start + cells, middle.stop + cells)
+    torch.testing.assert_close(second[..., middle], first[..., moved], rtol=1e-9, atol=1e-9)
+
+
+class TestImageNetCheckpoint:
+    def save(self, path: Path, **changes: torch.Tensor | None) -> Path:
+        state = {k: v for k, v in ResNet(SLIM).state_dict().items() if ".offset." not in k}
+        state |= {"fc.weight": torch.zeros(10, 512), "fc.bias": torch.zeros(10)}
+        for name, value in changes.items():
+            key = name.replace("__", ".")
+            state.pop(key, None)
+            if value is not None:
+                state[key] = value
+        torch.save(state, path)
+        return path
+
+    def test_loads_everything_but_the_classifier(self, tmp_path: Path) -> None:
+        path = self.save(tmp_path / "net.pth", conv1__weight=torch.full((64, 3, 7, 7), 0.25))
+        feature = ResNet(SLIM)
+        load_feature_weights(feature, path)
+        assert torch.all(feature.conv1.weight == 0.25)
+
+    def test_missing_tensor(self, tmp_path: Path) -> None:
+        path = self.save(tmp_path / "net.pth", bn1__weight=None)
+        with pytest.raises(WeightsError, match=r"1 tensors are missing .* \(first: bn1.weight\)"):
+            load_feature_weights(ResNet(SLIM), path)
+
+    def test_wrong_shape(self, tmp_path: Path) -> None:
+        path = self.save(tmp_path / "net.pth", bn1__weight=torch.zeros(3))
+        with pytest.raises(WeightsError, match="'bn1.weight' is .3,. there and .64,. in"):
+            load_feature_weights(ResNet(SLIM), path)
+
+    def test_missing_file(self, tmp_path: Path) -> None:
+        with pytest.raises(WeightsError, match="no checkpoint"):
+            load_feature_weights(ResNet(SLIM), tmp_path / "none.pth")

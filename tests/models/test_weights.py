@@ -1,0 +1,141 @@
+"""Weight files: exact where they must be, small, and clear about what is wrong with them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from accel_rt.data.classes import CAMVID
+from accel_rt.errors import OutputError, UsageError, WeightsError
+from accel_rt.models import store
+from accel_rt.models.accel import ScoreFusion
+from accel_rt.models.weights import ModelInfo, load_network, load_tensors, save_network
+from accel_rt.models.zoo import build_network
+
+INFO = ModelInfo("efficientnet_lite0", CAMVID, (480, 360), "nothing", 12.5, "nowhere")
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "net.safetensors"
+    save_network(path, build_network("efficientnet_lite0", 11), INFO)
+    return path
+
+
+def test_what_is_described_comes_back(saved: Path) -> None:
+    network, info = load_network(saved)
+    assert info == INFO
+    assert not network.training
+    assert [p.name for p in saved.parent.iterdir()] == ["net.safetensors"]
+
+
+def test_scores_survive_quantisation(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = build_network("resnet18", 11).eval()
+    torch.nn.init.normal_(network.task.scoring.weight, std=0.1)
+    path = tmp_path / "net.safetensors"
+    save_network(path, network, replace(INFO, network="resnet18"))
+    loaded, _ = load_network(path)
+    frame = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        exact, stored = network(frame), loaded(frame)
+    error = (stored - exact).norm() / exact.norm()
+    assert 0 < error < 0.03  # int8: some 0.4% of a weight, averaged over many weights and layers
+
+
+def test_each_weight_is_within_half_a_step_of_its_channel(tmp_path: Path) -> None:
+    network = build_network("resnet18", 11)
+    path = tmp_path / "net.safetensors"
+    save_network(path, network, replace(INFO, network="resnet18"))
+    tensors, _ = load_tensors(path)
+    weight = network.feature.layer1[0].conv1.weight.detach()
+    step = weight.flatten(1).abs().amax(1) / 127
+    error = (tensors["feature.layer1.0.conv1.weight"] - weight).flatten(1).abs().amax(1)
+    assert torch.all(error <= 0.501 * step)
+    bias = network.task.scoring.bias.detach()
+    assert torch.equal(tensors["task.scoring.bias"], bias)
+
+
+def test_files_take_little_over_a_byte_per_weight(saved: Path) -> None:
+    weights = sum(p.numel() for p in build_network("efficientnet_lite0", 11).parameters())
+    assert saved.stat().st_size < 1.5 * weights
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no weight file .*: see 'accel-rt models'"):
+        load_network(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("keep", [0, 7, 1000, -1])
+def test_truncated_file(saved: Path, keep: int) -> None:
+    saved.write_bytes(saved.read_bytes()[:keep])
+    with pytest.raises(WeightsError, match="is not a readable safetensors file"):
+        load_network(saved)
+
+
+def test_a_foreign_file(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "other.safetensors"
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(WeightsError, match="has no accel-rt description"):
+        load_network(path)
+
+
+def test_weights_that_do_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    network = build_network("efficientnet_lite0", 11)
+    save_network(path, network, replace(INFO, network="efficientnet_lite2"))
+    with pytest.raises(WeightsError, match=r"does not fit: 'feature\._blocks"):
+        load_network(path)
+
+
+def test_a_fusion_is_no_network(tmp_path: Path) -> None:
+    path = tmp_path / "fusion.safetensors"
+    store.save_fusion(path, ScoreFusion(11), {})
+    with pytest.raises(WeightsError, match="does not hold a network"):
+        load_network(path)
+    with pytest.raises(WeightsError, match=r"'conv.weight' is \(11, 22, 1, 1\) there"):
+        store.load_fusion(path, 5)
+
+
+def test_fusion_comes_back_exactly(tmp_path: Path) -> None:
+    path, fusion = tmp_path / "fusion.safetensors", ScoreFusion(11)
+    torch.nn.init.normal_(fusion.conv.weight)
+    store.save_fusion(path, fusion, {"reference": "a", "update": "b"})
+    loaded = store.load_fusion(path, 11)
+    assert torch.equal(loaded.conv.weight, fusion.conv.weight)
+
+
+def test_unwritable_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot write weights to"):
+        save_network(tmp_path / "file" / "x.safetensors", build_network("resnet18", 2), INFO)
+
+
+class TestStore:
+    def test_finds_by_name_and_by_path(self, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(saved.parent))
+        assert store.find("net") == saved
+        assert store.find(str(saved)) == saved
+
+    def test_unknown_name_lists_what_there_is(
+        self, saved: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(saved.parent))
+        with pytest.raises(UsageError, match="no installed weights 'nett': choose from net"):
+            store.find("nett")
+
+    def test_missing_path(self, tmp_path: Path) -> None:
+        with pytest.raises(WeightsError, match="no weight file"):
+            store.find(str(tmp_path / "net.safetensors"))
+
+    def test_broken_files_are_not_listed(
+        self, saved: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (saved.parent / "broken.safetensors").write_bytes(b"nothing")
+        monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(saved.parent))
+        names = [entry.name for entry in store.installed()]
+        assert "net" in names
+        assert "broken" not in names
