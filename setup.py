@@ -117,14 +117,14 @@ class BuildWithNinja(build_ext):
 
 def ninja_file(torch_folder: Path, output: Path) -> str:
     """The build as ninja rules: one edge per object file, one to link."""
-    nvcc = find_nvcc() if list(SOURCES.rglob("*.cu")) else None
+    nvcc = find_nvcc()
     root = cuda_root(nvcc) if nvcc else None
     version = f"0x{TARGET_TORCH[0]:02x}{TARGET_TORCH[1]:02x}000000000000ULL"
     defines = f"-DTORCH_TARGET_VERSION={version}"
     defines += " -DACCEL_RT_X86" * IS_X86 + " -DACCEL_RT_CUDA" * bool(nvcc)
     includes = f"-isystem {shlex.quote(str(torch_folder / 'include'))}"
     warnings = "-Wall -Wextra -Wno-unknown-pragmas" + " -Werror" * STRICT
-    links = f"-L{shlex.quote(str(torch_folder / 'lib'))} -ltorch_cpu -ltorch -lc10"
+    links = f"-L{shlex.quote(str(torch_folder / 'lib'))} -ltorch_cpu"
     if root:
         includes += f" -isystem {shlex.quote(str(root / 'include'))}"
         links += f" -L{shlex.quote(str(cuda_libraries(root)))} -lcudart_static -lrt -ldl -lpthread"

@@ -68,11 +68,12 @@ def extension_status() -> ExtensionStatus:
 
 
 def has_kernels(tensor: torch.Tensor) -> bool:
-    """Whether the compiled operators serve tensors on this one's device."""
+    """Whether the compiled operators serve tensors of this one's device and type."""
     if not _STATUS.loaded:
         return False
     device = tensor.device.type
-    return device in ("cpu", "meta") or (device == "cuda" and _STATUS.cuda_built)
+    on_cuda = device == "cuda" and _STATUS.cuda_built and tensor.dtype != torch.float64
+    return on_cuda or device in ("cpu", "meta")
 
 
 def output_format(tensor: torch.Tensor) -> torch.memory_format:

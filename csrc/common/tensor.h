@@ -47,6 +47,8 @@ inline ScalarType accumulate_type(ScalarType type) {
 // What a kernel computes on: the CPU has no kernels for half precision and widens it.
 inline ScalarType kernel_type(const Tensor& tensor) {
   const ScalarType type = tensor.scalar_type();
+  STD_TORCH_CHECK(type != ScalarType::Double || tensor.is_cpu(),
+                  "accel_rt: float64 is for the CPU only");
   return type == ScalarType::Half && tensor.is_cpu() ? ScalarType::Float : type;
 }
 

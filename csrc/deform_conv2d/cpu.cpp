@@ -21,7 +21,7 @@ inline void for_runs(const DeformParams& p, int begin, int end, F&& function) {
 
 // Calls function(offset_group, k, index, tap) for every tap of an output pixel.
 template <class A, class F>
-inline void for_taps(const DeformParams& p, const OutputPixel& at, int64_t pixel, int first_group,
+inline void for_taps(const DeformParams& p, const Pixel& at, int64_t pixel, int first_group,
                      int last_group, F&& function) {
   const int kernel_size = p.kernel_height * p.kernel_width;
   for (int offset_group = first_group; offset_group <= last_group; ++offset_group) {
@@ -38,7 +38,7 @@ void gather(const DeformParams& p, const DeformTile& tile, T* columns, int64_t b
   const T* input = static_cast<const T*>(p.input);
   const int share = p.channels / p.offset_groups;
   for (int64_t row = begin; row < end; ++row) {
-    const OutputPixel at = output_pixel(p, tile.first + row);
+    const Pixel at = output_pixel(p, tile.first + row);
     for_taps<A>(p, at, tile.first + row, 0, p.offset_groups - 1,
                 [&](int offset_group, int k, int64_t, const Tap<A>& tap) {
                   const Corners<A> taps = tap_corners(p, at, tap, tap.mask);
@@ -65,7 +65,7 @@ void grad_offset(const DeformBackwardParams& backward, const DeformTile& tile,
   A* grad_mask = static_cast<A*>(backward.grad_mask);
   const int share = p.channels / p.offset_groups;
   for (int64_t row = begin; row < end; ++row) {
-    const OutputPixel at = output_pixel(p, tile.first + row);
+    const Pixel at = output_pixel(p, tile.first + row);
     for_taps<A>(p, at, tile.first + row, 0, p.offset_groups - 1,
                 [&](int offset_group, int k, int64_t index, const Tap<A>& tap) {
                   const Corners<A> taps = tap_corners(p, at, tap, A(1));
@@ -92,7 +92,7 @@ void grad_input(const DeformBackwardParams& backward, const DeformTile& tile, co
   A* grad_input = static_cast<A*>(backward.grad_input);
   const int share = p.channels / p.offset_groups;
   for (int64_t row = 0; row < tile.pixels; ++row) {
-    const OutputPixel at = output_pixel(p, tile.first + row);
+    const Pixel at = output_pixel(p, tile.first + row);
     for_taps<A>(p, at, tile.first + row, begin / share, (end - 1) / share,
                 [&](int offset_group, int k, int64_t, const Tap<A>& tap) {
                   const Corners<A> taps = tap_corners(p, at, tap, tap.mask);

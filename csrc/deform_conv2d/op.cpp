@@ -7,11 +7,11 @@
 namespace accel_rt {
 namespace {
 
-// Columns of one tile: large enough for the matrix product to reach its speed, small enough to
-// stay in the last-level cache.
-constexpr int64_t tile_bytes = int64_t(16) << 20;
-
+// tile_bytes is the size of a tile's columns: large enough for the matrix product to reach its
+// speed, small enough on the CPU to stay in the last-level cache.
 struct Cpu {
+  static constexpr int64_t tile_bytes = int64_t(16) << 20;
+
   static void gather(const DeformParams& p, const DeformTile& tile, const Tensor& columns) {
     parallel(tile.pixels, int64_t(p.kernel_height) * p.kernel_width * p.channels,
              [&](int64_t begin, int64_t end) {
@@ -49,6 +49,8 @@ struct Cpu {
 
 #ifdef ACCEL_RT_CUDA
 struct Cuda {
+  static constexpr int64_t tile_bytes = int64_t(256) << 20;
+
   static void gather(const DeformParams& p, const DeformTile& tile, const Tensor& columns) {
     launch(columns, [&](void* stream) {
       return deform_gather_cuda(p, tile, columns.mutable_data_ptr(), stream);
@@ -91,7 +93,7 @@ struct Problem {
 
   Problem(const Tensor& x, const Tensor& off, const Tensor& w, const std::optional<Tensor>& m,
           const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
-          const std::vector<int64_t>& dilation)
+          const std::vector<int64_t>& dilation, int64_t tile_bytes)
       : type(kernel_type(x)), input(checked(x, off, w, m, stride, padding, dilation)) {
     const int64_t sizes[3] = {x.size(1), w.size(1), w.size(2) * w.size(3)};
     p.dtype = to_dtype(type);
@@ -199,7 +201,7 @@ Tensor deform_conv2d(const Tensor& input, const Tensor& offset, const Tensor& we
                      const std::optional<Tensor>& bias, const std::optional<Tensor>& mask,
                      std::vector<int64_t> stride, std::vector<int64_t> padding,
                      std::vector<int64_t> dilation) {
-  const Problem problem(input, offset, weight, mask, stride, padding, dilation);
+  const Problem problem(input, offset, weight, mask, stride, padding, dilation, Device::tile_bytes);
   const DeformParams& p = problem.p;
   std::optional<Tensor> added;
   if (bias.has_value()) {
@@ -233,7 +235,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
     const std::optional<Tensor>& mask, std::vector<int64_t> stride, std::vector<int64_t> padding,
     std::vector<int64_t> dilation, bool need_input, bool need_offset, bool need_weight,
     bool need_mask) {
-  const Problem problem(input, offset, weight, mask, stride, padding, dilation);
+  const Problem problem(input, offset, weight, mask, stride, padding, dilation, Device::tile_bytes);
   const DeformParams& p = problem.p;
   check_floating("grad_output", grad_output, input, 4);
   STD_TORCH_CHECK(

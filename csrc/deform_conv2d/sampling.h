@@ -7,14 +7,8 @@
 namespace accel_rt {
 namespace {
 
-struct OutputPixel {
-  int64_t image;
-  int y, x;
-};
-
-ACCEL_RT_HD OutputPixel output_pixel(const DeformParams& p, int64_t index) {
-  const int64_t row = index / p.out_width;
-  return {row / p.out_height, int(row % p.out_height), int(index % p.out_width)};
+ACCEL_RT_HD Pixel output_pixel(const DeformParams& p, int64_t index) {
+  return pixel_at(index, p.out_height, p.out_width);
 }
 
 template <class A>
@@ -29,7 +23,7 @@ ACCEL_RT_HD int64_t tap_index(const DeformParams& p, int64_t pixel, int offset_g
 }
 
 template <class A>
-ACCEL_RT_HD Tap<A> sample_tap(const DeformParams& p, const OutputPixel& at, int64_t index, int k) {
+ACCEL_RT_HD Tap<A> sample_tap(const DeformParams& p, const Pixel& at, int64_t index, int k) {
   const A* offset = static_cast<const A*>(p.offset) + 2 * index;
   const int ky = k / p.kernel_width, kx = k % p.kernel_width;
   const A y = A(at.y * p.stride_y - p.padding_y + ky * p.dilation_y) + offset[0];
@@ -39,7 +33,7 @@ ACCEL_RT_HD Tap<A> sample_tap(const DeformParams& p, const OutputPixel& at, int6
 }
 
 template <class A>
-ACCEL_RT_HD Corners<A> tap_corners(const DeformParams& p, const OutputPixel& at, const Tap<A>& tap,
+ACCEL_RT_HD Corners<A> tap_corners(const DeformParams& p, const Pixel& at, const Tap<A>& tap,
                                    A scale) {
   Corners<A> taps =
       corners(tap.y, tap.x, int64_t(p.width) * p.channels, int64_t(p.channels), scale);

@@ -5,16 +5,6 @@
 namespace accel_rt::ACCEL_RT_SIMD {
 namespace {
 
-struct Pixel {
-  int64_t image;
-  int y, x;
-};
-
-inline Pixel pixel_at(int64_t index, int height, int width) {
-  const int64_t row = index / width;
-  return {row / height, int(row % height), int(index % width)};
-}
-
 template <class A, class Params>
 inline void sample_axes(const Params& p, const Pixel& at, int64_t pixel, Axis<A>& y, Axis<A>& x) {
   const A* flow = static_cast<const A*>(p.flow) + pixel * 2;

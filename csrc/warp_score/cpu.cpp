@@ -57,11 +57,11 @@ inline void multiply(const A* features, const A* weight, int depth,
 // The warped, rectified features of one pixel
 template <class T, class A>
 inline void warp_pixel(const WarpScoreParams& p, int64_t pixel, A* features) {
-  const int64_t row = pixel / p.width;
+  const Pixel at = pixel_at(pixel, p.height, p.width);
   const A* flow = static_cast<const A*>(p.flow) + 2 * pixel;
-  const Axis<A> x = border_axis(A(pixel % p.width) + flow[0], p.width);
-  const Axis<A> y = border_axis(A(row % p.height) + flow[1], p.height);
-  const int64_t image = row / p.height * p.height * p.width * p.depth;
+  const Axis<A> x = border_axis(A(at.x) + flow[0], p.width);
+  const Axis<A> y = border_axis(A(at.y) + flow[1], p.height);
+  const int64_t image = at.image * p.height * p.width * p.depth;
   blend(features, static_cast<const T*>(p.cache) + image,
         corners(y, x, int64_t(p.width) * p.depth, p.depth), p.depth);
 #pragma omp simd
