@@ -1,0 +1,9 @@
+"""A procedural street for training, tests and the demo.
+
+:class:`StreetDrive` renders a drive through a random street with exact per-pixel labels, optical
+flow and occlusion.
+"""
+
+from accel_rt.data.street.drive import StreetDrive, StreetFrame
+
+__all__ = ["StreetDrive", "StreetFrame"]
