@@ -1,0 +1,151 @@
+"""``accel-rt doctor``: what works here, what does not, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import platform
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import click
+
+from accel_rt.cli.text import table
+from accel_rt.runtime.settings import DEFAULT_REFERENCE, DEFAULT_UPDATE
+from accel_rt.version import __version__
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. ``broken`` fails the command, ``slow`` and ``note`` do not."""
+
+    name: str
+    status: Literal["ok", "note", "slow", "broken"]
+    found: str
+    advice: str = ""
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(as_json: bool) -> int:
+    """Say what was built, which device and codecs there are, and what is missing.
+
+    Exits with 1 if something that is needed does not work.
+    """
+    checks = list(examine())
+    if as_json:
+        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        click.echo(table([(check.status, check.name, check.found) for check in checks]))
+        for check in checks:
+            if check.advice:
+                click.echo(f"{check.name}: {check.advice}")
+    return 1 if any(check.status == "broken" for check in checks) else 0
+
+
+def examine() -> Iterator[Check]:
+    """Every check, in the order in which things depend on each other."""
+    yield Check("accel-rt", "ok", f"{__version__}, Python {platform.python_version()}")
+    imported = True
+    for module, package in (("torch", "torch"), ("cv2", "opencv-python"), ("av", "av")):
+        check = _package(module, package)
+        imported = imported and check.status != "broken"
+        yield check
+    if not imported:
+        return
+    groups: tuple[Callable[[], Iterator[Check]], ...] = (_extension, _devices, _codecs, _weights)
+    for group in groups:
+        yield from group()
+
+
+def _package(module: str, package: str) -> Check:
+    try:
+        version = importlib.import_module(module).__version__
+    except ImportError as error:
+        return Check(package, "broken", f"cannot be imported: {error}", f"pip install {package}")
+    return Check(package, "ok", str(version))
+
+
+def _extension() -> Iterator[Check]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it would say is said here
+        from accel_rt.ops import extension_status
+
+    status = extension_status()
+    if not status.loaded:
+        yield Check(
+            "compiled operators",
+            "slow",
+            f"not loaded: {status.reason}",
+            "plain PyTorch stands in, many times slower; with a C++ compiler at hand, install "
+            "again with 'pip install --no-build-isolation .'",
+        )
+        return
+    kernels = "CPU and CUDA" if status.cuda_built else "CPU only"
+    yield Check("compiled operators", "ok", f"{kernels}, {status.simd} kernels, {status.path}")
+
+
+def _devices() -> Iterator[Check]:
+    import torch
+
+    from accel_rt.cli.machine import cpu_name
+    from accel_rt.ops import extension_status
+    from accel_rt.runtime.device import has_fast_bf16, resolve_device, resolve_precision
+
+    threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
+    yield Check("cpu", "ok", f"{cpu_name()}, {threads}, {torch.backends.cpu.get_cpu_capability()}")
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
+    bf16 = "in hardware" if has_fast_bf16() else "emulated, so fp32 is used"
+    yield Check("bfloat16", "ok", bf16 + (", with AMX" if amx else ""))
+    if torch.cuda.is_available():
+        name = torch.cuda.get_device_name()
+        built = extension_status().cuda_built
+        advice = "" if built else "the operators were built without CUDA: build with nvcc found"
+        yield Check("cuda", "ok" if built else "slow", name, advice)
+    else:
+        yield Check("cuda", "note", "no CUDA device: everything runs on the CPU")
+    device = resolve_device("auto")
+    precision = str(resolve_precision("auto", device)).removeprefix("torch.")
+    yield Check("device in use", "ok", f"{device}, {precision}")
+
+
+def _codecs() -> Iterator[Check]:
+    import av
+
+    from accel_rt.video.writer import CODECS
+
+    for name, codec in CODECS.items():
+        try:
+            av.codec.Codec(codec.encoder, "w")
+        except av.codec.codec.UnknownCodecError:
+            needed = name == "h264"
+            advice = "it is the default: pip install --force-reinstall av" if needed else ""
+            missing = f"{codec.encoder} is missing from this PyAV"
+            yield Check(f"codec {name}", "broken" if needed else "note", missing, advice)
+        else:
+            yield Check(f"codec {name}", "ok", codec.encoder)
+
+
+def _weights() -> Iterator[Check]:
+    from accel_rt.models import store
+
+    entries = store.installed()
+    networks = [entry.name for entry in entries if entry.kind == "network"]
+    missing = [name for name in (DEFAULT_REFERENCE, DEFAULT_UPDATE) if name not in networks]
+    places = " and ".join(str(folder) for folder in store.folders())
+    found = ", ".join(networks) or f"none in {places}"
+    if missing:
+        yield Check(
+            "weights",
+            "broken",
+            found,
+            f"the default networks {' and '.join(missing)} are not there: install the package "
+            "again, name others with --reference and --update, or set ACCEL_RT_WEIGHTS",
+        )
+    else:
+        yield Check("weights", "ok", found)
+    pairs = [entry.name for entry in entries if entry.kind == "fusion"]
+    yield Check("fusions", "ok" if pairs else "note", ", ".join(pairs) or "none: branches average")

@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM as a request to finish properly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_NOTICE = b"\ninterrupted: finishing what was done (interrupt again to drop it)\n"
+
+
+class Interruption:
+    """Whether, and by which signal, the user asked to stop."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.signal: int | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """What shells expect of a process that a signal ended: 130 for Ctrl-C."""
+        return 128 + (self.signal or 0)
+
+
+@contextmanager
+def finishing_on_signals(interruption: Interruption) -> Iterator[None]:
+    """Let the first signal only set ``interruption``; a second raises ``KeyboardInterrupt``."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if interruption.event.is_set():
+            raise KeyboardInterrupt
+        interruption.signal = number
+        interruption.event.set()
+        os.write(2, _NOTICE)  # a handler may not use stderr's buffer: it may be in use already
+
+    previous = {number: signal.signal(number, handle) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,147 @@
+"""Which inputs become which files: everything about paths that can be settled before any work."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from accel_rt.errors import OutputError, UsageError
+
+_SUFFIX = "_accel.mp4"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One input and the files made of it; None for those not wanted.
+
+    ``source`` is what :func:`accel_rt.video.reader.open_source` takes, or a list of images.
+    """
+
+    source: str | list[Path]
+    name: str
+    video: Path | None
+    masks: Path | None
+    timing: Path | None
+
+
+def plan_jobs(
+    inputs: Sequence[str],
+    output: str | None,
+    masks: Path | None,
+    timing: Path | None,
+    video: bool = True,
+) -> list[Job]:
+    """Settle where everything goes, and make the folders that are needed.
+
+    ``output`` names a video file, or a folder if it is one, ends in a slash or has to hold
+    several videos; None puts ``NAME_accel.mp4`` beside each input. With several inputs ``masks``
+    gets a folder and ``timing`` a file for each.
+
+    Raises :class:`~accel_rt.errors.UsageError` where names do not fit together and
+    :class:`~accel_rt.errors.OutputError` where something cannot be written.
+    """
+    if output is not None and not video:
+        raise UsageError("-o names the video that --no-video leaves out: give one of the two")
+    sources = _sources(inputs)
+    several = len(sources) > 1
+    folder = _output_folder(output, several)
+    jobs = []
+    for source in sources:
+        beside, name = _place(source)
+        target = (
+            Path(output) if output and folder is None else (folder or beside) / (name + _SUFFIX)
+        )
+        jobs.append(
+            Job(
+                source=source,
+                name=source if isinstance(source, str) else f"{len(source)} images of {name}",
+                video=target if video else None,
+                masks=masks / name if masks and several else masks,
+                timing=_timing_path(timing, name) if timing and several else timing,
+            )
+        )
+    _check(jobs, folder)
+    return jobs
+
+
+def _sources(inputs: Sequence[str]) -> list[str | list[Path]]:
+    """The inputs; several images are one sequence, as when a shell has expanded a pattern."""
+    from accel_rt.video.images import IMAGE_SUFFIXES
+
+    images = [Path(text) for text in inputs if Path(text).suffix.lower() in IMAGE_SUFFIXES]
+    if len(images) == len(inputs) > 1 and all(path.is_file() for path in images):
+        return [images]
+    return list(inputs)
+
+
+def _output_folder(output: str | None, several: bool) -> Path | None:
+    if output is None:
+        return None
+    path = Path(output)
+    if path.is_dir() or output.endswith("/"):
+        return path
+    if several and (path.exists() or path.suffix):
+        raise UsageError(f"several inputs need a folder, got -o '{output}': give -o FOLDER/")
+    return path if several else None
+
+
+def _place(source: str | list[Path]) -> tuple[Path, str]:
+    """The folder beside an input, and the name its outputs are derived from."""
+    if isinstance(source, list):
+        folder = source[0].resolve().parent
+        return folder.parent, folder.name
+    if "://" in source and not source.startswith("file://"):
+        parts = urlsplit(source)
+        return Path(), Path(unquote(parts.path)).stem or parts.hostname or "stream"
+    path = Path(unquote(urlsplit(source).path) if source.startswith("file://") else source)
+    if path.is_dir():
+        return path.resolve().parent, path.resolve().name
+    if not path.exists() and glob.has_magic(source):
+        folder = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
+        return folder.resolve().parent, folder.resolve().name
+    return path.parent, path.stem
+
+
+def _timing_path(timing: Path, name: str) -> Path:
+    return timing.with_name(f"{timing.stem}_{name}{timing.suffix}")
+
+
+def _check(jobs: Sequence[Job], folder: Path | None) -> None:
+    from accel_rt.video.output import check_output_path
+
+    owners: dict[Path, Job] = {}
+    for job in jobs:
+        for path in (job.video, job.masks, job.timing):
+            if path is None:
+                continue
+            if path in owners:
+                raise UsageError(
+                    f"'{owners[path].name}' and '{job.name}' would both be written to '{path}': "
+                    f"run them one by one"
+                )
+            owners[path] = job
+    for made in (folder, *(job.masks for job in jobs)):
+        if made is not None:
+            _make_folder(made)
+    inputs = [path for job in jobs for path in _files(job.source)]
+    for job in jobs:
+        for file in (job.video, job.timing):
+            if file is not None:
+                check_output_path(file, inputs)
+
+
+def _files(source: str | list[Path]) -> Sequence[str | Path]:
+    return [source] if isinstance(source, str) else source
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise UsageError(f"'{path}' is a file: name a folder") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(f"cannot make the folder '{path}': {reason}") from error

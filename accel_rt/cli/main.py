@@ -1,0 +1,93 @@
+"""The ``accel-rt`` command: its group, its messages for errors and its exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from typing import TextIO
+
+import click
+
+from accel_rt.cli.completion import completion
+from accel_rt.cli.doctor import doctor
+from accel_rt.cli.models import models
+from accel_rt.cli.segment import segment
+from accel_rt.cli.text import say
+from accel_rt.cli.train import train
+from accel_rt.errors import AccelError
+from accel_rt.version import __version__
+
+DEBUG_VARIABLE = "ACCEL_RT_DEBUG"
+
+EXIT_FAILURE = 1
+EXIT_INTERRUPTED = 130
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="accel-rt", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Real-time semantic segmentation of video.
+
+    Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+for _command in (segment, models, doctor, train, completion):
+    cli.add_command(_command)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line on ``args`` (the process's own for None) and exit."""
+    sys.exit(run(args))
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; every error becomes one line on stderr."""
+    debug = bool(os.environ.get(DEBUG_VARIABLE))
+    if not debug:
+        warnings.showwarning = _show_warning
+    try:
+        code = cli.main(args, prog_name="accel-rt", standalone_mode=False)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        say("interrupted")
+        return EXIT_INTERRUPTED
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "accel-rt"
+        return _fail(f"{error.format_message()} (see {command} --help)", error.exit_code)
+    except click.ClickException as error:
+        return _fail(error.format_message(), error.exit_code)
+    except AccelError as error:
+        return _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        # Whoever read the output has gone; the interpreter's last flush must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILURE
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        text = f"unexpected {type(error).__name__}: {error}"
+        return _fail(f"{text} (set {DEBUG_VARIABLE}=1 for the traceback)", EXIT_FAILURE)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    say("error: " + " ".join(message.split()))
+    return code
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    say("warning: " + " ".join(str(message).split()))

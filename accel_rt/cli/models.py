@@ -1,0 +1,82 @@
+"""``accel-rt models``: what weights are installed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from accel_rt.cli.text import say, table
+from accel_rt.runtime.settings import DEFAULT_REFERENCE, DEFAULT_UPDATE
+
+if TYPE_CHECKING:
+    from accel_rt.models.store import Entry
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def models(as_json: bool) -> int:
+    """List the installed networks and the pairs with a trained fusion.
+
+    Weights are looked up in the folder that $ACCEL_RT_WEIGHTS names and in the package's own.
+    """
+    from accel_rt.models import store
+
+    rows = [_describe(entry) for entry in store.installed()]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif rows:
+        tables = (_networks(rows), _pairs(rows), _flows(rows))
+        click.echo("\n\n".join(table(lines, right) for lines, right in tables if len(lines) > 1))
+    else:
+        places = " and ".join(str(folder) for folder in store.folders())
+        say(f"no weights are installed in {places}: set ACCEL_RT_WEIGHTS to a folder with some")
+    return 0
+
+
+def _describe(entry: Entry) -> dict[str, Any]:
+    description = dict(entry.description)
+    if "classes" in description and entry.kind == "network":
+        description["classes"] = description["classes"]["names"]
+    return {
+        "name": entry.name,
+        "role": {DEFAULT_REFERENCE: "reference", DEFAULT_UPDATE: "update"}.get(entry.name, ""),
+        "path": str(entry.path),
+        "size_mb": round(entry.path.stat().st_size / 1e6, 2),
+        **description,
+    }
+
+
+_Lines = tuple[list[tuple[str, ...]], tuple[int, ...]]  # rows, and the columns to the right
+
+
+def _networks(rows: list[dict[str, Any]]) -> _Lines:
+    lines: list[tuple[str, ...]] = [("network", "default", "MB", "classes", "mIoU", "trained on")]
+    for row in rows:
+        if row["kind"] == "network":
+            miou = "-" if row["miou"] is None else f"{row['miou']:.1f}"
+            classes = str(len(row["classes"]))
+            lines.append((row["name"], row["role"], _size(row), classes, miou, row["trained_on"]))
+    return lines, (2, 3, 4)
+
+
+def _pairs(rows: list[dict[str, Any]]) -> _Lines:
+    lines: list[tuple[str, ...]] = [("pair with fusion", "MB", "trained on")]
+    for row in rows:
+        if row["kind"] == "fusion":
+            pair = f"{row['reference']} + {row['update']}"
+            lines.append((pair, _size(row), row["trained_on"]))
+    return lines, (1,)
+
+
+def _flows(rows: list[dict[str, Any]]) -> _Lines:
+    lines: list[tuple[str, ...]] = [("flow network", "MB", "trained on")]
+    lines += [
+        (row["name"], _size(row), row["trained_on"]) for row in rows if row["kind"] == "flownets"
+    ]
+    return lines, (1,)
+
+
+def _size(row: dict[str, Any]) -> str:
+    return f"{row['size_mb']:.2f}"

@@ -1,0 +1,181 @@
+"""Options that several commands share; their defaults and bounds are those of the settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+import click
+
+from accel_rt.runtime.settings import FLOWS, MODES, PRECISIONS, WARPS, SegmenterSettings
+
+_DEFAULTS = SegmenterSettings()
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Size(click.ParamType):
+    """``640x360`` as ``(640, 360)``."""
+
+    name = "WxH"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d+)x(\d+)", value.lower())
+        if not match:
+            self.fail(f"'{value}' is not a width and a height, such as 640x360", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+class CommaList(click.ParamType):
+    """``a,b`` as ``("a", "b")``, each item converted by ``item``."""
+
+    def __init__(self, item: Callable[[str], Any] = str, name: str = "a,b") -> None:
+        self.name = name
+        self._item = item
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self._item(part.strip()) for part in value.split(",") if part.strip())
+        except ValueError:
+            self.fail(f"'{value}' is not a list such as {self.name}", param, ctx)
+
+
+_SEGMENTER_OPTIONS = (
+    click.option(
+        "--mode",
+        type=click.Choice(MODES),
+        default=_DEFAULTS.mode,
+        show_default=True,
+        help="accel: reference on keyframes, update in between; dff: warp only; copy: copy only; "
+        "deeplab: reference on every frame.",
+    ),
+    click.option(
+        "--reference",
+        metavar="NAME|PATH",
+        help=f"Network of the keyframes; see 'accel-rt models'.  [default: {_DEFAULTS.reference}]",
+    ),
+    click.option(
+        "--update",
+        metavar="NAME|PATH",
+        default=_DEFAULTS.update,
+        show_default=True,
+        help="Network of the frames between them.",
+    ),
+    click.option(
+        "--weights", metavar="NAME|PATH", help="Weights to use for the reference network."
+    ),
+    click.option(
+        "--interval",
+        type=int,
+        metavar="N",
+        default=_DEFAULTS.interval,
+        show_default=True,
+        help="A keyframe every N frames.",
+    ),
+    click.option(
+        "--scene-cuts/--no-scene-cuts",
+        default=_DEFAULTS.scene_cuts,
+        show_default=True,
+        help="Place a keyframe wherever the picture changes at once, too.",
+    ),
+    click.option(
+        "--flow",
+        type=click.Choice(FLOWS),
+        default=_DEFAULTS.flow,
+        show_default=True,
+        help="Optical flow: dis (OpenCV, CPU) or flownets (the paper's network).",
+    ),
+    click.option(
+        "--warp",
+        type=click.Choice(WARPS),
+        default=_DEFAULTS.warp,
+        show_default=True,
+        help="Warp the keyframe's features once by composed flow, or again for every frame.",
+    ),
+    click.option(
+        "--update-scale",
+        type=float,
+        metavar="S",
+        default=_DEFAULTS.update_scale,
+        show_default=True,
+        help="Linear size of the update network's input: 1, 0.5 or 0.25.",
+    ),
+    click.option(
+        "--size",
+        type=Size(),
+        help="Processing size.  [default: the source's shape at the size the weights are for]",
+    ),
+    click.option(
+        "--device",
+        metavar="auto|cpu|cuda[:N]",
+        default=_DEFAULTS.device,
+        show_default=True,
+        help="Where the networks run.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default=_DEFAULTS.precision,
+        show_default=True,
+        help="auto: bf16 on CPUs that have it in hardware, fp16 on CUDA, else fp32.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="CPU threads of the networks.  [default: one for each core]",
+    ),
+)
+
+
+def segmenter_options(command: F) -> F:
+    """Add the options that choose a segmenter; the command gets them as keyword arguments."""
+    for option in reversed(_SEGMENTER_OPTIONS):
+        command = option(command)
+    return command
+
+
+def segmenter_settings(choices: dict[str, Any]) -> SegmenterSettings:
+    """Settings from the values of :func:`segmenter_options`.
+
+    ``--weights`` says where the reference's weights come from; :func:`load_chosen` holds them
+    against ``--reference`` where both are given.
+    """
+    same = {field.name for field in fields(SegmenterSettings)} & choices.keys() - {"reference"}
+    settings = SegmenterSettings(**{name: choices[name] for name in same})
+    reference = choices["weights"] or choices["reference"]
+    return replace(settings, reference=reference) if reference else settings
+
+
+def load_chosen(settings: SegmenterSettings, choices: dict[str, Any]) -> Any:
+    """The segmenter that ``settings`` and the values of :func:`segmenter_options` ask for.
+
+    Raises as :func:`accel_rt.runtime.load.load_segmenter`, and
+    :class:`~accel_rt.errors.WeightsError` if ``--weights`` hold another network than
+    ``--reference``.
+    """
+    import torch
+
+    from accel_rt.errors import WeightsError
+    from accel_rt.runtime.load import load_segmenter
+
+    if choices["threads"]:
+        torch.set_num_threads(choices["threads"])
+    segmenter = load_segmenter(settings)
+    wanted, found = choices["reference"], segmenter.describe()["reference"]
+    if choices["weights"] and wanted and wanted != found:
+        raise WeightsError(
+            f"the weights '{choices['weights']}' do not fit: they are of {found}, and "
+            f"--reference asks for {wanted}"
+        )
+    return segmenter

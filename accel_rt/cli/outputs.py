@@ -1,0 +1,66 @@
+"""The last stage of ``accel-rt segment``: a frame and its labels to overlay video and masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from accel_rt.data.classes import ClassSet
+from accel_rt.runtime.result import FrameResult
+from accel_rt.video.masks import MaskWriter
+from accel_rt.video.overlay import class_shares, draw_legend, render_overlay
+from accel_rt.video.source import Frame
+from accel_rt.video.writer import VideoWriter
+
+
+@dataclass(frozen=True)
+class OverlayStyle:
+    """How classes are shown: blended by ``alpha``, only those in ``keep`` (None: all)."""
+
+    classes: ClassSet
+    alpha: float
+    legend: bool
+    keep: list[int] | None
+
+
+class FrameOutputs:
+    """Renders and encodes frame after frame; the ``output`` of a pipeline."""
+
+    def __init__(
+        self, style: OverlayStyle, video: VideoWriter | None, masks: MaskWriter | None
+    ) -> None:
+        self.notes: list[str] = []
+        self._style = style
+        self._palette_bgr = style.classes.palette_bgr()
+        self._video = video
+        self._masks = masks
+        self._canvas: np.ndarray | None = None
+
+    def __call__(self, frame: Frame, result: FrameResult) -> dict[str, float]:
+        started = perf_counter()
+        picture = self._render(frame.image_bgr, result.labels) if self._video else None
+        rendered = perf_counter()
+        if self._video and picture is not None:
+            self._video.write(picture, frame.pts, frame.duration)
+        if self._masks:
+            self._masks.write(frame.index, result.labels)
+        return {
+            "render": (rendered - started) * 1e3,
+            "encode": (perf_counter() - rendered) * 1e3,
+        }
+
+    def _render(self, frame_bgr: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        # The segmenter may still hold the frame, so it is not drawn on; the canvas is used again.
+        if self._canvas is None or self._canvas.shape != frame_bgr.shape:
+            self._canvas = np.empty_like(frame_bgr)
+        style = self._style
+        picture = render_overlay(
+            frame_bgr, labels, self._palette_bgr, style.alpha, style.keep, self._canvas
+        )
+        if style.legend:
+            shares = class_shares(labels, len(style.classes))
+            if not draw_legend(picture, style.classes, shares, style.keep) and not self.notes:
+                self.notes.append("the picture is too small for a legend")
+        return picture

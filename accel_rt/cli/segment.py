@@ -1,0 +1,90 @@
+"""``accel-rt segment``: videos in, videos with their classes out."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from accel_rt.cli.jobs import plan_jobs
+from accel_rt.cli.options import CommaList, load_chosen, segmenter_options, segmenter_settings
+
+_CODECS = ("h264", "hevc", "vp9", "av1")
+_MASK_FORMATS = ("png", "npz", "rle")
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE|DIR",
+    help="Video to write, or a folder for several inputs.  [default: INPUT_accel.mp4 beside INPUT]",
+)
+@segmenter_options
+@click.option(
+    "--classes",
+    type=CommaList(),
+    metavar="A,B",
+    help="Colour these classes only, such as road,car.",
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Strength of the class colours.",
+)
+@click.option("--legend", is_flag=True, help="Name the classes and their share of the picture.")
+@click.option("--codec", type=click.Choice(_CODECS), default="h264", show_default=True)
+@click.option(
+    "--crf", type=int, metavar="N", help="Quality, lower is better.  [default: good for the codec]"
+)
+@click.option("--no-video", is_flag=True, help="Write no video (masks or timings only).")
+@click.option("--masks", type=click.Path(path_type=Path), metavar="DIR", help="Store label maps.")
+@click.option(
+    "--masks-format",
+    type=click.Choice(_MASK_FORMATS),
+    default="png",
+    show_default=True,
+    help="Indexed PNG with palette, NumPy, or COCO run lengths.",
+)
+@click.option(
+    "--timing",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write per-frame timings to FILE.csv or FILE.json.",
+)
+@click.option("--start", type=float, metavar="S", help="Begin S seconds into the input.")
+@click.option("--end", type=float, metavar="S", help="End S seconds into the input.")
+@click.option(
+    "--rate",
+    type=float,
+    metavar="FPS",
+    default=25.0,
+    show_default=True,
+    help="Frames per second of images.",
+)
+@click.option("--skip-existing", is_flag=True, help="Leave inputs whose output is there and whole.")
+def segment(
+    inputs: tuple[str, ...],
+    output: str | None,
+    no_video: bool,
+    masks: Path | None,
+    timing: Path | None,
+    skip_existing: bool,
+    **values: Any,
+) -> int:
+    """Segment INPUTs and write them as videos with their classes in colour.
+
+    INPUT is a video file, a folder or quoted glob of images, or a URL. Ctrl-C finishes the file
+    with what was done.
+    """
+    from accel_rt.cli.segment_run import SegmentOptions, run_jobs
+
+    settings = segmenter_settings(values)
+    options = SegmentOptions(**{field.name: values[field.name] for field in fields(SegmentOptions)})
+    jobs = plan_jobs(inputs, output, masks, timing, video=not no_video)
+    return run_jobs(jobs, options, lambda: load_chosen(settings, values), skip_existing)

@@ -1,0 +1,232 @@
+"""``accel-rt segment`` on good input: what is written, where, and what is said."""
+
+from __future__ import annotations
+
+import csv
+import json
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from accel_rt.data.classes import CAMVID
+from tests.video.clips import picture, picture_number, probe, write_clip
+
+
+def write_images(folder, count=3, size=(64, 48), suffix=".png"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        assert cv2.imwrite(str(folder / f"{number}{suffix}"), picture(number, *size))
+    return folder
+
+
+def test_default_output_lies_beside_the_input(accel, fakes, clip):
+    done = accel("segment", clip)
+    assert done.code == 0
+    path = clip.with_name("clip_accel.mp4")
+    assert done.out.startswith(f"wrote {path}: 20 frames in ")
+    found, source = probe(path), probe(clip)
+    assert (found.codec, found.pix_fmt, found.audio_codec) == ("h264", "yuv420p", "aac")
+    assert found.times == source.times
+    assert not path.with_name(path.name + ".part").exists()
+
+
+def test_overlay_mixes_frame_and_class_colours(accel, fakes, tmp_path):
+    grey = [np.full((48, 88, 3), 100, np.uint8)] * 2
+    write_clip(tmp_path / "grey.mp4", images=grey)
+    for alpha, crf in ((0.5, 1), (1, 1), (0, 1)):
+        assert accel("segment", "grey.mp4", "--alpha", alpha, "--crf", crf).code == 0
+        image = probe(tmp_path / "grey_accel.mp4").images[0].astype(int)
+        for label, color_rgb in enumerate(CAMVID.colors_rgb):
+            expected = alpha * np.array(color_rgb[::-1]) + (1 - alpha) * 100
+            assert np.abs(image[24, 8 * label + 4] - expected).max() < 12, (alpha, label)
+
+
+def test_only_the_chosen_classes_are_coloured(accel, fakes, tmp_path):
+    write_clip(tmp_path / "grey.mp4", images=[np.full((48, 88, 3), 100, np.uint8)] * 2)
+    args = ("--classes", "road, car", "--alpha", 1, "--crf", 1)
+    assert accel("segment", "grey.mp4", *args).code == 0
+    image = probe(tmp_path / "grey_accel.mp4").images[0].astype(int)
+    for label, (name, color_rgb) in enumerate(zip(CAMVID.names, CAMVID.colors_rgb, strict=True)):
+        expected = np.array(color_rgb[::-1]) if name in ("road", "car") else 100
+        assert np.abs(image[24, 8 * label + 4] - expected).max() < 12, name
+
+
+def test_legend_is_drawn_or_said_not_to_fit(accel, fakes, tmp_path):
+    black = [np.zeros((360, 480, 3), np.uint8)] * 2
+    write_clip(tmp_path / "black.mp4", images=black)
+    pictures = []
+    for args in (("--legend",), ()):
+        assert accel("segment", "black.mp4", "--alpha", 0, *args).code == 0
+        pictures.append(probe(tmp_path / "black_accel.mp4").images[0])
+    assert pictures[0].max() > 150
+    assert pictures[1].max() < 20
+    write_clip(tmp_path / "small.mp4")
+    done = accel("segment", "small.mp4", "--legend")
+    assert done.code == 0
+    assert done.err.count("note: the picture is too small for a legend") == 1
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1"])
+def test_codecs(accel, fakes, clip, tmp_path, codec):
+    assert accel("segment", clip, "--codec", codec, "-o", "out.mp4").code == 0
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        name = container.streams.video[0].codec_context.codec.canonical_name
+        assert name == codec
+        assert sum(1 for _ in container.decode(video=0)) == 20
+
+
+def test_crf_changes_the_size(accel, fakes, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (4, 120, 160, 3), np.uint8)
+    write_clip(tmp_path / "noise.mp4", images=list(noise))
+    sizes = []
+    for crf in (10, 45):
+        assert accel("segment", "noise.mp4", "--crf", crf).code == 0
+        sizes.append((tmp_path / "noise_accel.mp4").stat().st_size)
+    assert sizes[0] > 2 * sizes[1]
+
+
+def test_span(accel, fakes, clip, tmp_path):
+    assert accel("segment", clip, "--start", 0.2, "--end", 0.4, "--alpha", 0).code == 0
+    found = probe(tmp_path / "clip_accel.mp4")
+    assert [picture_number(image) for image in found.images] == list(range(5, 10))
+    assert found.times[0] == 0
+
+
+@pytest.mark.parametrize("how", ["folder", "glob", "many"])
+def test_images_are_one_video(accel, fakes, tmp_path, how):
+    folder = write_images(tmp_path / "shots", count=12)
+    inputs = {
+        "folder": [folder],
+        "glob": [folder / "*.png"],
+        "many": [folder / f"{number}.png" for number in range(12)],
+    }[how]
+    assert accel("segment", *inputs, "--rate", 10, "--alpha", 0).code == 0
+    found = probe(tmp_path / "shots_accel.mp4")
+    assert [picture_number(image) for image in found.images] == list(range(12))
+    assert found.times == [Fraction(number, 10) for number in range(12)]
+
+
+def test_timing_csv(accel, fakes, clip, tmp_path):
+    assert accel("segment", clip, "--timing", "t.csv", "--interval", 4).code == 0
+    with (tmp_path / "t.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == (
+        "frame,pts_s,kind,decode_ms,flow_ms,network_ms,output_ms,render_ms,encode_ms,total_ms"
+    ).split(",")
+    assert [int(row["frame"]) for row in rows] == list(range(20))
+    assert [row["kind"] for row in rows] == ["key", "update", "update", "update"] * 5
+    assert [float(row["pts_s"]) for row in rows] == [number / 25 for number in range(20)]
+    assert float(rows[3]["network_ms"]) == 2
+
+
+def test_timing_json_says_settings_and_machine(accel, fakes, clip, tmp_path):
+    assert accel("segment", clip, "--timing", "t.json", "--alpha", 0.25).code == 0
+    report = json.loads((tmp_path / "t.json").read_text())
+    assert report["settings"]["interval"] == 5
+    assert report["settings"]["alpha"] == 0.25
+    assert report["machine"]["cores"] >= 1
+    assert "summary" in report
+
+
+def test_masks_png(accel, fakes, clip, tmp_path):
+    done = accel("segment", clip, "--no-video", "--masks", "masks")
+    assert done.code == 0
+    assert done.out.startswith(f"segmented {clip}: 20 frames")
+    files = sorted((tmp_path / "masks").glob("*.png"))
+    assert len(files) == 20
+    labels = cv2.imread(str(files[0]), cv2.IMREAD_UNCHANGED)
+    assert labels.shape[:2] == (48, 64)
+    assert not (tmp_path / "clip_accel.mp4").exists()
+
+
+@pytest.mark.parametrize("form", ["npz", "rle"])
+def test_other_masks(accel, fakes, clip, tmp_path, form):
+    assert accel("segment", clip, "--masks", "masks", "--masks-format", form).code == 0
+    assert any((tmp_path / "masks").iterdir())
+    assert (tmp_path / "clip_accel.mp4").exists()
+
+
+def test_several_inputs_into_a_folder(accel, fakes, tmp_path):
+    write_clip(tmp_path / "a.mp4")
+    write_clip(tmp_path / "b.mp4")
+    args = ("--masks", "masks", "--timing", "times.csv")
+    done = accel("segment", "a.mp4", "b.mp4", "-o", "new/out", *args)
+    assert done.code == 0
+    for name in "ab":
+        assert len(probe(tmp_path / "new" / "out" / f"{name}_accel.mp4").images) == 20
+        assert len(list((tmp_path / "masks" / name).glob("*.png"))) == 20
+        assert (tmp_path / f"times_{name}.csv").exists()
+    assert len(fakes) == 1  # loaded once
+    assert fakes[0].sizes == [(64, 48)] * 40
+
+
+def test_lone_input_into_a_folder(accel, fakes, clip, tmp_path):
+    (tmp_path / "there").mkdir()
+    assert accel("segment", clip, "-o", "there").code == 0
+    assert accel("segment", clip, "-o", "made/").code == 0
+    assert (tmp_path / "there" / "clip_accel.mp4").exists()
+    assert (tmp_path / "made" / "clip_accel.mp4").exists()
+
+
+def test_skip_existing_leaves_whole_files_and_redoes_broken_ones(accel, fakes, tmp_path):
+    for name in "abc":
+        write_clip(tmp_path / f"{name}.mp4")
+    assert accel("segment", "a.mp4", "b.mp4", "-o", "out/").code == 0
+    whole, broken = tmp_path / "out" / "a_accel.mp4", tmp_path / "out" / "b_accel.mp4"
+    before = whole.stat().st_mtime_ns
+    broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
+    done = accel("segment", "a.mp4", "b.mp4", "c.mp4", "-o", "out", "--skip-existing")
+    assert done.code == 0
+    assert done.err.count("skipped") == 1
+    assert "skipped a.mp4" in done.err
+    assert whole.stat().st_mtime_ns == before
+    assert len(probe(broken).images) == 20
+    assert len(probe(tmp_path / "out" / "c_accel.mp4").images) == 20
+
+
+def test_nothing_is_loaded_when_all_is_done(accel, fakes, clip):
+    assert accel("segment", clip).code == 0
+    fakes.clear()
+    assert accel("segment", clip, "--skip-existing").code == 0
+    assert not fakes
+
+
+def test_a_failing_input_does_not_stop_the_others(accel, fakes, tmp_path):
+    write_clip(tmp_path / "a.mp4")
+    (tmp_path / "text.mp4").write_text("not a video")
+    write_clip(tmp_path / "c.mp4")
+    done = accel("segment", "a.mp4", "text.mp4", "missing.mp4", "c.mp4", "-o", "out")
+    assert done.code == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a_accel.mp4", "c_accel.mp4"}
+    errors = [line for line in done.err.splitlines() if line.startswith("error: ")]
+    assert errors[0].startswith("error: text.mp4: ")
+    assert errors[1].startswith("error: missing.mp4: ")
+    assert errors[2] == "error: 2 of 4 inputs failed"
+
+
+def test_options_reach_the_segmenter(accel, fakes, clip):
+    args = "--mode dff --reference r18 --update u --interval 7 --no-scene-cuts --flow dis"
+    args += " --warp incremental --update-scale 0.5 --size 320x240 --device cpu --precision fp32"
+    assert accel("segment", clip, *args.split()).code == 0
+    settings = fakes[0].settings
+    assert (settings.mode, settings.reference, settings.update) == ("dff", "r18", "u")
+    assert (settings.interval, settings.scene_cuts) == (7, False)
+    assert (settings.flow, settings.warp, settings.update_scale) == ("dis", "incremental", 0.5)
+    assert (settings.size, settings.device, settings.precision) == ((320, 240), "cpu", "fp32")
+
+
+def test_weights_take_the_references_place(accel, fakes, clip):
+    assert accel("segment", clip, "--weights", "mine.safetensors").code == 0
+    assert fakes[0].settings.reference == "mine.safetensors"
+
+
+def test_plain_progress_is_a_line_now_and_then(accel, fakes, clip, monkeypatch):
+    monkeypatch.setattr("accel_rt.cli.progress._LINE_EVERY_S", 0.0)
+    done = accel("segment", clip)
+    lines = [line for line in done.err.splitlines() if line.startswith("clip.mp4: ")]
+    assert len(lines) == 20
+    assert lines[-1].startswith("clip.mp4: 20 of 20 frames, ")
+    assert "4 key, 16 update" in lines[-1]
