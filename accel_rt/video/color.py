@@ -74,7 +74,7 @@ class FrameConverter:
             frame,
             width=width,
             height=height,
-            format="rgb48le" if hdr else "bgr24",
+            format="gbrp16le" if hdr else "bgr24",  # packed rgb48 comes out wrong with EXACT
             src_colorspace=_matrix(frame),
             src_color_range=_color_range(frame),
             dst_color_range=ColorRange.JPEG,

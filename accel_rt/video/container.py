@@ -92,7 +92,7 @@ class VideoSource(Source):
             self._stream.thread_type = "AUTO"
             self._convert = FrameConverter(self._stream.sample_aspect_ratio)
             self._header_end = stream_end(self._container, self._stream)
-            self._read_end: Fraction | None = None
+            self._read_end = Fraction(0)
             self.info = self._describe(location, name, start_s, end_s)
             origin = self._origin()
             self._start = None if not start_s else origin + Fraction(str(start_s))
@@ -190,15 +190,15 @@ class VideoSource(Source):
             yield Frame(index, pts, image, duration)
             index += 1
         self._note_corrupt()
-        self._note_early_end(index)
+        self._note_early_end(index, last_end - shift)
 
     def _note_once(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def _note_early_end(self, delivered: int) -> None:
-        if self._header_end is not None and self._read_end is not None:
-            missing = self._header_end - self._read_end
+    def _note_early_end(self, delivered: int, last_end: Fraction) -> None:
+        if self._header_end is not None:
+            missing = self._header_end - max(self._read_end, last_end)
             self.truncated = self.truncated or missing > Fraction(3, 2) / self.info.rate
         if self.truncated:
             expected = self.info.frame_count
@@ -234,14 +234,18 @@ class VideoSource(Source):
                     return
                 packets = self._container.demux(self._stream)
                 continue
+            except IndexError:
+                # A damaged table invented a stream that PyAV does not know; it is not ours.
+                packets = self._container.demux(self._stream)
+                continue
             except (av.FFmpegError, OSError) as error:
                 self.truncated = True
                 self.notes.append(f"{self.info.name} stopped: {_reason(error)}")
                 packet = None
             if packet is not None:
                 end = packet_end(packet)
-                if end is not None and (self._read_end is None or end > self._read_end):
-                    self._read_end = end
+                if end is not None:
+                    self._read_end = max(self._read_end, end)
             try:
                 frames = self._stream.decode(packet)
             except av.error.EOFError:
