@@ -69,6 +69,6 @@ def dense_flow(dis: cv2.DISOpticalFlow, previous: np.ndarray, current: np.ndarra
         current, previous = (
             cv2.copyMakeBorder(grey, *border, cv2.BORDER_REPLICATE) for grey in (current, previous)
         )
-    flow = np.empty((*current.shape, 2), np.float32)
-    dis.calc(current, previous, flow)
+    # Given an array instead of None, OpenCV would take its values as a first guess.
+    flow = dis.calc(current, previous, None)  # type: ignore[call-overload]
     return flow[:height, :width]

@@ -110,12 +110,13 @@ Sample = tuple[Tensor, Tensor, Tensor]
 
 def _draw(settings: FusionSettings, rng: np.random.Generator) -> Snippet:
     length = int(rng.integers(2, settings.interval + 1))
-    if rng.random() < settings.street:
-        return street_snippet(length, (480, 360), rng)
     frames = camvid_frames(settings.data, "train")
     image, objects = (frames[int(i)] for i in rng.integers(len(frames), size=2))
+    labels = image.labels()
+    if rng.random() < settings.street:
+        return street_snippet(length, (labels.shape[1], labels.shape[0]), rng)
     return moving_snippet(
-        image.image_bgr(), image.labels(), (objects.image_bgr(), objects.labels()), length, rng
+        image.image_bgr(), labels, (objects.image_bgr(), objects.labels()), length, rng
     )
 
 

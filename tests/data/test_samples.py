@@ -1,0 +1,165 @@
+"""Class sets, CamVid's layout, augmentation and the mixture of sources."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from accel_rt.data.augment import Augmentation, jitter_colour
+from accel_rt.data.camvid import camvid_frames
+from accel_rt.data.classes import CAMVID, ClassSet
+from accel_rt.data.mixture import CamVidSource, Mixture
+from accel_rt.data.normalise import MEAN_RGB, STD_RGB, normalise, pad_to
+from accel_rt.data.snippets import moving_snippet
+from accel_rt.errors import InputError, UsageError
+
+
+def write_camvid(root: Path, split: str = "train", count: int = 3) -> Path:
+    """A tiny data set: frame ``i`` has a vertical border between labels 3 and 8 at 10 + i."""
+    for folder in (split, f"{split}annot"):
+        (root / folder).mkdir(parents=True)
+    for i in range(count):
+        image = np.zeros((48, 64, 3), np.uint8)
+        labels = np.full((48, 64), 3, np.uint8)
+        labels[:, 10 + i :] = 8
+        image[:, 10 + i :] = 255
+        labels[0] = 11
+        cv2.imwrite(str(root / split / f"{i:03}.png"), image)
+        cv2.imwrite(str(root / f"{split}annot" / f"{i:03}.png"), labels)
+    return root
+
+
+class TestClassSet:
+    def test_palette_is_bgr(self) -> None:
+        assert CAMVID.palette_bgr()[3].tolist() == [128, 64, 128]
+        assert CAMVID.palette_bgr()[10].tolist() == [192, 128, 0]
+        assert CAMVID.palette_bgr()[255].tolist() == [0, 0, 0]
+
+    def test_unknown_class_names_the_choices(self) -> None:
+        with pytest.raises(UsageError, match="unknown class 'boat': choose from sky, building"):
+            CAMVID.indices(["car", "boat"])
+
+    def test_needs_a_colour_per_name(self) -> None:
+        with pytest.raises(UsageError, match="got 2 names and 1 colours"):
+            ClassSet(("a", "b"), ((0, 0, 0),))
+
+
+class TestCamVid:
+    def test_unlabelled_becomes_ignore(self, tmp_path: Path) -> None:
+        frames = camvid_frames(write_camvid(tmp_path), "train")
+        assert len(frames) == 3
+        labels = frames[1].labels()
+        assert set(np.unique(labels)) == {3, 8, 255}
+        assert frames[1].image_bgr().shape == (48, 64, 3)
+
+    def test_missing_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="a CamVid copy has train/ and trainannot/"):
+            camvid_frames(tmp_path, "train")
+
+    def test_missing_label_map(self, tmp_path: Path) -> None:
+        (write_camvid(tmp_path) / "trainannot" / "001.png").unlink()
+        with pytest.raises(InputError, match=r"001.png has no label map"):
+            camvid_frames(tmp_path, "train")
+
+    def test_label_outside_the_classes(self, tmp_path: Path) -> None:
+        path = write_camvid(tmp_path) / "trainannot" / "000.png"
+        cv2.imwrite(str(path), np.full((48, 64), 12, np.uint8))
+        with pytest.raises(InputError, match=r"000.png holds label 12: CamVid labels are 0 to 10"):
+            camvid_frames(tmp_path, "train")[0].labels()
+
+
+def test_normalise() -> None:
+    frame = torch.tensor([[[[10, 20, 30]]]], dtype=torch.uint8)
+    expected = [(v / 255 - m) / s for v, m, s in zip((30, 20, 10), MEAN_RGB, STD_RGB, strict=True)]
+    assert normalise(frame).flatten().tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_padding_is_nearly_zero_to_the_network() -> None:
+    padded = pad_to(np.zeros((3, 4, 3), np.uint8), (5, 8))
+    values = normalise(torch.from_numpy(padded)[None])
+    assert padded.shape == (5, 8, 3)
+    assert float(values[..., 3:, :].abs().max()) < 0.02
+    assert float(values[..., :3, :4].max()) < -1
+
+
+class TestAugmentation:
+    def draw(self, seed: int, **options: object) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.zeros((120, 160), np.uint8)
+        labels[:60], labels[:, 80:] = 1, 2
+        image = np.repeat(labels[..., None] * 100, 3, 2).astype(np.uint8)
+        augmentation = Augmentation(crop=(96, 64), colour=0, **options)  # type: ignore[arg-type]
+        return augmentation(image, labels, np.random.default_rng(seed))
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_image_and_labels_move_together(self, seed: int) -> None:
+        image, labels = self.draw(seed)
+        assert image.shape == (64, 96, 3)
+        assert labels.shape == (64, 96)
+        inside = labels != 255
+        border = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > 0
+        flat = inside & ~border
+        flat[[0, 1, -2, -1]] = flat[:, [0, 1, -2, -1]] = False  # may lie next to the outside
+        assert flat.any()
+        np.testing.assert_array_equal(image[flat][:, 0], labels[flat] * 100)
+
+    def test_small_scale_leaves_ignored_surroundings(self) -> None:
+        _, labels = self.draw(0, scale=(0.25, 0.2501))
+        assert np.mean(labels == 255) > 0.7
+
+    def test_same_seed_same_sample(self) -> None:
+        for a, b in zip(self.draw(3), self.draw(3), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    def test_colour_jitter_keeps_grey_neutral_apart_from_brightness(self) -> None:
+        grey = np.full((2, 2, 3), 128, np.uint8)
+        out = jitter_colour(grey, 0.3, np.random.default_rng(0))
+        assert np.ptp(out.astype(int), axis=2).max() <= 1
+
+
+class TestMixture:
+    def test_samples_do_not_depend_on_the_order(self, tmp_path: Path) -> None:
+        source = CamVidSource(write_camvid(tmp_path))
+        mixture = Mixture([(source, 1.0)], Augmentation(crop=(32, 32)), 10, seed=4)
+        again = Mixture([(source, 1.0)], Augmentation(crop=(32, 32)), 10, seed=4)
+        _ = again[2]
+        for index in (7, 0, 7):
+            for a, b in zip(mixture[index], again[index], strict=True):
+                assert torch.equal(a, b)
+        assert not torch.equal(mixture[0][0], mixture[1][0])
+
+    def test_weights_share_the_samples(self) -> None:
+        class Constant:
+            def __init__(self, label: int) -> None:
+                self.label = label
+
+            def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+                return np.zeros((40, 40, 3), np.uint8), np.full((40, 40), self.label, np.uint8)
+
+        sources = [(Constant(1), 0.75), (Constant(2), 0.25)]
+        mixture = Mixture(sources, Augmentation(crop=(32, 32), scale=(1, 1.001)), 400, seed=0)
+        drawn = [int(mixture[i][1][16, 16]) for i in range(400)]
+        assert drawn.count(1) + drawn.count(2) == 400
+        assert 270 <= drawn.count(1) <= 330
+
+
+def test_moving_snippet_keeps_labels_on_the_picture() -> None:
+    """Frames and labels are painted with the same motion: colours still tell the labels."""
+    rng = np.random.default_rng(2)
+    labels = np.zeros((60, 80), np.uint8)
+    labels[20:40, 30:50] = 3
+    image = np.repeat((labels * 80)[..., None], 3, 2)
+    objects = np.zeros((60, 80), np.uint8)
+    objects[5:20, 5:25] = CAMVID.indices(["car"])[0]
+    object_image = np.where(objects[..., None] > 0, np.uint8(200), np.uint8(90)) + np.zeros(
+        3, np.uint8
+    )
+    snippet = moving_snippet(image, labels, (object_image, objects), 5, rng)
+    assert len(snippet.frames) == 5
+    last = snippet.frames[-1]
+    assert np.all(last[snippet.labels == 8] > 150)
+    core = cv2.erode((snippet.labels == 3).astype(np.uint8), np.ones((3, 3))) > 0
+    assert core.any()
+    assert np.all(last[core] > 200)
+    assert any(not np.array_equal(last, frame) for frame in snippet.frames[:-1])

@@ -1,0 +1,189 @@
+"""Training: it learns, resumes exactly, and writes what the runtime loads."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from accel_rt.errors import UsageError
+from accel_rt.models.store import load_fusion
+from accel_rt.models.weights import load_network, save_network
+from accel_rt.models.zoo import build_network
+from accel_rt.train.deeplab import DeepLabSettings, segmentation_loss, train_deeplab
+from accel_rt.train.ema import WeightAverage
+from accel_rt.train.fusion import FusionSettings, fit_fusion, train_fusion
+from accel_rt.train.run import RunFolder, cosine_rate
+from tests.data.test_samples import write_camvid
+from tests.models.test_weights import INFO
+
+
+@pytest.fixture(scope="module")
+def camvid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("camvid")
+    write_camvid(root, "train", 4)
+    return write_camvid(root, "val", 2)
+
+
+@pytest.fixture
+def settings(camvid: Path) -> DeepLabSettings:
+    return DeepLabSettings(
+        network="resnet18",
+        data=camvid,
+        street=0,
+        steps=40,
+        batch=2,
+        crop=(48, 48),
+        scale=(0.8, 1.2),
+        rate=1e-3,
+        warmup=5,
+        ema=0.9,
+        validate_every=20,
+        workers=0,
+        precision="fp32",
+    )
+
+
+def test_loss_falls_and_weights_load(settings: DeepLabSettings, tmp_path: Path) -> None:
+    """A border between two colours is learnt within seconds, deformable layers included."""
+    path = train_deeplab(settings, tmp_path / "run", lambda _: None)
+    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+    assert [row["step"] for row in rows] == ["20", "40"]
+    assert float(rows[1]["loss"]) < 0.8 * float(rows[0]["loss"])
+    network, info = load_network(path)
+    assert info.network == "resnet18"
+    assert info.miou == pytest.approx(float(rows[1]["miou"]), abs=0.01)
+    assert not network.training
+
+
+def test_resuming_takes_the_very_same_steps(settings: DeepLabSettings, tmp_path: Path) -> None:
+    """Stopped after 20 of 40 steps and resumed: the same weights as in one go."""
+
+    def stop_at_first_row(message: str) -> None:
+        if message.startswith("step 20"):
+            raise KeyboardInterrupt
+
+    torch.use_deterministic_algorithms(True)
+    try:
+        train_deeplab(settings, tmp_path / "whole", lambda _: None)
+        with pytest.raises(KeyboardInterrupt):
+            train_deeplab(settings, tmp_path / "parts", stop_at_first_row)
+        messages: list[str] = []
+        train_deeplab(settings, tmp_path / "parts", messages.append)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert "at step 20 of 40" in messages[0]
+    whole, parts = (
+        torch.load(tmp_path / run / "checkpoint.pt", weights_only=True)
+        for run in ("whole", "parts")
+    )
+    assert whole["step"] == parts["step"] == 40
+    for part in ("network", "average"):
+        for name, tensor in whole[part].items():
+            torch.testing.assert_close(parts[part][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_other_settings_do_not_resume(settings: DeepLabSettings, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save({"settings": {"batch": 2}, "step": 1})
+    with pytest.raises(UsageError, match="holds a run with batch = 2, not 4: use the same"):
+        folder.load({"batch": 4})
+
+
+def test_an_interrupted_save_keeps_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save({"settings": {}, "step": 1})
+
+    def dies_half_way(state: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", dies_half_way)
+    with pytest.raises(Exception, match="No space left on device"):
+        folder.save({"settings": {}, "step": 2})
+    state = folder.load({})
+    assert state is not None
+    assert state["step"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_loss_ignores_unlabelled_pixels() -> None:
+    scores = torch.zeros(1, 2, 2, 2)
+    scores[:, 1, :, 1] = 50
+    labels = torch.tensor([[[0, 1], [255, 1]]], dtype=torch.uint8)
+    expected = torch.log(torch.tensor(2.0)) / 3  # one even chance, two sure hits
+    torch.testing.assert_close(segmentation_loss(scores, labels), expected)
+
+
+def test_learning_rate() -> None:
+    rates = [cosine_rate(step, 100, 2.0, 10) for step in range(101)]
+    assert rates[0] == pytest.approx(0.2)
+    assert max(rates) == rates[10] == rates[9] == 2.0
+    assert rates[55] == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(0.0)
+
+
+def test_weight_average_follows() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    average = WeightAverage(model, decay=0.5)
+    torch.nn.init.ones_(model.weight)
+    average.update(model, step=0)  # early decay is 1/10
+    assert float(average.model.weight) == pytest.approx(0.9)
+    average.update(model, step=100)
+    assert float(average.model.weight) == pytest.approx(0.95)
+
+
+class TestFusion:
+    def settings(self, **changes: object) -> FusionSettings:
+        defaults = FusionSettings("resnet18", "efficientnet_lite0", Path("none"))
+        return replace(defaults, **changes)  # type: ignore[arg-type]
+
+    def test_learns_which_branch_to_trust(self) -> None:
+        """The update branch alone knows class 1; the reference alone knows class 2."""
+        rng = np.random.default_rng(0)
+        samples = []
+        for _ in range(20):
+            truth = torch.from_numpy(rng.integers(0, 3, (4, 5)))
+            onehot = torch.nn.functional.one_hot(truth, 3).permute(2, 0, 1).float()
+            noise = 2 * torch.randn(2, 3, 4, 5)
+            reference = (
+                onehot * torch.tensor([1.0, 0, 3])[:, None, None]
+                + noise[0] * torch.tensor([0.1, 1, 0.1])[:, None, None]
+            )
+            update = (
+                onehot * torch.tensor([1.0, 3, 0])[:, None, None]
+                + noise[1] * torch.tensor([0.1, 0.1, 1])[:, None, None]
+            )
+            labels = truth.repeat_interleave(16, 0).repeat_interleave(16, 1).to(torch.uint8)
+            samples.append((reference, update, labels))
+        fusion = fit_fusion(samples, 3, self.settings(steps=150), lambda _: None)
+        weight = fusion.conv.weight.detach()[:, :, 0, 0]
+        assert weight[2, 2] > weight[2, 3 + 2]
+        assert weight[1, 3 + 1] > weight[1, 1]
+
+    def test_end_to_end(self, camvid: Path, tmp_path: Path) -> None:
+        for name in ("resnet18", "efficientnet_lite0"):
+            info = replace(INFO, network=name)
+            save_network(tmp_path / f"{name}.safetensors", build_network(name, 11), info)
+        settings = self.settings(
+            reference=str(tmp_path / "resnet18.safetensors"),
+            update=str(tmp_path / "efficientnet_lite0.safetensors"),
+            data=camvid,
+            snippets=4,
+            street=0.5,
+            steps=5,
+            batch=2,
+            interval=3,
+        )
+        path = train_fusion(settings, tmp_path, lambda _: None)
+        assert path.name == "fusion-resnet18-efficientnet_lite0.safetensors"
+        assert load_fusion(path, 11).conv.weight.shape == (11, 22, 1, 1)
+
+    def test_interval_one_has_nothing_to_fuse(self) -> None:
+        with pytest.raises(UsageError, match="interval of 2 or more, got 1"):
+            self.settings(interval=1)
