@@ -1,13 +1,13 @@
 """A segmenter without networks, and a program that runs the command line with it.
 
-``python -m tests.cli.fake DELAY_S ARGS...`` is ``accel-rt ARGS...`` with a segmenter that takes
-``DELAY_S`` seconds for a frame.
+``python -m tests.cli.fake SIGNAL@FRAME ARGS...`` is ``accel-rt ARGS...`` with a segmenter that
+sends the process SIGNAL while it works on FRAME.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-import time
 from fractions import Fraction
 from typing import Any
 
@@ -19,14 +19,17 @@ from accel_rt.runtime.settings import SegmenterSettings
 
 
 class FakeSegmenter:
-    """Labels every pixel with its column's share of the classes; keyframes as set."""
+    """Labels every pixel by its column, one band per class; keyframes at the interval.
+
+    ``signals`` are sent to this process at the frames they are given for.
+    """
 
     classes = CAMVID
 
-    def __init__(self, settings: SegmenterSettings, delay_s: float = 0.0) -> None:
+    def __init__(self, settings: SegmenterSettings, signals: dict[int, int] | None = None) -> None:
         self.settings = settings
         self.sizes: list[tuple[int, int]] = []
-        self._delay_s = delay_s
+        self.signals = signals or {}
         self.reset()
 
     def reset(self) -> None:
@@ -39,7 +42,8 @@ class FakeSegmenter:
         assert frame_bgr.dtype == np.uint8
         assert frame_bgr.ndim == 3
         assert frame_bgr.shape[2] == 3
-        time.sleep(self._delay_s)
+        if self._index in self.signals:
+            os.kill(os.getpid(), self.signals[self._index])
         height, width = frame_bgr.shape[:2]
         self.sizes.append((width, height))
         row = np.arange(width) * len(CAMVID) // width
@@ -53,6 +57,6 @@ if __name__ == "__main__":
     import accel_rt.runtime.load
     from accel_rt.cli.main import main
 
-    delay_s = float(sys.argv[1])
-    accel_rt.runtime.load.load_segmenter = lambda settings: FakeSegmenter(settings, delay_s)
+    number, frame = map(int, sys.argv[1].split("@"))
+    accel_rt.runtime.load.load_segmenter = lambda settings: FakeSegmenter(settings, {frame: number})
     main(sys.argv[2:])

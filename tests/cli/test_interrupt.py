@@ -1,0 +1,117 @@
+"""Ctrl-C and SIGTERM in the middle of a run: what was done is kept, and said."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import pytest
+
+from tests.video.clips import picture_number, probe, write_clip
+
+ROOT = Path(__file__).parents[2]
+FRAMES = 250
+
+
+@pytest.fixture
+def long_clip(tmp_path):
+    return write_clip(tmp_path / "long.mp4", [Fraction(n, 25) for n in range(FRAMES)], audio_s=10)
+
+
+@pytest.fixture
+def interrupted_at(monkeypatch):
+    """``interrupted_at({frame: signal})`` puts a segmenter in place that sends them."""
+    from tests.cli.fake import FakeSegmenter
+
+    def install(signals):
+        monkeypatch.setattr(
+            "accel_rt.runtime.load.load_segmenter",
+            lambda settings: FakeSegmenter(settings, signals),
+        )
+
+    return install
+
+
+def check_video(path, frames):
+    found = probe(path)
+    assert [picture_number(image) for image in found.images] == list(range(frames))
+    assert found.audio_end_s == pytest.approx(frames / 25, abs=0.1)
+    assert not path.with_name(path.name + ".part").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_process_ends_with_a_whole_file(tmp_path, long_clip, number, code):
+    program = [sys.executable, "-m", "tests.cli.fake", f"{int(number)}@30"]
+    command = [*program, "segment", str(long_clip), "--alpha", "0"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code
+    assert "interrupted: finishing what was done" in done.stderr
+    assert f"wrote {tmp_path / 'long_accel.mp4'}: 31 frames" in done.stdout
+    assert "Traceback" not in done.stderr
+    check_video(tmp_path / "long_accel.mp4", 31)
+
+
+def test_everything_else_is_finished_too(accel, interrupted_at, long_clip, tmp_path):
+    interrupted_at({9: signal.SIGINT})
+    args = ("--masks", "m", "--masks-format", "rle", "--timing", "t.csv", "--alpha", 0)
+    assert accel("segment", long_clip, *args).code == 130
+    check_video(tmp_path / "long_accel.mp4", 10)
+    with (tmp_path / "t.csv").open(newline="") as file:
+        assert [int(row["frame"]) for row in csv.DictReader(file)] == list(range(10))
+    assert [path.name for path in (tmp_path / "m").iterdir() if path.suffix == ".part"] == []
+
+
+def test_timing_json_is_whole(accel, interrupted_at, long_clip, tmp_path):
+    interrupted_at({9: signal.SIGINT})
+    args = ("--masks", "m", "--timing", "t.json", "--no-video")
+    assert accel("segment", long_clip, *args).code == 130
+    assert "summary" in json.loads((tmp_path / "t.json").read_text())
+    masks = list((tmp_path / "m").glob("*.png"))
+    assert len(masks) == 10
+    assert all(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED) is not None for mask in masks)
+
+
+def test_other_inputs_are_not_begun(accel, interrupted_at, long_clip, tmp_path):
+    write_clip(tmp_path / "b.mp4")
+    interrupted_at({9: signal.SIGINT})
+    assert accel("segment", long_clip, "b.mp4", "-o", "out").code == 130
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["long_accel.mp4"]
+
+
+def test_second_interrupt_drops_the_file(accel, interrupted_at, long_clip, tmp_path, monkeypatch):
+    from tests.cli.fake import FakeSegmenter
+
+    def twice(self, frame_bgr, pts=None):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    interrupted_at({})
+    monkeypatch.setattr(FakeSegmenter, "step", twice)
+    done = accel("segment", long_clip)
+    assert done.code == 130
+    assert done.err.splitlines()[-1] == "interrupted"
+    assert not list(tmp_path.glob("*_accel*"))
+
+
+def test_interrupt_while_loading(accel, long_clip, tmp_path, monkeypatch):
+    def load(settings):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("accel_rt.runtime.load.load_segmenter", load)
+    done = accel("segment", long_clip)
+    assert done.code == 130
+    assert done.err.splitlines()[-1] == "interrupted"
+    assert not list(tmp_path.glob("*_accel*"))
+
+
+def test_handlers_are_put_back(accel, interrupted_at, long_clip):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    interrupted_at({0: signal.SIGINT})
+    assert accel("segment", long_clip).code == 130
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
