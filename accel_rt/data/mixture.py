@@ -39,15 +39,26 @@ class CamVidSource:
 
 
 class StreetSource:
-    """Single frames of procedural drives, every one from another drive."""
+    """Single frames of procedural drives, rendered once each and then kept in memory.
 
-    def __init__(self, size: tuple[int, int] = (480, 360)) -> None:
-        self._size = size
+    There are ``pool`` frames, eight of each drive, 40 frames apart: enough to differ from one
+    another, few enough that rendering does not hold up training.
+    """
+
+    _PER_DRIVE, _APART = 8, 40
+
+    def __init__(self, size: tuple[int, int] = (480, 360), pool: int = 480) -> None:
+        self._size, self._pool = size, pool
+        self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        drive = StreetDrive(seed=int(rng.integers(2**31)), size=self._size)
-        frame = next(iter(drive.frames(1, start=int(rng.integers(300)))))
-        return frame.image_bgr, frame.labels
+        index = int(rng.integers(self._pool))
+        if index not in self._cache:
+            seed, place = divmod(index, self._PER_DRIVE)
+            drive = StreetDrive(seed=1000 + seed, size=self._size)
+            frame = next(iter(drive.frames(1, start=self._APART * place)))
+            self._cache[index] = frame.image_bgr, frame.labels
+        return self._cache[index]
 
 
 class Mixture(Dataset):
