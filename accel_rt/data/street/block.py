@@ -147,7 +147,10 @@ class Block:
         texture = self._textures["paving"][style.paving]
         for s0, s1 in self._spans():
             band = self._strip(s0, s1, side * style.half_m, side * kerb)
-            self._faces.append(ground([band], KERB_M, PAVEMENT, texture, tint=style.paving_tint))
+            for height in (0.0, KERB_M):  # its foot shows where it ends at a side road
+                self._faces.append(
+                    ground([band], height, PAVEMENT, texture, tint=style.paving_tint)
+                )
             edges = np.linspace(s0, s1, max(round((s1 - s0) / 8), 1) + 1)
             for a, b in itertools.pairwise(edges):
                 foot = [self._place(s, side, style.half_m) for s in (a, b)]
@@ -280,11 +283,16 @@ class Block:
             reach = height + (ridge[2] if pitched else 0.0)
             self._cast(np.stack([near, far]), reach)
 
-    def _tree(self, side: int, out: float, s: float) -> None:
+    def _tree(self, side: int, out: float, s: float, kerbside: bool = False) -> None:
         foot = self._place(s, side, out, KERB_M)
         bare = self._rng.random() < self._style.bare
         faces, width, height = furniture.tree(
-            self._rng, foot, self._across(s), self._style.foliage, bare
+            self._rng,
+            foot,
+            self._across(s),
+            self._style.foliage,
+            bare=bare,
+            kerbside=kerbside,
         )
         self._faces.extend(faces)
         if self._light.casts and not bare:
@@ -308,7 +316,7 @@ class Block:
         foot = self._place(lamp_s, side, edge, KERB_M)
         self._faces += furniture.lamp(foot, self._across(lamp_s), side, tall)
         for _ in range(int(rng.poisson(1.6))):
-            s = self._free(edge)
+            s = self._free()
             foot = self._place(s, side, edge + rng.uniform(0, 0.3), KERB_M)
             self._faces += furniture.traffic_sign(rng, foot, self._across(s))
         if rng.random() < 0.3:
@@ -321,7 +329,7 @@ class Block:
                 self._faces += furniture.traffic_signal(rng, foot, self._across(s))
         if style.pavement_m > 2.2:
             for _ in range(int(rng.poisson(BLOCK_M / style.tree_gap_m))):
-                self._tree(side, edge + 0.4, self._free(edge))
+                self._tree(side, edge + 0.4, self._free(), kerbside=True)
         if rng.random() < style.fence * 0.25:
             rail = style.half_m + 0.25
             self._border_rail(side, rail)
@@ -335,7 +343,7 @@ class Block:
             corners = [feet[0], feet[1], feet[1] + rise, feet[0] + rise]
             self._faces.append(panel(corners, FENCE, texture, tile_m=1.05))
 
-    def _free(self, edge: float) -> float:
+    def _free(self) -> float:
         """A place along the block that is not in the side road."""
         s = float(self._rng.uniform(0, BLOCK_M))
         if self._junction and self._gap[0] - 1 < s < self._gap[1] + 1:

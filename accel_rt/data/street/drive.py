@@ -77,7 +77,11 @@ class StreetDrive:
             yield self.frame(index)
 
     def frame(self, index: int) -> StreetFrame:
-        """Frame ``index`` (>= 0); fastest if the one before was the last one asked for."""
+        """Frame ``index`` (>= 0); fastest if the one before was the last one asked for.
+
+        For single pictures of many streets take frame 0 of many seeds: it needs no frame before
+        it, and drives start anywhere along their street.
+        """
         if index < 0:
             raise UsageError(f"a drive's frames start at 0, got {index}")
         before = self._visible(index - 1)[1] if index else None

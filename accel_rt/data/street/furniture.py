@@ -86,12 +86,23 @@ def traffic_signal(rng: Generator, foot: np.ndarray, across: np.ndarray) -> list
 
 
 def tree(
-    rng: Generator, foot: np.ndarray, across: np.ndarray, foliage: Tint, bare: bool
+    rng: Generator,
+    foot: np.ndarray,
+    across: np.ndarray,
+    foliage: Tint,
+    *,
+    bare: bool,
+    kerbside: bool,
 ) -> tuple[list[Face], float, float]:
-    """A tree: trunk and overlapping crowns, in leaf or bare. Returns faces, width and height."""
+    """A tree: trunk and overlapping crowns, in leaf or bare. Returns faces, width and height.
+
+    A ``kerbside`` tree is kept narrow and its leaves high, clear of traffic.
+    """
     names, stencils = atlas().names, atlas().stencils
     height = rng.uniform(4.5, 11.0)
     width = height * rng.uniform(0.55, 0.95)
+    if kerbside:
+        height, width = max(height, 6.0), min(width, 4.5)
     nearer = np.cross(across, (0.0, 0.0, 1.0))
     faces = []
     if bare:
@@ -112,7 +123,7 @@ def tree(
         crown = stencils["leafy"][int(rng.integers(len(stencils["leafy"])))]
         share = rng.uniform(0.6, 0.85)
         centre = rng.uniform(-0.16, 0.16) * width
-        low = height * rng.uniform(0.22, 0.4)
+        low = max(height * rng.uniform(0.22, 0.4), 2.6 if kerbside else 0.0)
         box = rectangle(-width * share / 2, low, width * share / 2, low + height * share)
         tint = shade(foliage, (0.75, 0.95, 1.15)[layer] * rng.uniform(0.9, 1.1))
         at = foot + nearer * (0.6 * layer - 0.6) + across * centre

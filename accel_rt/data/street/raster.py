@@ -31,14 +31,13 @@ class Raster:
 
     ``ids`` ``[H, W]`` (intp) index the mesh; ``shadow`` ``[H, W]`` is 255 where a shadow falls on
     the ground; ``to_plane`` ``[n, 3, 3]`` maps normalised image coordinates (x, y, 1) to
-    (u, v, 1) / depth on each face; ``to_image`` is its inverse; ``inverse_depth`` ``[n, 3]`` are
-    each face's 1 / depth coefficients, zero at infinity.
+    (u, v, 1) / depth on each face; ``inverse_depth`` ``[n, 3]`` are each face's 1 / depth
+    coefficients, zero at infinity.
     """
 
     ids: np.ndarray
     shadow: np.ndarray
     to_plane: np.ndarray
-    to_image: np.ndarray
     inverse_depth: np.ndarray
 
 
@@ -80,13 +79,17 @@ def rasterise(mesh: Mesh, pose: Pose, intrinsics: np.ndarray, size: tuple[int, i
     pixel_depth = (inverse_depth @ to_pixel).astype(np.float32)
     xs = np.arange(width, dtype=np.float32)
     ys = np.arange(height, dtype=np.float32)[:, None]
-    for face in outlines.faces(Layer.ONE_SIDED, Layer.TWO_SIDED):
+    solid = outlines.faces(Layer.ONE_SIDED, Layer.TWO_SIDED)
+    for face in solid[np.argsort(-outlines.nearest[solid], kind="stable")]:
         contours = outlines.contours(face)
         if not contours:
             continue
         x0, y0, x1, y1 = box = outlines.box(face, contours)
         if x0 >= x1 or y0 >= y1:
             continue
+        region = nearest[y0:y1, x0:x1]
+        if region.min() >= outlines.nearest[face]:
+            continue  # all of it is behind what is drawn: near faces come first
         if mesh.stencil[face] >= 0:
             mask = _cut_out(
                 mesh.stencil[face], outlines.bounds(face), to_plane[face] @ to_pixel, box
@@ -100,12 +103,11 @@ def rasterise(mesh: Mesh, pose: Pose, intrinsics: np.ndarray, size: tuple[int, i
         depth = xs[x0:x1] * a + (ys[y0:y1] * b + c)
         np.maximum(depth, outlines.farthest[face], out=depth)
         np.minimum(depth, outlines.nearest[face], out=depth)
-        region = nearest[y0:y1, x0:x1]
         seen = depth > region
         seen &= mask.view(bool)
         np.copyto(region, depth, where=seen)
         np.copyto(ids[y0:y1, x0:x1], face, where=seen)
-    return Raster(ids.astype(np.intp), shadow, to_plane, to_image, inverse_depth)
+    return Raster(ids.astype(np.intp), shadow, to_plane, inverse_depth)
 
 
 def _keep_below_horizon(
