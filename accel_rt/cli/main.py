@@ -15,6 +15,7 @@ from accel_rt.cli.completion import completion
 from accel_rt.cli.doctor import doctor
 from accel_rt.cli.models import models
 from accel_rt.cli.segment import segment
+from accel_rt.cli.street import street
 from accel_rt.cli.text import say
 from accel_rt.cli.train import train
 from accel_rt.errors import AccelError
@@ -38,7 +39,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (segment, models, doctor, train, completion):
+for _command in (segment, models, doctor, street, train, completion):
     cli.add_command(_command)
 
 

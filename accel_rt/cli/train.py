@@ -71,3 +71,37 @@ def deeplab(out: Path, threads: int | None, **values: Any) -> None:
     if len(chosen.get("scale", (0, 0))) != 2:
         raise UsageError(f"--scale takes two numbers, got {len(chosen['scale'])}")
     click.echo(train_deeplab(DeepLabSettings(**chosen), out, say))
+
+
+@train.command()
+@click.option("--reference", required=True, metavar="NAME|PATH", help="Reference weights.")
+@click.option("--update", required=True, metavar="NAME|PATH", help="Update weights.")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="CamVid's folder.",
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The file to write, or a folder for it.",
+)
+@click.option("--interval", type=click.IntRange(min=2), help="Keyframes are up to this far back.")
+@click.option("--snippets", type=click.IntRange(min=1), help="Snippets to learn from.")
+@click.option("--street", type=click.FloatRange(0, 1), metavar="RATIO", help="Share of street.")
+@click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps.")
+@click.option("--seed", type=int)
+def fusion(out: Path, **values: Any) -> None:
+    """Train the score fusion of two trained networks, both left as they are.
+
+    Prints the weight file it ends with. Options left out have the defaults of
+    accel_rt.train.fusion.FusionSettings.
+    """
+    from accel_rt.train.fusion import FusionSettings, train_fusion
+
+    chosen = {name: value for name, value in values.items() if value is not None}
+    click.echo(train_fusion(FusionSettings(**chosen), out, say))
