@@ -25,7 +25,8 @@ from accel_rt.video.masks import MaskWriter
 from accel_rt.video.reader import open_source
 from accel_rt.video.source import Source
 from accel_rt.video.timing import TimingLog
-from accel_rt.video.writer import VideoWriter, is_complete
+from accel_rt.video.whole import is_complete
+from accel_rt.video.writer import VideoWriter
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,8 @@ def run_jobs(
     """
     loader, interruption, failures = _Loader(load), Interruption(), 0
     for job in jobs:
-        if skip_existing and job.video and is_complete(job.video):
-            say(f"skipped {job.name}: {job.video} is there and whole")
-            continue
         try:
-            _run_job(job, options, loader, interruption)
+            _run_job(job, options, loader, interruption, skip_existing)
         except AccelError as error:
             if len(jobs) == 1 or loader.failed:
                 raise
@@ -93,11 +91,18 @@ class _Loader:
 
 
 def _run_job(
-    job: Job, options: SegmentOptions, loader: _Loader, interruption: Interruption
+    job: Job,
+    options: SegmentOptions,
+    loader: _Loader,
+    interruption: Interruption,
+    skip_existing: bool,
 ) -> None:
     """Segment one input; what can fail early is opened before the networks are loaded."""
     with ExitStack() as stack:
         source = stack.enter_context(_open_source(job, options))
+        if skip_existing and job.video and is_complete(job.video, source.info):
+            say(f"skipped {job.name}: {job.video} is there and whole")
+            return
         video = stack.enter_context(_open_video(job, options, source)) if job.video else None
         log = stack.enter_context(TimingLog(job.timing)) if job.timing else None
         segmenter, keep = loader.get(options.classes)

@@ -283,13 +283,13 @@ def test_output_equal_to_input(accel, fakes, clip, tmp_path, output):
 
 def test_file_size_limit(accel, fakes, tmp_path):
     """A file that may not grow any further, as on FAT: nothing half-written is left."""
-    noise = np.random.default_rng(0).integers(0, 255, (20, 240, 320, 3), np.uint8)
-    write_clip(tmp_path / "noise.avi", images=list(noise), codec="mjpeg", pix_fmt="yuvj420p")
+    noise = np.random.default_rng(0).integers(0, 255, (60, 240, 320, 3), np.uint8)
+    write_clip(tmp_path / "noise.mkv", images=list(noise), codec="mjpeg", pix_fmt="yuvj420p")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, limits[1]))
-        done = accel("segment", "noise.avi", "--crf", 0)
+        done = accel("segment", "noise.mkv", "--crf", 0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
@@ -307,8 +307,8 @@ def test_full_disk(accel, fakes, tmp_path):
         pytest.skip("only root can mount a small disk")
     try:
         noise = np.random.default_rng(0).integers(0, 255, (60, 240, 320, 3), np.uint8)
-        write_clip(tmp_path / "noise.avi", images=list(noise), codec="mjpeg", pix_fmt="yuvj420p")
-        done = accel("segment", "noise.avi", "--crf", 0, "-o", "disk/out.mp4")
+        write_clip(tmp_path / "noise.mkv", images=list(noise), codec="mjpeg", pix_fmt="yuvj420p")
+        done = accel("segment", "noise.mkv", "--crf", 0, "-o", "disk/out.mp4")
         assert done.code == 1
         assert "the disk is full: 'disk/out.mp4' is playable but" in done.error
         assert 0 < len(probe(disk / "out.mp4").images) < 60

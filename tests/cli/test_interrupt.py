@@ -77,6 +77,16 @@ def test_timing_json_is_whole(accel, interrupted_at, long_clip, tmp_path):
     assert all(cv2.imread(str(mask), cv2.IMREAD_UNCHANGED) is not None for mask in masks)
 
 
+def test_what_was_interrupted_is_not_taken_for_done(accel, interrupted_at, long_clip, tmp_path):
+    interrupted_at({9: signal.SIGINT})
+    assert accel("segment", long_clip).code == 130
+    interrupted_at({})
+    done = accel("segment", long_clip, "--skip-existing", "--alpha", 0)
+    assert done.code == 0
+    assert "skipped" not in done.err
+    check_video(tmp_path / "long_accel.mp4", FRAMES)
+
+
 def test_other_inputs_are_not_begun(accel, interrupted_at, long_clip, tmp_path):
     write_clip(tmp_path / "b.mp4")
     interrupted_at({9: signal.SIGINT})
