@@ -13,7 +13,7 @@ from accel_rt.cli.text import say
 
 @click.group()
 def train() -> None:
-    """Train networks. Ctrl-C saves the run; the same command goes on with it."""
+    """Train networks: each one alone, then the fusion of a pair."""
 
 
 @train.command()
@@ -54,8 +54,8 @@ def train() -> None:
 def deeplab(out: Path, threads: int | None, **values: Any) -> None:
     """Fine-tune one network alone on labelled frames.
 
-    Prints the weight file it ends with. Options left out have the defaults of
-    accel_rt.train.deeplab.DeepLabSettings.
+    Prints the weight file it ends with. Ctrl-C saves the run; the same command goes on with it.
+    Options left out have the defaults of accel_rt.train.deeplab.DeepLabSettings.
     """
     import torch
 
@@ -64,7 +64,7 @@ def deeplab(out: Path, threads: int | None, **values: Any) -> None:
 
     if threads:
         torch.set_num_threads(threads)
-    chosen = {name: value for name, value in values.items() if value is not None}
+    chosen = _given(values)
     chosen.setdefault("data", None)
     if chosen["data"] is None and chosen.setdefault("street", 1.0) < 1:
         raise UsageError("a --street ratio below 1 mixes in labelled frames: give --data too")
@@ -103,5 +103,9 @@ def fusion(out: Path, **values: Any) -> None:
     """
     from accel_rt.train.fusion import FusionSettings, train_fusion
 
-    chosen = {name: value for name, value in values.items() if value is not None}
-    click.echo(train_fusion(FusionSettings(**chosen), out, say))
+    click.echo(train_fusion(FusionSettings(**_given(values)), out, say))
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given; the settings know the defaults of the others."""
+    return {name: value for name, value in values.items() if value is not None}

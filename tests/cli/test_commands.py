@@ -219,6 +219,24 @@ def test_train_passes_its_options_on(accel, monkeypatch, tmp_path):
     assert (calls[1][0].data, calls[1][0].street) == (None, 1.0)
 
 
+def test_train_fusion_passes_its_options_on(accel, monkeypatch, tmp_path):
+    import accel_rt.train.fusion as fusion
+
+    calls = []
+
+    def train(settings, out, report):
+        calls.append(settings)
+        return out
+
+    monkeypatch.setattr(fusion, "train_fusion", train)
+    args = "train fusion --out f.safetensors --reference r --update u --interval 8"
+    done = accel(*args.split(), "--data", tmp_path)
+    assert (done.code, done.out) == (0, "f.safetensors\n")
+    settings = calls[0]
+    assert (settings.reference, settings.update, settings.interval) == ("r", "u", 8)
+    assert settings.steps == fusion.FusionSettings("a", "b", tmp_path).steps
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
