@@ -20,6 +20,8 @@ _COPIED = {
     ".mkv": {"aac", "mp3", "opus", "vorbis", "flac", "ac3", "eac3", "pcm_s16le", "pcm_s24le"},
     ".webm": {"opus", "vorbis"},
 }
+# An edit list hides what a codec needs before time 0; elsewhere it would move the pictures.
+_HAS_EDIT_LIST = (".mp4", ".m4v", ".mov")
 _REENCODED_TO = {".webm": "libopus"}
 _DEFAULT_ENCODER = "aac"
 _OPUS_RATE = 48000
@@ -43,6 +45,7 @@ class AudioTrack:
         self._output = output
         self._input = source_container
         self._in = stream
+        self._keeps_priming = suffix in _HAS_EDIT_LIST
         self._time_base = stream.time_base or Fraction(1, av.time_base)
         self.copied = stream.codec_context.name in _COPIED[suffix]
         if self.copied:
@@ -81,7 +84,7 @@ class AudioTrack:
             time = (self._pending.pts or 0) * self._time_base - self._origin
             if time >= until:
                 return
-            if time >= 0 or self._origin <= self.start:
+            if time >= 0 or (self._keeps_priming and self._origin <= self.start):
                 self._mux(self._pending)
             self._pending = next(self._packets, None)
 

@@ -18,6 +18,9 @@ from accel_rt.video.source import Frame, Source, SourceInfo
 # Seeks that land behind the wanted time are repeated this much earlier, then from the start.
 _SEEK_MARGINS_S = (0, 5, 30)
 _ATTACHED_PICTURE = 0x0400
+# A lone thread decodes 1080p faster than it is used and always reports damage; FFmpeg's frame
+# threads may output a frame before they find that it is damaged.
+_THREADED_FROM_PIXELS = 1920 * 1088
 _UNKNOWN_RATE = Fraction(25)
 
 
@@ -89,7 +92,8 @@ class VideoSource(Source):
         self._container = open_container(location, timeout_s)
         try:
             self._stream = video_stream(self._container, name)
-            self._stream.thread_type = "AUTO"
+            pixels = self._stream.codec_context.width * self._stream.codec_context.height
+            self._stream.thread_type = "AUTO" if pixels > _THREADED_FROM_PIXELS else "NONE"
             self._convert = FrameConverter(self._stream.sample_aspect_ratio)
             self._header_end = stream_end(self._container, self._stream)
             self._read_end = Fraction(0)
@@ -199,7 +203,10 @@ class VideoSource(Source):
     def _note_early_end(self, delivered: int, last_end: Fraction) -> None:
         if self._header_end is not None:
             missing = self._header_end - max(self._read_end, last_end)
-            self.truncated = self.truncated or missing > Fraction(3, 2) / self.info.rate
+            begin = self._origin() if self._start is None else self._start
+            mean_step = (last_end - begin) / max(delivered, 1)
+            slack = Fraction(3, 2) * max(mean_step, 1 / self.info.rate)
+            self.truncated = self.truncated or missing > slack
         if self.truncated:
             expected = self.info.frame_count
             of = f" of {expected}" if expected else ""

@@ -16,9 +16,6 @@ from accel_rt.errors import OutputError, UsageError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
-RESERVE_BYTES = 4 << 20
-"""Space that a :class:`PartFile` holds back at first, to be able to finish on a full disk."""
-
 
 def check_output_path(output: Path, inputs: Iterable[str | Path] = ()) -> None:
     """Raise if ``output`` cannot be a new file: before any work is done.
@@ -73,19 +70,19 @@ def part_path(path: Path) -> Path:
 class PartFile(io.FileIO):
     """A binary file ``NAME.part`` that becomes ``NAME`` on :meth:`commit`.
 
-    It keeps a reserve of disk space beside it. When the disk fills up the reserve is given
+    It keeps ``reserve`` bytes of disk space beside it. When the disk fills up the reserve is given
     back, the write that failed is done again and ``full`` is set: the owner stops adding data
     and finishes the file in the space that was given back.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reserve: int = 0) -> None:
         self.path = path
         self.full = False
         self._reserve = path.with_name(path.name + ".reserve")
         self._reserved = 0
         super().__init__(str(part_path(path)), "w+")
         try:
-            self.reserve(RESERVE_BYTES)
+            self.reserve(reserve)
         except OSError:
             self.discard()
             raise
@@ -105,7 +102,7 @@ class PartFile(io.FileIO):
         left = memoryview(data)
         while len(left):
             try:
-                left = left[super().write(left) :]
+                left = left[os.write(self.fileno(), left) :]
             except OSError as error:
                 if error.errno not in _FULL or self.full:
                     raise

@@ -29,8 +29,12 @@ _FORMATS = {
     ".webm": "webm",
 }
 _TICKS_PER_S = 90_000
-_RESERVE_PER_FRAME = 64  # an MP4's index takes less than this for a frame and its sound
+# Disk space held back: what is being written when the disk fills up, and the index of an MP4.
+_RESERVE_BYTES = 3 << 20
+_RESERVE_PER_PIXEL = 0.5
+_RESERVE_PER_FRAME = 64
 _RESERVE_STEP = 1 << 20
+_CLUSTER_BYTES = 1 << 20  # Matroska writes a cluster at once: it must fit in the reserve
 _BT709 = 1
 _LIMITED = 1
 
@@ -111,6 +115,7 @@ class VideoWriter:
         end_s: float | None = None,
     ) -> None:
         self.path = Path(path)
+        choice = _check_choice(self.path, codec, crf, size, rate)
         self.frames = 0
         self.notes: list[str] = []
         self._picture_size = size
@@ -123,7 +128,6 @@ class VideoWriter:
         self._reformatter = VideoReformatter()
         self._audio: AudioTrack | None = None
         self._open = True
-        choice = _check_choice(self.path, codec, crf, size, rate)
         check_output_path(self.path)
         self.size = tuple(max(choice.min_size, side + side % 2) for side in size)
         if self.size != size:
@@ -133,7 +137,7 @@ class VideoWriter:
             )
         self._time_base = _time_base(Fraction(rate))
         with output_errors(self.path):
-            self._file = PartFile(self.path)
+            self._file = PartFile(self.path, self._reserve())
         self._container = self._open_container()
         try:
             self._stream = self._add_stream(choice, crf, Fraction(rate))
@@ -170,7 +174,7 @@ class VideoWriter:
             self._last_tick, self._last_pts = tick, pts
             self._last_end = pts - self._origin + (duration or self._frame_s)
             if self.frames * _RESERVE_PER_FRAME % _RESERVE_STEP == 0:
-                self._file.reserve(self.frames * _RESERVE_PER_FRAME + _RESERVE_STEP)
+                self._file.reserve(self._reserve())
         if self._file.full:
             self._finish_on_full_disk()
 
@@ -227,11 +231,12 @@ class VideoWriter:
             self.abandon()
 
     def _open_container(self) -> av.container.OutputContainer:
-        options = {}
         container = _FORMATS[self.path.suffix.lower()]
         if container in ("mp4", "mov"):
             scale = str(self._time_base.denominator)
             options = {"movflags": "+faststart", "movie_timescale": scale}
+        else:
+            options = {"cluster_size_limit": str(_CLUSTER_BYTES)}
         return av.open(self._file, "w", format=container, options=options, buffer_size=1 << 18)
 
     def _add_stream(self, choice: _Codec, crf: int | None, rate: Fraction) -> av.VideoStream:
@@ -268,6 +273,12 @@ class VideoWriter:
         if audio and not audio.copied:
             self.notes.append(f"the sound was re-encoded to fit {suffix[1:]}")
         return audio
+
+    def _reserve(self) -> int:
+        pixels = self.size[0] * self.size[1]
+        return round(_RESERVE_BYTES + _RESERVE_PER_PIXEL * pixels) + (
+            _RESERVE_PER_FRAME * self.frames + _RESERVE_STEP
+        )
 
     def _begin(self, first_pts: Fraction) -> None:
         self._origin = first_pts
@@ -313,14 +324,12 @@ class VideoWriter:
         """Complete what the disk could still take, then raise :class:`OutputError`."""
         try:
             self._complete()
-        except OutputError as error:
+        except OutputError:
             self.abandon()
-            raise OutputError(
-                f"the disk is full, '{self.path}' could not be completed: free space and run again"
-            ) from error
+            raise
         raise OutputError(
-            f"the disk is full: '{self.path}' is playable but holds only the first part of "
-            f"the {self.frames} frames written; free space and run again"
+            f"the disk is full: '{self.path}' is playable but ends early, near frame "
+            f"{self.frames}; free space and run again"
         )
 
 
