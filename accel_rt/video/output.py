@@ -67,6 +67,56 @@ def part_path(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name and rename it; :class:`OutputError` if that fails."""
+    part = part_path(path)
+    with output_errors(path):
+        try:
+            part.write_bytes(data)
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+class PartText:
+    """A text file ``NAME.part``, written piece by piece, that becomes ``NAME`` on :meth:`commit`.
+
+    Raises :class:`OutputError` for whatever cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with output_errors(path):
+            self._file = part_path(path).open("w", newline="", encoding="utf-8")
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file was committed or discarded."""
+        return self._file.closed
+
+    def write(self, text: str) -> None:
+        """Add ``text``."""
+        with output_errors(self.path):
+            self._file.write(text)
+
+    def commit(self) -> None:
+        """Close the file and give it its name; remove it if its end cannot be written."""
+        try:
+            with output_errors(self.path):
+                self._file.close()
+                part_path(self.path).replace(self.path)
+        except OutputError:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Close the file and remove it; does nothing once it has its name."""
+        with suppress(OSError):
+            self._file.close()
+        part_path(self.path).unlink(missing_ok=True)
+
+
 class PartFile(io.FileIO):
     """A binary file ``NAME.part`` that becomes ``NAME`` on :meth:`commit`.
 

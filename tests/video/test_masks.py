@@ -1,0 +1,177 @@
+"""Mask files, read back by other readers than their writer."""
+
+from __future__ import annotations
+
+import json
+import resource
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from accel_rt.data.classes import CAMVID
+from accel_rt.errors import OutputError, UsageError
+from accel_rt.video.masks import MaskWriter
+from accel_rt.video.rle import class_masks, compress_counts
+
+
+def some_labels(seed=0, shape=(40, 60)):
+    coarse = np.random.default_rng(seed).integers(0, 11, (4, 6), dtype=np.uint8)
+    return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def decode_rle(counts, size):
+    """COCO's text form by its definition, character by character."""
+    values, position = [], 0
+    while position < len(counts):
+        value, bits, more = 0, 0, True
+        while more:
+            character = ord(counts[position]) - 48
+            value |= (character & 31) << bits
+            more = bool(character & 32)
+            bits, position = bits + 5, position + 1
+            if not more and character & 16:
+                value |= -1 << bits
+        values.append(value + (values[-2] if len(values) > 2 else 0))
+    flat = np.repeat(np.arange(len(values)) % 2 == 1, values)
+    return flat.reshape(size[::-1]).T
+
+
+def test_png_is_indexed_and_shows_the_class_colours(tmp_path):
+    labels = some_labels()
+    with MaskWriter(tmp_path / "new" / "masks", "png", CAMVID) as masks:
+        masks.write(0, labels)
+        masks.write(12, labels[:17, :33])
+    folder = tmp_path / "new" / "masks"
+    assert sorted(p.name for p in folder.iterdir()) == ["frame_000000.png", "frame_000012.png"]
+    shown = cv2.imread(str(folder / "frame_000000.png"), cv2.IMREAD_COLOR)
+    assert np.array_equal(shown, CAMVID.palette_bgr()[labels])
+    shown = cv2.imread(str(folder / "frame_000012.png"), cv2.IMREAD_COLOR)
+    assert np.array_equal(shown, CAMVID.palette_bgr()[labels[:17, :33]])
+    data = (folder / "frame_000000.png").read_bytes()
+    assert data[24:26] == b"\x08\x03"  # 8 bits, indexed
+
+
+def test_png_values_are_the_labels(tmp_path):
+    """FFmpeg's PNG decoder keeps the indices, ``pal8``, which OpenCV resolves to colours."""
+    import av
+
+    labels = np.arange(256, dtype=np.uint8).reshape(8, 32)
+    with MaskWriter(tmp_path, "png", CAMVID) as masks:
+        masks.write(0, labels)
+    with av.open(str(tmp_path / "frame_000000.png")) as container:
+        frame = next(container.decode(video=0))
+    assert frame.format.name == "pal8"
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    assert np.array_equal(rows[:8, :32], labels)
+
+
+def test_npz(tmp_path):
+    labels = some_labels()
+    with MaskWriter(tmp_path, "npz", CAMVID) as masks:
+        masks.write(3, labels)
+    with np.load(tmp_path / "frame_000003.npz") as archive:
+        assert archive["labels"].dtype == np.uint8
+        assert np.array_equal(archive["labels"], labels)
+    assert [p.name for p in tmp_path.iterdir()] == ["frame_000003.npz"]
+
+
+def test_rle(tmp_path):
+    frames = {0: some_labels(0), 1: some_labels(1), 7: some_labels(2, (33, 17))}
+    frames[1][:5] = 255
+    with MaskWriter(tmp_path, "rle", CAMVID) as masks:
+        for index, labels in frames.items():
+            masks.write(index, labels)
+        assert not (tmp_path / "masks.json").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["masks.json"]
+    found = json.loads((tmp_path / "masks.json").read_text())
+    assert [c["name"] for c in found["categories"]] == list(CAMVID.names)
+    assert found["categories"][3] == {"id": 3, "name": "road"}
+    sizes = {image["id"]: (image["height"], image["width"]) for image in found["images"]}
+    assert sizes == {index: labels.shape for index, labels in frames.items()}
+    ids = [annotation["id"] for annotation in found["annotations"]]
+    assert ids == list(range(len(ids)))
+    rebuilt = {index: np.full(labels.shape, 255, np.uint8) for index, labels in frames.items()}
+    for annotation in found["annotations"]:
+        segmentation = annotation["segmentation"]
+        mask = decode_rle(segmentation["counts"], segmentation["size"])
+        assert annotation["area"] == mask.sum() > 0
+        rebuilt[annotation["image_id"]][mask] = annotation["category_id"]
+    for index, labels in frames.items():
+        assert np.array_equal(rebuilt[index], labels)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    arrays(
+        np.uint8,
+        st.tuples(st.integers(1, 12), st.integers(1, 12)),
+        elements=st.sampled_from([0, 1, 2, 255]),
+    )
+)
+def test_rle_of_any_labels(labels):
+    masks = list(class_masks(labels, 3))
+    assert [mask.label for mask in masks] == [n for n in range(3) if (labels == n).any()]
+    for mask in masks:
+        expected = labels == mask.label
+        assert np.array_equal(decode_rle(mask.counts, labels.shape), expected)
+        rows, columns = np.nonzero(expected)
+        left, top, width, height = mask.box_xywh
+        assert (left, top) == (columns.min(), rows.min())
+        assert (left + width - 1, top + height - 1) == (columns.max(), rows.max())
+
+
+def test_rle_text_against_known_values():
+    """Worked out with COCO's own encoder (``maskApi``)."""
+    assert compress_counts(np.array([6, 1, 40, 4, 5, 4, 5, 4, 21])) == KNOWN_TEXT
+
+
+KNOWN_TEXT = "61X13mN000`0"
+
+
+def test_empty_video(tmp_path):
+    with MaskWriter(tmp_path, "rle", CAMVID):
+        pass
+    assert json.loads((tmp_path / "masks.json").read_text())["annotations"] == []
+
+
+def fail_half_way(folder, fmt):
+    with MaskWriter(folder, fmt, CAMVID) as masks:
+        masks.write(0, some_labels())
+        raise RuntimeError("half way")
+
+
+def test_an_error_leaves_no_half_json(tmp_path):
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way(tmp_path, "rle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(UsageError, match="unknown mask format 'bmp': choose from png, npz, rle"):
+        MaskWriter(tmp_path, "bmp", CAMVID)
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot write"):
+        MaskWriter(tmp_path / "file", "png", CAMVID)
+    masks = MaskWriter(tmp_path, "png", CAMVID)
+    with pytest.raises(UsageError, match=r"uint8 \[H, W\], got float32 \(3, 3\)"):
+        masks.write(0, np.zeros((3, 3), np.float32))
+
+
+@pytest.mark.parametrize("fmt", ["png", "npz", "rle"])
+def test_a_write_that_fails(tmp_path, fmt):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    labels = np.random.default_rng(0).integers(0, 11, (300, 300), dtype=np.uint8)
+    masks = MaskWriter(tmp_path, fmt, CAMVID)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+        with pytest.raises(OutputError, match="grew beyond the largest file"):
+            masks.write(0, labels)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    masks.abandon()
+    assert list(tmp_path.iterdir()) == []
