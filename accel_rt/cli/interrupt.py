@@ -37,7 +37,10 @@ def finishing_on_signals(interruption: Interruption) -> Iterator[None]:
         interruption.event.set()
         os.write(2, _NOTICE)  # a handler may not use stderr's buffer: it may be in use already
 
-    previous = {number: signal.signal(number, handle) for number in _SIGNALS}
+    previous = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number, handler in previous.items():
+        if handler is not signal.SIG_IGN:  # as a shell sets it for jobs in the background
+            signal.signal(number, handle)
     try:
         yield
     finally:

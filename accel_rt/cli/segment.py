@@ -61,7 +61,7 @@ _MASK_FORMATS = ("png", "npz", "rle")
 @click.option("--end", type=float, metavar="S", help="End S seconds into the input.")
 @click.option(
     "--rate",
-    type=float,
+    type=click.FloatRange(0, 1000, min_open=True),
     metavar="FPS",
     default=25.0,
     show_default=True,

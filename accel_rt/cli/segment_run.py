@@ -17,7 +17,7 @@ from accel_rt.cli.outputs import FrameOutputs, OverlayStyle
 from accel_rt.cli.progress import Progress
 from accel_rt.cli.summary import StageMeans
 from accel_rt.cli.text import say
-from accel_rt.errors import AccelError, InputError
+from accel_rt.errors import AccelError
 from accel_rt.runtime.pipeline import run_pipeline
 from accel_rt.runtime.segmenter import Segmenter
 from accel_rt.video.images import ImageSource
@@ -126,18 +126,18 @@ def _run_job(
             run_pipeline(source, segmenter, outputs, count, stop=interruption.event)
             if video:
                 video.finish()
+            if masks:
+                masks.close()
             if log:
                 settings = {**asdict(options), **segmenter.describe()}
                 log.close(settings=settings, machine=machine())
         elapsed_s = progress.elapsed_s
     for note in (*source.notes, *(video.notes if video else ()), *outputs.notes):
         say(f"note: {note}")
-    if not means.frames:
-        if interruption.signal is None:
-            raise InputError(f"'{job.name}' holds no frame that can be read")
-        say("interrupted before the first frame: nothing was written")
-        return
-    _report(job, means, elapsed_s)
+    if means.frames:
+        _report(job, means, elapsed_s)
+    else:  # a source has a first frame, or it would not have opened
+        say("interrupted before the first frame")
 
 
 def _open_source(job: Job, options: SegmentOptions) -> Source:

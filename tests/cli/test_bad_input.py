@@ -332,6 +332,7 @@ def test_full_disk(accel, fakes, tmp_path):
         (["--start", "5"], "the start, 5.0 s, is after the end of 'clip.mp4'"),
         (["--start", "0.5", "--end", "0.2"], "the end must come after the start"),
         (["--timing", "t.txt"], "t.txt"),
+        (["--rate", "0"], "0.0 is not in the range"),
         (["--mode", "magic"], "'magic' is not one of"),
         (["--frobnicate"], "No such option"),
     ],

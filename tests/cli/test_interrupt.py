@@ -120,6 +120,16 @@ def test_interrupt_while_loading(accel, long_clip, tmp_path, monkeypatch):
     assert not list(tmp_path.glob("*_accel*"))
 
 
+def test_an_ignored_signal_stays_ignored(accel, interrupted_at, clip, tmp_path):
+    interrupted_at({3: signal.SIGINT})
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert accel("segment", clip).code == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(probe(tmp_path / "clip_accel.mp4").images) == 20
+
+
 def test_handlers_are_put_back(accel, interrupted_at, long_clip):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     interrupted_at({0: signal.SIGINT})
