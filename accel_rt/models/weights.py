@@ -106,6 +106,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict) -> N
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(stored, part, {METADATA_KEY: json.dumps(description)})
+        part.chmod(0o644)  # safetensors writes for the owner alone
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):
