@@ -1,5 +1,50 @@
-"""accel-rt: real-time semantic video segmentation with Accel, Deep Feature Flow and DeepLab."""
+"""accel-rt: real-time semantic video segmentation with Accel, Deep Feature Flow and DeepLab.
+
+The names below are the Python interface; they load on first use, so importing the package is
+cheap. ::
+
+    import accel_rt
+
+    segmenter = accel_rt.load_segmenter(accel_rt.SegmenterSettings(interval=5))
+    with accel_rt.open_source("drive.mp4") as source:
+        for frame, result in accel_rt.segment_frames(source, segmenter):
+            print(frame.pts, result.kind, result.labels.shape)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from accel_rt.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from accel_rt.runtime.load import load_segmenter as load_segmenter
+    from accel_rt.runtime.pipeline import run_pipeline as run_pipeline
+    from accel_rt.runtime.pipeline import segment_frames as segment_frames
+    from accel_rt.runtime.result import FrameResult as FrameResult
+    from accel_rt.runtime.segmenter import Segmenter as Segmenter
+    from accel_rt.runtime.settings import SegmenterSettings as SegmenterSettings
+    from accel_rt.video.overlay import render_overlay as render_overlay
+    from accel_rt.video.reader import open_source as open_source
+    from accel_rt.video.writer import VideoWriter as VideoWriter
+
+_HOMES = {
+    "FrameResult": "accel_rt.runtime.result",
+    "Segmenter": "accel_rt.runtime.segmenter",
+    "SegmenterSettings": "accel_rt.runtime.settings",
+    "VideoWriter": "accel_rt.video.writer",
+    "load_segmenter": "accel_rt.runtime.load",
+    "open_source": "accel_rt.video.reader",
+    "render_overlay": "accel_rt.video.overlay",
+    "run_pipeline": "accel_rt.runtime.pipeline",
+    "segment_frames": "accel_rt.runtime.pipeline",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'accel_rt' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
