@@ -122,6 +122,8 @@ def ninja_file(torch_folder: Path, output: Path) -> str:
     version = f"0x{TARGET_TORCH[0]:02x}{TARGET_TORCH[1]:02x}000000000000ULL"
     defines = f"-DTORCH_TARGET_VERSION={version}"
     defines += " -DACCEL_RT_X86" * IS_X86 + " -DACCEL_RT_CUDA" * bool(nvcc)
+    # Messages name source files from here, not from where they were built.
+    defines += f" {shlex.quote(f'-fmacro-prefix-map={ROOT}/=')}"
     includes = f"-isystem {shlex.quote(str(torch_folder / 'include'))}"
     warnings = "-Wall -Wextra -Wno-unknown-pragmas" + " -Werror" * STRICT
     links = f"-L{shlex.quote(str(torch_folder / 'lib'))} -ltorch_cpu"

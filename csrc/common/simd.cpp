@@ -1,48 +1,55 @@
 #include "simd.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 
 namespace accel_rt {
 namespace {
 
+constexpr const char* level_names[] = {"baseline", "avx2", "avx512"};
+
 Simd detect() {
-  Simd level = Simd::baseline;
 #ifdef ACCEL_RT_X86
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) level = Simd::avx2;
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl"))
-    level = Simd::avx512;
+    return Simd::avx512;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Simd::avx2;
 #endif
-  const char* wanted = std::getenv("ACCEL_RT_SIMD");
-  if (wanted == nullptr) return level;
-  if (std::strcmp(wanted, "baseline") == 0) return Simd::baseline;
-  if (std::strcmp(wanted, "avx2") == 0 && level == Simd::avx512) return Simd::avx2;
+  return Simd::baseline;
+}
+
+// The level of that name, or the best there is if the processor lacks it or nobody knows it
+Simd level_named(const char* name) {
+  const Simd best = detect();
+  for (int level = 0; name != nullptr && level <= int(best); ++level)
+    if (std::strcmp(name, level_names[level]) == 0) return Simd(level);
+  return best;
+}
+
+std::atomic<Simd>& chosen() {
+  static std::atomic<Simd> level{level_named(std::getenv("ACCEL_RT_SIMD"))};
   return level;
 }
 
 }  // namespace
 
-Simd simd_level() {
-  static const Simd level = detect();
-  return level;
-}
+Simd simd_level() { return chosen().load(std::memory_order_relaxed); }
 
 }  // namespace accel_rt
 
-// Read through ctypes by accel_rt.ops.extension_status().
+// Called from Python through ctypes.
 extern "C" {
 
 __attribute__((visibility("default"))) const char* accel_rt_simd() {
-  switch (accel_rt::simd_level()) {
-    case accel_rt::Simd::avx512:
-      return "avx512";
-    case accel_rt::Simd::avx2:
-      return "avx2";
-    default:
-      return "baseline";
-  }
+  return accel_rt::level_names[int(accel_rt::simd_level())];
+}
+
+// For tests of every variant in one process: the level now in use, `name` if the processor has it.
+__attribute__((visibility("default"))) const char* accel_rt_set_simd(const char* name) {
+  accel_rt::chosen() = accel_rt::level_named(name);
+  return accel_rt_simd();
 }
 
 __attribute__((visibility("default"))) int accel_rt_cuda_built() {

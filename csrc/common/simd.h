@@ -6,7 +6,7 @@ namespace accel_rt {
 enum class Simd { baseline, avx2, avx512 };
 
 // The best level this processor has, or a lower one named by the environment variable
-// ACCEL_RT_SIMD (baseline, avx2 or avx512). Read once.
+// ACCEL_RT_SIMD (baseline, avx2 or avx512)
 Simd simd_level();
 
 #ifdef ACCEL_RT_X86

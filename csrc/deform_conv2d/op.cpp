@@ -49,7 +49,7 @@ struct Cpu {
 
 #ifdef ACCEL_RT_CUDA
 struct Cuda {
-  static constexpr int64_t tile_bytes = int64_t(256) << 20;
+  static constexpr int64_t tile_bytes = int64_t(emulated_cuda ? 1 : 256) << 20;
 
   static void gather(const DeformParams& p, const DeformTile& tile, const Tensor& columns) {
     launch(columns, [&](void* stream) {
@@ -290,7 +290,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_FRAGMENT(accel_rt, m) {
+STABLE_TORCH_LIBRARY_FRAGMENT(ACCEL_RT_NAMESPACE, m) {
   m.def(
       "deform_conv2d(Tensor input, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask, "
       "int[] stride, int[] padding, int[] dilation) -> Tensor");
@@ -300,13 +300,15 @@ STABLE_TORCH_LIBRARY_FRAGMENT(accel_rt, m) {
       "bool need_offset, bool need_weight, bool need_mask) -> (Tensor, Tensor, Tensor, Tensor)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(accel_rt, CPU, m) {
+#ifdef ACCEL_RT_CPU
+STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, CPU, m) {
   m.impl("deform_conv2d", TORCH_BOX(&deform_conv2d<Cpu>));
   m.impl("deform_conv2d_backward", TORCH_BOX(&deform_conv2d_backward<Cpu>));
 }
+#endif
 
 #ifdef ACCEL_RT_CUDA
-STABLE_TORCH_LIBRARY_IMPL(accel_rt, CUDA, m) {
+STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, ACCEL_RT_CUDA_KEY, m) {
   m.impl("deform_conv2d", TORCH_BOX(&deform_conv2d<Cuda>));
   m.impl("deform_conv2d_backward", TORCH_BOX(&deform_conv2d_backward<Cuda>));
 }

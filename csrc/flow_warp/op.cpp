@@ -115,7 +115,7 @@ void backward_cuda(const FlowWarpBackwardParams& p, bool need_input, bool need_f
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_FRAGMENT(accel_rt, m) {
+STABLE_TORCH_LIBRARY_FRAGMENT(ACCEL_RT_NAMESPACE, m) {
   m.def("flow_warp(Tensor input, Tensor flow, bool zeros) -> Tensor");
   m.def("flow_warp_out(Tensor input, Tensor flow, bool zeros, Tensor(a!) out) -> ()");
   m.def(
@@ -123,14 +123,16 @@ STABLE_TORCH_LIBRARY_FRAGMENT(accel_rt, m) {
       "bool need_input, bool need_flow) -> (Tensor, Tensor)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(accel_rt, CPU, m) {
+#ifdef ACCEL_RT_CPU
+STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, CPU, m) {
   m.impl("flow_warp", TORCH_BOX((&flow_warp<warp_cpu>)));
   m.impl("flow_warp_out", TORCH_BOX((&flow_warp_out<warp_cpu>)));
   m.impl("flow_warp_backward", TORCH_BOX((&flow_warp_backward<backward_cpu>)));
 }
+#endif
 
 #ifdef ACCEL_RT_CUDA
-STABLE_TORCH_LIBRARY_IMPL(accel_rt, CUDA, m) {
+STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, ACCEL_RT_CUDA_KEY, m) {
   m.impl("flow_warp", TORCH_BOX((&flow_warp<warp_cuda>)));
   m.impl("flow_warp_out", TORCH_BOX((&flow_warp_out<warp_cuda>)));
   m.impl("flow_warp_backward", TORCH_BOX((&flow_warp_backward<backward_cuda>)));

@@ -45,16 +45,18 @@ Tensor upsample_argmax(const Tensor& scores, std::vector<int64_t> size, double e
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_FRAGMENT(accel_rt, m) {
+STABLE_TORCH_LIBRARY_FRAGMENT(ACCEL_RT_NAMESPACE, m) {
   m.def("upsample_argmax(Tensor scores, SymInt[] size, float extent_y, float extent_x) -> Tensor");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(accel_rt, CPU, m) {
+#ifdef ACCEL_RT_CPU
+STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, CPU, m) {
   m.impl("upsample_argmax", TORCH_BOX((&upsample_argmax<upsample_cpu>)));
 }
+#endif
 
 #ifdef ACCEL_RT_CUDA
-STABLE_TORCH_LIBRARY_IMPL(accel_rt, CUDA, m) {
+STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, ACCEL_RT_CUDA_KEY, m) {
   m.impl("upsample_argmax", TORCH_BOX((&upsample_argmax<upsample_cuda>)));
 }
 #endif

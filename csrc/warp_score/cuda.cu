@@ -45,8 +45,8 @@ __device__ __forceinline__ void warp_slab(const WarpScoreParams& p, int64_t firs
 template <class T, int N>
 __global__ void __launch_bounds__(block_threads, 3)
     score(WarpScoreParams p, int padded_depth, int padded_classes) {
-  __shared__ alignas(16) float features[tile_pixels * row_floats];
-  __shared__ alignas(16) float matrix[tile_classes * row_floats];
+  __shared__ __align__(16) float features[tile_pixels * row_floats];
+  __shared__ __align__(16) float matrix[tile_classes * row_floats];
   const int64_t pixels = p.images * p.height * p.width;
   const int64_t first = int64_t(blockIdx.x) * tile_pixels;
   const int first_class = blockIdx.y * tile_classes;

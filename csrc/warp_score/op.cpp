@@ -71,16 +71,18 @@ Tensor warp_score(const Tensor& cache, const Tensor& flow, const Tensor& weight,
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_FRAGMENT(accel_rt, m) {
+STABLE_TORCH_LIBRARY_FRAGMENT(ACCEL_RT_NAMESPACE, m) {
   m.def("warp_score(Tensor cache, Tensor flow, Tensor weight, Tensor bias) -> Tensor");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(accel_rt, CPU, m) {
+#ifdef ACCEL_RT_CPU
+STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, CPU, m) {
   m.impl("warp_score", TORCH_BOX((&warp_score<score_cpu>)));
 }
+#endif
 
 #ifdef ACCEL_RT_CUDA
-STABLE_TORCH_LIBRARY_IMPL(accel_rt, CUDA, m) {
+STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, ACCEL_RT_CUDA_KEY, m) {
   m.impl("warp_score", TORCH_BOX((&warp_score<score_cuda>)));
 }
 #endif

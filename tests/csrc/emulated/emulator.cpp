@@ -1,0 +1,209 @@
+#include "emulator.h"
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <memory>
+#include <random>
+#include <stdexcept>
+#include <vector>
+
+#include "include/cuda_runtime.h"
+#undef threadIdx
+#undef blockIdx
+#undef blockDim
+#undef gridDim
+
+namespace emulator {
+namespace {
+
+constexpr size_t stack_bytes = 64 << 10;
+constexpr size_t shared_limit = 48 << 10;
+constexpr size_t warp = 32;
+
+enum class State { fresh, ready, at_block_barrier, at_warp_barrier, finished };
+
+struct Fibre {
+  ucontext_t context;
+  std::unique_ptr<char[]> stack{new char[stack_bytes]};
+};
+
+struct Thread {
+  dim3 index;
+  State state;
+  Fibre* fibre;  // that it runs on, once it has begun
+  float exchanged;
+};
+
+struct Machine {
+  std::mt19937_64 random{0};
+  cudaError_t error = cudaSuccess;
+  const char* fault = nullptr;
+  ucontext_t scheduler;
+  std::vector<std::unique_ptr<Fibre>> fibres;
+  std::vector<Fibre*> idle;
+  // of the running block:
+  const std::function<void()>* kernel = nullptr;
+  dim3 grid_size, block_size, block;
+  std::vector<char> shared;
+  std::vector<Thread> threads;
+  std::vector<size_t> order;
+  size_t cursor = 0;  // position in order of the thread that runs
+};
+
+Machine machine;
+
+Thread& running() { return machine.threads[machine.order[machine.cursor]]; }
+
+void wait(State state) {
+  Fibre* fibre = running().fibre;
+  running().state = state;
+  swapcontext(&fibre->context, &machine.scheduler);
+}
+
+// A fibre runs one new thread after the other, as long as they do not wait: most kernels have no
+// barriers and need no switch at all.
+void run_fibre() {
+  for (;;) {
+    Fibre* fibre = running().fibre;
+    (*machine.kernel)();
+    running().state = State::finished;
+    const size_t next = machine.cursor + 1;
+    if (next < machine.order.size() && machine.threads[machine.order[next]].state == State::fresh) {
+      machine.cursor = next;
+      running().fibre = fibre;
+    } else {
+      machine.idle.push_back(fibre);
+      swapcontext(&fibre->context, &machine.scheduler);
+    }
+  }
+}
+
+Fibre* idle_fibre() {
+  if (machine.idle.empty()) {
+    machine.fibres.emplace_back(new Fibre);
+    Fibre& fibre = *machine.fibres.back();
+    getcontext(&fibre.context);
+    fibre.context.uc_stack.ss_sp = fibre.stack.get();
+    fibre.context.uc_stack.ss_size = stack_bytes;
+    fibre.context.uc_link = nullptr;
+    makecontext(&fibre.context, run_fibre, 0);
+    return &fibre;
+  }
+  Fibre* fibre = machine.idle.back();
+  machine.idle.pop_back();
+  return fibre;
+}
+
+// Every thread that can run does, until it waits or ends.
+void run_threads() {
+  std::shuffle(machine.order.begin(), machine.order.end(), machine.random);
+  for (machine.cursor = 0; machine.cursor < machine.order.size(); ++machine.cursor) {
+    if (running().state == State::fresh)
+      running().fibre = idle_fibre();
+    else if (running().state != State::ready)
+      continue;
+    swapcontext(&machine.scheduler, &running().fibre->context);
+  }
+}
+
+// Lets the waiting threads of [begin, end) go on if all of them that still run wait in `state`.
+bool release(size_t begin, size_t end, State state) {
+  size_t waiting = 0, finished = 0;
+  for (size_t i = begin; i < end; ++i) {
+    waiting += machine.threads[i].state == state;
+    finished += machine.threads[i].state == State::finished;
+  }
+  if (waiting == 0 || waiting + finished < end - begin) return false;
+  if (finished > 0) machine.fault = "a thread left before a barrier that others wait at";
+  for (size_t i = begin; i < end; ++i)
+    if (machine.threads[i].state == state) machine.threads[i].state = State::ready;
+  return true;
+}
+
+void run_block() {
+  const size_t count = machine.threads.size();
+  for (size_t i = 0; i < count; ++i) {
+    const unsigned across = machine.block_size.x, down = machine.block_size.y;
+    const dim3 index(i % across, i / across % down, i / across / down);
+    machine.threads[i] = {index, State::fresh, nullptr, 0};
+  }
+  while (machine.fault == nullptr) {
+    run_threads();
+    bool progress = release(0, count, State::at_block_barrier);
+    for (size_t begin = 0; begin < count; begin += warp)
+      progress |= release(begin, std::min(begin + warp, count), State::at_warp_barrier);
+    if (progress) continue;
+    for (const Thread& thread : machine.threads)
+      if (thread.state != State::finished) machine.fault = "threads wait at different barriers";
+    return;
+  }
+}
+
+}  // namespace
+
+const dim3& current_thread() { return running().index; }
+const dim3& current_block() { return machine.block; }
+const dim3& block_size() { return machine.block_size; }
+const dim3& grid_size() { return machine.grid_size; }
+void* dynamic_shared() { return machine.shared.data(); }
+void synchronize_block() { wait(State::at_block_barrier); }
+
+float exchange(float value, int lanes) {
+  const size_t thread = machine.order[machine.cursor];
+  const size_t partner = thread / warp * warp + (thread % warp ^ size_t(lanes));
+  machine.threads[thread].exchanged = value;
+  wait(State::at_warp_barrier);
+  if (partner >= machine.threads.size()) {
+    machine.fault = "a shuffle reads a lane that is not there";
+    return 0;
+  }
+  const float result = machine.threads[partner].exchanged;
+  wait(State::at_warp_barrier);
+  return result;
+}
+
+void launch(const dim3& grid, const dim3& block, size_t shared_bytes,
+            const std::function<void()>& kernel) {
+  const size_t threads = size_t(block.x) * block.y * block.z;
+  const size_t blocks = size_t(grid.x) * grid.y * grid.z;
+  if (threads == 0 || threads > 1024 || blocks == 0 || grid.x > 0x7fffffffu || grid.y > 65535 ||
+      grid.z > 65535 || shared_bytes > shared_limit) {
+    machine.error = cudaErrorInvalidConfiguration;
+    return;
+  }
+  machine.kernel = &kernel;
+  machine.fault = nullptr;
+  machine.grid_size = grid;
+  machine.block_size = block;
+  machine.threads.resize(threads);
+  machine.order.resize(threads);
+  for (size_t i = 0; i < threads; ++i) machine.order[i] = i;
+  std::vector<size_t> block_order(blocks);
+  for (size_t i = 0; i < blocks; ++i) block_order[i] = i;
+  std::shuffle(block_order.begin(), block_order.end(), machine.random);
+  for (size_t i : block_order) {
+    machine.block = dim3(i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y);
+    machine.shared.assign(shared_bytes, char(0xff));  // NaN, so that reading before writing shows
+    run_block();
+    if (machine.fault == nullptr) continue;
+    machine.idle.clear();  // some fibres are stuck in the kernel
+    machine.fibres.clear();
+    throw std::runtime_error(machine.fault);
+  }
+}
+
+}  // namespace emulator
+
+cudaError_t cudaGetLastError() {
+  const cudaError_t error = emulator::machine.error;
+  emulator::machine.error = cudaSuccess;
+  return error;
+}
+
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaErrorInvalidConfiguration ? "invalid configuration argument"
+                                                : "invalid argument";
+}
+
+extern "C" void emulator_seed(uint64_t seed) { emulator::machine.random.seed(seed); }

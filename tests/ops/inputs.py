@@ -1,0 +1,38 @@
+"""Random inputs and the layouts that tensors come in."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def channel_slice(tensor: Tensor) -> Tensor:
+    """The middle channels of a wider channels_last tensor."""
+    wide = torch.cat(
+        [torch.full_like(tensor[:, :1], 7), tensor, torch.zeros_like(tensor[:, :1])], 1
+    )
+    return channels_last(wide)[:, 1:-1]
+
+
+def strided(tensor: Tensor) -> Tensor:
+    """Every other pixel of a larger image."""
+    return tensor.repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :, ::2, 1::2]
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "contiguous": torch.Tensor.contiguous,
+    "channels_last": channels_last,
+    "channel_slice": channel_slice,
+    "strided": strided,
+}
+
+
+def displacement(*shape: int, reach: int = 3) -> Tensor:
+    """Random displacements in pixels, none near an integer: there the gradient by position jumps,
+    and rounding decides to which side."""
+    whole = torch.randint(-reach, reach + 1, shape)
+    return whole + 0.05 + 0.9 * torch.rand(shape)

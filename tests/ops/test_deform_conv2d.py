@@ -1,0 +1,325 @@
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.library import opcheck
+
+from accel_rt.errors import UsageError
+from accel_rt.ops import deform_conv2d, reference
+from tests.ops.inputs import LAYOUTS, channels_last, displacement
+from tests.ops.tolerances import assert_near
+
+
+@dataclass(frozen=True)
+class Case:
+    """One convolution's geometry."""
+
+    channels: int = 8
+    outputs: int = 6
+    size: tuple[int, int] = (7, 9)
+    kernel: tuple[int, int] = (3, 3)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    offset_groups: int = 1
+    images: int = 2
+    masked: bool = True
+
+    @property
+    def geometry(self) -> tuple[list[int], list[int], list[int]]:
+        return list(self.stride), list(self.padding), list(self.dilation)
+
+    def out_size(self) -> list[int]:
+        return [
+            (self.size[i] + 2 * self.padding[i] - self.dilation[i] * (self.kernel[i] - 1) - 1)
+            // self.stride[i]
+            + 1
+            for i in range(2)
+        ]
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+        """Input, offset, weight, bias and mask that give results of unit scale."""
+        taps = self.kernel[0] * self.kernel[1]
+        depth = self.channels // self.groups
+        input = torch.randn(self.images, self.channels, *self.size)
+        offset = displacement(self.images, 2 * self.offset_groups * taps, *self.out_size(), reach=2)
+        weight = torch.randn(self.outputs, depth, *self.kernel) / math.sqrt(depth * taps)
+        mask = torch.rand(self.images, self.offset_groups * taps, *self.out_size())
+        return input, offset, weight, torch.randn(self.outputs), mask if self.masked else None
+
+
+CASES = {
+    "plain": Case(masked=False),
+    "mask": Case(),
+    "dilated with offset groups": Case(
+        channels=32, dilation=(2, 2), padding=(2, 2), offset_groups=4, masked=False
+    ),
+    "asymmetric": Case(size=(11, 8), kernel=(3, 2), stride=(2, 1), padding=(0, 2), dilation=(2, 3)),
+    "groups": Case(channels=12, groups=3, offset_groups=3),
+    "groups across offset groups": Case(channels=12, groups=3, offset_groups=2),
+    "depthwise": Case(channels=6, outputs=12, groups=6, offset_groups=6),
+    "odd channels": Case(channels=37, outputs=5),
+    "one by one": Case(kernel=(1, 1), padding=(0, 0), images=1),
+    "one pixel": Case(channels=3, outputs=1, size=(1, 1), images=1),
+}
+
+
+def twin(case: Case, *tensors: Tensor | None) -> Tensor:
+    wide = [None if tensor is None else tensor.double() for tensor in tensors]
+    return reference.deform_conv2d(*wide, case.stride, case.padding, case.dilation)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_forward(executor, name):
+    case = CASES[name]
+    for dtype in executor.dtypes:
+        input, offset, weight, bias, mask = case.tensors()
+        input, weight, bias = input.to(dtype), weight.to(dtype), bias.to(dtype)
+        for added in (bias, None):
+            actual = executor.deform_conv2d(input, offset, weight, added, mask, *case.geometry)
+            assert actual.dtype == dtype
+            assert_near(actual, twin(case, input, offset, weight, added, mask), dtype)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_backward(executor, name):
+    case = CASES[name]
+    for dtype in executor.dtypes:
+        input, offset, weight, _, mask = case.tensors()
+        input, weight = input.to(dtype), weight.to(dtype)
+        if dtype == torch.float64:  # gradients come back in the type of what they are of
+            offset, mask = offset.double(), None if mask is None else mask.double()
+        leaves = [
+            None if tensor is None else tensor.double().requires_grad_()
+            for tensor in (input, offset, weight, mask)
+        ]
+        result = twin(case, leaves[0], leaves[1], leaves[2], None, leaves[3])
+        # sums over pixels and outputs, brought to unit scale
+        grad = (torch.randn(result.shape) / math.sqrt(result[:, 0].numel())).to(dtype)
+        expected = torch.autograd.grad(
+            result, [leaf for leaf in leaves if leaf is not None], grad.double()
+        )
+        actual = executor.deform_conv2d_backward(
+            grad, input, offset, weight, mask, *case.geometry, True, True, True, mask is not None
+        )
+        for found, wanted in zip(actual, expected, strict=False):
+            assert_near(found, wanted, dtype)
+        if mask is None:
+            assert actual[3].numel() == 0
+
+
+def test_several_tiles(executor):
+    """More output pixels than columns are gathered at once, against an image at a time."""
+    channels, side = (64, 14) if executor.name == "cuda-emulated" else (512, 18)
+    case = Case(channels, outputs=4, size=(side, side), images=3, offset_groups=2)
+    input, offset, weight, bias, mask = case.tensors()
+    grad = torch.randn(3, 4, side, side) / side
+
+    def run(images: slice) -> tuple[Tensor, ...]:
+        part = [t[images] for t in (input, offset, mask)]
+        forward = executor.deform_conv2d(part[0], part[1], weight, bias, part[2], *case.geometry)
+        backward = executor.deform_conv2d_backward(
+            grad[images], part[0], part[1], weight, part[2], *case.geometry, *[True] * 4
+        )
+        return forward, *backward
+
+    together = run(slice(None))
+    apart = list(zip(*(run(slice(i, i + 1)) for i in range(3)), strict=True))
+    for which in (0, 1, 2, 4):
+        assert_near(together[which], torch.cat(apart[which]).cpu(), torch.float32)
+    assert_near(together[3], torch.stack(apart[3]).sum(0).cpu(), torch.float32)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(executor, layout):
+    case = Case(channels=16, offset_groups=2)
+    arrange = LAYOUTS[layout]
+    input, offset, weight, bias, mask = case.tensors()
+    grad = torch.randn(2, 6, *case.out_size())
+    dense = (input, offset, weight, mask)
+    arranged = [arrange(tensor) for tensor in dense]
+    forward, backward = executor.deform_conv2d, executor.deform_conv2d_backward
+    actual = forward(*arranged[:3], bias, arranged[3], *case.geometry)
+    assert_near(actual, twin(case, input, offset, weight, bias, mask), torch.float32)
+    if layout == "channels_last":
+        assert actual.is_contiguous(memory_format=torch.channels_last)
+    needed = (True,) * 4
+    expected = backward(grad, *dense, *case.geometry, *needed)
+    for found, wanted in zip(
+        backward(arrange(grad), *arranged, *case.geometry, *needed), expected, strict=True
+    ):
+        assert_near(found, wanted.cpu(), torch.float32)
+
+
+def test_only_the_gradients_asked_for(executor):
+    case = Case()
+    input, offset, weight, _, mask = case.tensors()
+    grad = torch.randn(2, 6, *case.out_size())
+
+    def backward(*needed: bool) -> tuple[Tensor, ...]:
+        return executor.deform_conv2d_backward(
+            grad, input, offset, weight, mask, *case.geometry, *needed
+        )
+
+    everything = backward(True, True, True, True)
+    for which in range(4):
+        only = backward(*(i == which for i in range(4)))
+        assert_near(only[which], everything[which].cpu(), torch.float32)
+        assert all(only[i].numel() == 0 for i in range(4) if i != which)
+
+
+def test_zero_offsets_make_a_plain_convolution(executor):
+    case = Case(channels=12, groups=3, offset_groups=2, stride=(2, 1), padding=(2, 0))
+    input, offset, weight, bias, _ = case.tensors()
+    actual = executor.deform_conv2d(
+        input, torch.zeros_like(offset), weight, bias, None, *case.geometry
+    )
+    expected = F.conv2d(
+        input.double(), weight.double(), bias.double(), *case.geometry, groups=case.groups
+    )
+    assert_near(actual, expected, torch.float32)
+
+
+def test_hand_values(executor):
+    """Offsets are (y, x) for each tap, row by row; outside the image there is zero."""
+    image = torch.arange(12.0).reshape(1, 1, 3, 4)
+    weight = torch.tensor([[[[1.0, 100.0]]]])
+    offset = torch.zeros(1, 4, 3, 3)
+
+    def convolve() -> list[list[float]]:
+        return executor.deform_conv2d(
+            image, offset, weight, None, None, [1, 1], [0, 0], [1, 1]
+        ).tolist()[0][0]
+
+    assert convolve()[1] == [504, 605, 706]
+    offset[:, 2, 1] = 1  # second tap, one row down
+    assert convolve()[1] == [904, 1005, 1106]
+    offset[:, 1, 1] = 0.5  # first tap, half a pixel to the right
+    assert convolve()[1] == [904.5, 1005.5, 1106.5]
+    offset[:, 2, 1] = 2  # second tap beyond the last row
+    assert convolve()[1] == [4.5, 5.5, 6.5]
+    offset[:, 2, 1] = -1.5  # second tap half beyond the first row
+    assert convolve()[1] == [54.5, 105.5, 156.5]
+    offset[:, 2, 1] = math.nan
+    assert convolve()[1] == [4.5, 5.5, 6.5]
+
+
+def test_empty_batch(executor):
+    case = Case(images=0)
+    input, offset, weight, bias, mask = case.tensors()
+    actual = executor.deform_conv2d(input, offset, weight, bias, mask, *case.geometry)
+    assert actual.shape == (0, 6, 7, 9)
+    gradients = executor.deform_conv2d_backward(
+        actual, input, offset, weight, mask, *case.geometry, True, True, True, True
+    )
+    assert gradients[0].shape == input.shape
+    assert (gradients[2] == 0).all()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_matches_torchvision(name):
+    ops = pytest.importorskip("torchvision.ops")
+    case = CASES[name]
+    arguments = [None if t is None else t.double().requires_grad_() for t in case.tensors()]
+    input, offset, weight, bias, mask = arguments
+    ours = deform_conv2d(input, offset, weight, bias, *case.geometry, mask=mask)
+    theirs = ops.deform_conv2d(
+        input, offset, weight, bias, case.stride, case.padding, case.dilation, mask
+    )
+    assert_near(ours, theirs, torch.float64)
+    leaves = [argument for argument in arguments if argument is not None]
+    grad = torch.randn_like(ours)
+    for one, other in zip(
+        torch.autograd.grad(ours, leaves, grad),
+        torch.autograd.grad(theirs, leaves, grad),
+        strict=True,
+    ):
+        assert_near(one, other, torch.float64)
+
+
+@pytest.mark.parametrize("name", ["mask", "groups across offset groups", "asymmetric"])
+def test_opcheck_and_gradcheck(name):
+    case = CASES[name]
+    arguments = [t.double().requires_grad_() for t in case.tensors()]
+    opcheck(torch.ops.accel_rt.deform_conv2d.default, (*arguments, *case.geometry))
+    detached = [channels_last(t.detach()) if t.dim() == 4 else t.detach() for t in arguments]
+    opcheck(torch.ops.accel_rt.deform_conv2d.default, (*detached, *case.geometry))
+    assert torch.autograd.gradcheck(
+        lambda i, o, w, b, m: deform_conv2d(i, o, w, b, *case.geometry, mask=m),
+        arguments,
+        fast_mode=True,
+    )
+
+
+def test_autocast_casts_all_but_offset_and_mask():
+    case = Case(channels=16)
+    input, offset, weight, bias, mask = (t.requires_grad_() for t in case.tensors())
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = deform_conv2d(input, offset, weight, bias, padding=1, mask=mask)
+    assert actual.dtype == torch.bfloat16
+    assert_near(actual, twin(case, input, offset, weight, bias, mask), torch.bfloat16)
+    actual.float().square().mean().backward()
+    for tensor in (input, offset, weight, bias, mask):
+        assert tensor.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input": (8, 7, 9)}, "input must be .* 4 dimensions, got"),
+        ({"weight": (6, 3, 3, 3)}, r"weight must be .* 8 channels, got \(6, 3, 3, 3\)"),
+        ({"weight": (5, 4, 3, 3)}, "5 outputs must divide into its 2 groups"),
+        ({"offset": (2, 20, 7, 9)}, r"offset must be \[2, offset_groups \* 18, 7, 9\].*20, 7, 9"),
+        ({"offset": (2, 54, 7, 9)}, "offset_groups dividing 8 channels"),
+        ({"offset": (2, 18, 6, 9)}, "offset must be"),
+        ({"mask": (2, 18, 7, 9)}, r"mask must be \(2, 9, 7, 9\), got \(2, 18, 7, 9\)"),
+        ({"bias": (5,)}, r"bias must be \(6,\), got \(5,\)"),
+        ({"input": (2, 8, 0, 9)}, "smaller than the kernel"),
+    ],
+)
+def test_errors(executor, change, message):
+    shapes = {
+        "input": (2, 8, 7, 9),
+        "offset": (2, 18, 7, 9),
+        "weight": (6, 8, 3, 3),
+        "bias": (6,),
+        "mask": (2, 9, 7, 9),
+        **change,
+    }
+    tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    with pytest.raises(UsageError, match=message):
+        deform_conv2d(**tensors, padding=1)
+    # and the operator below is memory-safe by itself
+    with pytest.raises(RuntimeError, match="deform_conv2d: "):
+        executor.deform_conv2d(
+            *(tensors[name] for name in ("input", "offset", "weight", "bias", "mask")),
+            [1, 1],
+            [1, 1],
+            [1, 1],
+        )
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"stride": 0}, "stride must be .* at least 1, got 0"),
+        ({"padding": (1, -1)}, r"padding must be .* at least 0, got \(1, -1\)"),
+        ({"dilation": (1, 1, 1)}, "dilation must be one number or two"),
+    ],
+)
+def test_errors_of_options(option, message):
+    input, offset, weight, bias, mask = Case().tensors()
+    with pytest.raises(UsageError, match=message):
+        deform_conv2d(input, offset, weight, bias, mask=mask, **option)
+
+
+def test_errors_of_types():
+    input, offset, weight, bias, mask = Case().tensors()
+    with pytest.raises(UsageError, match=r"weight must have input's type torch\.bfloat16"):
+        deform_conv2d(input.bfloat16(), offset, weight, bias, padding=1, mask=mask)
+    with pytest.raises(UsageError, match=r"offset must be .* got .* of torch\.int64"):
+        deform_conv2d(input, offset.long(), weight, bias, padding=1, mask=mask)
