@@ -49,7 +49,7 @@ struct Cpu {
 
 #ifdef ACCEL_RT_CUDA
 struct Cuda {
-  static constexpr int64_t tile_bytes = int64_t(emulated_cuda ? 1 : 256) << 20;
+  static constexpr int64_t tile_bytes = emulated_cuda ? 1 << 16 : 1 << 28;
 
   static void gather(const DeformParams& p, const DeformTile& tile, const Tensor& columns) {
     launch(columns, [&](void* stream) {

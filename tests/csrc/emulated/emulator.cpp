@@ -1,5 +1,6 @@
 #include "emulator.h"
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -24,22 +25,25 @@ constexpr size_t warp = 32;
 enum class State { fresh, ready, at_block_barrier, at_warp_barrier, finished };
 
 struct Fibre {
-  ucontext_t context;
   std::unique_ptr<char[]> stack{new char[stack_bytes]};
+  bool begun = false;
+  ucontext_t entry;  // where it begins
+  jmp_buf position;  // and where it goes on
 };
 
 struct Thread {
   dim3 index;
   State state;
-  Fibre* fibre;  // that it runs on, once it has begun
-  float exchanged;
+  Fibre* fibre;        // that it runs on, once it has begun
+  float exchanged[2];  // by this shuffle and the one before
+  int shuffles;
 };
 
 struct Machine {
   std::mt19937_64 random{0};
   cudaError_t error = cudaSuccess;
   const char* fault = nullptr;
-  ucontext_t scheduler;
+  jmp_buf scheduler;
   std::vector<std::unique_ptr<Fibre>> fibres;
   std::vector<Fibre*> idle;
   // of the running block:
@@ -55,10 +59,21 @@ Machine machine;
 
 Thread& running() { return machine.threads[machine.order[machine.cursor]]; }
 
+// Switches are jumps, since swapcontext costs two system calls.
+__attribute__((noinline)) void leave(Fibre& fibre) {
+  if (_setjmp(fibre.position) == 0) _longjmp(machine.scheduler, 1);
+}
+
+__attribute__((noinline)) void enter(Fibre& fibre) {
+  if (_setjmp(machine.scheduler) != 0) return;
+  if (fibre.begun) _longjmp(fibre.position, 1);
+  fibre.begun = true;
+  setcontext(&fibre.entry);
+}
+
 void wait(State state) {
-  Fibre* fibre = running().fibre;
   running().state = state;
-  swapcontext(&fibre->context, &machine.scheduler);
+  leave(*running().fibre);
 }
 
 // A fibre runs one new thread after the other, as long as they do not wait: most kernels have no
@@ -74,7 +89,7 @@ void run_fibre() {
       running().fibre = fibre;
     } else {
       machine.idle.push_back(fibre);
-      swapcontext(&fibre->context, &machine.scheduler);
+      leave(*fibre);
     }
   }
 }
@@ -83,11 +98,11 @@ Fibre* idle_fibre() {
   if (machine.idle.empty()) {
     machine.fibres.emplace_back(new Fibre);
     Fibre& fibre = *machine.fibres.back();
-    getcontext(&fibre.context);
-    fibre.context.uc_stack.ss_sp = fibre.stack.get();
-    fibre.context.uc_stack.ss_size = stack_bytes;
-    fibre.context.uc_link = nullptr;
-    makecontext(&fibre.context, run_fibre, 0);
+    getcontext(&fibre.entry);
+    fibre.entry.uc_stack.ss_sp = fibre.stack.get();
+    fibre.entry.uc_stack.ss_size = stack_bytes;
+    fibre.entry.uc_link = nullptr;
+    makecontext(&fibre.entry, run_fibre, 0);
     return &fibre;
   }
   Fibre* fibre = machine.idle.back();
@@ -103,7 +118,7 @@ void run_threads() {
       running().fibre = idle_fibre();
     else if (running().state != State::ready)
       continue;
-    swapcontext(&machine.scheduler, &running().fibre->context);
+    enter(*running().fibre);
   }
 }
 
@@ -126,7 +141,7 @@ void run_block() {
   for (size_t i = 0; i < count; ++i) {
     const unsigned across = machine.block_size.x, down = machine.block_size.y;
     const dim3 index(i % across, i / across % down, i / across / down);
-    machine.threads[i] = {index, State::fresh, nullptr, 0};
+    machine.threads[i] = {index, State::fresh, nullptr, {0, 0}, 0};
   }
   while (machine.fault == nullptr) {
     run_threads();
@@ -152,15 +167,15 @@ void synchronize_block() { wait(State::at_block_barrier); }
 float exchange(float value, int lanes) {
   const size_t thread = machine.order[machine.cursor];
   const size_t partner = thread / warp * warp + (thread % warp ^ size_t(lanes));
-  machine.threads[thread].exchanged = value;
+  // Two places take turns, so that a fast lane cannot overwrite what a slow one has yet to read.
+  const int place = machine.threads[thread].shuffles++ % 2;
+  machine.threads[thread].exchanged[place] = value;
   wait(State::at_warp_barrier);
   if (partner >= machine.threads.size()) {
     machine.fault = "a shuffle reads a lane that is not there";
     return 0;
   }
-  const float result = machine.threads[partner].exchanged;
-  wait(State::at_warp_barrier);
-  return result;
+  return machine.threads[partner].exchanged[place];
 }
 
 void launch(const dim3& grid, const dim3& block, size_t shared_bytes,
