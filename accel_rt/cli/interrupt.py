@@ -37,10 +37,9 @@ def finishing_on_signals(interruption: Interruption) -> Iterator[None]:
         interruption.event.set()
         os.write(2, _NOTICE)  # a handler may not use stderr's buffer: it may be in use already
 
-    previous = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number, handler in previous.items():
-        if handler is not signal.SIG_IGN:  # as a shell sets it for jobs in the background
-            signal.signal(number, handle)
+    # Also where a shell has SIGINT ignored, as it does for background jobs of a script: whoever
+    # sends it there by hand wants the job to finish.
+    previous = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:
         yield
     finally:

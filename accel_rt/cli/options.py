@@ -113,6 +113,7 @@ _SEGMENTER_OPTIONS = (
     click.option(
         "--size",
         type=Size(),
+        metavar="WxH",
         help="Processing size.  [default: the source's shape at the size the weights are for]",
     ),
     click.option(

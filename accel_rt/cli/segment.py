@@ -11,6 +11,7 @@ import click
 from accel_rt.cli.jobs import plan_jobs
 from accel_rt.cli.options import CommaList, load_chosen, segmenter_options, segmenter_settings
 
+# Named here because their modules are slow to import; a test holds them together.
 _CODECS = ("h264", "hevc", "vp9", "av1")
 _MASK_FORMATS = ("png", "npz", "rle")
 

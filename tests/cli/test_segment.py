@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import av
 import cv2
@@ -69,6 +72,12 @@ def test_legend_is_drawn_or_said_not_to_fit(accel, fakes, tmp_path):
     assert done.err.count("note: the picture is too small for a legend") == 1
 
 
+def test_help_names_every_codec(accel):
+    from accel_rt.video.writer import CODECS
+
+    assert f"--codec [{'|'.join(CODECS)}]" in accel("segment", "--help").out
+
+
 @pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1"])
 def test_codecs(accel, fakes, clip, tmp_path, codec):
     assert accel("segment", clip, "--codec", codec, "-o", "out.mp4").code == 0
@@ -93,6 +102,25 @@ def test_span(accel, fakes, clip, tmp_path):
     found = probe(tmp_path / "clip_accel.mp4")
     assert [picture_number(image) for image in found.images] == list(range(5, 10))
     assert found.times[0] == 0
+
+
+def test_url_is_written_to_the_current_folder(accel, fakes, clip, tmp_path, monkeypatch):
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = accel("segment", f"http://127.0.0.1:{server.server_port}/clip.mp4?token=1")
+        gone = accel("segment", f"http://127.0.0.1:{server.server_port}/nothing.mp4")
+        server.shutdown()
+    assert done.code == 0
+    found = probe(tmp_path / "here" / "clip_accel.mp4")
+    assert (len(found.images), found.audio_codec) == (20, "aac")
+    assert gone.code == 1
+    assert "cannot open 'http://127.0.0.1:" in gone.error
 
 
 @pytest.mark.parametrize("how", ["folder", "glob", "many"])
