@@ -22,25 +22,20 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 
 # Rounding and full chroma resolution: without them swscale darkens a round trip by 2 levels.
-EXACT = Interpolation.BILINEAR | (
-    Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-)
+# These are swscale's flags, which older versions of PyAV take but do not name: bilinear,
+# accurate rounding, full chroma interpolation on output, full chroma on input.
+EXACT = 0x2 | 0x40000 | 0x2000 | 0x4000
 
 REFERENCE_WHITE_NITS = 203.0
 PEAK_NITS = 1000.0
 
-_MATRIX_OF_TAG = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.SMPTE170M,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
-}
+# swscale knows matrices by the numbers of ITU-T H.273, which frames are tagged with too, but
+# has one number only for both of BT.601's and for both of BT.2020's.
+BT709, _BT601, _BT2020 = 1, 5, 9
+_MATRIX_OF_TAG = {BT709: BT709, 4: 4, 5: _BT601, 6: _BT601, 7: 7, 9: _BT2020, 10: _BT2020}
 _PRIMARIES_BT2020 = 9
 _TRANSFER_PQ = 16
 _TRANSFER_HLG = 18
@@ -108,16 +103,16 @@ def _square_pixel_size(width: int, height: int, aspect: Fraction) -> tuple[int, 
     return width, round(height / aspect)
 
 
-def _matrix(frame: av.VideoFrame) -> Colorspace | None:
+def _matrix(frame: av.VideoFrame) -> int | None:
     if frame.format.is_rgb:
         return None
     tagged = _MATRIX_OF_TAG.get(int(frame.colorspace))
     if tagged is not None:
         return tagged
     if int(frame.color_primaries) == _PRIMARIES_BT2020:
-        return Colorspace.BT2020
+        return _BT2020
     high_definition = frame.width >= 1280 or frame.height > 576
-    return Colorspace.ITU709 if high_definition else Colorspace.ITU601
+    return BT709 if high_definition else _BT601
 
 
 def _color_range(frame: av.VideoFrame) -> ColorRange:

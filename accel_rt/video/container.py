@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 import av
+from av.stream import Disposition
 
 from accel_rt.errors import InputError, UsageError
 from accel_rt.video.color import FrameConverter
@@ -17,7 +18,6 @@ from accel_rt.video.source import Frame, Source, SourceInfo
 
 # Seeks that land behind the wanted time are repeated this much earlier, then from the start.
 _SEEK_MARGINS_S = (0, 5, 30)
-_ATTACHED_PICTURE = 0x0400
 # A lone thread decodes 1080p faster than it is used and always reports damage; FFmpeg's frame
 # threads may output a frame before they find that it is damaged.
 _THREADED_FROM_PIXELS = 1920 * 1088
@@ -36,7 +36,7 @@ def open_container(location: str, timeout_s: float | None = None) -> av.containe
 def video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
     """The first video stream that is not a cover picture; :class:`InputError` if none is."""
     for stream in container.streams.video:
-        if not int(stream.disposition) & _ATTACHED_PICTURE and stream.codec_context is not None:
+        if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None:
             return stream
     kinds = " and ".join(sorted({stream.type for stream in container.streams}))
     raise InputError(f"'{name}' holds no video, only {kinds or 'an empty container'}")

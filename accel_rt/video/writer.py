@@ -14,11 +14,11 @@ from typing import cast
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 
 from accel_rt.errors import OutputError, UsageError
 from accel_rt.video.audio import AudioTrack, open_audio
-from accel_rt.video.color import EXACT
+from accel_rt.video.color import BT709, EXACT
 from accel_rt.video.output import PartFile, check_output_path, output_errors
 
 _FORMATS = {
@@ -35,7 +35,6 @@ _RESERVE_PER_PIXEL = 0.5
 _RESERVE_PER_FRAME = 64
 _RESERVE_STEP = 1 << 20
 _CLUSTER_BYTES = 1 << 20  # Matroska writes a cluster at once: it must fit in the reserve
-_BT709 = 1
 _LIMITED = 1
 
 
@@ -252,7 +251,7 @@ class VideoWriter:
         context.width, context.height = self.size
         context.pix_fmt = "yuv420p"
         context.time_base = stream.time_base = self._time_base
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = _LIMITED
         context.options = {"crf": str(choice.crf if crf is None else crf), **choice.options}
         if choice.tag and self.path.suffix.lower() != ".mkv":
@@ -299,7 +298,7 @@ class VideoWriter:
         return self._reformatter.reformat(
             av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_bgr), format="bgr24"),
             format="yuv420p",
-            dst_colorspace=Colorspace.ITU709,
+            dst_colorspace=BT709,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,
             interpolation=EXACT,
