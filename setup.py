@@ -6,7 +6,7 @@ extension (slow, plain PyTorch), ask for it. Environment variables:
 
 ACCEL_RT_PURE_PYTHON=1   build no extension
 ACCEL_RT_CUDA=auto|0|1   CUDA kernels: if nvcc is found (default), never, or fail without nvcc
-ACCEL_RT_CUDA_ARCHES     compute capabilities, default "75 80 86 89 90 100 120"
+ACCEL_RT_CUDA_ARCHES     compute capabilities, default those of 75 80 86 89 90 100 120 nvcc knows
 ACCEL_RT_STRICT=1        compiler warnings and register spills are errors
 CXX, NVCC, MAX_JOBS      compilers and number of parallel jobs
 """
@@ -26,7 +26,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).resolve().parent
 SOURCES = ROOT / "csrc"
 TARGET_TORCH = (2, 10)
-CUDA_ARCHES = "75 80 86 89 90 100 120"
+CUDA_ARCHES = ["75", "80", "86", "89", "90", "100", "120"]
 # Kernels are compiled once for each of these and chosen at run time.
 SIMD_FLAGS = {
     "baseline": "",
@@ -73,9 +73,14 @@ def cuda_libraries(root: Path) -> Path:
     sys.exit(f"libcudart_static.a is not in the CUDA toolkit at {root}")
 
 
-def cuda_targets() -> str:
+def cuda_targets(nvcc: str) -> str:
     """nvcc's flags for the wanted architectures, and PTX of the newest for later ones."""
-    arches = os.environ.get("ACCEL_RT_CUDA_ARCHES", CUDA_ARCHES).replace(",", " ").split()
+    arches = os.environ.get("ACCEL_RT_CUDA_ARCHES", "").replace(",", " ").split()
+    if not arches:
+        known = subprocess.run(
+            [nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=True
+        )
+        arches = [arch for arch in CUDA_ARCHES if f"compute_{arch}\n" in known.stdout]
     if not arches or not all(arch.isdigit() for arch in arches):
         sys.exit(f"ACCEL_RT_CUDA_ARCHES must be numbers such as '80 90', got {arches}")
     flags = [f"-gencode=arch=compute_{arch},code=sm_{arch}" for arch in arches]
@@ -151,7 +156,7 @@ def ninja_file(torch_folder: Path, output: Path) -> str:
     if nvcc:
         lines += [
             f"nvcc = {shlex.quote(nvcc)}",
-            f"cuda_flags = -std=c++17 -O3 -Xcompiler -fPIC,-fvisibility=hidden {cuda_targets()}"
+            f"cuda_flags = -std=c++17 -O3 -Xcompiler -fPIC,-fvisibility=hidden {cuda_targets(nvcc)}"
             f" {cuda_warnings}",
             "rule compile_cuda",
             "  command = $nvcc $cuda_flags -MD -MF $out.d -c $in -o $out",
