@@ -45,10 +45,13 @@ def read_image_bgr(path: Path) -> np.ndarray | None:
         data = np.fromfile(path, np.uint8)
     except OSError:
         return None
+    log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
     except cv2.error:
         return None
+    finally:
+        cv2.utils.logging.setLogLevel(log_level)
     if image is None or image.dtype not in (np.uint8, np.uint16):
         return None
     if image.dtype == np.uint16:
