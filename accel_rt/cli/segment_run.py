@@ -17,7 +17,7 @@ from accel_rt.cli.outputs import FrameOutputs, OverlayStyle
 from accel_rt.cli.progress import Progress
 from accel_rt.cli.summary import StageMeans
 from accel_rt.cli.text import say
-from accel_rt.errors import AccelError
+from accel_rt.errors import AccelError, OutputError
 from accel_rt.runtime.pipeline import run_pipeline
 from accel_rt.runtime.segmenter import Segmenter
 from accel_rt.video.images import ImageSource
@@ -123,7 +123,15 @@ def _run_job(
                 if log:
                     log.row(row)
 
-            run_pipeline(source, segmenter, outputs, count, stop=interruption.event)
+            failure: Exception | None = None
+            try:
+                run_pipeline(source, segmenter, outputs, count, stop=interruption.event)
+            except OutputError:  # the outputs have seen to themselves
+                raise
+            except Exception as error:
+                if not means.frames:
+                    raise
+                failure = error  # what was done is finished first
             if video:
                 video.finish()
             if masks:
@@ -134,6 +142,9 @@ def _run_job(
         elapsed_s = progress.elapsed_s
     for note in (*source.notes, *(video.notes if video else ()), *outputs.notes):
         say(f"note: {note}")
+    if failure is not None:
+        say(f"note: the {means.frames} frames before the failure are kept")
+        raise failure
     if means.frames:
         _report(job, means, elapsed_s)
     else:  # a source has a first frame, or it would not have opened

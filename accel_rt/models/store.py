@@ -55,8 +55,8 @@ def _describe(path: Path) -> dict | None:
         return None
 
 
-def find(name_or_path: str) -> Path:
-    """The weight file called ``name_or_path``: an installed name, or a path.
+def find(name_or_path: str, kind: str = "network") -> Path:
+    """The weight file of a ``kind`` called ``name_or_path``: an installed name, or a path.
 
     Raises :class:`~accel_rt.errors.WeightsError` for a path that is not there and
     :class:`~accel_rt.errors.UsageError` for an unknown name.
@@ -66,14 +66,13 @@ def find(name_or_path: str) -> Path:
         if not path.is_file():
             raise WeightsError(f"no weight file {path}: see 'accel-rt models' for those installed")
         return path
-    entries = installed()
-    for entry in entries:
-        if entry.name == name_or_path:
-            return entry.path
-    names = ", ".join(entry.name for entry in entries if entry.kind == "network") or "none"
-    raise UsageError(
-        f"no installed weights '{name_or_path}': choose from {names}, or give a .safetensors file"
-    )
+    paths = {entry.name: entry.path for entry in installed() if entry.kind == kind}
+    if name_or_path not in paths:
+        choice = f"choose from {', '.join(paths)}, or " if paths else ""
+        raise UsageError(
+            f"no installed {kind} weights '{name_or_path}': {choice}give a .safetensors file"
+        )
+    return paths[name_or_path]
 
 
 def fusion_name(reference: str, update: str) -> str:

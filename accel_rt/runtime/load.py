@@ -77,4 +77,11 @@ def _flow(
         return DISFlow()
     from accel_rt.flow.flownets import FlowNetSFlow, load_flownet
 
-    return FlowNetSFlow(load_flownet(store.find(FLOWNETS_WEIGHTS)), device, dtype)
+    try:
+        path = store.find(FLOWNETS_WEIGHTS, "flownets")
+    except UsageError as error:
+        raise UsageError(
+            f"no '{FLOWNETS_WEIGHTS}' weights are installed: put {FLOWNETS_WEIGHTS}.safetensors "
+            f"into $ACCEL_RT_WEIGHTS, or choose --flow dis"
+        ) from error
+    return FlowNetSFlow(load_flownet(path), device, dtype)

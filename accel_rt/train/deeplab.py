@@ -23,7 +23,7 @@ from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.models.init import imagenet_file, load_feature_weights
 from accel_rt.models.layers import to_fast_layout
 from accel_rt.models.network import Network
-from accel_rt.models.weights import ModelInfo, load_tensors, save_network
+from accel_rt.models.weights import ModelInfo, fit, load_tensors, save_network
 from accel_rt.models.zoo import build_network
 from accel_rt.train.ema import WeightAverage
 from accel_rt.train.run import RunFolder, cosine_rate
@@ -158,7 +158,8 @@ def _start(settings: DeepLabSettings) -> Network:
     if settings.init == "imagenet":
         load_feature_weights(network.feature, imagenet_file(settings.network))
     elif settings.init.endswith(".safetensors"):
-        network.load_state_dict(load_tensors(Path(settings.init))[0])
+        path = Path(settings.init)
+        fit(network, load_tensors(path)[0], path)
     elif settings.init != "none":
         load_feature_weights(network.feature, Path(settings.init))
     return network

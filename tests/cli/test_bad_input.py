@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from accel_rt.data.classes import CAMVID, ClassSet
+from tests.cli.fake import FakeSegmenter
 from tests.video.clips import picture, picture_number, probe, write_clip
 
 
@@ -185,7 +186,7 @@ def test_unknown_model(accel, clip, tmp_path, monkeypatch, random_weights, optio
     flat = [text for pair in args.items() for text in pair]
     done = accel("segment", clip, *flat)
     assert done.code == 2
-    assert "no installed weights 'resnet9000': choose from" in done.error
+    assert "no installed network weights 'resnet9000': choose from" in done.error
     assert not videos_in(tmp_path)
 
 
@@ -362,3 +363,23 @@ def test_unexpected_errors_are_one_line_unless_debugging(accel, fakes, clip, mon
     assert not videos_in(tmp_path)
     monkeypatch.setenv("ACCEL_RT_DEBUG", "1")
     assert "Traceback" in accel("segment", clip).err
+
+
+def test_frames_before_a_failure_are_kept(accel, fakes, clip, monkeypatch, tmp_path):
+    """A failure in the middle loses nothing that was done: video, masks and timings are whole."""
+    step = FakeSegmenter.step
+
+    def breaks_at_the_third(self, frame_bgr, pts=None):
+        if self._index == 3:
+            raise ZeroDivisionError("a bug")
+        return step(self, frame_bgr, pts)
+
+    monkeypatch.setattr(FakeSegmenter, "step", breaks_at_the_third)
+    done = accel("segment", clip, "--masks", "masks", "--timing", "times.csv")
+    assert done.code == 1
+    assert "unexpected ZeroDivisionError: a bug" in done.error
+    kept = len(probe(tmp_path / "clip_accel.mp4").images)
+    assert 1 <= kept <= 3
+    assert f"the {kept} frames before the failure are kept" in done.err
+    assert len(list((tmp_path / "masks").iterdir())) == kept
+    assert len((tmp_path / "times.csv").read_text().splitlines()) == 1 + kept

@@ -1,0 +1,122 @@
+"""From settings to a segmenter: names, pairs, modes and what is wrong with them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from accel_rt.data.classes import CAMVID, ClassSet
+from accel_rt.errors import UsageError, WeightsError
+from accel_rt.models import store
+from accel_rt.models.accel import ScoreFusion
+from accel_rt.models.weights import ModelInfo, save_network
+from accel_rt.models.zoo import build_network
+from accel_rt.runtime.device import resolve_device, resolve_precision
+from accel_rt.runtime.load import load_segmenter
+from accel_rt.runtime.settings import SegmenterSettings
+
+REFERENCE, UPDATE = "efficientnet_lite1", "efficientnet_lite0"
+SETTINGS = SegmenterSettings(REFERENCE, UPDATE, interval=3, size=(64, 64), precision="fp32")
+
+
+@pytest.fixture(autouse=True)
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in (REFERENCE, UPDATE):
+        info = ModelInfo(name, CAMVID, (480, 360), "nothing")
+        save_network(tmp_path / f"{name}.safetensors", build_network(name, 11), info)
+    monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(tmp_path))
+    return tmp_path
+
+
+def kinds(settings: SegmenterSettings, frames: int = 4) -> list[str]:
+    segmenter = load_segmenter(settings)
+    frame = np.zeros((48, 64, 3), np.uint8)
+    return [segmenter.step(frame).kind for _ in range(frames)]
+
+
+@pytest.mark.parametrize("mode", ["accel", "dff", "copy"])
+@pytest.mark.parametrize("warp", ["composed", "incremental"])
+def test_modes_with_keyframes(mode: str, warp: str) -> None:
+    settings = replace(SETTINGS, mode=mode, warp=warp)
+    assert kinds(settings) == ["key", "update", "update", "key"]
+
+
+def test_deeplab_has_keyframes_only() -> None:
+    assert kinds(replace(SETTINGS, mode="deeplab")) == ["key"] * 4
+
+
+def test_a_pair_without_fusion_says_that_it_averages(weights: Path) -> None:
+    assert "mean of both branches" in load_segmenter(SETTINGS).describe()["fusion"]
+    path = weights / f"{store.fusion_name(REFERENCE, UPDATE)}.safetensors"
+    store.save_fusion(path, ScoreFusion(11), {})
+    assert load_segmenter(SETTINGS).describe()["fusion"] == path.stem
+
+
+def test_description_is_complete() -> None:
+    description = load_segmenter(SETTINGS).describe()
+    assert description["reference"] == REFERENCE
+    assert description["update"] == UPDATE
+    assert description["precision"] == "float32"
+    assert description["flow"] == "dis"
+    assert description["threads"] == torch.get_num_threads()
+
+
+def test_networks_of_different_classes(weights: Path) -> None:
+    other = ClassSet(("a", "b"), ((0, 0, 0), (1, 1, 1)))
+    info = ModelInfo(UPDATE, other, (480, 360), "nothing")
+    save_network(weights / f"{UPDATE}.safetensors", build_network(UPDATE, 2), info)
+    with pytest.raises(UsageError, match="were trained for different classes"):
+        load_segmenter(SETTINGS)
+
+
+def test_unknown_network() -> None:
+    with pytest.raises(UsageError, match="no installed network weights 'resnet19': choose from"):
+        load_segmenter(replace(SETTINGS, update="resnet19"))
+
+
+def test_flownets_without_weights() -> None:
+    with pytest.raises(UsageError, match=r"no 'flownets' weights .* or choose --flow dis"):
+        load_segmenter(replace(SETTINGS, flow="flownets"))
+
+
+def test_a_fusion_of_other_classes(weights: Path) -> None:
+    path = weights / "other.safetensors"
+    store.save_fusion(path, ScoreFusion(3), {})
+    with pytest.raises(WeightsError, match="does not fit"):
+        load_segmenter(replace(SETTINGS, fusion=path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"interval": 0}, "interval must be at least 1, got 0"),
+        ({"mode": "fast"}, "unknown mode 'fast': choose from accel, dff, copy, deeplab"),
+        ({"flow": "farneback"}, "unknown flow 'farneback': choose from auto, dis, flownets"),
+        ({"update_scale": 2.0}, "update scale must be 1, 0.5 or 0.25, got 2.0"),
+        ({"size": (8, 64)}, "must be 16 to 8192 pixels a side, got 8x64"),
+    ],
+)
+def test_settings_out_of_range(change: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        replace(SETTINGS, **change)
+
+
+class TestDevice:
+    def test_unknown(self) -> None:
+        with pytest.raises(UsageError, match="unknown device 'tpu': choose auto, cpu"):
+            resolve_device("tpu")
+
+    def test_missing_cuda_device(self) -> None:
+        with pytest.raises(UsageError, match="no device 'cuda:99': this machine has"):
+            resolve_device("cuda:99")
+
+    def test_half_precision_needs_cuda(self) -> None:
+        with pytest.raises(UsageError, match="fp16 runs on CUDA only: choose bf16 or fp32"):
+            resolve_precision("fp16", torch.device("cpu"))
+
+    def test_auto_follows_the_processor(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for has, expected in ((True, torch.bfloat16), (False, torch.float32)):
+            monkeypatch.setattr("accel_rt.runtime.device.has_fast_bf16", lambda has=has: has)
+            assert resolve_precision("auto", torch.device("cpu")) == expected
