@@ -1,0 +1,33 @@
+"""Network input: the table gives what the arithmetic gives, and cells stay where they are."""
+
+import numpy as np
+import pytest
+import torch
+
+from accel_rt.data.normalise import normalise
+from accel_rt.runtime.preprocess import network_input, resize_frame
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_equals_normalisation(dtype: torch.dtype) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
+    tensor = network_input(frame, (32, 48), dtype=dtype)
+    assert tensor.dtype == dtype
+    assert torch.equal(tensor, normalise(torch.from_numpy(frame)[None]).to(dtype))
+    assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_padding_comes_before_scaling() -> None:
+    frame = np.full((40, 48, 3), 255, np.uint8)
+    tensor = network_input(frame, (64, 64), scale=0.5)
+    assert tensor.shape == (1, 3, 32, 32)
+    assert float(tensor[..., :20, :24].min()) > 2
+    assert float(tensor[..., 20:, :].abs().max()) < 0.02
+    assert float(tensor[..., 24:].abs().max()) < 0.02
+
+
+def test_shrinking_averages() -> None:
+    frame = np.zeros((4, 4, 3), np.uint8)
+    frame[::2] = 200
+    assert np.all(resize_frame(frame, (2, 2)) == 100)
+    assert resize_frame(frame, (4, 4)) is frame
