@@ -11,6 +11,7 @@ from typing import TextIO
 
 import click
 
+from accel_rt.cli.bench import bench
 from accel_rt.cli.completion import completion
 from accel_rt.cli.doctor import doctor
 from accel_rt.cli.models import models
@@ -39,7 +40,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (segment, models, doctor, street, train, completion):
+for _command in (segment, bench, models, doctor, street, train, completion):
     cli.add_command(_command)
 
 

@@ -1,0 +1,1 @@
+"""Speed on this machine: operators against their peers, models against plain PyTorch."""

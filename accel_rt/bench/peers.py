@@ -1,0 +1,77 @@
+"""What a user would run instead of the operators: the same results by others' means."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def sampling_grid(flow: Tensor) -> Tensor:
+    """Flow ``[N, 2, H, W]`` in pixels as the grid ``[N, H, W, 2]`` that F.grid_sample takes."""
+    height, width = flow.shape[2:]
+    rows = torch.arange(height, dtype=torch.float32, device=flow.device)[:, None]
+    columns = torch.arange(width, dtype=torch.float32, device=flow.device)
+    x = (columns + flow[:, 0].float()) * (2 / max(width - 1, 1)) - 1
+    y = (rows + flow[:, 1].float()) * (2 / max(height - 1, 1)) - 1
+    return torch.stack((x, y), -1)
+
+
+def grid_sample_warp(input: Tensor, grid: Tensor) -> Tensor:
+    """``flow_warp`` by F.grid_sample, for a :func:`sampling_grid` that is already there.
+
+    Samples in float32: a bfloat16 grid would be off by half a pixel (and is slower).
+    """
+    warped = F.grid_sample(input.float(), grid, padding_mode="border", align_corners=True)
+    return warped.to(input.dtype)
+
+
+def warp_relu_conv(cache: Tensor, grid: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``warp_score`` by F.grid_sample, ReLU and a 1x1 convolution."""
+    features = F.relu(grid_sample_warp(cache, grid))
+    return F.conv2d(features, weight[:, :, None, None].to(cache.dtype), bias.to(cache.dtype))
+
+
+def interpolate_argmax(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """``upsample_argmax`` by F.interpolate and argmax: int64 labels ``[N, H, W]``."""
+    return F.interpolate(scores, size, mode="bilinear", align_corners=False).argmax(1)
+
+
+class OutputBlock(nn.Module):
+    """The paper's: x16 deconvolution with bilinear weights, softmax, argmax.
+
+    One group per class, as released; a dense deconvolution gives the same and is slower.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.upsample = nn.ConvTranspose2d(classes, classes, 32, 16, 8, groups=classes, bias=False)
+        ramp = 1 - ((torch.arange(32) + 0.5) / 16 - 1).abs()
+        with torch.no_grad():
+            self.upsample.weight.copy_((ramp[:, None] * ramp).expand(classes, 1, 32, 32))
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """``[N, C, h, w]`` to int64 labels ``[N, 16 h, 16 w]``."""
+        return self.upsample(scores).softmax(1).argmax(1)
+
+
+@cache
+def torchvision() -> Any | None:
+    """The package, None where it is missing or made for another torch."""
+    try:
+        package = importlib.import_module("torchvision")
+        importlib.import_module("torchvision.ops")
+    except (ImportError, RuntimeError):
+        return None
+    return package
+
+
+def torchvision_deform_conv2d() -> Callable[..., Any] | None:
+    """torchvision's operator, None where torchvision cannot be used."""
+    package = torchvision()
+    return None if package is None else package.ops.deform_conv2d

@@ -1,0 +1,146 @@
+"""``accel-rt bench``: how fast it all is on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from accel_rt.cli.machine import machine
+from accel_rt.cli.text import say
+from accel_rt.errors import OutputError, UsageError
+from accel_rt.runtime.settings import PRECISIONS
+
+if TYPE_CHECKING:
+    from accel_rt.bench.run import Part, Results
+
+_NARROWEST = 140  # columns; what the widest table needs, where nobody watches a terminal
+
+
+@click.command()
+@click.argument(
+    "part", type=click.Choice(("ops", "e2e", "all")), default="all", metavar="[ops|e2e|all]"
+)
+@click.option("--quick", is_flag=True, help="Fewer cases and runs: half a minute, not three.")
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write every measurement to FILE.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.png",
+    help="Draw the time of each model.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="CPU threads.  [default: one for each core]",
+)
+@click.option("--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="auto: operators in fp32 and the fast type of the device, models in the latter.",
+)
+def bench(
+    part: Part, quick: bool, json_file: Path | None, plot: Path | None, **values: Any
+) -> None:
+    """Time operators and models on this machine.
+
+    ops: every operator against what PyTorch and torchvision offer, and against what the machine
+    can do at best. e2e: DeepLab, Deep Feature Flow and Accel on a rendered street. Competitors
+    take turns.
+    """
+    if plot is not None and part == "ops":
+        raise UsageError("--plot draws the models, and ops measures none: use e2e or all")
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise UsageError(f"--plot writes PNG, got {plot}: name the file something.png")
+    for path in (json_file, plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise OutputError(f"cannot write {path}: its folder does not exist")
+    from accel_rt.bench.run import BenchSettings, run
+
+    results = run(BenchSettings(part=part, quick=quick, **values), say)
+    info = bench_machine(results)
+    _print(results, info)
+    if json_file is not None:
+        _write_json(json_file, results, info)
+    if plot is not None:
+        _plot(plot, results, info)
+
+
+def bench_machine(results: Results) -> dict[str, Any]:
+    """The machine as far as it matters to speed, with what ran on it."""
+    import cv2
+    import torch
+
+    from accel_rt.bench.peers import torchvision
+    from accel_rt.ops import extension_status
+
+    return {
+        **machine(),
+        "simd": extension_status().simd,
+        "torch_simd": torch.backends.cpu.get_cpu_capability(),
+        "threads": results.threads,
+        "device": results.device,
+        "precision": results.precision,
+        "opencv": cv2.__version__,
+        "torchvision": getattr(torchvision(), "__version__", None),
+    }
+
+
+def _machine_line(info: dict[str, Any]) -> str:
+    parts = [
+        info.get("gpu", "") if info["device"].startswith("cuda") else "",
+        info["cpu"],
+        f"{info['threads']} threads on {info['cores']} cores",
+        f"{info['simd']} kernels",
+        f"models in {info['precision']}",
+        f"torch {info['torch']}",
+        f"torchvision {info['torchvision'] or 'not installed'}",
+        f"OpenCV {info['opencv']}",
+        f"accel-rt {info['accel_rt']}",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _print(results: Results, info: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from accel_rt.bench.report import tables
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=_NARROWEST)
+    console.print(_machine_line(info), soft_wrap=True)
+    console.print(tables(results))
+
+
+def _write_json(path: Path, results: Results, info: dict[str, Any]) -> None:
+    from accel_rt.bench.report import to_json
+
+    try:
+        path.write_text(json.dumps({"machine": info, **to_json(results)}, indent=2) + "\n")
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _plot(path: Path, results: Results, info: dict[str, Any]) -> None:
+    from accel_rt.bench import plot
+    from accel_rt.bench.run import FRAME_SIZE
+
+    title = f"Time per frame at {FRAME_SIZE[0]}x{FRAME_SIZE[1]}, keyframe interval 5"
+    machine_line = (
+        f"{info['cpu']}, {info['threads']} threads, {info['precision']} "
+        "(DeepLab-101 in plain PyTorch: float32)"
+    )
+    plot.write(path, plot.draw(plot.bars(results.models), title, machine_line))

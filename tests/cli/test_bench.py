@@ -1,0 +1,160 @@
+"""``accel-rt bench``: its arguments, what it prints and writes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from accel_rt.bench import ops
+from accel_rt.bench import run as bench_run
+from accel_rt.bench.harness import Effort
+from accel_rt.bench.models import Model
+from accel_rt.bench.stream import FrameTime
+from tests.bench.made_up import RESULTS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The settings that the command measured with; the results are made up."""
+    settings = []
+
+    def run(given, report):
+        settings.append(given)
+        report("measuring")
+        return RESULTS
+
+    monkeypatch.setattr(bench_run, "run", run)
+    return settings
+
+
+def test_defaults(accel, asked):
+    done = accel("bench")
+    assert done.code == 0
+    assert asked == [bench_run.BenchSettings()]
+    assert asked[0].part == "all"
+    assert done.err == "measuring\n"
+    machine = done.out.splitlines()[0]
+    for part in ("2 threads on", "kernels", "torch ", "torchvision", "OpenCV", "accel-rt "):
+        assert part in machine
+    assert "flow_warp" in done.out
+    assert "models at 480x360" in done.out
+
+
+def test_options_are_passed_on(accel, asked):
+    args = "bench e2e --quick --threads 1 --device cpu --precision fp32"
+    assert accel(*args.split()).code == 0
+    assert asked == [bench_run.BenchSettings("e2e", True, "cpu", "fp32", 1)]
+
+
+def test_json_and_plot(accel, asked):
+    assert accel("bench", "--json", "bench.json", "--plot", "bench.png").code == 0
+    report = json.loads(Path("bench.json").read_text())
+    assert {"cpu", "simd", "threads", "torch", "torchvision", "opencv", "accel_rt"} <= set(
+        report["machine"]
+    )
+    assert (len(report["ops"]), len(report["e2e"]["models"])) == (2, 2)
+    assert cv2.imread("bench.png").shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        ("bench speed", 2, "'speed' is not one of 'ops', 'e2e', 'all'"),
+        ("bench --threads 0", 2, "0 is not in the range x>=1"),
+        ("bench --precision int8", 2, "'int8' is not one of"),
+        ("bench ops --plot a.png", 2, "--plot draws the models, and ops measures none"),
+        ("bench --plot a.pdf", 2, "--plot writes PNG, got a.pdf"),
+        ("bench --json nowhere/a.json", 1, "cannot write nowhere/a.json: its folder"),
+        ("bench --plot nowhere/a.png", 1, "cannot write nowhere/a.png: its folder"),
+        ("bench --json .", 2, "'.' is a directory"),
+    ],
+)
+def test_bad_arguments_are_refused_before_measuring(accel, asked, args, code, message):
+    done = accel(*args.split())
+    assert done.code == code
+    assert message in done.error
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("--device cuda:99", "no device 'cuda:99'"),
+        ("--device tpu", "unknown device 'tpu'"),
+        ("--device cpu --precision fp16", "fp16 runs on CUDA only"),
+    ],
+)
+def test_what_this_machine_lacks(accel, args, message):
+    done = accel("bench", *args.split())
+    assert (done.code, done.out) == (2, "")
+    assert message in done.error
+
+
+@pytest.fixture
+def light(monkeypatch):
+    """One light model on two small frames, each thing timed once."""
+    model = Model("light", "efficientnet_lite0", "efficientnet_lite0", 0.5, interval=2)
+    frames = list(np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8))
+    monkeypatch.setattr(bench_run, "MODELS", (model,))
+    monkeypatch.setattr(bench_run, "QUICK_MODELS", (model,))
+    monkeypatch.setattr(bench_run.stream, "street_frames", lambda number, size: frames)
+    for effort in ("ops_effort", "stream_effort"):
+        monkeypatch.setattr(bench_run.BenchSettings, effort, Effort(0, 1, 1))
+    return model
+
+
+def test_for_real(accel, light, monkeypatch):
+    tiny = ops.Shapes(((8, 6, 7),), ((8, 6, 7),), ((16, 6, 7),), ((5, 6, 8),), 3)
+    monkeypatch.setattr(ops, "QUICK_SHAPES", tiny)
+    args = "bench --quick --threads 1 --precision fp32 --json a.json --plot a.png"
+    done = accel(*args.split())
+    assert (done.code, Path("a.png").is_file()) == (0, True)
+    report = json.loads(Path("a.json").read_text())
+    assert [case["precision"] for case in report["ops"]] == ["float32"] * 4
+    (model,) = report["e2e"]["models"]
+    assert set(model["frames"]) == {"key", "update"}
+    assert "times_baseline" not in model["stream"]
+    assert "upsample_argmax 5x6x8" in done.err
+
+
+def test_memory_is_measured_unless_quick(light, monkeypatch):
+    asked = []
+
+    def peaks(models, *how):
+        asked.append((models, *how))
+        return {"light": 123.0}
+
+    monkeypatch.setattr(bench_run.memory, "peak_memory_mb", peaks)
+    settings = bench_run.BenchSettings("e2e", device="cpu", precision="fp32", threads=1)
+    results = bench_run.run(settings, lambda _: None)
+    assert results.models[0].memory_mb == 123
+    assert asked == [((light,), "cpu", "fp32", 1)]
+    assert isinstance(results.models[0].frames[0], FrameTime)
+
+
+def test_threads_are_given_back():
+    import torch
+
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    with bench_run.threads_set_to(1) as threads:
+        assert (threads, torch.get_num_threads(), cv2.getNumThreads()) == (1, 1, 1)
+    assert (torch.get_num_threads(), cv2.getNumThreads()) == before
+    with bench_run.threads_set_to(None) as threads:
+        assert threads == before[0]
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from accel_rt.cli.main import run; assert run(['bench', '--help']) == 0; "
+        "heavy = {'torch', 'numpy', 'cv2', 'av', 'rich'}; "
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
