@@ -148,7 +148,7 @@ def fit_fusion(
     settings: FusionSettings,
     report: Callable[[str], None] = print,
 ) -> ScoreFusion:
-    """Minimise the fused scores' pixel-wise cross-entropy over ``samples``, anchored at the mean."""
+    """Minimise the fused scores' cross-entropy over ``samples``, anchored at the mean."""
     torch.manual_seed(settings.seed)
     fusion = ScoreFusion(classes)
     mean = fusion.conv.weight.detach().clone()
