@@ -40,12 +40,12 @@ inline float load(const BFloat16& value) {
 
 inline void store(float& target, float value) { target = value; }
 inline void store(double& target, double value) { target = value; }
+// Rounds to nearest even. NaN stays NaN without a case of its own: the carry could only overflow
+// one whose lower bits are set, and those that processors make or bfloat16 widens to have none.
 inline void store(BFloat16& target, float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
-  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;  // to nearest even
-  const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
-  target.bits = uint16_t(is_nan ? (bits >> 16) | 0x40u : rounded);
+  target.bits = uint16_t((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
 // out[i] = sum of the four taps, each weighted
@@ -93,6 +93,29 @@ inline void scatter(A* __restrict image, const Corners<A>& at, const T* __restri
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i) target[i] += w * load(gradient[i]);
   }
+}
+
+// A vector of A of the level's natural width; operators apply lane by lane.
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64;
+#elif defined(__AVX2__)
+constexpr int vector_bytes = 32;
+#else
+constexpr int vector_bytes = 16;
+#endif
+template <class A, int bytes = vector_bytes>
+struct Vector {
+  typedef A type __attribute__((vector_size(bytes), aligned(alignof(A)), may_alias));
+  static constexpr int lanes = bytes / sizeof(A);
+};
+
+template <class A>
+inline A sum_lanes(typename Vector<A>::type vector) {
+  A lane[Vector<A>::lanes];
+  std::memcpy(lane, &vector, sizeof lane);
+  for (int half = Vector<A>::lanes / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+  return lane[0];
 }
 
 // Calls function(T{}) with the element type of `dtype`. Half precision is not among them: few

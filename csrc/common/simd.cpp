@@ -35,6 +35,14 @@ std::atomic<Simd>& chosen() {
 
 }  // namespace
 
+bool is_intel() {
+#ifdef ACCEL_RT_X86
+  return __builtin_cpu_is("intel");
+#else
+  return false;
+#endif
+}
+
 Simd simd_level() { return chosen().load(std::memory_order_relaxed); }
 
 }  // namespace accel_rt

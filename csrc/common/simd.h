@@ -9,6 +9,9 @@ enum class Simd { baseline, avx2, avx512 };
 // ACCEL_RT_SIMD (baseline, avx2 or avx512)
 Simd simd_level();
 
+// Whether the processor is Intel's, for whom MKL keeps its fastest code
+bool is_intel();
+
 #ifdef ACCEL_RT_X86
 
 #define ACCEL_RT_DECLARE_KERNEL(name, ...) \

@@ -10,6 +10,7 @@ namespace {
 // group, whose columns are contiguous.
 template <class F>
 inline void for_runs(const DeformParams& p, int begin, int end, F&& function) {
+  if (p.groups == 1) return function(begin, end - begin);
   const int group_channels = p.channels / p.groups;
   while (begin < end) {
     const int group_end = (begin / group_channels + 1) * group_channels;
@@ -23,12 +24,11 @@ inline void for_runs(const DeformParams& p, int begin, int end, F&& function) {
 template <class A, class F>
 inline void for_taps(const DeformParams& p, const Pixel& at, int64_t pixel, int first_group,
                      int last_group, F&& function) {
-  const int kernel_size = p.kernel_height * p.kernel_width;
   for (int offset_group = first_group; offset_group <= last_group; ++offset_group) {
-    for (int k = 0; k < kernel_size; ++k) {
-      const int64_t index = tap_index(p, pixel, offset_group, k);
-      function(offset_group, k, index, sample_tap<A>(p, at, index, k));
-    }
+    int64_t index = tap_index(p, pixel, offset_group, 0);
+    for (int ky = 0, k = 0; ky < p.kernel_height; ++ky)
+      for (int kx = 0; kx < p.kernel_width; ++kx, ++k, ++index)
+        function(offset_group, k, index, sample_tap<A>(p, at, index, ky, kx));
   }
 }
 

@@ -33,7 +33,8 @@ template <class T, int N>
 __global__ void gather(DeformParams p, DeformTile tile, T* columns, int64_t items) {
   if (global_item() >= items) return;
   const Item item = item_at(p, tile, global_item());
-  const Tap<float> tap = sample_tap<float>(p, item.at, item.index, item.k);
+  const Tap<float> tap =
+      sample_tap<float>(p, item.at, item.index, item.k / p.kernel_width, item.k % p.kernel_width);
   const Corners<float> taps = tap_corners(p, item.at, tap, tap.mask);
   const int end = item.first_channel + p.channels / p.offset_groups;
 #pragma unroll 2
@@ -49,7 +50,8 @@ __global__ void grad_offset(DeformBackwardParams backward, DeformTile tile, cons
   if (global_item() >= items) return;
   const DeformParams& p = backward.forward;
   const Item item = item_at(p, tile, global_item());
-  const Tap<float> tap = sample_tap<float>(p, item.at, item.index, item.k);
+  const Tap<float> tap =
+      sample_tap<float>(p, item.at, item.index, item.k / p.kernel_width, item.k % p.kernel_width);
   const Corners<float> taps = tap_corners(p, item.at, tap, 1.0f);
   const int end = item.first_channel + p.channels / p.offset_groups;
   float dots[4] = {0, 0, 0, 0};
@@ -76,7 +78,8 @@ __global__ void grad_input(DeformBackwardParams backward, DeformTile tile, const
   if (global_item() >= items) return;
   const DeformParams& p = backward.forward;
   const Item item = item_at(p, tile, global_item());
-  const Tap<float> tap = sample_tap<float>(p, item.at, item.index, item.k);
+  const Tap<float> tap =
+      sample_tap<float>(p, item.at, item.index, item.k / p.kernel_width, item.k % p.kernel_width);
   const Corners<float> taps = tap_corners(p, item.at, tap, tap.mask);
   const int end = item.first_channel + p.channels / p.offset_groups;
   for (int channel = item.first_channel + threadIdx.x; channel < end; channel += blockDim.x)

@@ -23,9 +23,9 @@ ACCEL_RT_HD int64_t tap_index(const DeformParams& p, int64_t pixel, int offset_g
 }
 
 template <class A>
-ACCEL_RT_HD Tap<A> sample_tap(const DeformParams& p, const Pixel& at, int64_t index, int k) {
+ACCEL_RT_HD Tap<A> sample_tap(const DeformParams& p, const Pixel& at, int64_t index, int ky,
+                              int kx) {
   const A* offset = static_cast<const A*>(p.offset) + 2 * index;
-  const int ky = k / p.kernel_width, kx = k % p.kernel_width;
   const A y = A(at.y * p.stride_y - p.padding_y + ky * p.dilation_y) + offset[0];
   const A x = A(at.x * p.stride_x - p.padding_x + kx * p.dilation_x) + offset[1];
   return {zeros_axis(y, p.height), zeros_axis(x, p.width),
@@ -44,9 +44,11 @@ ACCEL_RT_HD Corners<A> tap_corners(const DeformParams& p, const Pixel& at, const
 // Element of the columns that holds channel `channel` of tap `k` in row `row` of the tile
 ACCEL_RT_HD int64_t column_index(const DeformParams& p, const DeformTile& tile, int64_t row, int k,
                                  int channel) {
+  const int64_t kernel_size = p.kernel_height * p.kernel_width;
+  if (p.groups == 1) return (row * kernel_size + k) * p.channels + channel;  // spares the divisions
   const int group_channels = p.channels / p.groups;
   const int64_t group = channel / group_channels;
-  return ((group * tile.pixels + row) * (p.kernel_height * p.kernel_width) + k) * group_channels +
+  return ((group * tile.pixels + row) * kernel_size + k) * group_channels +
          channel % group_channels;
 }
 

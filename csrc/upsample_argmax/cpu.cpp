@@ -73,29 +73,27 @@ void interpolate_row(const UpsampleArgmaxParams& p, int64_t image, const Axis<fl
   }
 }
 
-// Labels of the output pixels [begin, end) between two columns whose best classes differ
+// Labels of the output pixels [begin, end) between two columns whose best classes differ, sixteen
+// at a time
 void label_run(const UpsampleArgmaxParams& p, const Scratch& s, int left, int right, int begin,
                int end, uint8_t* labels) {
   constexpr int stretch = 16;
+  using Floats = Vector<float, stretch * sizeof(float)>::type;
+  using Ints = Vector<int, stretch * sizeof(int)>::type;
   for (int first = begin; first < end; first += stretch) {
     const int count = end - first < stretch ? end - first : stretch;
-    float weight[stretch] = {}, best[stretch];
-    int winner[stretch];
-    for (int i = 0; i < count; ++i) weight[i] = s.right[first + i];
-    for (int i = 0; i < stretch; ++i) {
-      best[i] = s.scores[left] * (1 - weight[i]) + s.scores[right] * weight[i];
-      winner[i] = 0;
-    }
+    Floats high = {};
+    std::memcpy(&high, s.right + first, count * sizeof(float));
+    const Floats low = 1 - high;
+    const float* scores = s.scores;
+    Floats best = scores[left] * low + scores[right] * high;
+    Ints winner = {};
     for (int c = 1; c < p.classes; ++c) {
-      const float* scores = s.scores + int64_t(c) * p.width;
-      const float from = scores[left], to = scores[right];
-#pragma omp simd
-      for (int i = 0; i < stretch; ++i) {
-        const float value = from * (1 - weight[i]) + to * weight[i];
-        const bool wins = value > best[i];
-        best[i] = wins ? value : best[i];
-        winner[i] = wins ? c : winner[i];
-      }
+      scores += p.width;
+      const Floats value = scores[left] * low + scores[right] * high;
+      const Ints wins = value > best;
+      best = wins ? value : best;
+      winner = wins ? Ints{} + c : winner;
     }
     for (int i = 0; i < count; ++i) labels[first + i] = uint8_t(winner[i]);
   }

@@ -13,22 +13,8 @@ constexpr int class_block = 4;
 #else
 constexpr int class_block = 2;
 #endif
-#if defined(__AVX512F__)
-constexpr int vector_bytes = 64;
-#elif defined(__AVX2__)
-constexpr int vector_bytes = 32;
-#else
-constexpr int vector_bytes = 16;
-#endif
 constexpr int pixel_block = 4;
 static_assert(score_class_step % class_block == 0);
-
-template <class A>
-struct Vector {
-  typedef A type __attribute__((vector_size(vector_bytes), aligned(alignof(A)), may_alias));
-  static constexpr int lanes = vector_bytes / sizeof(A);
-  static_assert(score_depth_step % lanes == 0);
-};
 
 // products[i][j] = features[i] . weight[j] for pixel_block rows of features and class_block of
 // weight, both `depth` apart.
@@ -36,6 +22,7 @@ template <class A>
 inline void multiply(const A* features, const A* weight, int depth,
                      A products[pixel_block][class_block]) {
   using V = typename Vector<A>::type;
+  static_assert(score_depth_step % Vector<A>::lanes == 0);
   V sum[pixel_block][class_block] = {};
   for (int k = 0; k < depth; k += Vector<A>::lanes) {
     V w[class_block];
@@ -46,12 +33,8 @@ inline void multiply(const A* features, const A* weight, int depth,
       for (int j = 0; j < class_block; ++j) sum[i][j] += f * w[j];
     }
   }
-  for (int i = 0; i < pixel_block; ++i) {
-    for (int j = 0; j < class_block; ++j) {
-      products[i][j] = 0;
-      for (int lane = 0; lane < Vector<A>::lanes; ++lane) products[i][j] += sum[i][j][lane];
-    }
-  }
+  for (int i = 0; i < pixel_block; ++i)
+    for (int j = 0; j < class_block; ++j) products[i][j] = sum_lanes<A>(sum[i][j]);
 }
 
 // The warped, rectified features of one pixel

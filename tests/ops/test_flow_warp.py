@@ -131,6 +131,12 @@ def test_values_outside_do_not_leak(executor, layout):
     assert (executor.flow_warp(ones, flow, False).cpu() == 1).all()
 
 
+def test_nan_stays_nan(executor):
+    for dtype in executor.dtypes:
+        image = channels_last(torch.full((1, 16, 4, 4), math.nan).to(dtype))
+        assert executor.flow_warp(image, displacement(1, 2, 4, 4), False).isnan().all()
+
+
 @pytest.mark.parametrize("shape", [(0, 4, 3, 3), (2, 0, 3, 3), (2, 4, 0, 3)], ids=str)
 def test_empty(executor, shape):
     input, flow = torch.randn(shape), torch.randn(shape[0], 2, *shape[2:])
