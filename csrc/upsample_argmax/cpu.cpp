@@ -108,14 +108,20 @@ void upsample_argmax(const UpsampleArgmaxParams& p, int64_t begin, int64_t end) 
     const float position = source_position(int(row % p.out_height), p.step_y);
     interpolate_row(p, row / p.out_height, border_axis(position, p.height), scratch);
     uint8_t* labels = p.labels + row * p.out_width;
-    for (int i = 0; i < runs; ++i) {
-      const int left = scratch.left_column[i], right = scratch.right_column[i];
-      const int first = scratch.run[i], last = scratch.run[i + 1];
-      // Interpolation keeps between its ends: a class that is best at both is best between them.
-      if (scratch.winner[left] == scratch.winner[right])
-        std::memset(labels + first, scratch.winner[left], last - first);
-      else
-        label_run(p, scratch, left, right, first, last, labels);
+    // Interpolation keeps between its ends: a class that is best at both is best between them.
+    const auto uniform = [&](int run, int label) {
+      return run < runs && scratch.winner[scratch.left_column[run]] == label &&
+             scratch.winner[scratch.right_column[run]] == label;
+    };
+    for (int i = 0; i < runs;) {
+      const int left = scratch.left_column[i], label = scratch.winner[left], first = scratch.run[i];
+      if (uniform(i, label)) {
+        while (uniform(i, label)) ++i;
+        std::memset(labels + first, label, scratch.run[i] - first);
+      } else {
+        label_run(p, scratch, left, scratch.right_column[i], first, scratch.run[i + 1], labels);
+        ++i;
+      }
     }
   }
 }
