@@ -41,6 +41,11 @@ def train() -> None:
 )
 @click.option("--optimiser", type=click.Choice(["adamw", "sgd"]))
 @click.option("--rate", type=float, help="Peak learning rate.")
+@click.option(
+    "--balance",
+    type=click.FloatRange(0, 1),
+    help="How much rare classes weigh: 0 no more than others, 1 in inverse proportion.",
+)
 @click.option("--ema", type=click.FloatRange(0, 1), help="Decay of the weight average.")
 @click.option(
     "--init",

@@ -33,7 +33,11 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DeepLabSettings:
-    """One run. ``init`` is ``none``, ``imagenet``, or a file (ImageNet checkpoint or weights)."""
+    """One run. ``init`` is ``none``, ``imagenet``, or a file (ImageNet checkpoint or weights).
+
+    ``balance`` weighs classes by their frequency in the training labels to the power of minus
+    ``balance``: 0 counts every pixel alike, 1 every class.
+    """
 
     network: str
     data: Path | None
@@ -44,6 +48,7 @@ class DeepLabSettings:
     scale: tuple[float, float] = (0.5, 1.75)
     optimiser: str = "adamw"
     rate: float = 5e-4
+    balance: float = 0.5
     weight_decay: float = 0.02
     warmup: int = 100
     ema: float = 0.998
@@ -79,6 +84,7 @@ def train_deeplab(settings: DeepLabSettings, out: Path, report: Report = print) 
         optimiser.load_state_dict(saved["optimiser"])
         report(f"resumed {out} at step {step} of {settings.steps}")
 
+    weights = _class_weights(settings)
     validation = camvid_frames(settings.data, "val") if settings.data else []
     weights_path = out / f"{settings.network}.safetensors"
 
@@ -120,7 +126,7 @@ def train_deeplab(settings: DeepLabSettings, out: Path, report: Report = print) 
             images, labels = next(batches)
             waited += time.monotonic() - before
             rate = cosine_rate(step, settings.steps, settings.rate, settings.warmup)
-            losses.append(_train_step(network, optimiser, images, labels, rate, settings))
+            losses.append(_train_step(network, optimiser, images, labels, rate, weights, settings))
             average.update(network, step)
             step += 1
             if step % 20 == 0:
@@ -163,6 +169,26 @@ def _start(settings: DeepLabSettings) -> Network:
     elif settings.init != "none":
         load_feature_weights(network.feature, Path(settings.init))
     return network
+
+
+def _class_weights(settings: DeepLabSettings) -> Tensor | None:
+    """Weights ``[C]`` with mean 1 over the pixels; None without labels to count or balance."""
+    if not settings.data or not settings.balance:
+        return None
+    counts = np.zeros(len(CAMVID))
+    for frame in camvid_frames(settings.data, "train")[::4]:
+        counts += np.bincount(frame.labels().ravel(), minlength=256)[: len(CAMVID)]
+    return class_weights(counts, settings.balance)
+
+
+def class_weights(counts: np.ndarray, balance: float) -> Tensor:
+    """Weights ``[C]`` from pixel counts, ``frequency ** -balance`` with mean 1 over the pixels.
+
+    A class without pixels weighs as much as one with a ten-thousandth of them.
+    """
+    frequency = np.maximum(counts / counts.sum(), 1e-4)
+    weights = frequency**-balance
+    return torch.tensor(weights / (weights * frequency).sum(), dtype=torch.float32)
 
 
 def _optimiser(settings: DeepLabSettings, network: Network) -> torch.optim.Optimizer:
@@ -209,6 +235,7 @@ def _train_step(
     images: Tensor,
     labels: Tensor,
     rate: float,
+    weights: Tensor | None,
     settings: DeepLabSettings,
 ) -> float:
     for group in optimiser.param_groups:
@@ -216,7 +243,7 @@ def _train_step(
     network.train()
     with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
         scores = network(normalise(images))
-    loss = segmentation_loss(scores.float(), labels)
+    loss = segmentation_loss(scores.float(), labels, weights)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -224,10 +251,13 @@ def _train_step(
     return float(loss.detach())
 
 
-def segmentation_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """Pixel-wise cross-entropy of scores ``[N, C, h, w]`` upsampled to labels ``[N, H, W]``."""
+def segmentation_loss(scores: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Pixel-wise cross-entropy of scores ``[N, C, h, w]`` upsampled to labels ``[N, H, W]``.
+
+    ``weights`` are the classes' ``[C]``.
+    """
     upsampled = F.interpolate(scores, labels.shape[-2:], mode="bilinear", align_corners=False)
-    return F.cross_entropy(upsampled, labels.long(), ignore_index=IGNORE_LABEL)
+    return F.cross_entropy(upsampled, labels.long(), weights, ignore_index=IGNORE_LABEL)
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ from accel_rt.errors import UsageError
 from accel_rt.models.store import load_fusion
 from accel_rt.models.weights import load_network, save_network
 from accel_rt.models.zoo import build_network
-from accel_rt.train.deeplab import DeepLabSettings, segmentation_loss, train_deeplab
+from accel_rt.train.deeplab import DeepLabSettings, class_weights, segmentation_loss, train_deeplab
 from accel_rt.train.ema import WeightAverage
 from accel_rt.train.fusion import FusionSettings, fit_fusion, train_fusion
 from accel_rt.train.run import RunFolder, cosine_rate
@@ -117,6 +117,17 @@ def test_loss_ignores_unlabelled_pixels() -> None:
     labels = torch.tensor([[[0, 1], [255, 1]]], dtype=torch.uint8)
     expected = torch.log(torch.tensor(2.0)) / 3  # one even chance, two sure hits
     torch.testing.assert_close(segmentation_loss(scores, labels), expected)
+
+
+def test_class_weights() -> None:
+    counts = np.array([8100, 1800, 100])
+    assert class_weights(counts, 0).tolist() == pytest.approx([1, 1, 1])
+    even = class_weights(counts, 1) * counts
+    assert even.tolist() == pytest.approx([even[0]] * 3)
+    half = class_weights(counts, 0.5)
+    assert float(half[2] / half[0]) == pytest.approx(9)
+    assert float((half * counts).sum() / counts.sum()) == pytest.approx(1)
+    assert torch.isfinite(class_weights(np.array([5, 0]), 1)).all()
 
 
 def test_learning_rate() -> None:
