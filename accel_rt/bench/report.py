@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -29,7 +28,7 @@ def to_json(results: Results) -> dict[str, Any]:
         "threads": results.threads,
     }
     if results.operators:
-        report["ops"] = [_operator_json(measured) for measured in results.operators]
+        report["ops"] = [operator_json(measured) for measured in results.operators]
     if results.models:
         report["e2e"] = {
             "frame_size": list(FRAME_SIZE),
@@ -40,7 +39,8 @@ def to_json(results: Results) -> dict[str, Any]:
     return report
 
 
-def _operator_json(measured: Measured) -> dict[str, Any]:
+def operator_json(measured: Measured) -> dict[str, Any]:
+    """One case: every run of it with its role, times and ratios."""
     peers, (limit,) = measured.names("peer"), measured.names("limit")
     runs = {}
     for name, samples in measured.samples.items():
@@ -126,8 +126,8 @@ def tables(results: Results) -> Group:
 
 def operator_tables(operators: list[Measured]) -> Iterator[Table | str]:
     """A table for each operator, and a line for each peer that could not run."""
-    for op, group in groupby(operators, key=lambda measured: measured.op):
-        cases = list(group)
+    for op in dict.fromkeys(measured.op for measured in operators):
+        cases = [measured for measured in operators if measured.op == op]
         unit = cases[0].rate(cases[0].names("ours")[0])[1]
         table = _table(op, "shape", "type", "form")
         for heading in ("ms", "p95", unit):
@@ -148,7 +148,7 @@ def operator_tables(operators: list[Measured]) -> Iterator[Table | str]:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=0)
     for heading in columns:
         table.add_column(heading)
     return table
@@ -161,13 +161,13 @@ def _operator_rows(measured: Measured, name: str) -> Iterator[tuple[str, ...]]:
         measured.shape,
         measured.precision,
         name,
-        _ms(samples.median),
-        _ms(samples.p95),
-        f"{measured.rate(name)[0]:.0f}",
+        _number(samples.median),
+        _number(samples.p95),
+        _number(measured.rate(name)[0]),
     )
-    bound = (limit, _ms(measured.samples[limit].median), f"{measured.ratio(name, limit):.2f}x")
+    bound = (limit, _number(measured.samples[limit].median), f"{measured.ratio(name, limit):.2f}x")
     rows = [
-        (peer, _ms(measured.samples[peer].median), f"{measured.ratio(peer, name):.1f}x")
+        (peer, _number(measured.samples[peer].median), f"{measured.ratio(peer, name):.1f}x")
         for peer in measured.names("peer")
     ] or [("-", "-", "-")]
     yield (*own, *rows[0], *bound)
@@ -193,8 +193,8 @@ def _frame_table(results: Results) -> Table:
                 times.model.name if kind == "key" else "",
                 kind,
                 str(len(samples.ms)),
-                *(_ms(samples.percentile(q)) for q in _PERCENTILES),
-                *(_ms(times.stage(kind, stage)) if stages else "-" for stage in STAGES),
+                *(_number(samples.percentile(q)) for q in _PERCENTILES),
+                *(_number(times.stage(kind, stage)) if stages else "-" for stage in STAGES),
                 "-" if share is None else f"{100 * share:.1f}%",
                 "-" if times.memory_mb is None or kind != "key" else f"{times.memory_mb:.0f}",
             )
@@ -234,5 +234,5 @@ def _rate(ms: float, baseline: ModelTimes | None) -> str:
     return f"{speed['frames_per_s']:.1f}{times}"
 
 
-def _ms(value: float) -> str:
+def _number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
