@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -136,25 +137,28 @@ def test_disk_too_full_to_complete(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture
-def file_size_limit():
-    """The system's own limit on a file's size, lifted again afterwards."""
+@contextmanager
+def file_size_limit(size):
+    """The system's own limit on a file's size, lifted before pytest writes to its own output."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_largest_file_allowed(tmp_path, monkeypatch, file_size_limit):
+def test_largest_file_allowed(tmp_path, monkeypatch):
     monkeypatch.setattr(VideoWriter, "_reserve", lambda _: 1000)
-    file_size_limit(300_000)
-    with pytest.raises(OutputError, match="beyond the largest file allowed"):
+    message = "beyond the largest file allowed"
+    with file_size_limit(300_000), pytest.raises(OutputError, match=message):
         write_until_it_fails(tmp_path / "out.mp4", crf=15)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_room_to_begin(tmp_path, file_size_limit):
-    file_size_limit(1000)
-    with pytest.raises(OutputError, match="beyond the largest file allowed"):
+def test_no_room_to_begin(tmp_path):
+    message = "beyond the largest file allowed"
+    with file_size_limit(1000), pytest.raises(OutputError, match=message):
         VideoWriter(tmp_path / "out.mp4", SIZE, RATE)
     assert list(tmp_path.iterdir()) == []
 
