@@ -48,7 +48,7 @@ inline void warp_pixel(const WarpScoreParams& p, int64_t pixel, A* features) {
   blend(features, static_cast<const T*>(p.cache) + image,
         corners(y, x, int64_t(p.width) * p.depth, p.depth), p.depth);
 #pragma omp simd
-  for (int k = 0; k < p.depth; ++k) features[k] = features[k] > A(0) ? features[k] : A(0);
+  for (int k = 0; k < p.depth; ++k) features[k] = features[k] < A(0) ? A(0) : features[k];
 }
 
 template <class T>

@@ -38,7 +38,10 @@ __device__ __forceinline__ void warp_slab(const WarpScoreParams& p, int64_t firs
     const int64_t image = source.image * p.height * p.width * p.depth;
     const TapPacks<T, N> taps(static_cast<const T*>(p.cache) + image + depth + offset, at);
 #pragma unroll
-    for (int i = 0; i < N; ++i) out[i] = fmaxf(taps.blend(at, i), 0.0f);
+    for (int i = 0; i < N; ++i) {
+      const float value = taps.blend(at, i);
+      out[i] = value < 0.0f ? 0.0f : value;  // keeps NaN, as relu does
+    }
   }
 }
 

@@ -23,11 +23,21 @@ def strided(tensor: Tensor) -> Tensor:
     return tensor.repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :, ::2, 1::2]
 
 
+def between_nan(tensor: Tensor) -> Tensor:
+    """channels_last, with NaN before and after: what reads beyond the tensor shows."""
+    margin = 32
+    images, channels, height, width = tensor.shape
+    memory = torch.full((tensor.numel() + 2 * margin,), torch.nan, dtype=tensor.dtype)
+    inside = memory[margin:-margin].view(images, height, width, channels).permute(0, 3, 1, 2)
+    return inside.copy_(tensor)
+
+
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "contiguous": torch.Tensor.contiguous,
     "channels_last": channels_last,
     "channel_slice": channel_slice,
     "strided": strided,
+    "between_nan": between_nan,
 }
 
 

@@ -84,6 +84,12 @@ def test_half_weights_and_no_gradient():
     assert_near(actual, expected, torch.float32)
 
 
+def test_nan_is_not_rectified_away(executor):
+    cache, flow, weight, bias = inputs(1, 16, 3, 3, 2)
+    cache[0, 5] = math.nan
+    assert executor.warp_score(channels_last(cache), flow, weight, bias).isnan().all()
+
+
 def test_empty_batch(executor):
     assert executor.warp_score(*inputs(0, 8, 3, 4, 5)).shape == (0, 5, 3, 4)
 
