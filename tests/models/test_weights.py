@@ -124,7 +124,7 @@ class TestStore:
         self, saved: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(saved.parent))
-        with pytest.raises(UsageError, match="network weights 'nett': choose from net, or give"):
+        with pytest.raises(UsageError, match="network weights 'nett': choose from net, "):
             store.find("nett")
 
     def test_missing_path(self, tmp_path: Path) -> None:
