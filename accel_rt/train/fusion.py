@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accel_rt.data.camvid import camvid_frames
+from accel_rt.data.camvid import LabelledFrame, camvid_frames
 from accel_rt.data.classes import IGNORE_LABEL
 from accel_rt.data.snippets import Snippet, moving_snippet, street_snippet
 from accel_rt.errors import UsageError
@@ -80,10 +80,11 @@ def train_fusion(
     reference, update = (
         to_fast_layout(fold_batch_norm(network), dtype=dtype) for network in (reference, update)
     )
+    frames = camvid_frames(settings.data, "train")
     rng = np.random.default_rng(settings.seed)
     samples = []
     for index in range(settings.snippets):
-        snippet = _draw(settings, rng)
+        snippet = _draw(settings, frames, rng)
         scale = settings.update_scales[index % len(settings.update_scales)]
         samples.append(_branch_scores(reference, update, snippet, scale, info.size[::-1]))
         if (index + 1) % 50 == 0:
@@ -108,9 +109,10 @@ Sample = tuple[Tensor, Tensor, Tensor]
 """Reference scores and update scores ``[C, h, w]`` on one grid, and labels ``[H, W]``."""
 
 
-def _draw(settings: FusionSettings, rng: np.random.Generator) -> Snippet:
+def _draw(
+    settings: FusionSettings, frames: list[LabelledFrame], rng: np.random.Generator
+) -> Snippet:
     length = int(rng.integers(2, settings.interval + 1))
-    frames = camvid_frames(settings.data, "train")
     image, objects = (frames[int(i)] for i in rng.integers(len(frames), size=2))
     labels = image.labels()
     if rng.random() < settings.street:
