@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
 from accel_rt.data.camvid import camvid_frames
+from accel_rt.data.mix import class_mix
 from accel_rt.data.street import StreetDrive
 
 
@@ -64,7 +65,8 @@ class StreetSource:
 class Mixture(Dataset):
     """Sample ``i`` depends on ``(seed, i)`` alone, so a run resumes at any step exactly.
 
-    Each item is ``(image uint8 BGR [h, w, 3], labels uint8 [h, w])`` at the crop's size.
+    Each item is ``(image uint8 BGR [h, w, 3], labels uint8 [h, w])`` at the crop's size; a share
+    ``mix`` of them has classes of another sample pasted in.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Mixture(Dataset):
         augmentation: Augmentation,
         length: int,
         seed: int,
+        mix: float = 0.0,
     ) -> None:
         self._sources = [source for source, _ in sources]
         weights = np.array([weight for _, weight in sources], np.float64)
@@ -80,6 +83,7 @@ class Mixture(Dataset):
         self._augmentation = augmentation
         self._length = length
         self._seed = seed
+        self._mix = mix
 
     def __len__(self) -> int:
         return self._length
@@ -87,6 +91,11 @@ class Mixture(Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         cv2.setNumThreads(0)  # loader processes share the cores with training
         rng = np.random.default_rng((self._seed, index))
-        source = self._sources[rng.choice(len(self._sources), p=self._probabilities)]
-        image, labels = self._augmentation(*source.draw(rng), rng)
+        image, labels = self._draw(rng)
+        if rng.random() < self._mix:
+            image, labels = class_mix(image, labels, *self._draw(rng), rng)
         return torch.from_numpy(image), torch.from_numpy(labels)
+
+    def _draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        source = self._sources[rng.choice(len(self._sources), p=self._probabilities)]
+        return self._augmentation(*source.draw(rng), rng)

@@ -20,11 +20,14 @@ from accel_rt.data.classes import CAMVID, IGNORE_LABEL
 from accel_rt.data.mixture import CamVidSource, FrameSource, Mixture, StreetSource
 from accel_rt.data.normalise import normalise, pad_to
 from accel_rt.evaluate.metrics import ConfusionMatrix
+from accel_rt.models.grow import grow
 from accel_rt.models.init import imagenet_file, load_feature_weights
 from accel_rt.models.layers import to_fast_layout
 from accel_rt.models.network import Network
+from accel_rt.models.resnet import ResNet
 from accel_rt.models.weights import ModelInfo, fit, load_tensors, save_network
 from accel_rt.models.zoo import build_network
+from accel_rt.train.distil import Teacher, distillation_loss
 from accel_rt.train.ema import WeightAverage
 from accel_rt.train.run import RunFolder, cosine_rate
 
@@ -36,7 +39,9 @@ class DeepLabSettings:
     """One run. ``init`` is ``none``, ``imagenet``, or a file (ImageNet checkpoint or weights).
 
     ``balance`` weighs classes by their frequency in the training labels to the power of minus
-    ``balance``: 0 counts every pixel alike, 1 every class.
+    ``balance``: 0 counts every pixel alike, 1 every class. ``mix`` is the share of samples that
+    get classes of another one pasted in. ``teacher`` names trained networks whose averaged
+    predictions are learned too, with a share ``distil`` of the loss.
     """
 
     network: str
@@ -49,6 +54,9 @@ class DeepLabSettings:
     optimiser: str = "adamw"
     rate: float = 5e-4
     balance: float = 0.5
+    mix: float = 0.0
+    teacher: tuple[str, ...] = ()
+    distil: float = 0.5
     weight_decay: float = 0.02
     warmup: int = 100
     ema: float = 0.998
@@ -85,6 +93,7 @@ def train_deeplab(settings: DeepLabSettings, out: Path, report: Report = print) 
         report(f"resumed {out} at step {step} of {settings.steps}")
 
     weights = _class_weights(settings)
+    teacher = Teacher.load(settings.teacher) if settings.teacher else None
     validation = camvid_frames(settings.data, "val") if settings.data else []
     weights_path = out / f"{settings.network}.safetensors"
 
@@ -126,7 +135,9 @@ def train_deeplab(settings: DeepLabSettings, out: Path, report: Report = print) 
             images, labels = next(batches)
             waited += time.monotonic() - before
             rate = cosine_rate(step, settings.steps, settings.rate, settings.warmup)
-            losses.append(_train_step(network, optimiser, images, labels, rate, weights, settings))
+            losses.append(
+                _train_step(network, optimiser, images, labels, rate, weights, teacher, settings)
+            )
             average.update(network, step)
             step += 1
             if step % 20 == 0:
@@ -165,7 +176,10 @@ def _start(settings: DeepLabSettings) -> Network:
         load_feature_weights(network.feature, imagenet_file(settings.network))
     elif settings.init.endswith(".safetensors"):
         path = Path(settings.init)
-        fit(network, load_tensors(path)[0], path)
+        tensors, description = load_tensors(path)
+        if description["network"] != settings.network and isinstance(network.feature, ResNet):
+            tensors = grow(network, tensors)
+        fit(network, tensors, path)
     elif settings.init != "none":
         load_feature_weights(network.feature, Path(settings.init))
     return network
@@ -219,7 +233,8 @@ def _batches(settings: DeepLabSettings, first_step: int) -> Iterator[tuple[Tenso
     if settings.street:
         sources.append((StreetSource(), settings.street))
     length = settings.steps * settings.batch
-    mixture = Mixture(sources, Augmentation(settings.crop, settings.scale), length, settings.seed)
+    augmentation = Augmentation(settings.crop, settings.scale)
+    mixture = Mixture(sources, augmentation, length, settings.seed, settings.mix)
     loader = DataLoader(
         Subset(mixture, range(first_step * settings.batch, length)),
         settings.batch,
@@ -236,14 +251,18 @@ def _train_step(
     labels: Tensor,
     rate: float,
     weights: Tensor | None,
+    teacher: Teacher | None,
     settings: DeepLabSettings,
 ) -> float:
     for group in optimiser.param_groups:
         group["lr"] = rate * group["rate_factor"]
     network.train()
+    frames = normalise(images)
     with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
-        scores = network(normalise(images))
-    loss = segmentation_loss(scores.float(), labels, weights)
+        scores = network(frames).float()
+    loss = segmentation_loss(scores, labels, weights)
+    if teacher is not None:
+        loss = torch.lerp(loss, distillation_loss(scores, teacher(frames)), settings.distil)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)

@@ -1,0 +1,53 @@
+"""Learning from trained networks: soft scores of a teacher beside the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from accel_rt.models import store
+from accel_rt.models.layers import fold_batch_norm, to_fast_layout
+from accel_rt.models.network import Network
+from accel_rt.models.weights import load_network
+
+
+class Teacher:
+    """The mean prediction of trained networks, over a frame and its mirror image."""
+
+    def __init__(self, networks: Sequence[Network], dtype: torch.dtype = torch.bfloat16) -> None:
+        self._networks = [
+            to_fast_layout(fold_batch_norm(network.eval()), dtype=dtype) for network in networks
+        ]
+        self._dtype = dtype
+
+    @classmethod
+    def load(cls, names: Sequence[str], dtype: torch.dtype = torch.bfloat16) -> Teacher:
+        """From installed names or weight files."""
+        return cls([load_network(store.find(name))[0] for name in names], dtype)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalised ``[N, 3, H, W]`` to class probabilities float32 ``[N, C, H/8, W/8]``."""
+        size = images.shape[-2] // 8, images.shape[-1] // 8
+        total = torch.zeros(())
+        for network in self._networks:
+            for mirrored in (False, True):
+                seen = images.flip(-1) if mirrored else images
+                scores = network(seen.to(self._dtype)).float()
+                scores = scores.flip(-1) if mirrored else scores
+                scores = F.interpolate(scores, size, mode="bilinear", align_corners=False)
+                total = total + scores.softmax(1)
+        return total / (2 * len(self._networks))
+
+
+def distillation_loss(scores: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of scores ``[N, C, h, w]`` against probabilities ``[N, C, H, W]``.
+
+    Scores are upsampled to the target's grid; the mean is over cells (Hinton et al. 2015 at
+    temperature 1).
+    """
+    upsampled = F.interpolate(scores, target.shape[-2:], mode="bilinear", align_corners=False)
+    return -(target * upsampled.log_softmax(1)).sum(1).mean()
