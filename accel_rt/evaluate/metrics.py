@@ -1,4 +1,4 @@
-"""Intersection over union from a confusion matrix."""
+"""Accuracy and intersection over union from pixel counts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import numpy as np
 
 from accel_rt.data.classes import IGNORE_LABEL
 from accel_rt.errors import UsageError
+
+_LARGEST = 255  # of label maps in bytes
 
 
 class ConfusionMatrix:
@@ -19,30 +21,78 @@ class ConfusionMatrix:
 
         Raises :class:`~accel_rt.errors.UsageError` if the shapes differ or a value is no class.
         """
-        if labels.shape != predicted.shape:
-            raise UsageError(
-                f"labels are {labels.shape} and predictions {predicted.shape}: give maps of one "
-                f"size"
-            )
-        classes = len(self.counts)
-        counted = labels != IGNORE_LABEL
-        true, guess = labels[counted].astype(np.int64), predicted[counted].astype(np.int64)
-        for values, what in ((true, "labels"), (guess, "predictions")):
-            if values.size and not 0 <= values.min() <= values.max() < classes:
-                raise UsageError(
-                    f"{what} run from {values.min()} to {values.max()}: classes are 0 to "
-                    f"{classes - 1}"
-                )
-        cells = np.bincount(classes * true + guess, minlength=classes**2)
-        self.counts += cells.reshape(classes, classes)
+        self.counts += confusion(labels, predicted, len(self.counts))
 
     def iou(self) -> np.ndarray:
         """IoU per class in 0..1; NaN for a class in neither labels nor predictions."""
-        hits = np.diag(self.counts).astype(np.float64)
-        union = self.counts.sum(0) + self.counts.sum(1) - hits
-        return np.divide(hits, union, out=np.full(len(hits), np.nan), where=union > 0)
+        return iou(class_counts(self.counts))
 
     def miou(self) -> float:
         """Mean IoU in percent over the classes that occur (NaN if none does)."""
-        iou = self.iou()
-        return float(100 * np.nanmean(iou)) if np.isfinite(iou).any() else float("nan")
+        return float(miou(class_counts(self.counts)))
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Pixel counts int64 ``[classes, classes]`` of one frame, by true and predicted class.
+
+    Two integer maps of one shape; ``labels`` may hold 255 (ignore). Raises
+    :class:`~accel_rt.errors.UsageError` if the shapes differ or a value is no class.
+    """
+    if labels.shape != predicted.shape:
+        raise UsageError(
+            f"labels are {labels.shape} and predictions {predicted.shape}: give maps of one size"
+        )
+    for values, what in ((labels, "labels"), (predicted, "predictions")):
+        if values.size and not 0 <= values.min() <= values.max() <= _LARGEST:
+            raise _no_classes(what, np.array([values.min(), values.max()]), classes)
+    pairs = (labels.astype(np.uint16) << 8) | predicted.astype(np.uint16)
+    joint = np.bincount(pairs.ravel(), minlength=(_LARGEST + 1) ** 2)
+    joint = joint.reshape(_LARGEST + 1, _LARGEST + 1)[:IGNORE_LABEL]
+    for axis, what in ((1, "labels"), (0, "predictions")):
+        met = np.flatnonzero(joint.sum(axis))
+        if met.size and met[-1] >= classes:
+            raise _no_classes(what, met, classes)
+    return joint[:classes, :classes]
+
+
+def _no_classes(what: str, met: np.ndarray, classes: int) -> UsageError:
+    return UsageError(f"{what} run from {met[0]} to {met[-1]}: classes are 0 to {classes - 1}")
+
+
+def class_counts(matrices: np.ndarray) -> np.ndarray:
+    """Confusion ``[..., C, C]`` to pixels per class ``[..., 3, C]``: hits, true, predicted."""
+    hits = np.diagonal(matrices, axis1=-2, axis2=-1)
+    return np.stack([hits, matrices.sum(-1), matrices.sum(-2)], -2)
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """``part / whole`` elementwise in float64; NaN where ``whole`` is 0."""
+    part, whole = np.broadcast_arrays(np.asarray(part, np.float64), whole)
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+
+
+def mean_of_classes(values: np.ndarray) -> np.ndarray:
+    """Mean of ``[..., C]`` over the classes that are not NaN (NaN if all are)."""
+    known = ~np.isnan(values)
+    return ratio(np.where(known, values, 0).sum(-1), known.sum(-1))
+
+
+def iou(counts: np.ndarray) -> np.ndarray:
+    """IoU in 0..1 per class ``[..., C]`` of :func:`class_counts`; NaN for a class not met."""
+    hits, true, predicted = np.moveaxis(counts, -2, 0)
+    return ratio(hits, true + predicted - hits)
+
+
+def miou(counts: np.ndarray) -> np.ndarray:
+    """Mean IoU in percent ``[...]`` over the classes that occur, in labels or predictions."""
+    return 100 * mean_of_classes(iou(counts))
+
+
+def pixel_accuracy(counts: np.ndarray) -> np.ndarray:
+    """Percent ``[...]`` of the counted pixels that have the right class."""
+    return 100 * ratio(counts[..., 0, :].sum(-1), counts[..., 1, :].sum(-1))
+
+
+def mean_accuracy(counts: np.ndarray) -> np.ndarray:
+    """Percent ``[...]``: mean over the labelled classes of their share that was found (recall)."""
+    return 100 * mean_of_classes(ratio(counts[..., 0, :], counts[..., 1, :]))
