@@ -73,15 +73,15 @@ class _Contour:
         edge[1:] |= down
         edge[:-1] |= down
         edge &= known
-        self._places = np.nonzero(edge)
-        self.labels = labels[self._places]
+        self._rows, self._columns = np.nonzero(edge)
+        self.labels = labels[self._rows, self._columns]
         self._near = np.zeros((classes, *labels.shape), np.uint8)
         for c in np.unique(self.labels):
             self._near[c] = cv2.dilate((edge & (labels == c)).view(np.uint8), disc)
 
     def near(self, other: _Contour) -> np.ndarray:
         """Labels of the contour pixels that have one of ``other`` and of their class nearby."""
-        return self.labels[other._near[(self.labels, *self._places)] > 0]
+        return self.labels[other._near[self.labels, self._rows, self._columns] > 0]
 
 
 def _disc(radius: float) -> np.ndarray:

@@ -124,13 +124,23 @@ class Accel(nn.Module):
         if self.update is None:
             return self._reference_scores(state, flow)
         assert update_frame is not None
+        return self.fuse(state, flow, self.refresh(update_frame))
+
+    def refresh(self, update_frame: Tensor) -> Tensor:
+        """What the update branch alone makes of a frame: scores, or features to be fused."""
+        assert self.update is not None
+        if isinstance(self.fusion, FeatureFusion):
+            return self.fusion.update_state(self.update.feature(update_frame)[1])
+        return self.update(update_frame)
+
+    def fuse(self, state: Tensor, flow: Tensor | None, fresh: Tensor) -> Tensor:
+        """Scores from a keyframe's state, its flow to this frame, and this frame's refresh."""
         if isinstance(self.fusion, FeatureFusion):
             warped = state if flow is None else ops.flow_warp(state, flow)
-            fresh = self.fusion.update_state(self.update.feature(update_frame)[1])
             fresh = resize_grid(fresh, (warped.shape[-2], warped.shape[-1]))
             return self.reference.decode(warped + fresh)
         assert self.fusion is not None
-        return self.fusion(self._reference_scores(state, flow), self.update(update_frame))
+        return self.fusion(self._reference_scores(state, flow), fresh)
 
     def _reference_scores(self, state: Tensor, flow: Tensor | None) -> Tensor:
         if flow is None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +13,8 @@ from accel_rt.errors import UsageError
 from accel_rt.flow.dis import DISFlow
 from accel_rt.models import store
 from accel_rt.models.accel import Accel, ScoreFusion
-from accel_rt.models.weights import load_network
+from accel_rt.models.network import Network
+from accel_rt.models.weights import ModelInfo, load_network
 from accel_rt.runtime.device import resolve_device, resolve_precision
 from accel_rt.runtime.policy import FixedInterval, KeyframePolicy, SceneCuts
 from accel_rt.runtime.segmenter import FlowSource, Segmenter
@@ -20,20 +24,30 @@ FLOWNETS_WEIGHTS = "flownets"
 """Name of the installed FlowNetS weights."""
 
 
-def load_segmenter(settings: SegmenterSettings | None = None) -> Segmenter:
-    """Load the networks that ``settings`` name and put them together.
+@dataclass(frozen=True)
+class LoadedModel:
+    """The branches that settings name, what the reference's file says, and a description."""
 
-    Raises :class:`~accel_rt.errors.UsageError` for unknown names or networks that do not go
-    together, and :class:`~accel_rt.errors.WeightsError` for files that cannot be used.
+    model: Accel
+    info: ModelInfo
+    description: dict[str, Any]
+
+
+def load_model(
+    settings: SegmenterSettings,
+    load: Callable[[Path], tuple[Network, ModelInfo]] = load_network,
+) -> LoadedModel:
+    """Load the networks that ``settings`` name, and the fusion of the two.
+
+    ``load`` reads one network's weight file. Raises :class:`~accel_rt.errors.UsageError` for
+    unknown names or networks that do not go together, and
+    :class:`~accel_rt.errors.WeightsError` for files that cannot be used.
     """
-    settings = settings or SegmenterSettings()
-    device = resolve_device(settings.device)
-    dtype = resolve_precision(settings.precision, device)
-    reference, info = load_network(store.find(settings.reference))
+    reference, info = load(store.find(settings.reference))
     description: dict[str, Any] = {"mode": settings.mode, "reference": info.network}
     model = Accel(reference)
     if settings.mode == "accel" and settings.interval > 1:
-        update, update_info = load_network(store.find(settings.update))
+        update, update_info = load(store.find(settings.update))
         if update_info.classes != info.classes:
             raise UsageError(
                 f"'{settings.reference}' and '{settings.update}' were trained for different "
@@ -49,29 +63,48 @@ def load_segmenter(settings: SegmenterSettings | None = None) -> Segmenter:
         description["update"] = update_info.network
         description["update_scale"] = settings.update_scale
         model = Accel(reference, update, fusion)
-    interval = 1 if settings.mode == "deeplab" else settings.interval
+    interval = keyframe_interval(settings)
+    return LoadedModel(model, info, {**description, "interval": interval, "warp": settings.warp})
+
+
+def keyframe_interval(settings: SegmenterSettings) -> int:
+    """Frames from keyframe to keyframe: 1 in ``deeplab`` mode, whatever the interval says."""
+    return 1 if settings.mode == "deeplab" else settings.interval
+
+
+def load_segmenter(settings: SegmenterSettings | None = None) -> Segmenter:
+    """Load the networks that ``settings`` name and put them together.
+
+    Raises as :func:`load_model`.
+    """
+    settings = settings or SegmenterSettings()
+    device = resolve_device(settings.device)
+    dtype = resolve_precision(settings.precision, device)
+    loaded = load_model(settings)
+    interval = keyframe_interval(settings)
     policy: KeyframePolicy = FixedInterval(interval)
     if settings.scene_cuts and interval > 1:
         policy = SceneCuts(policy)
     return Segmenter(
-        model,
-        info.classes,
-        flow=_flow(settings, interval, device, dtype),
+        loaded.model,
+        loaded.info.classes,
+        flow=load_flow(settings, device, dtype),
         policy=policy,
         incremental=settings.warp == "incremental",
         update_scale=settings.update_scale,
-        trained=info.size[::-1],
+        trained=loaded.info.size[::-1],
         size=settings.size[::-1] if settings.size else None,
         device=device,
         dtype=dtype,
-        description={**description, "interval": interval, "warp": settings.warp},
+        description=loaded.description,
     )
 
 
-def _flow(
-    settings: SegmenterSettings, interval: int, device: torch.device, dtype: torch.dtype
+def load_flow(
+    settings: SegmenterSettings, device: torch.device, dtype: torch.dtype
 ) -> FlowSource | None:
-    if settings.mode in ("copy", "deeplab") or interval == 1:
+    """The flow that ``settings`` ask for; None where their mode needs none."""
+    if settings.mode in ("copy", "deeplab") or settings.interval == 1:
         return None
     if settings.flow != "flownets":
         return DISFlow()
