@@ -6,62 +6,72 @@ Cambridge; in the common 480x360 version with 11 classes and label 11 for unlabe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from accel_rt.data.classes import CAMVID, IGNORE_LABEL
+from accel_rt.data.classes import CAMVID
+from accel_rt.data.dataset import DataSet, Frame, numbered_sequences
+from accel_rt.data.labels import class_coding
 from accel_rt.errors import InputError
 
-_UNLABELLED = 11
+LabelledFrame = Frame
+
+CODING = class_coding(len(CAMVID), (11,), "CamVid labels are 0 to 10, and 11 for unlabelled")
+_MAX_STEP = 4  # frames of the 30 Hz recording: seconds apart, motion is not followed
 
 
-@dataclass(frozen=True)
-class LabelledFrame:
-    """One frame and its labels, read on demand."""
+def camvid(root: Path, split: str) -> DataSet:
+    """Split ``train`` or ``val``; a frame without a label map is an unlabelled one.
 
-    image_path: Path
-    label_path: Path
-
-    def image_bgr(self) -> np.ndarray:
-        """The frame, uint8 ``[H, W, 3]``."""
-        image = cv2.imread(str(self.image_path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise InputError(f"cannot read the image {self.image_path}: restore or remove it")
-        return image
-
-    def labels(self) -> np.ndarray:
-        """The labels, uint8 ``[H, W]``: 0 to 10, and 255 where unlabelled."""
-        labels = cv2.imread(str(self.label_path), cv2.IMREAD_UNCHANGED)
-        if labels is None or labels.ndim != 2:
-            raise InputError(f"cannot read the label map {self.label_path}: restore or remove it")
-        labels[labels == _UNLABELLED] = IGNORE_LABEL
-        wrong = labels[(labels >= len(CAMVID)) & (labels != IGNORE_LABEL)]
-        if wrong.size:
-            raise InputError(
-                f"{self.label_path} holds label {wrong[0]}: CamVid labels are 0 to 10, and 11 "
-                f"for unlabelled"
-            )
-        return labels
+    Frames of one recording (``0016E5_07959``: recording and frame number) at most four numbers
+    apart are one sequence. Raises :class:`~accel_rt.errors.InputError` if a folder is missing, no
+    frame is labelled, or a label map has no frame.
+    """
+    frames = _frames(root, split)
+    paired = {frame.label_path for frame in frames}
+    lone = next(
+        (p for p in sorted(_folders(root, split)[1].glob("*.png")) if p not in paired), None
+    )
+    if lone is not None:
+        raise InputError(f"{lone} has no frame {root / split / lone.name}: add it")
+    numbered = [(*_number(frame.image_path.stem), frame) for frame in frames]
+    return DataSet("CamVid", split, numbered_sequences(numbered, _MAX_STEP), CAMVID)
 
 
-def camvid_frames(root: Path, split: str) -> list[LabelledFrame]:
-    """The labelled frames of ``split`` (``train`` or ``val``) in file-name order.
+def camvid_frames(root: Path, split: str) -> list[Frame]:
+    """The frames of ``split`` (``train`` or ``val``), all labelled, in file-name order.
 
     Raises :class:`~accel_rt.errors.InputError` if a folder or a label map is missing.
     """
-    images, labels = root / split, root / f"{split}annot"
+    frames = _frames(root, split)
+    for frame in frames:
+        if frame.label_path is None:
+            labels = _folders(root, split)[1] / frame.image_path.name
+            raise InputError(f"{frame.image_path} has no label map {labels}")
+    return frames
+
+
+def _folders(root: Path, split: str) -> tuple[Path, Path]:
+    return root / split, root / f"{split}annot"
+
+
+def _frames(root: Path, split: str) -> list[Frame]:
+    images, labels = _folders(root, split)
     for folder in (images, labels):
         if not folder.is_dir():
             raise InputError(
                 f"no folder {folder}: a CamVid copy has {split}/ and {split}annot/ in it"
             )
-    frames = [LabelledFrame(path, labels / path.name) for path in sorted(images.glob("*.png"))]
-    if not frames:
+    paths = sorted(images.glob("*.png"))
+    if not paths:
         raise InputError(f"{images} holds no PNG images")
-    for frame in frames:
-        if not frame.label_path.is_file():
-            raise InputError(f"{frame.image_path} has no label map {frame.label_path}")
-    return frames
+    known = {path.name for path in labels.glob("*.png")}
+    return [
+        Frame(path, labels / path.name if path.name in known else None, CODING) for path in paths
+    ]
+
+
+def _number(stem: str) -> tuple[str, int]:
+    """Recording and frame number; a name without a number is a recording by itself."""
+    match = re.fullmatch(r"(.*?)_?f?(\d+)", stem)
+    return (match[1], int(match[2])) if match else (stem, 0)

@@ -1,0 +1,97 @@
+"""A labelled video data set: sequences of frames, of which some have labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from accel_rt.data.classes import ClassSet
+from accel_rt.data.labels import LabelCoding, read_label_values
+from accel_rt.errors import InputError
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame, read on demand; ``label_path`` is None where it has no labels."""
+
+    image_path: Path
+    label_path: Path | None
+    coding: LabelCoding
+
+    def image_bgr(self) -> np.ndarray:
+        """The frame, uint8 ``[H, W, 3]``."""
+        image = cv2.imread(str(self.image_path), cv2.IMREAD_COLOR)
+        if image is None:
+            raise InputError(f"cannot read the image {self.image_path}: restore or remove it")
+        return image
+
+    def labels(self) -> np.ndarray:
+        """The labels, uint8 ``[H, W]``: indices of the classes, and 255 where none counts.
+
+        Raises :class:`~accel_rt.errors.InputError` if the label map cannot be read or holds
+        values outside the data set's.
+        """
+        assert self.label_path is not None, f"{self.image_path} has no labels"
+        return self.coding.decode(read_label_values(self.label_path), self.label_path)
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """Image and labels; raises :class:`InputError` if they differ in size, too."""
+        image, labels = self.image_bgr(), self.labels()
+        if image.shape[:2] != labels.shape:
+            raise InputError(
+                f"{self.label_path} is {labels.shape[1]}x{labels.shape[0]} and its image "
+                f"{self.image_path} {image.shape[1]}x{image.shape[0]}: they must have one size"
+            )
+        return image, labels
+
+
+@dataclass(frozen=True)
+class FrameSequence:
+    """Consecutive frames of one video in time order (a still image is a sequence of one)."""
+
+    name: str
+    frames: tuple[Frame, ...]
+
+    def labelled(self) -> Iterator[int]:
+        """Indices of the labelled frames."""
+        return (i for i, frame in enumerate(self.frames) if frame.label_path is not None)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One split of a data set: its sequences in order, and the classes of its labels."""
+
+    name: str
+    split: str
+    sequences: tuple[FrameSequence, ...]
+    classes: ClassSet
+
+    def labelled(self) -> list[Frame]:
+        """Every labelled frame, in order."""
+        return [sequence.frames[i] for sequence in self.sequences for i in sequence.labelled()]
+
+
+def numbered_sequences(
+    frames: Iterable[tuple[str, int, Frame]], max_step: int
+) -> tuple[FrameSequence, ...]:
+    """Sequences from ``(recording, frame number, frame)`` in any order.
+
+    A recording is cut where the number grows by more than ``max_step``.
+    """
+    recordings: dict[str, list[tuple[int, Frame]]] = {}
+    for recording, number, frame in frames:
+        recordings.setdefault(recording, []).append((number, frame))
+    sequences = []
+    for recording in sorted(recordings):
+        ordered = sorted(recordings[recording], key=lambda item: item[0])
+        cuts = [i + 1 for i, (a, b) in enumerate(pairwise(ordered)) if b[0] - a[0] > max_step]
+        for start, end in pairwise([0, *cuts, len(ordered)]):
+            run = ordered[start:end]
+            name = f"{recording}_{run[0][0]}"
+            sequences.append(FrameSequence(name, tuple(frame for _, frame in run)))
+    return tuple(sequences)

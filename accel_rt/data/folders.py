@@ -1,0 +1,131 @@
+"""A layout for anyone's data: ``images/SPLIT/``, ``labels/SPLIT/`` and ``classes.json``.
+
+``classes.json``: ``{"classes": [{"name": "road", "color": [128, 64, 128]}], "ignore": [255]}``. A
+class's label is its place in the list; ``"id"`` says which value label maps have for it where
+that is another one. Values in ``ignore``, and 255, do not count. Colours are optional.
+
+Each folder in ``images/SPLIT`` is a video, its frames in the natural order of their names;
+images that lie in ``images/SPLIT`` itself are single pictures. The label map of
+``images/SPLIT/drive/0007.jpg`` is ``labels/SPLIT/drive/0007.png``; a frame without one is
+unlabelled.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from accel_rt.data.classes import IGNORE_LABEL, ClassSet
+from accel_rt.data.dataset import DataSet, Frame, FrameSequence
+from accel_rt.data.labels import LabelCoding
+from accel_rt.errors import InputError
+from accel_rt.video.images import IMAGE_SUFFIXES, natural_key
+
+CLASSES_FILE = "classes.json"
+_EXAMPLE = '{"classes": [{"name": "road", "color": [128, 64, 128]}], "ignore": [255]}'
+
+
+def folders(root: Path, split: str) -> DataSet:
+    """The split's videos and single pictures.
+
+    Raises :class:`~accel_rt.errors.InputError` if a folder or ``classes.json`` is missing or
+    wrong, or a label map has no image.
+    """
+    classes, coding = read_classes(root / CLASSES_FILE)
+    images, labels = root / "images" / split, root / "labels" / split
+    for folder in (images, labels):
+        if not folder.is_dir():
+            raise InputError(
+                f"no folder {folder}: a data set with {CLASSES_FILE} has images/{split}/ and "
+                f"labels/{split}/"
+            )
+    maps = {path.relative_to(labels).with_suffix(""): path for path in labels.rglob("*.png")}
+    sequences = []
+    for folder in (images, *sorted(p for p in images.rglob("*") if p.is_dir())):
+        frames = tuple(
+            Frame(path, maps.pop(path.relative_to(images).with_suffix(""), None), coding)
+            for path in _in_natural_order(folder)
+        )
+        if folder == images:
+            sequences += [FrameSequence(frame.image_path.stem, (frame,)) for frame in frames]
+        elif frames:
+            sequences.append(FrameSequence(str(folder.relative_to(images)), frames))
+    if not sequences:
+        raise InputError(f"{images} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+    if maps:
+        raise InputError(f"{min(maps.values())} has no image in {images}: add it")
+    return DataSet(root.resolve().name, split, tuple(sequences), classes)
+
+
+def read_classes(path: Path) -> tuple[ClassSet, LabelCoding]:
+    """The class set and label values of a ``classes.json``."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        entries = [_entry(entry, place) for place, entry in enumerate(content["classes"])]
+        ignored = [int(value) for value in content.get("ignore", [])]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"no key {error}" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"cannot use {path} ({why}): it looks like {_EXAMPLE}") from error
+    values = [value for value, _, _ in entries]
+    names = tuple(name for _, name, _ in entries)
+    checked: tuple[tuple[str, list[Any]], ...] = (
+        ("value", [*values, *ignored]),
+        ("name", list(names)),
+    )
+    for what, listed in checked:
+        twice = next((item for item in listed if listed.count(item) > 1), None)
+        if twice is not None:
+            raise InputError(f"{path} gives the {what} {twice!r} twice: every class needs its own")
+    wrong = next((value for value in (*values, *ignored) if not 0 <= value <= 255), None)
+    if not entries or wrong is not None or IGNORE_LABEL in values:
+        raise InputError(
+            f"{path} must list 1 to 255 classes with values 0 to 254, got "
+            f"{len(entries)} classes{'' if wrong is None else f' and the value {wrong}'}"
+        )
+    colors = [color or _spread_color(place) for place, (_, _, color) in enumerate(entries)]
+    coding = LabelCoding(
+        {
+            **dict.fromkeys((*ignored, IGNORE_LABEL), IGNORE_LABEL),
+            **{value: label for label, value in enumerate(values)},
+        },
+        f"{path.name} lists {_ranges(values)} as classes and "
+        f"{_ranges({*ignored, IGNORE_LABEL})} as ignored",
+    )
+    return ClassSet(names, tuple(colors)), coding
+
+
+def _entry(entry: Any, place: int) -> tuple[int, str, tuple[int, int, int] | None]:
+    if isinstance(entry, str):
+        return place, entry, None
+    color = entry.get("color")
+    if color is not None:
+        red, green, blue = (int(part) for part in color)
+        if not all(0 <= part <= 255 for part in (red, green, blue)):
+            raise ValueError(f"colour {color} of '{entry['name']}' is not three numbers 0 to 255")
+        color = red, green, blue
+    return int(entry.get("id", place)), str(entry["name"]), color
+
+
+def _spread_color(place: int) -> tuple[int, int, int]:
+    """A colour unlike its neighbours': hues a golden angle apart."""
+    red, green, blue = colorsys.hsv_to_rgb(place * 0.618 % 1, 0.55 + 0.4 * (place % 2), 0.9)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _ranges(values: Iterable[int]) -> str:
+    """``0 to 3, 7`` for 0, 1, 2, 3, 7."""
+    runs: list[list[int]] = []
+    for value in sorted(values):
+        if runs and runs[-1][1] == value - 1:
+            runs[-1][1] = value
+        else:
+            runs.append([value, value])
+    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in runs)
+
+
+def _in_natural_order(folder: Path) -> list[Path]:
+    paths = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(paths, key=natural_key)
