@@ -78,6 +78,9 @@ class Segmenter:
         self._index = 0
         self._drop_cache()
 
+    def close(self) -> None:
+        """Release what runs beside the frames; a second call does nothing."""
+
     def _drop_cache(self) -> None:
         self._geometry: Geometry | None = None
         self._state: Tensor | None = None

@@ -24,11 +24,16 @@ _THREADED_FROM_PIXELS = 1920 * 1088
 _UNKNOWN_RATE = Fraction(25)
 
 
-def open_container(location: str, timeout_s: float | None = None) -> av.container.InputContainer:
-    """Open a file or URL with PyAV; :class:`InputError` in one sentence if that fails."""
-    options = {"rtsp_transport": "tcp"} if location.startswith("rtsp") else {}
+def open_container(
+    location: str, timeout_s: float | None = None, options: dict[str, str] | None = None
+) -> av.container.InputContainer:
+    """Open a file or URL with PyAV and FFmpeg's ``options`` for reading it.
+
+    Raises :class:`InputError` in one sentence if that fails.
+    """
+    transport = {"rtsp_transport": "tcp"} if location.startswith("rtsp") else {}
     try:
-        return av.open(location, options=options, timeout=timeout_s)
+        return av.open(location, options={**transport, **(options or {})}, timeout=timeout_s)
     except (av.FFmpegError, OSError) as error:
         raise InputError(_why_unreadable(location, error, timeout_s)) from error
 

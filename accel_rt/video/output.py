@@ -122,15 +122,17 @@ class PartFile(io.FileIO):
 
     It keeps ``reserve`` bytes of disk space beside it. When the disk fills up the reserve is given
     back, the write that failed is done again and ``full`` is set: the owner stops adding data
-    and finishes the file in the space that was given back.
+    and finishes the file in the space that was given back. With ``in_place`` the file has its
+    final name from the start, for formats that are whole at any moment.
     """
 
-    def __init__(self, path: Path, reserve: int = 0) -> None:
+    def __init__(self, path: Path, reserve: int = 0, in_place: bool = False) -> None:
         self.path = path
         self.full = False
+        self._written = path if in_place else part_path(path)
         self._reserve = path.with_name(path.name + ".reserve")
         self._reserved = 0
-        super().__init__(str(part_path(path)), "w+")
+        super().__init__(str(self._written), "w+")
         try:
             self.reserve(reserve)
         except OSError:
@@ -164,13 +166,13 @@ class PartFile(io.FileIO):
         """Close the file and give it its name, replacing what was there."""
         self.close()
         self._release()
-        os.replace(part_path(self.path), self.path)
+        os.replace(self._written, self.path)
 
     def discard(self) -> None:
         """Close the file and remove it."""
         self.close()
         self._release()
-        part_path(self.path).unlink(missing_ok=True)
+        self._written.unlink(missing_ok=True)
 
     def _release(self) -> None:
         self._reserve.unlink(missing_ok=True)

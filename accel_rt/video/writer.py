@@ -28,6 +28,8 @@ _FORMATS = {
     ".mkv": "matroska",
     ".webm": "webm",
 }
+_FRAGMENTABLE = ("mp4", "mov")
+_FRAGMENT_FLAGS = "+frag_keyframe+empty_moov+default_base_moof"
 _TICKS_PER_S = 90_000
 # Disk space held back: what is being written when the disk fills up, and the index of an MP4.
 _RESERVE_BYTES = 3 << 20
@@ -91,7 +93,9 @@ class VideoWriter:
     frame or at ``end_s``, and is copied where the container takes its codec, else re-encoded.
     Colours are converted with BT.709's matrix to limited range and tagged so.
 
-    The file is written as ``NAME.part`` and renamed by :meth:`finish`, which every way out but
+    With ``fragmented`` an MP4 or MOV is written under its own name, a piece every second, so that
+    it can be played at any moment and whatever ends the process; otherwise
+    the file is written as ``NAME.part`` and renamed by :meth:`finish`, which every way out but
     an error should reach; an error that leaves the ``with`` block removes it. On a full disk the
     frames already encoded are completed into a playable file in space held back for this, then
     :class:`OutputError` says so. Signal handlers that raise must not interrupt :meth:`write`:
@@ -112,9 +116,13 @@ class VideoWriter:
         audio_from: Path | str | None = None,
         start_s: float | None = None,
         end_s: float | None = None,
+        fragmented: bool = False,
     ) -> None:
         self.path = Path(path)
         choice = _check_choice(self.path, codec, crf, size, rate)
+        if fragmented and _FORMATS[self.path.suffix.lower()] not in _FRAGMENTABLE:
+            raise UsageError(f"'{self.path}' cannot be written in pieces: end its name in .mp4")
+        self._fragmented = fragmented
         self.frames = 0
         self.notes: list[str] = []
         self._picture_size = size
@@ -136,7 +144,7 @@ class VideoWriter:
             )
         self._time_base = _time_base(Fraction(rate))
         with output_errors(self.path):
-            self._file = PartFile(self.path, self._reserve())
+            self._file = PartFile(self.path, self._reserve(), in_place=fragmented)
         self._container = self._open_container()
         try:
             self._stream = self._add_stream(choice, crf, Fraction(rate))
@@ -231,9 +239,10 @@ class VideoWriter:
 
     def _open_container(self) -> av.container.OutputContainer:
         container = _FORMATS[self.path.suffix.lower()]
-        if container in ("mp4", "mov"):
+        if container in _FRAGMENTABLE:
             scale = str(self._time_base.denominator)
-            options = {"movflags": "+faststart", "movie_timescale": scale}
+            flags = _FRAGMENT_FLAGS if self._fragmented else "+faststart"
+            options = {"movflags": flags, "movie_timescale": scale}
         else:
             options = {"cluster_size_limit": str(_CLUSTER_BYTES)}
         return av.open(self._file, "w", format=container, options=options, buffer_size=1 << 18)
@@ -253,6 +262,8 @@ class VideoWriter:
         context.time_base = stream.time_base = self._time_base
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = _LIMITED
+        if self._fragmented:
+            context.gop_size = max(1, round(rate))  # a fragment ends before each keyframe
         context.options = {"crf": str(choice.crf if crf is None else crf), **choice.options}
         if choice.tag and self.path.suffix.lower() != ".mkv":
             context.codec_tag = choice.tag

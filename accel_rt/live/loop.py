@@ -1,0 +1,377 @@
+"""The live loop: the newest frame of a source, segmented and shown to whoever waits for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from accel_rt.data.classes import ClassSet
+from accel_rt.errors import UsageError
+from accel_rt.live.capture import Capture
+from accel_rt.live.feed import OpenFeed, Shot, feed_opener
+from accel_rt.live.recorder import Recorder
+from accel_rt.live.settings import NETWORK_SETTINGS, LiveSettings
+from accel_rt.live.stats import LivePicture, LiveStats, Meter, State, memory_mb
+from accel_rt.live.view import render
+from accel_rt.runtime.result import FrameResult
+from accel_rt.runtime.settings import MODES, UPDATE_SCALES, SegmenterSettings
+from accel_rt.video.overlay import class_shares
+
+_POLL_S = 0.1
+_DEFAULT_RATE = Fraction(25)
+
+
+class LiveSegmenter(Protocol):
+    """What the loop asks of a segmenter."""
+
+    classes: ClassSet
+
+    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult: ...
+
+    def reset(self) -> None: ...
+
+    def describe(self) -> dict[str, Any]: ...
+
+    def close(self) -> None: ...
+
+
+LoadSegmenter = Callable[[SegmenterSettings, bool], LiveSegmenter]
+"""Makes a segmenter from its settings, with asynchronous keyframes or without."""
+
+
+class LiveLoop:
+    """Segments a live source in threads of its own and keeps the newest picture.
+
+    ``source`` is a camera (``0``, ``/dev/video0``), a URL, or a file, folder or glob of images
+    that is played at its own pace, again and again with ``repeat``. ``networks`` holds the choices
+    that cannot be changed while it runs (reference network, flow, device, precision, size).
+    Frames that come while one is being worked on replace each other: the loop always goes on with
+    the newest, so delay does not build up.
+
+    ``load`` makes the segmenter and ``open_feed`` opens the source; both have good defaults.
+    ``recording`` is the file that :meth:`record` writes to; None names it by date and time.
+    ``failure`` is the error that ended the run, or None.
+    """
+
+    def __init__(
+        self,
+        source: str | int | Path,
+        settings: LiveSettings | None = None,
+        networks: SegmenterSettings | None = None,
+        *,
+        repeat: bool = False,
+        recording: Path | None = None,
+        load: LoadSegmenter | None = None,
+        open_feed: OpenFeed | None = None,
+    ) -> None:
+        self._source = str(source)
+        self._settings = settings or LiveSettings()
+        self._networks = networks or SegmenterSettings()
+        self._load = load or _load
+        self._capture = Capture(open_feed or feed_opener(source, repeat))
+        self._recording_path = recording
+        self._recorder: Recorder | None = None
+        self._segmenter: LiveSegmenter | None = None
+        self._next_segmenter: LiveSegmenter | None = None
+        self._described: dict[str, Any] = {}
+        self._meter = Meter()
+        self._picture: LivePicture | None = None
+        self._shares: dict[str, float] = {}
+        self._pictures = 0
+        self._changed = threading.Condition()
+        self._changing = threading.Lock()
+        self._stopping = threading.Event()
+        self._ended = False
+        self._started_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+        self.failure: Exception | None = None
+
+    # -- life ------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Load the networks, open the source and begin.
+
+        Raises :class:`~accel_rt.errors.AccelError` if either cannot be done.
+        """
+        self._started_at = time.monotonic()
+        self._capture.start()
+        try:
+            self._segmenter = self._load(
+                self._settings.segmenter(self._networks), self._settings.async_keyframes
+            )
+            self._described = self._segmenter.describe()
+            self._check_classes(self._settings)
+            while not self._capture.wait_open(_POLL_S) and not self._stopping.is_set():
+                pass
+            if self._capture.failure:
+                raise self._capture.failure
+        except BaseException:
+            self.stop()
+            raise
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the run and complete the recording; a second call does nothing."""
+        self._stopping.set()
+        self._capture.stop()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join()
+        self.record(False)
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        segmenter, self._segmenter = self._segmenter, None
+        if segmenter is not None:
+            segmenter.close()
+
+    def __enter__(self) -> LiveLoop:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # -- viewers ---------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more pictures will come."""
+        return self._ended
+
+    @property
+    def classes(self) -> ClassSet | None:
+        """The classes that are told apart; None before :meth:`start`."""
+        return None if self._segmenter is None else self._segmenter.classes
+
+    def wait_picture(
+        self, after_index: int = -1, timeout: float | None = None
+    ) -> LivePicture | None:
+        """The newest picture if its index is above ``after_index``, waiting for it.
+
+        Any number of viewers may wait; one that is slow misses pictures and slows nobody. None
+        after ``timeout`` seconds, or at once when the run has ended without a newer picture.
+        """
+
+        def newer() -> bool:
+            return self._picture is not None and self._picture.index > after_index
+
+        with self._changed:
+            self._changed.wait_for(lambda: newer() or self._ended, timeout)
+            return self._picture if newer() else None
+
+    def snapshot(self) -> bytes:
+        """The newest picture as PNG. Raises :class:`UsageError` if there is none yet."""
+        picture = self._picture
+        if picture is None:
+            raise UsageError("there is no picture yet: wait for the first frame")
+        done, data = cv2.imencode(".png", picture.image_bgr)
+        assert done
+        return data.tobytes()
+
+    def stats(self) -> LiveStats:
+        """Numbers of this moment; cheap enough to ask for many times a second."""
+        with self._changed:
+            picture, recorder = self._picture, self._recorder
+            capture, meter = self._capture, self._meter
+            return LiveStats(
+                state=self._state(),
+                message=self._message(),
+                source=capture.name or self._source,
+                size=None if picture is None else _size(picture.frame_bgr),
+                fps=meter.fps(),
+                source_fps=capture.rate() or capture.nominal_rate,
+                age_ms=meter.age_ms(),
+                frame_ms=meter.frame_ms(),
+                stage_ms=meter.stage_ms(),
+                frames=meter.frames,
+                keyframes=meter.keyframes,
+                dropped=capture.dropped,
+                reconnects=capture.reconnects,
+                class_share=dict(self._shares),
+                recording=None if recorder is None else str(recorder.path),
+                uptime_s=round(time.monotonic() - self._started_at, 3),
+                memory_mb=round(memory_mb(), 1),
+                settings=self._settings,
+                networks=self._described,
+            )
+
+    def _state(self) -> State:
+        if self._ended:
+            return "ended"
+        if self._capture.trouble or not self._capture.opened:
+            return "reconnecting"
+        return "paused" if self._settings.paused else "running"
+
+    def _message(self) -> str:
+        if self.failure:
+            return str(self.failure)
+        if self._recorder is not None and self._recorder.failure:
+            return str(self._recorder.failure)
+        return self._capture.trouble
+
+    # -- controls --------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> LiveSettings:
+        """The settings in force."""
+        return self._settings
+
+    def choices(self) -> dict[str, tuple[Any, ...]]:
+        """The values that settings with a choice can take, by the settings' names."""
+        from accel_rt.models import store
+
+        names = self.classes.names if self.classes else ()
+        updates = [
+            entry.name
+            for entry in store.installed()
+            if entry.kind == "network" and tuple(entry.description["classes"]["names"]) == names
+        ]
+        return {
+            "mode": MODES,
+            "update": tuple(updates),
+            "update_scale": UPDATE_SCALES,
+            "classes": names,
+        }
+
+    def change(self, name: str, value: Any) -> None:
+        """Change a setting of :class:`LiveSettings`; it takes effect between frames.
+
+        New networks are loaded in the caller's thread while the loop goes on with the old ones.
+        Raises :class:`~accel_rt.errors.UsageError` with one sentence for a bad name or value.
+        """
+        with self._changing:
+            settings = self._settings.changed(name, value)
+            self._check_classes(settings)
+            fresh: LiveSegmenter | None = None
+            if name in NETWORK_SETTINGS and settings != self._settings:
+                fresh = self._load(settings.segmenter(self._networks), settings.async_keyframes)
+            with self._changed:
+                self._settings = settings
+                if fresh is not None:
+                    stale, self._next_segmenter = self._next_segmenter, fresh
+                    if stale is not None:
+                        stale.close()
+                self._changed.notify_all()
+
+    def record(self, on: bool) -> None:
+        """Begin or end recording what is shown; asking for what is so already does nothing.
+
+        Raises :class:`~accel_rt.errors.AccelError` if the file cannot be written.
+        """
+        with self._changing:
+            if on == (self._recorder is not None):
+                return
+            if not on:
+                with self._changed:
+                    recorder, self._recorder = self._recorder, None
+                assert recorder is not None
+                recorder.close()
+                return
+            picture = self.wait_picture(timeout=5.0)
+            if picture is None:
+                raise UsageError("there is no picture to record yet: wait for the first frame")
+            path = self._recording_path or Path(time.strftime("live-%Y%m%d-%H%M%S.mp4"))
+            rate = Fraction(self._capture.nominal_rate or _DEFAULT_RATE).limit_denominator(1001)
+            self._recorder = Recorder(path, _size(picture.image_bgr), rate)
+
+    def _check_classes(self, settings: LiveSettings) -> None:
+        if settings.classes is not None and self.classes is not None:
+            self.classes.indices(settings.classes)
+
+    # -- the loop --------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        generation = 1
+        try:
+            while not self._stopping.is_set():
+                taken = self._capture.take(_POLL_S)
+                self._swap_segmenter()
+                if taken is None:
+                    if self._capture.ended:
+                        self.failure = self._capture.failure
+                        return
+                    continue
+                shot, opened = taken
+                if opened != generation:
+                    generation = opened
+                    assert self._segmenter is not None
+                    self._segmenter.reset()
+                if not self._settings.paused:
+                    self._show(shot)
+        except Exception as error:
+            self.failure = error
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _swap_segmenter(self) -> None:
+        with self._changed:
+            fresh, self._next_segmenter = self._next_segmenter, None
+        if fresh is not None:
+            stale, self._segmenter = self._segmenter, fresh
+            self._described = fresh.describe()
+            if stale is not None:
+                stale.close()
+
+    def _show(self, shot: Shot) -> None:
+        segmenter = self._segmenter
+        assert segmenter is not None
+        started = time.perf_counter()
+        frame_bgr = shot.picture()
+        converted = time.perf_counter()
+        result = segmenter.step(frame_bgr, shot.pts)
+        segmented = time.perf_counter()
+        shares = class_shares(result.labels, len(segmenter.classes))
+        image_bgr = render(frame_bgr, result.labels, segmenter.classes, shares, self._settings)
+        rendered = time.perf_counter()
+        stages = {
+            "convert": 1e3 * (converted - started),
+            **result.timings,
+            "render": 1e3 * (rendered - segmented),
+        }
+        self._publish(shot, result, frame_bgr, image_bgr, stages)
+        self._shares = {segmenter.classes.names[label]: share for label, share in shares.items()}
+
+    def _publish(
+        self,
+        shot: Shot,
+        result: FrameResult,
+        frame_bgr: np.ndarray,
+        image_bgr: np.ndarray,
+        stages: dict[str, float],
+    ) -> None:
+        picture = LivePicture(
+            self._pictures, result.kind, image_bgr, shot.captured_at, result, frame_bgr
+        )
+        with self._changed:
+            self._pictures += 1
+            self._picture = picture
+            self._meter.add(result.kind, time.monotonic(), shot.captured_at, stages)
+            self._changed.notify_all()
+            recorder = self._recorder
+        if recorder is not None:
+            recorder.write(image_bgr, shot.captured_at)
+
+
+def _size(image: np.ndarray) -> tuple[int, int]:
+    return image.shape[1], image.shape[0]
+
+
+def _load(settings: SegmenterSettings, asynchronous: bool) -> LiveSegmenter:
+    from accel_rt.runtime.load import load_segmenter
+
+    return load_segmenter(settings)

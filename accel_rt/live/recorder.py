@@ -1,0 +1,72 @@
+"""What is shown, written to a file while it is shown."""
+
+from __future__ import annotations
+
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+from queue import Full, Queue
+
+import numpy as np
+
+from accel_rt.errors import AccelError, UsageError
+from accel_rt.video.writer import VideoWriter
+
+_WAITING = 8  # pictures; an encoder that is slower than that loses some
+_TICK_S = Fraction(1, 90_000)
+
+
+class Recorder:
+    """Writes pictures to ``path`` in a thread, so that encoding never delays what is shown.
+
+    ``size`` is ``(width, height)``. The file can be played at any moment and after any end, also
+    that of the process: at most its last second is missing. ``dropped`` counts pictures that the
+    encoder was too slow for; ``failure`` is set once no more can be written, as on a full disk.
+
+    Raises as :class:`~accel_rt.video.writer.VideoWriter`, and
+    :class:`~accel_rt.errors.UsageError` if there is such a file already.
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int], rate: Fraction) -> None:
+        if path.exists():
+            raise UsageError(f"'{path}' exists already: choose another name to record to")
+        self.path = path
+        self.dropped = 0
+        self.failure: AccelError | None = None
+        self._writer = VideoWriter(path, size, rate, fragmented=True)
+        self._queue: Queue[tuple[np.ndarray, Fraction] | None] = Queue(_WAITING)
+        self._last_pts: Fraction | None = None
+        self._thread = threading.Thread(target=self._work, name="record", daemon=True)
+        self._thread.start()
+
+    def write(self, image_bgr: np.ndarray, captured_at: float) -> None:
+        """Add a picture, taken at ``captured_at`` seconds of any clock; never waits."""
+        pts = Fraction(captured_at).limit_denominator(90_000)
+        if self._last_pts is not None:
+            pts = max(pts, self._last_pts + _TICK_S)
+        try:
+            self._queue.put_nowait((image_bgr, pts))
+        except Full:
+            self.dropped += 1
+        else:
+            self._last_pts = pts
+
+    def close(self, wait_s: float = 10.0) -> None:
+        """Write what waits and complete the file."""
+        deadline = time.monotonic() + wait_s
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            try:
+                self._queue.put(None, timeout=0.1)
+                break
+            except Full:
+                continue
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _work(self) -> None:
+        try:
+            while (item := self._queue.get()) is not None:
+                self._writer.write(*item)
+            self._writer.finish()
+        except AccelError as error:
+            self.failure = error

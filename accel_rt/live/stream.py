@@ -1,0 +1,130 @@
+"""Network streams as a feed, decoded through FFmpeg's libraries (PyAV)."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import av
+
+from accel_rt.errors import InputError
+from accel_rt.live.feed import Pace, Shot
+from accel_rt.video.color import FrameConverter
+from accel_rt.video.container import open_container, video_stream
+from accel_rt.video.source import MAX_CORRUPT_IN_A_ROW
+
+TIMEOUT_S = 8.0
+"""A stream that sends nothing for this long is lost."""
+
+_NO_TIMESTAMPS = 0x0080  # AVFMT_NOTIMESTAMPS: times are made up from a nominal rate
+_SEGMENTED = ("hls", "dash")  # deliver seconds at once
+_CLOCK_WINDOW = 500
+
+
+class StreamFeed:
+    """The first video stream of a URL.
+
+    Live streams are read as they come. Recordings behind a URL, and streams that come in segments
+    of seconds, are played at their own pace. Raises :class:`~accel_rt.errors.InputError` if the
+    URL cannot be opened or, from :meth:`read`, if the stream breaks off or stalls.
+    """
+
+    live = True
+
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+        parts = urlsplit(url)
+        self.name = Path(unquote(parts.path)).name or parts.netloc.rpartition("@")[2] or url
+        self._timeout_s = timeout_s
+        self._container = open_container(url, timeout_s, _LOW_DELAY)
+        try:
+            self._stream = video_stream(self._container, self.name)
+        except BaseException:
+            self._container.close()
+            raise
+        self._stream.thread_type = "SLICE"  # frame threads would hold frames back
+        self._convert = FrameConverter(self._stream.sample_aspect_ratio)
+        kind = self._container.format
+        self._recorded = bool(self._container.duration) or kind.name in _SEGMENTED
+        self._timed = not kind.flags & _NO_TIMESTAMPS
+        guessed = self._stream.average_rate or self._stream.guessed_rate
+        self.rate: float | None = float(guessed) if guessed and self._timed else None
+        self._pace, self._clock = Pace(), ArrivalClock()
+        self._frames = self._decode()
+
+    def read(self) -> Shot | None:
+        frame = next(self._frames, None)
+        if frame is None:
+            return None
+        now = time.monotonic()
+        if self._timed and frame.pts is not None and frame.time_base is not None:
+            pts = frame.pts * frame.time_base
+            taken = self._pace.wait(pts) if self._recorded else self._clock.captured_at(pts, now)
+        else:
+            pts, taken = Fraction(now).limit_denominator(1_000_000), now
+        return Shot(taken, pts, lambda: self._convert(frame))
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        corrupt = 0
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                frames = [] if packet is None else self._stream.decode(packet)
+            except av.error.EOFError:
+                return
+            except av.error.InvalidDataError:
+                corrupt += 1
+                if corrupt >= MAX_CORRUPT_IN_A_ROW:
+                    raise InputError(
+                        f"'{self.name}' sent {corrupt} packets in a row that cannot be decoded"
+                    ) from None
+                packets = self._container.demux(self._stream)
+                continue
+            except (av.FFmpegError, OSError) as error:
+                raise InputError(self._why_lost(error)) from error
+            if packet is None:
+                return
+            for frame in frames:
+                if not frame.is_corrupt:
+                    corrupt = 0
+                    yield frame
+
+    def _why_lost(self, error: Exception) -> str:
+        if isinstance(error, (av.error.ExitError, TimeoutError)):
+            return f"'{self.name}' has sent nothing for {self._timeout_s:g} s"
+        return f"'{self.name}' broke off: {(getattr(error, 'strerror', None) or error)}".lower()
+
+
+_LOW_DELAY = {"fflags": "nobuffer", "probesize": "500000", "analyzeduration": "1000000"}
+
+
+class ArrivalClock:
+    """When frames were taken, from their times in the stream and when they arrived.
+
+    The frame that arrived soonest after its time in the stream is taken to have had no delay; what
+    others are later is time they spent in buffers. A delay that builds up therefore shows. Times
+    that jump begin a new clock, and the last :data:`_CLOCK_WINDOW` frames make up for drift.
+    """
+
+    _JUMP_S = 2.0
+
+    def __init__(self) -> None:
+        self._offsets: deque[float] = deque(maxlen=_CLOCK_WINDOW)
+        self._last: tuple[float, float] | None = None
+
+    def captured_at(self, pts: Fraction, arrived_at: float) -> float:
+        """The time of ``time.monotonic`` at which the frame of time ``pts`` was taken."""
+        if self._last is not None:
+            step_pts, step = float(pts) - self._last[0], arrived_at - self._last[1]
+            if not -self._JUMP_S < step_pts - step < self._JUMP_S:
+                self._offsets.clear()
+        self._last = float(pts), arrived_at
+        self._offsets.append(arrived_at - float(pts))
+        return float(pts) + min(self._offsets)
