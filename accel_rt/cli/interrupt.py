@@ -27,11 +27,16 @@ class Interruption:
 
 
 @contextmanager
-def finishing_on_signals(interruption: Interruption) -> Iterator[None]:
-    """Let the first signal only set ``interruption``; a second raises ``KeyboardInterrupt``."""
+def finishing_on_signals(interruption: Interruption, patient: bool = False) -> Iterator[None]:
+    """Let the first signal only set ``interruption``; a second raises ``KeyboardInterrupt``.
+
+    If ``patient``, later signals change nothing.
+    """
 
     def handle(number: int, frame: FrameType | None) -> None:
         if interruption.event.is_set():
+            if patient:
+                return
             raise KeyboardInterrupt
         interruption.signal = number
         interruption.event.set()

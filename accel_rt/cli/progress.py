@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -104,3 +106,60 @@ def _make_bar() -> RichProgress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
+
+
+@contextmanager
+def steps_bar(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None]]]:
+    """A function for messages and one for ``(steps done, all steps)``.
+
+    On a terminal the steps are a bar with the time left under the messages; elsewhere the time
+    left is added to the messages.
+    """
+    if not sys.stderr.isatty():
+        left = TimeLeft()
+        yield (lambda message: say(message + left.text())), left.update
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    bar = Progress(
+        *columns,
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+        console=Console(stderr=True),
+    )
+    left = TimeLeft()
+    task = bar.add_task(title, total=None, left="")
+
+    def update(done: int, total: int) -> None:
+        left.update(done, total)
+        bar.update(task, completed=done, total=total, left=left.text())
+
+    with bar:
+        yield (lambda message: bar.console.print(message, markup=False, highlight=False)), update
+
+
+class TimeLeft:
+    """Estimates the time left of a run from the pace of this session's steps."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+        self._left_s: float | None = None
+
+    def update(self, done: int, total: int) -> None:
+        """Note that ``done`` of ``total`` steps are done."""
+        now = monotonic()
+        if self._first is None:
+            self._first = done, now
+            return
+        steps = max(1, done - self._first[0])
+        self._left_s = (total - done) * (now - self._first[1]) / steps
+
+    def text(self) -> str:
+        """Such as ``, 1:02:03 left``; empty while nothing is known."""
+        if not self._left_s:
+            return ""
+        minutes, seconds = divmod(round(self._left_s), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f", {hours}:{minutes:02}:{seconds:02} left"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,73 +10,94 @@ import click
 
 from accel_rt.cli.options import CommaList, Size
 from accel_rt.cli.text import say
+from accel_rt.cli.train_options import loop_options, run_stage, setting
+from accel_rt.train.settings import DeepLabSettings
+
+_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
 @click.group()
 def train() -> None:
-    """Train networks: each one alone, then the fusion of a pair."""
+    """Train networks: each one alone, then a pair together.
+
+    Ctrl-C saves a run; the same command goes on with it. Under torchrun
+    (torchrun --nproc-per-node N -m accel_rt.train ...) the processes share every batch.
+    """
 
 
 @train.command()
 @click.option("--network", required=True, metavar="NAME", help="Such as resnet18.")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=_FOLDER,
     metavar="DIR",
     help="CamVid's folder; without it, procedural street scenes only.",
 )
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Run folder."
 )
-@click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps.")
-@click.option("--batch", type=click.IntRange(min=1), help="Images a step.")
-@click.option("--crop", type=Size(), help="Size of the training crops.")
-@click.option(
-    "--scale", type=CommaList(float, "0.5,1.75"), metavar="A,B", help="Random scaling, from A to B."
+@setting(DeepLabSettings, "crop", "Size of the training crops.", type=Size())
+@setting(
+    DeepLabSettings,
+    "scale",
+    "Random scaling, from A to B.",
+    type=CommaList(float, "0.5,1.75"),
+    metavar="A,B",
 )
 @click.option(
     "--street",
     type=click.FloatRange(0, 1),
     metavar="RATIO",
-    help="Share of procedural street scenes.",
+    help="Share of procedural street scenes.  "
+    f"[default: {DeepLabSettings.street}; 1 without --data]",
 )
-@click.option("--optimiser", type=click.Choice(["adamw", "sgd"]))
-@click.option("--rate", type=float, help="Peak learning rate.")
-@click.option(
-    "--balance",
+@setting(
+    DeepLabSettings,
+    "balance",
+    "How much rare classes weigh: 0 no more than others, 1 in inverse proportion.",
     type=click.FloatRange(0, 1),
-    help="How much rare classes weigh: 0 no more than others, 1 in inverse proportion.",
 )
-@click.option("--ema", type=click.FloatRange(0, 1), help="Decay of the weight average.")
+@setting(
+    DeepLabSettings,
+    "hardest",
+    "Share of each image's pixels that counts, the hardest ones.",
+    type=click.FloatRange(0, 1, min_open=True),
+)
+@setting(
+    DeepLabSettings,
+    "mix",
+    "Share of samples with classes of another one pasted in.",
+    type=click.FloatRange(0, 1),
+)
 @click.option(
-    "--init",
-    metavar="none|imagenet|FILE",
-    help="Start from nothing, from installed ImageNet weights, or from a file.",
+    "--teacher",
+    type=CommaList(),
+    default=(),
+    metavar="NAME[,NAME]",
+    help="Also learn what these networks predict on average (names or files).",
 )
-@click.option("--precision", type=click.Choice(["bf16", "fp32"]))
-@click.option("--seed", type=int)
-@click.option("--workers", type=click.IntRange(min=0), help="Processes that load images.")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads.")
-def deeplab(out: Path, threads: int | None, **values: Any) -> None:
-    """Fine-tune one network alone on labelled frames.
-
-    Prints the weight file it ends with. Ctrl-C saves the run; the same command goes on with it.
-    Options left out have the defaults of accel_rt.train.deeplab.DeepLabSettings.
-    """
-    import torch
-
+@setting(DeepLabSettings, "distil", "The teachers' share of the loss.", type=click.FloatRange(0, 1))
+@setting(
+    DeepLabSettings,
+    "init",
+    "Start from nothing, from installed ImageNet weights, from an ImageNet checkpoint, or from "
+    "weights of this network or of a shallower ResNet.",
+    metavar="none|imagenet|NAME|FILE",
+)
+@loop_options(DeepLabSettings)
+def deeplab(out: Path, threads: int | None, **values: Any) -> int:
+    """Fine-tune one network alone on labelled frames; prints the weight file it ends with."""
     from accel_rt.errors import UsageError
-    from accel_rt.train.deeplab import DeepLabSettings, train_deeplab
+    from accel_rt.train.deeplab import train_deeplab
 
-    if threads:
-        torch.set_num_threads(threads)
-    chosen = _given(values)
-    chosen.setdefault("data", None)
-    if chosen["data"] is None and chosen.setdefault("street", 1.0) < 1:
+    if values["street"] is None:
+        values["street"] = DeepLabSettings.street if values["data"] else 1.0
+    if values["data"] is None and values["street"] < 1:
         raise UsageError("a --street ratio below 1 mixes in labelled frames: give --data too")
-    if len(chosen.get("scale", (0, 0))) != 2:
-        raise UsageError(f"--scale takes two numbers, got {len(chosen['scale'])}")
-    click.echo(train_deeplab(DeepLabSettings(**chosen), out, say))
+    if len(values["scale"]) != 2:
+        raise UsageError(f"--scale takes two numbers, got {len(values['scale'])}")
+    settings = DeepLabSettings(**values)
+    return run_stage(partial(train_deeplab, settings, out), threads, values["network"])
 
 
 @train.command()

@@ -17,22 +17,32 @@ from accel_rt.models.weights import load_network
 class Teacher:
     """The mean prediction of trained networks, over a frame and its mirror image."""
 
-    def __init__(self, networks: Sequence[Network], dtype: torch.dtype = torch.bfloat16) -> None:
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        dtype: torch.dtype = torch.bfloat16,
+        device: torch.device | None = None,
+    ) -> None:
         self._networks = [
-            to_fast_layout(fold_batch_norm(network.eval()), dtype=dtype) for network in networks
+            to_fast_layout(fold_batch_norm(network.eval()), device, dtype) for network in networks
         ]
         self._dtype = dtype
 
     @classmethod
-    def load(cls, names: Sequence[str], dtype: torch.dtype = torch.bfloat16) -> Teacher:
+    def load(
+        cls,
+        names: Sequence[str],
+        dtype: torch.dtype = torch.bfloat16,
+        device: torch.device | None = None,
+    ) -> Teacher:
         """From installed names or weight files."""
-        return cls([load_network(store.find(name))[0] for name in names], dtype)
+        return cls([load_network(store.find(name))[0] for name in names], dtype, device)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Normalised ``[N, 3, H, W]`` to class probabilities float32 ``[N, C, H/8, W/8]``."""
         size = images.shape[-2] // 8, images.shape[-1] // 8
-        total = torch.zeros(())
+        total = torch.zeros((), device=images.device)
         for network in self._networks:
             for mirrored in (False, True):
                 seen = images.flip(-1) if mirrored else images

@@ -6,7 +6,7 @@ import copy
 from typing import Generic
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from accel_rt.models.layers import ModelT
 
@@ -26,6 +26,12 @@ class WeightAverage(Generic[ModelT]):
     def update(self, model: nn.Module, step: int) -> None:
         """Move the average towards ``model`` after optimiser step ``step`` (from 0)."""
         weight = 1 - min(self._decay, (1 + step) / (10 + step))
-        own, new = self.model.state_dict(), model.state_dict()
-        floats = [name for name, tensor in own.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([own[n] for n in floats], [new[n] for n in floats], weight)
+        torch._foreach_lerp_(_floats(self.model), _floats(model), weight)
+
+
+def _floats(model: nn.Module) -> list[Tensor]:
+    """Parameters and floating-point buffers; what two modules share comes once."""
+    return [
+        *model.parameters(),
+        *(buffer for buffer in model.buffers() if buffer.is_floating_point()),
+    ]

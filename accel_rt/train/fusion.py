@@ -29,8 +29,8 @@ from accel_rt.models.weights import load_network
 from accel_rt.runtime.device import resolve_precision
 from accel_rt.runtime.geometry import plan
 from accel_rt.runtime.preprocess import network_input
-from accel_rt.train.deeplab import segmentation_loss
-from accel_rt.train.run import cosine_rate
+from accel_rt.train.losses import segmentation_loss
+from accel_rt.train.optimiser import cosine_rate
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
-"""What every training stage shares: run folder, checkpoints, learning rate and log."""
+"""A run's folder: checkpoints, logs and sample pictures."""
 
 from __future__ import annotations
 
 import csv
-import math
 import os
 import time
 from pathlib import Path
@@ -68,10 +67,3 @@ class RunFolder:
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
-
-
-def cosine_rate(step: int, steps: int, peak: float, warmup: int) -> float:
-    """Learning rate at ``step``: linear warm-up to ``peak``, then half a cosine to zero."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))

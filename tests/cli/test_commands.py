@@ -200,8 +200,9 @@ def test_train_passes_its_options_on(accel, monkeypatch, tmp_path):
 
     calls = []
 
-    def train(settings, out, report):
+    def train(settings, out, report, progress, stop):
         calls.append((settings, out))
+        progress(1, 5)
         report("step 20")
         return out / "x.safetensors"
 

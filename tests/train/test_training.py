@@ -12,12 +12,17 @@ from accel_rt.errors import UsageError
 from accel_rt.models.store import load_fusion
 from accel_rt.models.weights import load_network, save_network
 from accel_rt.models.zoo import build_network
-from accel_rt.train.deeplab import DeepLabSettings, class_weights, segmentation_loss, train_deeplab
+from accel_rt.train.deeplab import DeepLabSettings, train_deeplab
 from accel_rt.train.ema import WeightAverage
 from accel_rt.train.fusion import FusionSettings, fit_fusion, train_fusion
-from accel_rt.train.run import RunFolder, cosine_rate
+from accel_rt.train.losses import class_weights, segmentation_loss
+from accel_rt.train.optimiser import cosine_rate
+from accel_rt.train.run import RunFolder
 from tests.data.test_samples import write_camvid
 from tests.models.test_weights import INFO
+
+
+def _quiet(message: str) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def settings(camvid: Path) -> DeepLabSettings:
 
 def test_loss_falls_and_weights_load(settings: DeepLabSettings, tmp_path: Path) -> None:
     """A border between two colours is learnt within seconds, deformable layers included."""
-    path = train_deeplab(settings, tmp_path / "run", lambda _: None)
+    path = train_deeplab(settings, tmp_path / "run", _quiet)
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
     assert [row["step"] for row in rows] == ["20", "40"]
     assert float(rows[1]["loss"]) < 0.8 * float(rows[0]["loss"])
@@ -61,15 +66,12 @@ def test_loss_falls_and_weights_load(settings: DeepLabSettings, tmp_path: Path) 
 def test_resuming_takes_the_very_same_steps(settings: DeepLabSettings, tmp_path: Path) -> None:
     """Stopped after 20 of 40 steps and resumed: the same weights as in one go."""
 
-    def stop_at_first_row(message: str) -> None:
-        if message.startswith("step 20"):
-            raise KeyboardInterrupt
-
+    stops = iter([False] * 19 + [True])
     torch.use_deterministic_algorithms(True)
     try:
-        train_deeplab(settings, tmp_path / "whole", lambda _: None)
+        train_deeplab(settings, tmp_path / "whole", _quiet)
         with pytest.raises(KeyboardInterrupt):
-            train_deeplab(settings, tmp_path / "parts", stop_at_first_row)
+            train_deeplab(settings, tmp_path / "parts", _quiet, stop=lambda: next(stops))
         messages: list[str] = []
         train_deeplab(settings, tmp_path / "parts", messages.append)
     finally:
@@ -172,7 +174,7 @@ class TestFusion:
             )
             labels = truth.repeat_interleave(16, 0).repeat_interleave(16, 1).to(torch.uint8)
             samples.append((reference, update, labels))
-        fusion = fit_fusion(samples, 3, self.settings(steps=150), lambda _: None)
+        fusion = fit_fusion(samples, 3, self.settings(steps=150), _quiet)
         weight = fusion.conv.weight.detach()[:, :, 0, 0]
         assert weight[2, 2] > weight[2, 3 + 2]
         assert weight[1, 3 + 1] > weight[1, 1]
@@ -191,7 +193,7 @@ class TestFusion:
             batch=2,
             interval=3,
         )
-        path = train_fusion(settings, tmp_path, lambda _: None)
+        path = train_fusion(settings, tmp_path, _quiet)
         assert path.name == "fusion-resnet18-efficientnet_lite0.safetensors"
         assert load_fusion(path, 11).conv.weight.shape == (11, 22, 1, 1)
 

@@ -1,0 +1,89 @@
+"""Options that the training commands share; their defaults are those of the settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from accel_rt.cli.interrupt import Interruption, finishing_on_signals
+from accel_rt.cli.progress import steps_bar
+from accel_rt.train.settings import TrainingSettings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def setting(settings: type, name: str, help: str, **details: Any) -> Callable[[F], F]:
+    """An option for the field ``name`` of ``settings``, with that field's default."""
+    default = getattr(settings, name)
+    shown: bool | str = True
+    if isinstance(default, tuple):
+        shown = ("x" if name == "crop" else ",").join(f"{part:g}" for part in default)
+    flag = name.replace("_", "-")
+    flag = f"--{flag}/--no-{flag}" if isinstance(default, bool) else f"--{flag}"
+    return click.option(flag, name, default=default, show_default=shown, help=help, **details)
+
+
+def loop_options(settings: type[TrainingSettings]) -> Callable[[F], F]:
+    """Options of the loop that all stages share, with a stage's defaults."""
+    positive = click.IntRange(min=1)
+    options = (
+        setting(settings, "steps", "Optimiser steps.", type=positive),
+        setting(settings, "batch", "Samples of a step, over all processes.", type=positive),
+        setting(settings, "accumulate", "Parts that a batch is taken in.", type=positive),
+        setting(settings, "optimiser", "How to step.", type=click.Choice(["adamw", "sgd"])),
+        setting(settings, "rate", "Peak learning rate.", type=float),
+        setting(settings, "weight_decay", "On convolution weights.", type=float),
+        setting(settings, "warmup", "Steps to the peak rate.", type=click.IntRange(min=0)),
+        setting(settings, "clip", "Largest norm of the gradient.", type=float),
+        setting(settings, "ema", "Decay of the weight average.", type=click.FloatRange(0, 1)),
+        setting(settings, "precision", "Of the networks.", type=click.Choice(["bf16", "fp32"])),
+        setting(settings, "device", "Where to train.", metavar="auto|cpu|cuda[:N]"),
+        setting(settings, "seed", "Of weights and samples."),
+        setting(settings, "validate_every", "Steps between validations.", type=positive),
+        setting(
+            settings,
+            "validate_first",
+            "Step of an early first validation; 0 is before training.",
+            type=click.IntRange(min=0),
+        ),
+        setting(settings, "log_every", "Steps between rows of log.csv.", type=positive),
+        setting(settings, "save_every_s", "Seconds between checkpoints.", type=float),
+        setting(settings, "workers", "Processes that make samples.", type=click.IntRange(min=0)),
+        setting(settings, "sync_bn", "Batch norms see the samples of all processes."),
+        setting(settings, "tensorboard", "Log to TensorBoard too."),
+        click.option("--threads", type=positive, metavar="N", help="CPU threads of each process."),
+    )
+
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def run_stage(train: Callable[..., Any], threads: int | None, title: str) -> int:
+    """Call ``train(report=, progress=, stop=)`` and print the weight files it returns.
+
+    The first Ctrl-C or SIGTERM lets it save and stop; returns the exit code.
+    """
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    interruption = Interruption()
+    # torchrun passes a terminal's Ctrl-C on a second time: there it does not mean 'at once'.
+    patient = "TORCHELASTIC_RUN_ID" in os.environ
+    with finishing_on_signals(interruption, patient), steps_bar(title) as (report, progress):
+        try:
+            written = train(report=report, progress=progress, stop=interruption.event.is_set)
+        except KeyboardInterrupt:
+            if interruption.signal is None:
+                raise
+            return interruption.exit_code
+    for path in written if isinstance(written, list) else [written]:
+        click.echo(path)
+    return 0

@@ -1,0 +1,80 @@
+"""Batches of samples, the same whatever the number of processes and wherever a run goes on."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from accel_rt.errors import UsageError
+from accel_rt.train.processes import Processes
+from accel_rt.train.settings import TrainingSettings
+
+
+class StepSampler(Sampler[list[int]]):
+    """Step ``s`` takes samples ``s * batch`` onwards, each process its own share in parts.
+
+    Raises :class:`~accel_rt.errors.UsageError` if the batch cannot be shared out evenly.
+    """
+
+    def __init__(
+        self, first_step: int, steps: int, batch: int, accumulate: int, rank: int, world: int
+    ) -> None:
+        if batch % (accumulate * world):
+            raise UsageError(
+                f"a batch of {batch} does not divide among {world} processes in {accumulate} "
+                f"parts each: choose a multiple of {accumulate * world}"
+            )
+        self._steps = range(first_step, steps)
+        self._batch, self._part = batch, batch // (accumulate * world)
+        self._offsets = range(rank * accumulate, (rank + 1) * accumulate)
+
+    def __len__(self) -> int:
+        return len(self._steps) * len(self._offsets)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in self._steps:
+            for offset in self._offsets:
+                start = step * self._batch + offset * self._part
+                yield list(range(start, start + self._part))
+
+
+def batches(
+    samples: Dataset, settings: TrainingSettings, processes: Processes, first_step: int
+) -> Iterator[Any]:
+    """The parts of all steps' batches from ``first_step`` on, for this process."""
+    sampler = StepSampler(
+        first_step,
+        settings.steps,
+        settings.batch,
+        settings.accumulate,
+        processes.rank,
+        processes.world,
+    )
+    loader = DataLoader(
+        samples,
+        batch_sampler=sampler,
+        num_workers=settings.workers,
+        prefetch_factor=4 if settings.workers else None,
+        pin_memory=processes.device.type == "cuda",
+        worker_init_fn=_leave_signals_alone,
+    )
+    yield from loader
+
+
+def _leave_signals_alone(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the one that trains decides what it means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """``batch``, a tensor or a nest of tuples, lists and dictionaries of them, on ``device``."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, dict):
+        return {name: to_device(value, device) for name, value in batch.items()}
+    return [to_device(value, device) for value in batch]

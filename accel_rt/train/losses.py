@@ -1,0 +1,60 @@
+"""Losses, as sums with their weights, so that parts of a batch add up to the whole."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from accel_rt.data.classes import IGNORE_LABEL
+
+
+def segmentation_sums(
+    scores: Tensor, labels: Tensor, weights: Tensor | None = None, hardest: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Summed pixel-wise cross-entropy and summed pixel weights; their quotient is the loss.
+
+    Scores ``[N, C, h, w]`` are upsampled to labels ``[N, H, W]``; ``weights`` are the classes'
+    ``[C]``. ``hardest`` keeps that share of each image's labelled pixels, those with the largest
+    loss (online hard example mining).
+    """
+    upsampled = F.interpolate(scores, labels.shape[-2:], mode="bilinear", align_corners=False)
+    labels = labels.long()
+    labelled = labels != IGNORE_LABEL
+    if weights is None:
+        pixel_weights = labelled.to(upsampled.dtype)
+    else:
+        pixel_weights = weights[labels.where(labelled, 0)] * labelled
+    if hardest >= 1:
+        loss = F.cross_entropy(
+            upsampled, labels, weights, ignore_index=IGNORE_LABEL, reduction="sum"
+        )
+        return loss, pixel_weights.sum()
+    losses = F.cross_entropy(
+        upsampled, labels, weights, ignore_index=IGNORE_LABEL, reduction="none"
+    )
+    sums = []
+    for loss, weight, valid in zip(losses, pixel_weights, labelled, strict=True):
+        kept = loss[valid].topk(int(np.ceil(hardest * int(valid.sum()))))
+        sums.append(torch.stack([kept.values.sum(), weight[valid][kept.indices].sum()]))
+    total = torch.stack(sums).sum(0)
+    return total[0], total[1].detach()
+
+
+def segmentation_loss(
+    scores: Tensor, labels: Tensor, weights: Tensor | None = None, hardest: float = 1.0
+) -> Tensor:
+    """Mean of :func:`segmentation_sums` over the pixels that count."""
+    loss, weight = segmentation_sums(scores, labels, weights, hardest)
+    return loss / weight
+
+
+def class_weights(counts: np.ndarray, balance: float) -> Tensor:
+    """Weights ``[C]`` from pixel counts, ``frequency ** -balance`` with mean 1 over the pixels.
+
+    A class without pixels weighs as much as one with a ten-thousandth of them.
+    """
+    frequency = np.maximum(counts / counts.sum(), 1e-4)
+    weights = frequency**-balance
+    return torch.tensor(weights / (weights * frequency).sum(), dtype=torch.float32)

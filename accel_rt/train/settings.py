@@ -1,0 +1,101 @@
+"""What the stages of training can be told. Imports nothing slow: the command line reads it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from accel_rt.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """Settings of the shared loop; a stage's own settings extend them.
+
+    - ``steps``: optimiser steps; ``batch``: samples of one step over all processes, taken in
+      ``accumulate`` parts.
+    - ``rate``: peak learning rate, reached after ``warmup`` steps and then lowered to zero along
+      half a cosine. ``optimiser``: ``adamw`` or ``sgd``.
+    - ``clip``: the gradient's largest norm. ``ema``: decay of the weight average, which is what
+      is validated and written.
+    - ``precision``: ``bf16`` (autocast) or ``fp32``. ``device``: ``auto``, ``cpu``, ``cuda[:N]``.
+    - ``validate_every``: steps; ``validate_first``: the first validation's step, early, so that
+      what is wrong shows at once (0: before the first step).
+    - ``workers``: processes that make samples. ``sync_bn``: batch norms see the whole step's
+      samples where there are several processes.
+    - ``tensorboard``: also log to TensorBoard, if it is installed.
+    """
+
+    steps: int = 2000
+    batch: int = 8
+    accumulate: int = 1
+    optimiser: str = "adamw"
+    rate: float = 5e-4
+    weight_decay: float = 0.02
+    warmup: int = 100
+    clip: float = 5.0
+    ema: float = 0.998
+    precision: str = "bf16"
+    device: str = "auto"
+    seed: int = 0
+    validate_every: int = 500
+    validate_first: int = 100
+    log_every: int = 20
+    save_every_s: float = 120.0
+    workers: int = 1
+    sync_bn: bool = False
+    tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch % self.accumulate:
+            raise UsageError(
+                f"a batch of {self.batch} does not divide into {self.accumulate} parts: choose an "
+                f"--accumulate that divides --batch"
+            )
+        for name, value, allowed in (
+            ("optimiser", self.optimiser, ("adamw", "sgd")),
+            ("precision", self.precision, ("bf16", "fp32")),
+        ):
+            if value not in allowed:
+                raise UsageError(f"unknown {name} '{value}': choose from {', '.join(allowed)}")
+
+    def described(self) -> dict[str, Any]:
+        """The settings as plain values, as a checkpoint keeps them."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class DeepLabSettings(TrainingSettings):
+    """One run. ``init`` is what :func:`~accel_rt.train.start.start_network` takes.
+
+    ``balance`` weighs classes by their frequency in the training labels to the power of minus
+    ``balance``: 0 counts every pixel alike, 1 every class. ``hardest`` is the share of each
+    image's pixels that counts, those with the largest loss (1: all). ``mix`` is the share of
+    samples that get classes of another one pasted in. ``teacher`` names trained networks whose
+    averaged predictions are learned too, with a share ``distil`` of the loss.
+    """
+
+    network: str
+    data: Path | None
+    street: float = 0.2
+    crop: tuple[int, int] = (320, 240)
+    scale: tuple[float, float] = (0.5, 1.75)
+    balance: float = 0.5
+    hardest: float = 1.0
+    mix: float = 0.0
+    teacher: tuple[str, ...] = ()
+    distil: float = 0.5
+    init: str = "none"
+
+
+RESUMABLE = ("steps", "batch", "optimiser", "rate", "seed")
+"""Settings that must be the same when a run goes on; stages add their own."""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return str(value) if isinstance(value, Path) else value

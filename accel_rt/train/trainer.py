@@ -1,0 +1,235 @@
+"""The loop that every training stage shares."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import default_collate
+
+from accel_rt.errors import AccelError
+from accel_rt.models.layers import to_fast_layout
+from accel_rt.train.ema import WeightAverage
+from accel_rt.train.input import batches, to_device
+from accel_rt.train.log import RunLog
+from accel_rt.train.optimiser import cosine_rate, make_optimiser, set_rate
+from accel_rt.train.processes import Processes, synchronise_batch_norm
+from accel_rt.train.run import RunFolder
+from accel_rt.train.settings import RESUMABLE, TrainingSettings
+from accel_rt.train.stage import Stage
+
+Report = Callable[[str], None]
+Progress = Callable[[int, int], None]
+Stop = Callable[[], bool]
+
+_PICTURED = 2  # samples
+
+
+def never() -> bool:
+    """A :data:`Stop` that lets a run go on."""
+    return False
+
+
+class Trainer:
+    """Runs a :class:`Stage`, or goes on with it, in the run folder ``out``.
+
+    ``out/checkpoint.pt`` is replaced every ``save_every_s`` seconds and when ``stop`` says so,
+    and the same call resumes it at the same sample. ``out/log.csv`` has a row per ``log_every``
+    steps, ``out/samples.png`` shows the newest results. ``report`` gets lines for the user,
+    ``progress`` the steps done and all steps.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        settings: TrainingSettings,
+        out: Path,
+        processes: Processes,
+        report: Report = print,
+        progress: Progress | None = None,
+        stop: Stop = never,
+    ) -> None:
+        self._stage, self._settings, self._processes = stage, settings, processes
+        self._report = report if processes.leads else _unheard
+        self._progress = progress if processes.leads else None
+        self._stop = stop
+        self._folder = RunFolder(out)
+        self._model = to_fast_layout(stage.model, processes.device)
+        self._average = WeightAverage(self._model, settings.ema)
+        if settings.sync_bn and processes.world > 1:
+            self._model = stage.model = synchronise_batch_norm(self._model, processes.device)
+        self._optimiser = make_optimiser(stage.groups(), settings)
+        self._step = 0
+        self._scores: dict[str, float] = {}
+        self._files: list[Path] = []
+
+    def run(self) -> list[Path]:
+        """Train to the last step; returns the weight files written, the main one first.
+
+        Raises ``KeyboardInterrupt`` after saving if ``stop`` said so.
+        """
+        self._resume()
+        settings, stage = self._settings, self._stage
+        samples = stage.samples()
+        parts = batches(samples, settings, self._processes, self._step)
+        with self._open_log() as log:
+            if self._step == 0 and stage.scores and settings.validate_first == 0:
+                self._validate(log, log.row(0, 0.0), samples)
+            while self._step < settings.steps:
+                rate, stopped = self._take_step(parts, log)
+                if self._validation_is_due():
+                    self._validate(log, log.row(self._step, rate), samples)
+                elif self._step % settings.log_every == 0:
+                    self._write_row(log, log.row(self._step, rate))
+                if self._progress:
+                    self._progress(self._step, settings.steps)
+                if stopped:
+                    self._save()
+                    self._report(
+                        f"interrupted: saved at step {self._step}; the same command goes on from "
+                        f"there"
+                    )
+                    raise KeyboardInterrupt
+                if self._folder.save_is_due(settings.save_every_s):
+                    self._save()
+        self._save()
+        self._write()
+        return self._files
+
+    def _resume(self) -> None:
+        names = (*RESUMABLE, *self._stage.resumable)
+        described = self._settings.described()
+        saved = self._folder.load({name: described[name] for name in names})
+        if not saved:
+            return
+        self._step = saved["step"]
+        self._scores = saved.get("scores", {})
+        self._model.load_state_dict(saved["network"])
+        self._average.model.load_state_dict(saved["average"])
+        self._optimiser.load_state_dict(saved["optimiser"])
+        self._report(f"resumed {self._folder.path} at step {self._step} of {self._settings.steps}")
+
+    def _open_log(self) -> Any:
+        if not self._processes.leads:
+            return _SilentLog()
+        settings = self._settings
+        return RunLog(
+            self._folder, self._stage.scores, settings.batch, settings.tensorboard, self._report
+        )
+
+    def _take_step(self, parts: Iterator[Any], log: Any) -> tuple[float, bool]:
+        """One optimiser step; returns its learning rate, and whether the user wants to stop."""
+        settings, processes, stage = self._settings, self._processes, self._stage
+        # Whatever is random in a step depends on the step alone, so a resumed run repeats it.
+        torch.manual_seed((settings.seed * settings.steps + self._step) * 4096 + processes.rank)
+        if stage.begin(self._step) or not hasattr(self, "_shared"):
+            self._shared = processes.wrap(self._model)
+        sums = torch.zeros(3, device=processes.device)
+        self._optimiser.zero_grad(set_to_none=True)
+        waited = 0.0
+        for part in range(settings.accumulate):
+            before = time.monotonic()
+            batch = to_device(next(parts), processes.device)
+            waited += time.monotonic() - before
+            with processes.apart(self._shared, part < settings.accumulate - 1):
+                with torch.autocast(
+                    processes.device.type, torch.bfloat16, enabled=settings.precision == "bf16"
+                ):
+                    loss, weight = stage.loss(self._shared, batch)
+                loss.backward()
+            sums[0] += loss.detach()
+            sums[1] += weight.detach()
+        sums[2] = float(self._stop())
+        total, weight, stops = processes.total(sums).tolist()
+        mean = total / max(weight, 1e-9)
+        if not math.isfinite(mean):
+            raise AccelError(
+                f"the loss is {mean} at step {self._step}: lower --rate and start again from "
+                f"{self._folder.path}, which holds the last good checkpoint"
+            )
+        # Gradients are those of the sum, averaged over processes; the loss is a mean.
+        scale = processes.world / max(weight, 1e-9)
+        gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
+        torch._foreach_mul_(gradients, scale)
+        nn.utils.clip_grad_norm_(self._model.parameters(), settings.clip)
+        rate = cosine_rate(self._step, settings.steps, settings.rate, settings.warmup)
+        set_rate(self._optimiser, rate)
+        self._optimiser.step()
+        self._average.update(self._model, self._step)
+        self._step += 1
+        log.add(mean, waited)
+        return rate, stops > 0
+
+    def _validation_is_due(self) -> bool:
+        if not self._stage.scores:
+            return False
+        settings = self._settings
+        return self._step % settings.validate_every == 0 or self._step in (
+            settings.validate_first,
+            settings.steps,
+        )
+
+    def _validate(self, log: Any, row: dict[str, Any], samples: Any) -> None:
+        model = self._average.model.eval()
+        with torch.inference_mode():
+            self._scores = self._stage.validate(model)
+        row.update((name, round(score, 2)) for name, score in self._scores.items())
+        if self._processes.leads:
+            batch = default_collate([samples[i] for i in range(_PICTURED)])
+            with torch.inference_mode():
+                picture = self._stage.pictures(model, to_device(batch, self._processes.device))
+            if picture is not None:
+                log.picture(picture, self._step)
+        if self._step:
+            self._write()
+        self._write_row(log, row)
+
+    def _write_row(self, log: Any, row: dict[str, Any]) -> None:
+        log.write(row)
+        self._report(" ".join(f"{name} {value}" for name, value in row.items() if value != ""))
+        log.restart()
+
+    def _write(self) -> None:
+        if self._processes.leads:
+            self._files = self._stage.write(
+                self._average.model, self._folder.path, self._step, self._scores
+            )
+
+    def _save(self) -> None:
+        if not self._processes.leads:
+            return
+        self._folder.save(
+            {
+                "settings": self._settings.described(),
+                "step": self._step,
+                "scores": self._scores,
+                "network": self._model.state_dict(),
+                "average": self._average.model.state_dict(),
+                "optimiser": self._optimiser.state_dict(),
+            }
+        )
+
+
+class _SilentLog(nullcontext):
+    """Takes what a log takes, for the processes that do not write."""
+
+    def __enter__(self) -> _SilentLog:
+        return self
+
+    def add(self, loss: float, waited_s: float) -> None: ...
+
+    def row(self, step: int, rate: float) -> dict[str, Any]:
+        return {}
+
+    def write(self, row: dict[str, Any]) -> None: ...
+
+    def restart(self) -> None: ...
+
+
+def _unheard(message: str) -> None: ...
