@@ -21,9 +21,11 @@ _STEADY_FRAMES = 25  # after this many frames a connection counts as good again
 class Capture:
     """Reads a feed in a thread of its own and holds its newest frame.
 
-    ``dropped`` counts frames that were replaced before anybody took them (from the first one
-    taken on), ``reconnects`` how often a live feed came back, ``generation`` how often it was opened. ``failure`` is the error
-    of a feed that could not be opened the first time, or that ended with one.
+    - ``dropped`` counts frames that were replaced before anybody took them, from the first one
+      taken on; ``reconnects`` how often a live feed came back; ``generation`` how often it opened.
+    - ``trouble`` says why a live feed is away, empty while it is there.
+    - ``failure`` is the error of a feed that could not be opened the first time, or that ended
+      with one.
     """
 
     def __init__(self, open_feed: OpenFeed, backoff_s: tuple[float, ...] = BACKOFF_S) -> None:
@@ -71,6 +73,11 @@ class Capture:
         """Frames a second that arrive, measured."""
         with self._changed:
             return rate(self._arrivals)
+
+    def silent_s(self) -> float:
+        """Seconds since the last frame arrived; 0 before the first and after the end."""
+        with self._changed:
+            return time.monotonic() - self._arrivals[-1] if self._arrivals else 0.0
 
     def _run(self) -> None:
         try:

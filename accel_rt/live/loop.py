@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,34 +17,18 @@ from accel_rt.data.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.live.capture import Capture
 from accel_rt.live.feed import OpenFeed, Shot, feed_opener
+from accel_rt.live.networks import LiveNetworks, LiveSegmenter, LoadSegmenter
 from accel_rt.live.recorder import Recorder
-from accel_rt.live.settings import NETWORK_SETTINGS, LiveSettings
+from accel_rt.live.settings import LiveSettings
 from accel_rt.live.stats import LivePicture, LiveStats, Meter, State, memory_mb
-from accel_rt.live.view import render
+from accel_rt.live.view import BlackPictures, render
 from accel_rt.runtime.result import FrameResult
-from accel_rt.runtime.settings import MODES, UPDATE_SCALES, SegmenterSettings
+from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.video.overlay import class_shares
 
 _POLL_S = 0.1
+_SILENCE_S = 2.0  # without a frame, after which a source is said to be away
 _DEFAULT_RATE = Fraction(25)
-
-
-class LiveSegmenter(Protocol):
-    """What the loop asks of a segmenter."""
-
-    classes: ClassSet
-
-    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult: ...
-
-    def reset(self) -> None: ...
-
-    def describe(self) -> dict[str, Any]: ...
-
-    def close(self) -> None: ...
-
-
-LoadSegmenter = Callable[[SegmenterSettings, bool], LiveSegmenter]
-"""Makes a segmenter from its settings, with asynchronous keyframes or without."""
 
 
 class LiveLoop:
@@ -74,20 +58,18 @@ class LiveLoop:
     ) -> None:
         self._source = str(source)
         self._settings = settings or LiveSettings()
-        self._networks = networks or SegmenterSettings()
-        self._load = load or _load
+        self._networks = LiveNetworks(networks or SegmenterSettings(), load)
         self._capture = Capture(open_feed or feed_opener(source, repeat))
         self._recording_path = recording
         self._recorder: Recorder | None = None
-        self._segmenter: LiveSegmenter | None = None
-        self._next_segmenter: LiveSegmenter | None = None
-        self._described: dict[str, Any] = {}
         self._meter = Meter()
         self._picture: LivePicture | None = None
         self._shares: dict[str, float] = {}
         self._pictures = 0
         self._changed = threading.Condition()
         self._changing = threading.Lock()
+        self._changed_settings = threading.Event()
+        self._black = BlackPictures()
         self._stopping = threading.Event()
         self._ended = False
         self._started_at = time.monotonic()
@@ -104,10 +86,7 @@ class LiveLoop:
         self._started_at = time.monotonic()
         self._capture.start()
         try:
-            self._segmenter = self._load(
-                self._settings.segmenter(self._networks), self._settings.async_keyframes
-            )
-            self._described = self._segmenter.describe()
+            self._networks.prepare(self._settings)
             self._check_classes(self._settings)
             while not self._capture.wait_open(_POLL_S) and not self._stopping.is_set():
                 pass
@@ -128,9 +107,7 @@ class LiveLoop:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-        segmenter, self._segmenter = self._segmenter, None
-        if segmenter is not None:
-            segmenter.close()
+        self._networks.close()
 
     def __enter__(self) -> LiveLoop:
         self.start()
@@ -154,7 +131,7 @@ class LiveLoop:
     @property
     def classes(self) -> ClassSet | None:
         """The classes that are told apart; None before :meth:`start`."""
-        return None if self._segmenter is None else self._segmenter.classes
+        return self._networks.classes
 
     def wait_picture(
         self, after_index: int = -1, timeout: float | None = None
@@ -205,13 +182,13 @@ class LiveLoop:
                 uptime_s=round(time.monotonic() - self._started_at, 3),
                 memory_mb=round(memory_mb(), 1),
                 settings=self._settings,
-                networks=self._described,
+                networks=self._networks.describe(self._settings),
             )
 
     def _state(self) -> State:
         if self._ended:
             return "ended"
-        if self._capture.trouble or not self._capture.opened:
+        if self._capture.trouble or self._capture.silent_s() > _SILENCE_S:
             return "reconnecting"
         return "paused" if self._settings.paused else "running"
 
@@ -220,7 +197,12 @@ class LiveLoop:
             return str(self.failure)
         if self._recorder is not None and self._recorder.failure:
             return str(self._recorder.failure)
-        return self._capture.trouble
+        if self._capture.trouble:
+            return self._capture.trouble
+        silent_s = self._capture.silent_s()
+        if silent_s > _SILENCE_S and not self._ended:
+            return f"no frame for {silent_s:.0f} s"
+        return "the picture is black" if self._black.lasting else ""
 
     # -- controls --------------------------------------------------------------------------
 
@@ -230,21 +212,8 @@ class LiveLoop:
         return self._settings
 
     def choices(self) -> dict[str, tuple[Any, ...]]:
-        """The values that settings with a choice can take, by the settings' names."""
-        from accel_rt.models import store
-
-        names = self.classes.names if self.classes else ()
-        updates = [
-            entry.name
-            for entry in store.installed()
-            if entry.kind == "network" and tuple(entry.description["classes"]["names"]) == names
-        ]
-        return {
-            "mode": MODES,
-            "update": tuple(updates),
-            "update_scale": UPDATE_SCALES,
-            "classes": names,
-        }
+        """The values that ``mode``, ``update``, ``update_scale`` and ``classes`` can take."""
+        return self._networks.choices()
 
     def change(self, name: str, value: Any) -> None:
         """Change a setting of :class:`LiveSettings`; it takes effect between frames.
@@ -253,18 +222,11 @@ class LiveLoop:
         Raises :class:`~accel_rt.errors.UsageError` with one sentence for a bad name or value.
         """
         with self._changing:
-            settings = self._settings.changed(name, value)
+            before, settings = self._settings, self._settings.changed(name, value)
             self._check_classes(settings)
-            fresh: LiveSegmenter | None = None
-            if name in NETWORK_SETTINGS and settings != self._settings:
-                fresh = self._load(settings.segmenter(self._networks), settings.async_keyframes)
-            with self._changed:
-                self._settings = settings
-                if fresh is not None:
-                    stale, self._next_segmenter = self._next_segmenter, fresh
-                    if stale is not None:
-                        stale.close()
-                self._changed.notify_all()
+            self._networks.prepare(settings, before)
+            self._settings = settings
+            self._changed_settings.set()
 
     def record(self, on: bool) -> None:
         """Begin or end recording what is shown; asking for what is so already does nothing.
@@ -298,19 +260,18 @@ class LiveLoop:
         try:
             while not self._stopping.is_set():
                 taken = self._capture.take(_POLL_S)
-                self._swap_segmenter()
-                if taken is None:
-                    if self._capture.ended:
-                        self.failure = self._capture.failure
-                        return
-                    continue
-                shot, opened = taken
-                if opened != generation:
-                    generation = opened
-                    assert self._segmenter is not None
-                    self._segmenter.reset()
-                if not self._settings.paused:
-                    self._show(shot)
+                segmenter = self._networks.use()
+                if taken is None and self._capture.ended:
+                    self.failure = self._capture.failure
+                    return
+                if taken is not None and not self._settings.paused:
+                    shot, opened = taken
+                    if opened != generation:
+                        generation = opened
+                        segmenter.reset()
+                    self._show(shot, segmenter)
+                elif self._changed_settings.is_set():
+                    self._show_again(segmenter.classes)
         except Exception as error:
             self.failure = error
         finally:
@@ -318,60 +279,52 @@ class LiveLoop:
                 self._ended = True
                 self._changed.notify_all()
 
-    def _swap_segmenter(self) -> None:
-        with self._changed:
-            fresh, self._next_segmenter = self._next_segmenter, None
-        if fresh is not None:
-            stale, self._segmenter = self._segmenter, fresh
-            self._described = fresh.describe()
-            if stale is not None:
-                stale.close()
-
-    def _show(self, shot: Shot) -> None:
-        segmenter = self._segmenter
-        assert segmenter is not None
+    def _show(self, shot: Shot, segmenter: LiveSegmenter) -> None:
+        self._changed_settings.clear()
         started = time.perf_counter()
         frame_bgr = shot.picture()
         converted = time.perf_counter()
+        if self._black.ends(frame_bgr, shot.captured_at):
+            segmenter.reset()
         result = segmenter.step(frame_bgr, shot.pts)
         segmented = time.perf_counter()
-        shares = class_shares(result.labels, len(segmenter.classes))
-        image_bgr = render(frame_bgr, result.labels, segmenter.classes, shares, self._settings)
-        rendered = time.perf_counter()
+        image_bgr, shares = self._render(frame_bgr, result, segmenter.classes)
         stages = {
             "convert": 1e3 * (converted - started),
             **result.timings,
-            "render": 1e3 * (rendered - segmented),
+            "render": 1e3 * (time.perf_counter() - segmented),
         }
-        self._publish(shot, result, frame_bgr, image_bgr, stages)
-        self._shares = {segmenter.classes.names[label]: share for label, share in shares.items()}
-
-    def _publish(
-        self,
-        shot: Shot,
-        result: FrameResult,
-        frame_bgr: np.ndarray,
-        image_bgr: np.ndarray,
-        stages: dict[str, float],
-    ) -> None:
-        picture = LivePicture(
-            self._pictures, result.kind, image_bgr, shot.captured_at, result, frame_bgr
+        with self._changed:
+            self._meter.add(result.kind, time.monotonic(), shot.captured_at, stages)
+            self._shares = shares
+        self._publish(
+            LivePicture(self._pictures, result.kind, image_bgr, shot.captured_at, result, frame_bgr)
         )
+
+    def _show_again(self, classes: ClassSet) -> None:
+        """The picture that stands still, with changed colours."""
+        self._changed_settings.clear()
+        picture = self._picture
+        if picture is not None and self._settings.paused:
+            image_bgr, _ = self._render(picture.frame_bgr, picture.result, classes)
+            self._publish(replace(picture, index=self._pictures, image_bgr=image_bgr))
+
+    def _render(
+        self, frame_bgr: np.ndarray, result: FrameResult, classes: ClassSet
+    ) -> tuple[np.ndarray, dict[str, float]]:
+        shares = class_shares(result.labels, len(classes))
+        image_bgr = render(frame_bgr, result.labels, classes, shares, self._settings)
+        return image_bgr, {classes.names[label]: share for label, share in shares.items()}
+
+    def _publish(self, picture: LivePicture) -> None:
         with self._changed:
             self._pictures += 1
             self._picture = picture
-            self._meter.add(result.kind, time.monotonic(), shot.captured_at, stages)
             self._changed.notify_all()
             recorder = self._recorder
         if recorder is not None:
-            recorder.write(image_bgr, shot.captured_at)
+            recorder.write(picture.image_bgr, picture.captured_at)
 
 
 def _size(image: np.ndarray) -> tuple[int, int]:
     return image.shape[1], image.shape[0]
-
-
-def _load(settings: SegmenterSettings, asynchronous: bool) -> LiveSegmenter:
-    from accel_rt.runtime.load import load_segmenter
-
-    return load_segmenter(settings)

@@ -14,9 +14,6 @@ from accel_rt.runtime.settings import (
     SegmenterSettings,
 )
 
-NETWORK_SETTINGS = ("interval", "mode", "update", "update_scale", "async_keyframes")
-"""Settings that a segmenter is built from; the others only change how results are shown."""
-
 
 @dataclass(frozen=True)
 class LiveSettings:

@@ -45,6 +45,11 @@ class LivePicture:
     result: FrameResult
     frame_bgr: np.ndarray
 
+    @property
+    def labels(self) -> np.ndarray:
+        """The class of every pixel, uint8 ``[H, W]``."""
+        return self.result.labels
+
 
 @dataclass(frozen=True)
 class LiveStats:

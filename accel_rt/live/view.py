@@ -10,6 +10,10 @@ from accel_rt.data.classes import ClassSet
 from accel_rt.live.settings import LiveSettings
 from accel_rt.video.overlay import draw_legend, render_overlay
 
+_SAMPLE = 16  # one pixel in so many, in both directions
+_BLACK = 24  # of 255; above the noise of a dark sensor, and above the black of limited range
+_BLACK_LASTS_S = 1.0
+
 
 def render(
     frame_bgr: np.ndarray,
@@ -27,3 +31,21 @@ def render(
     if settings.legend:
         draw_legend(image, classes, shares, keep)
     return np.hstack([frame_bgr, image]) if settings.side_by_side else image
+
+
+class BlackPictures:
+    """Notices pictures without light, as of a covered lens; ``lasting`` after a second of them."""
+
+    lasting = False
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def ends(self, frame_bgr: np.ndarray, captured_at: float) -> bool:
+        """Take the next frame; whether it is the first that shows something again."""
+        if int(frame_bgr[::_SAMPLE, ::_SAMPLE].max()) > _BLACK:
+            ended, self.lasting, self._since = self.lasting, False, None
+            return ended
+        self._since = captured_at if self._since is None else self._since
+        self.lasting = captured_at - self._since >= _BLACK_LASTS_S
+        return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from accel_rt.models import store
 from accel_rt.models.accel import Accel, ScoreFusion
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, load_network
+from accel_rt.runtime.async_keyframes import AsyncSegmenter
 from accel_rt.runtime.device import resolve_device, resolve_precision
 from accel_rt.runtime.policy import FixedInterval, KeyframePolicy, SceneCuts
 from accel_rt.runtime.segmenter import FlowSource, Segmenter
@@ -72,24 +74,38 @@ def keyframe_interval(settings: SegmenterSettings) -> int:
     return 1 if settings.mode == "deeplab" else settings.interval
 
 
-def load_segmenter(settings: SegmenterSettings | None = None) -> Segmenter:
+def keyframe_policy(settings: SegmenterSettings) -> KeyframePolicy:
+    """When ``settings`` want keyframes."""
+    interval = keyframe_interval(settings)
+    policy = FixedInterval(interval)
+    return SceneCuts(policy) if settings.scene_cuts and interval > 1 else policy
+
+
+def load_segmenter(
+    settings: SegmenterSettings | None = None,
+    asynchronous: bool = False,
+    threads: int | None = None,
+) -> Segmenter:
     """Load the networks that ``settings`` name and put them together.
 
-    Raises as :func:`load_model`.
+    With ``asynchronous`` frames do not wait for keyframes
+    (:class:`~accel_rt.runtime.async_keyframes.AsyncSegmenter`, which shares ``threads`` CPU
+    threads out, torch's own number for None), unless every frame is one. Raises as
+    :func:`load_model`.
     """
     settings = settings or SegmenterSettings()
     device = resolve_device(settings.device)
     dtype = resolve_precision(settings.precision, device)
     loaded = load_model(settings)
     interval = keyframe_interval(settings)
-    policy: KeyframePolicy = FixedInterval(interval)
-    if settings.scene_cuts and interval > 1:
-        policy = SceneCuts(policy)
-    return Segmenter(
+    make: Callable[..., Segmenter] = Segmenter
+    if asynchronous and interval > 1:
+        make = partial(AsyncSegmenter, threads=threads)
+    return make(
         loaded.model,
         loaded.info.classes,
         flow=load_flow(settings, device, dtype),
-        policy=policy,
+        policy=keyframe_policy(settings),
         incremental=settings.warp == "incremental",
         update_scale=settings.update_scale,
         trained=loaded.info.size[::-1],

@@ -40,7 +40,8 @@ class SceneCuts:
 
     A cut is a mean absolute grey difference of consecutive thumbnails that is large both in
     itself (``threshold``, of 255) and against its recent average (``ratio``): motion and noise
-    raise the average, a cut stands out from it.
+    raise the average, a cut stands out from it. ``cut`` says whether the last frame asked about
+    was one.
     """
 
     _THUMBNAIL = (32, 24)
@@ -52,12 +53,14 @@ class SceneCuts:
 
     def reset(self) -> None:
         self._inner.reset()
+        self.cut = False
         self._previous: np.ndarray | None = None
         self._average: float | None = None
 
     def is_keyframe(self, frame_bgr: np.ndarray, since_keyframe: int) -> bool:
         due = self._inner.is_keyframe(frame_bgr, since_keyframe)
-        return self._is_cut(frame_bgr) or due
+        self.cut = self._is_cut(frame_bgr)
+        return self.cut or due
 
     def _is_cut(self, frame_bgr: np.ndarray) -> bool:
         small = cv2.resize(frame_bgr, self._THUMBNAIL, interpolation=cv2.INTER_AREA)

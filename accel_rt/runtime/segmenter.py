@@ -78,6 +78,10 @@ class Segmenter:
         self._index = 0
         self._drop_cache()
 
+    def set_policy(self, policy: KeyframePolicy) -> None:
+        """Place keyframes by another policy from the next frame on."""
+        self._policy = policy
+
     def close(self) -> None:
         """Release what runs beside the frames; a second call does nothing."""
 
@@ -117,16 +121,23 @@ class Segmenter:
         with clock("network"):
             processed = resize_frame(frame_bgr, geometry.processed)
         due = self._policy.is_keyframe(processed, self._since_keyframe)
-        kind: FrameKind = "key" if self._state is None or due else "update"
-        if kind == "key":
-            scores = self._keyframe(processed, geometry, clock)
-        else:
-            scores = self._intermediate(processed, geometry, clock)
+        kind, scores = self._scores(processed, geometry, clock, due)
         with clock("output"):
             labels = ops.upsample_argmax(scores, source, geometry.extent)[0].cpu().numpy()
         self._since_keyframe += 1
         self._index += 1
         return FrameResult(self._index - 1, pts, kind, labels, clock.ms)
+
+    def _scores(
+        self, processed: np.ndarray, geometry: Geometry, clock: StageClock, due: bool
+    ) -> tuple[FrameKind, Tensor]:
+        """Scores of the next frame; ``due`` says that the policy wants a keyframe."""
+        if self._state is None or due:
+            return "key", self._keyframe(processed, geometry, clock)
+        with clock("flow"):
+            flow = self._move(self._newer_flow(processed, geometry))
+        with clock("network"):
+            return "update", self._intermediate(processed, geometry, flow)
 
     def _keyframe(self, processed: np.ndarray, geometry: Geometry, clock: StageClock) -> Tensor:
         with clock("network"):
@@ -138,31 +149,39 @@ class Segmenter:
         self._since_keyframe = 0
         return scores
 
-    def _intermediate(self, processed: np.ndarray, geometry: Geometry, clock: StageClock) -> Tensor:
+    def _intermediate(
+        self, processed: np.ndarray, geometry: Geometry, flow: Tensor | None
+    ) -> Tensor:
         assert self._state is not None
-        with clock("flow"):
-            flow = self._advance(processed, geometry)
-        with clock("network"):
-            if self._model.update is None:
-                return self._model.intermediate(self._state, flow)
-            frame = self._input(processed, geometry, self._update_scale)
-            return self._model.intermediate(self._state, flow, frame)
+        if self._model.update is None:
+            return self._model.intermediate(self._state, flow)
+        frame = self._input(processed, geometry, self._update_scale)
+        return self._model.intermediate(self._state, flow, frame)
 
-    def _advance(self, processed: np.ndarray, geometry: Geometry) -> Tensor | None:
-        """Flow from the cached state's frame to this one; moves the state if incremental."""
+    def _newer_flow(self, processed: np.ndarray, geometry: Geometry) -> Tensor | None:
+        """Flow from the frame before to this one; None where features are copied."""
         if self._flow is None:
             return None
-        assert self._state is not None
         newer = self._flow.step(processed, geometry.grid(self._model.reference.stride))
-        newer = newer.to(self._device)
-        if self._incremental:
-            self._state = ops.flow_warp(self._state, newer)
-            return None
-        self._composed = newer if self._composed is None else compose_flow(self._composed, newer)
+        return newer.to(self._device)
+
+    def _move(self, newer: Tensor | None) -> Tensor | None:
+        """Flow from the cached state's frame to this one; moves the state if incremental."""
+        if newer is not None and self._incremental:
+            assert self._state is not None
+            self._state, newer = ops.flow_warp(self._state, newer), None
+        self._composed = composed(self._composed, newer)
         return self._composed
 
     def _input(self, processed: np.ndarray, geometry: Geometry, scale: float = 1.0) -> Tensor:
         return network_input(processed, geometry.padded, scale, self._device, self._dtype)
+
+
+def composed(older: Tensor | None, newer: Tensor | None) -> Tensor | None:
+    """Both flows in one, None standing for no motion; see :func:`compose_flow`."""
+    if older is None or newer is None:
+        return older if newer is None else newer
+    return compose_flow(older, newer)
 
 
 class StageClock:
