@@ -1,8 +1,7 @@
-"""Weight files: safetensors with int8 convolution weights and a JSON description.
+"""Weight files: safetensors with quantised convolution weights and a JSON description.
 
 A file's metadata carries all that is needed to rebuild and feed the model. Convolution weights
-are stored as int8 with one scale per output channel and dequantised at load; everything else
-(biases, batch norms, depthwise weights) is float32.
+are stored as integers (see :mod:`accel_rt.models.quantise`) and dequantised at load.
 """
 
 from __future__ import annotations
@@ -22,12 +21,11 @@ from accel_rt.data.classes import ClassSet
 from accel_rt.data.normalise import MEAN_RGB, STD_RGB
 from accel_rt.errors import OutputError, WeightsError
 from accel_rt.models.network import Network
+from accel_rt.models.quantise import Bits, dequantise, quantise
 from accel_rt.models.zoo import build_network
 
 METADATA_KEY = "accel_rt"
 """Where a file's description is found in its safetensors metadata."""
-_SCALE_SUFFIX = "|scale"
-_QUANTISE_FROM = 1024  # elements; smaller tensors are not worth the error
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,9 @@ class ModelInfo:
     std_rgb: tuple[float, ...] = STD_RGB
 
 
-def save_network(path: Path, network: Network, info: ModelInfo) -> None:
+def save_network(path: Path, network: Network, info: ModelInfo, bits: Bits = 8) -> None:
     """Write ``network`` and ``info`` to ``path``, replacing it only when complete."""
-    save_tensors(path, network.state_dict(), {"kind": "network", **asdict(info)})
+    save_tensors(path, network.state_dict(), {"kind": "network", **asdict(info)}, bits)
 
 
 def load_network(path: Path) -> tuple[Network, ModelInfo]:
@@ -90,18 +88,12 @@ def fit(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     module.load_state_dict(tensors)
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict) -> None:
+def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict, bits: Bits = 8) -> None:
     """Write tensors, quantised where it pays, with ``description`` as JSON metadata."""
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if _quantises(tensor):
-            flat = tensor.detach().float().flatten(1)
-            scale = (flat.abs().amax(1) / 127).clamp(min=1e-12)
-            values = (flat / scale[:, None]).round().to(torch.int8)
-            stored[name] = values.view(tensor.shape).contiguous()
-            stored[name + _SCALE_SUFFIX] = scale
-        elif not name.endswith("num_batches_tracked"):
-            stored[name] = tensor.detach().float().contiguous()
+        if not name.endswith("num_batches_tracked"):
+            stored.update(quantise(name, tensor, bits))
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,11 +104,6 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict) -> N
         with suppress(OSError):
             part.unlink()
         raise OutputError(f"cannot write weights to {path}: {error}") from error
-
-
-def _quantises(tensor: Tensor) -> bool:
-    depthwise = tensor.ndim == 4 and tensor.shape[1] == 1
-    return tensor.ndim >= 2 and tensor.numel() >= _QUANTISE_FROM and not depthwise
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -133,14 +120,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
         ) from error
     if METADATA_KEY not in metadata:
         raise WeightsError(f"{path} has no accel-rt description: it was written by something else")
-    tensors = {}
-    for name, tensor in stored.items():
-        if name.endswith(_SCALE_SUFFIX):
-            continue
-        if tensor.dtype == torch.int8:
-            scale = stored[name + _SCALE_SUFFIX]
-            tensor = tensor.float() * scale.view(-1, *[1] * (tensor.ndim - 1))
-        tensors[name] = tensor
+    tensors = dequantise(stored)
+    for name in list(tensors):
         if name.endswith("running_var"):  # batch norms count steps that inference never reads
             counter = name.replace("running_var", "num_batches_tracked")
             tensors[counter] = torch.zeros((), dtype=torch.long)

@@ -10,6 +10,7 @@ from accel_rt.data.classes import CAMVID
 from accel_rt.errors import OutputError, UsageError, WeightsError
 from accel_rt.models import store
 from accel_rt.models.accel import ScoreFusion
+from accel_rt.models.quantise import dequantise, quantise
 from accel_rt.models.weights import ModelInfo, load_network, load_tensors, save_network
 from accel_rt.models.zoo import build_network
 
@@ -60,6 +61,38 @@ def test_each_weight_is_within_half_a_step_of_its_channel(tmp_path: Path) -> Non
 def test_files_take_little_over_a_byte_per_weight(saved: Path) -> None:
     weights = sum(p.numel() for p in build_network("efficientnet_lite0", 11).parameters())
     assert saved.stat().st_size < 1.5 * weights
+
+
+@pytest.mark.parametrize("shape", [(64, 33, 3, 3), (40, 27), (1, 2048)])
+def test_four_bits_are_within_their_step(shape: tuple[int, ...]) -> None:
+    """A weight is off by half a step at most, or by what clipping a group's largest costs."""
+    weight = torch.randn(shape)
+    stored = quantise("w", weight, 4)
+    assert sum(t.numel() * t.element_size() for t in stored.values()) < 0.55 * weight.numel() + 100
+    restored = dequantise(stored)["w"]
+    step = weight.abs().max() / 7
+    inner = weight.abs() < 0.6 * restored.abs().max()
+    assert (restored - weight)[inner].abs().max() <= 0.501 * step
+    assert (restored - weight).norm() < 0.15 * weight.norm()
+
+
+def test_what_four_bits_hold_comes_back_exactly() -> None:
+    weight = torch.randint(-7, 8, (16, 256)).float() / 4
+    weight[:, ::64] = 7 / 4  # every group reaches its largest value
+    torch.testing.assert_close(dequantise(quantise("w", weight, 4))["w"], weight)
+
+
+def test_network_in_four_bits(tmp_path: Path) -> None:
+    network = build_network("resnet18", 11)
+    path = tmp_path / "net.safetensors"
+    save_network(path, network, replace(INFO, network="resnet18"), bits=4)
+    loaded, info = load_network(path)
+    assert info.network == "resnet18"
+    weights = sum(p.numel() for p in network.parameters())
+    assert path.stat().st_size < 0.7 * weights
+    weight = network.feature.layer3[0].conv1.weight
+    restored = loaded.feature.layer3[0].conv1.weight
+    assert 0 < (restored - weight).norm() / weight.norm() < 0.15
 
 
 def test_missing_file(tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+"""Weights as small integers: 8 bits with a scale per output channel, or 4 bits with one per group.
+
+A quantised tensor is stored under its own name as integers, with its scales and (where packing
+hides it) its shape beside it under that name and a suffix.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Bits = Literal[4, 8]
+
+_SCALE = "|scale"
+_SHAPE = "|shape"
+_QUANTISE_FROM = 1024  # elements; smaller tensors are not worth the error
+_GROUP = 64  # 4-bit weights that share a scale
+_CLIPS = (1.0, 0.9, 0.8, 0.7)  # shares of the largest weight that 4 bits may reach up to
+
+
+def quantise(name: str, tensor: Tensor, bits: Bits) -> dict[str, Tensor]:
+    """What is stored for ``tensor``: integers where it pays, else float32 under ``name``.
+
+    Biases, batch norms and depthwise weights stay as they are.
+    """
+    tensor = tensor.detach().float()
+    depthwise = tensor.ndim == 4 and tensor.shape[1] == 1
+    if tensor.ndim < 2 or tensor.numel() < _QUANTISE_FROM or depthwise:
+        return {name: tensor.contiguous()}
+    if bits == 8:
+        flat = tensor.flatten(1)
+        scale = _scale(flat, 127)
+        values = (flat / scale).round().to(torch.int8)
+        return {name: values.view(tensor.shape).contiguous(), name + _SCALE: scale[:, 0]}
+    groups = F.pad(tensor.flatten(), (0, -tensor.numel() % _GROUP)).view(-1, _GROUP)
+    scale = _best_clip(groups, 7).half().float()
+    values = ((groups / scale).round().clamp(-7, 7) + 8).to(torch.uint8)
+    return {
+        name: values[:, ::2] + 16 * values[:, 1::2],
+        name + _SCALE: scale[:, 0].half(),
+        name + _SHAPE: torch.tensor(tensor.shape),
+    }
+
+
+def dequantise(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The float32 tensors that :func:`quantise` made ``stored`` from, but for rounding."""
+    tensors = {}
+    for name, values in stored.items():
+        if name.endswith((_SCALE, _SHAPE)):
+            continue
+        if values.dtype == torch.int8:
+            scale = stored[name + _SCALE]
+            values = values.float() * scale.view(-1, *[1] * (values.ndim - 1))
+        elif values.dtype == torch.uint8:
+            shape = stored[name + _SHAPE].tolist()
+            pairs = torch.stack([values % 16, values // 16], 2).flatten(1).float() - 8
+            flat = (pairs * stored[name + _SCALE].float()[:, None]).flatten()
+            values = flat[: torch.Size(shape).numel()].view(shape)
+        tensors[name] = values
+    return tensors
+
+
+def _scale(rows: Tensor, top: int) -> Tensor:
+    """``[rows, 1]``: what one integer step is worth if ``top`` stands for a row's largest."""
+    return (rows.abs().amax(1, keepdim=True) / top).clamp(min=1e-7)
+
+
+def _best_clip(rows: Tensor, top: int) -> Tensor:
+    """The scales with the least squared error: a few large weights clipped serve the others."""
+    scales = torch.stack([clip * _scale(rows, top) for clip in _CLIPS])
+    rounded = (rows / scales).round().clamp(-top, top) * scales
+    best = (rounded - rows).square().sum(2, keepdim=True).argmin(0, keepdim=True)
+    return scales.gather(0, best)[0]
