@@ -15,6 +15,7 @@ from accel_rt.cli.bench import bench
 from accel_rt.cli.completion import completion
 from accel_rt.cli.doctor import doctor
 from accel_rt.cli.models import models
+from accel_rt.cli.pack import pack
 from accel_rt.cli.segment import segment
 from accel_rt.cli.street import street
 from accel_rt.cli.text import say
@@ -40,7 +41,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (segment, bench, models, doctor, street, train, completion):
+for _command in (segment, bench, models, doctor, street, train, pack, completion):
     cli.add_command(_command)
 
 
