@@ -10,8 +10,8 @@ import click
 
 from accel_rt.cli.options import CommaList, Size
 from accel_rt.cli.text import say
-from accel_rt.cli.train_options import loop_options, run_stage, setting
-from accel_rt.train.settings import DeepLabSettings
+from accel_rt.cli.train_options import label_options, loop_options, run_stage, setting
+from accel_rt.train.settings import DeepLabSettings, JointSettings
 
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
@@ -53,30 +53,11 @@ def train() -> None:
 )
 @setting(
     DeepLabSettings,
-    "balance",
-    "How much rare classes weigh: 0 no more than others, 1 in inverse proportion.",
-    type=click.FloatRange(0, 1),
-)
-@setting(
-    DeepLabSettings,
-    "hardest",
-    "Share of each image's pixels that counts, the hardest ones.",
-    type=click.FloatRange(0, 1, min_open=True),
-)
-@setting(
-    DeepLabSettings,
     "mix",
     "Share of samples with classes of another one pasted in.",
     type=click.FloatRange(0, 1),
 )
-@click.option(
-    "--teacher",
-    type=CommaList(),
-    default=(),
-    metavar="NAME[,NAME]",
-    help="Also learn what these networks predict on average (names or files).",
-)
-@setting(DeepLabSettings, "distil", "The teachers' share of the loss.", type=click.FloatRange(0, 1))
+@label_options(DeepLabSettings)
 @setting(
     DeepLabSettings,
     "init",
@@ -98,6 +79,87 @@ def deeplab(out: Path, threads: int | None, **values: Any) -> int:
         raise UsageError(f"--scale takes two numbers, got {len(values['scale'])}")
     settings = DeepLabSettings(**values)
     return run_stage(partial(train_deeplab, settings, out), threads, values["network"])
+
+
+@train.command()
+@click.option("--reference", required=True, metavar="NAME|PATH", help="Reference weights.")
+@click.option(
+    "--update", metavar="NAME|PATH", help="Update weights; without them, Deep Feature Flow."
+)
+@click.option("--data", type=_FOLDER, metavar="DIR", help="Data set; else street drives only.")
+@setting(JointSettings, "layout", "Of the data set.", metavar="NAME")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Run folder."
+)
+@setting(JointSettings, "street", "Share of street drives.", type=click.FloatRange(0, 1))
+@setting(
+    JointSettings,
+    "interval",
+    "Keyframes are 1 to N-1 frames back.",
+    type=click.IntRange(min=2),
+    metavar="N",
+)
+@setting(
+    JointSettings,
+    "update_scales",
+    "Sizes of the update network's input to draw from.",
+    type=CommaList(float, "1,0.5"),
+    metavar="S[,S]",
+)
+@setting(
+    JointSettings,
+    "flow",
+    "Fixed DIS flow, or FlowNetS weights to train too.",
+    metavar="dis|NAME|PATH",
+)
+@setting(
+    JointSettings,
+    "warp",
+    "Warp once by composed flow, or frame by frame.",
+    type=click.Choice(["composed", "incremental"]),
+)
+@setting(JointSettings, "fusion", "What is fused.", type=click.Choice(["score", "feature"]))
+@setting(
+    JointSettings,
+    "fusion_steps",
+    "Steps of phase 1, which trains the fusion alone.",
+    type=click.IntRange(min=0),
+)
+@setting(JointSettings, "fusion_rate", "Peak learning rate of the score fusion.", type=float)
+@setting(
+    JointSettings,
+    "branch_loss",
+    "Weight of each branch's own loss beside the fused one.",
+    type=click.FloatRange(0),
+)
+@setting(JointSettings, "crop", "Size of the training crops.", type=Size())
+@setting(
+    JointSettings,
+    "scale",
+    "Random scaling, from A to B.",
+    type=CommaList(float, "0.5,1.75"),
+    metavar="A,B",
+)
+@label_options(JointSettings)
+@setting(
+    JointSettings,
+    "validate_interval",
+    "Keyframe interval of the validation.",
+    type=click.IntRange(min=2),
+)
+@loop_options(JointSettings)
+def joint(out: Path, threads: int | None, **values: Any) -> int:
+    """Train reference, update, flow and fusion together through time.
+
+    Prints the weight files it ends with; their folder can be $ACCEL_RT_WEIGHTS.
+    """
+    from accel_rt.errors import UsageError
+    from accel_rt.train.joint import train_joint
+
+    if values["data"] is None and values["street"] < 1:
+        raise UsageError("a --street ratio below 1 mixes in labelled frames: give --data too")
+    settings = JointSettings(**values)
+    return run_stage(partial(train_joint, settings, out), threads, values["reference"])
 
 
 @train.command()

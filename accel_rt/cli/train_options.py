@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from accel_rt.cli.interrupt import Interruption, finishing_on_signals
+from accel_rt.cli.options import CommaList
 from accel_rt.cli.progress import steps_bar
 from accel_rt.train.settings import TrainingSettings
 
@@ -24,6 +25,34 @@ def setting(settings: type, name: str, help: str, **details: Any) -> Callable[[F
     flag = name.replace("_", "-")
     flag = f"--{flag}/--no-{flag}" if isinstance(default, bool) else f"--{flag}"
     return click.option(flag, name, default=default, show_default=shown, help=help, **details)
+
+
+def label_options(settings: type[TrainingSettings]) -> Callable[[F], F]:
+    """Options of what is learned from labels and from other networks."""
+    share = click.FloatRange(0, 1)
+    options = (
+        setting(
+            settings,
+            "balance",
+            "How much rare classes weigh: 0 no more than others, 1 in inverse proportion.",
+            type=share,
+        ),
+        setting(
+            settings,
+            "hardest",
+            "Share of each image's pixels that counts, the hardest ones.",
+            type=click.FloatRange(0, 1, min_open=True),
+        ),
+        click.option(
+            "--teacher",
+            type=CommaList(),
+            default=(),
+            metavar="NAME[,NAME]",
+            help="Also learn what these networks predict on average (names or files).",
+        ),
+        setting(settings, "distil", "The teachers' share of the loss.", type=share),
+    )
+    return _adding(options)
 
 
 def loop_options(settings: type[TrainingSettings]) -> Callable[[F], F]:
@@ -56,7 +85,10 @@ def loop_options(settings: type[TrainingSettings]) -> Callable[[F], F]:
         setting(settings, "tensorboard", "Log to TensorBoard too."),
         click.option("--threads", type=positive, metavar="N", help="CPU threads of each process."),
     )
+    return _adding(options)
 
+
+def _adding(options: Sequence[Callable[[Any], Any]]) -> Callable[[F], F]:
     def add(command: F) -> F:
         for option in reversed(options):
             command = option(command)

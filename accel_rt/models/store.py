@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from accel_rt.errors import UsageError, WeightsError
-from accel_rt.models.accel import ScoreFusion
+from accel_rt.models.accel import FeatureFusion, ScoreFusion
+from accel_rt.models.network import Network
 from accel_rt.models.weights import METADATA_KEY, fit, load_tensors, save_tensors
 
 _PACKAGED = Path(__file__).parent.parent / "weights"
@@ -32,7 +34,7 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        """``network``, ``fusion`` or ``flownets``."""
+        """``network``, ``fusion``, ``feature-fusion`` or ``flownets``."""
         return self.description["kind"]
 
 
@@ -75,20 +77,45 @@ def find(name_or_path: str, kind: str = "network") -> Path:
     return paths[name_or_path]
 
 
-def fusion_name(reference: str, update: str) -> str:
-    """File stem of the fusion of a pair of networks."""
-    return f"fusion-{reference}-{update}"
+def fusion_name(reference: str, update: str, kind: str = "score") -> str:
+    """File stem of the ``score`` or ``feature`` fusion of a pair of networks."""
+    return f"{'fusion' if kind == 'score' else 'feature-fusion'}-{reference}-{update}"
 
 
-def find_fusion(reference: str, update: str) -> Path | None:
-    """The installed fusion of a pair, or None if there is none."""
-    name = fusion_name(reference, update)
+def find_fusion(reference: str, update: str, kind: str = "score") -> Path | None:
+    """The installed ``score`` or ``feature`` fusion of a pair, or None if there is none."""
+    name = fusion_name(reference, update, kind)
     return next((entry.path for entry in installed() if entry.name == name), None)
 
 
-def save_fusion(path: Path, fusion: ScoreFusion, description: dict) -> None:
-    """Write a pair's score fusion; ``description`` says which pair and how it was trained."""
-    save_tensors(path, fusion.state_dict(), {"kind": "fusion", **description})
+def save_fusion(path: Path, fusion: ScoreFusion | FeatureFusion, description: dict) -> None:
+    """Write a pair's fusion; ``description`` says which pair and how it was trained."""
+    kind = "fusion" if isinstance(fusion, ScoreFusion) else "feature-fusion"
+    save_tensors(path, _own_tensors(fusion), {"kind": kind, **description})
+
+
+def _own_tensors(fusion: ScoreFusion | FeatureFusion) -> dict[str, Tensor]:
+    """Without the projection that feature fusion shares with the reference network."""
+    tensors = fusion.state_dict()
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith("_projection")}
+
+
+def load_feature_fusion(path: Path, reference: Network, update: Network) -> FeatureFusion:
+    """Rebuild the feature fusion stored at ``path`` onto its two networks.
+
+    Raises :class:`~accel_rt.errors.WeightsError` if it is something else or does not fit.
+    """
+    tensors, description = load_tensors(path)
+    if description.get("kind") != "feature-fusion":
+        raise WeightsError(f"{path} does not hold a feature fusion: name a feature fusion's file")
+    fusion = FeatureFusion(reference, update)
+    shared = fusion.state_dict()
+    fit(
+        fusion,
+        {**{n: t for n, t in shared.items() if n not in _own_tensors(fusion)}, **tensors},
+        path,
+    )
+    return fusion.eval()
 
 
 def load_fusion(path: Path, classes: int) -> ScoreFusion:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from accel_rt.data.classes import IGNORE_LABEL
+from accel_rt.data.dataset import DataSet
 
 
 def segmentation_sums(
@@ -58,3 +59,14 @@ def class_weights(counts: np.ndarray, balance: float) -> Tensor:
     frequency = np.maximum(counts / counts.sum(), 1e-4)
     weights = frequency**-balance
     return torch.tensor(weights / (weights * frequency).sum(), dtype=torch.float32)
+
+
+def label_weights(dataset: DataSet, balance: float) -> Tensor | None:
+    """:func:`class_weights` from every fourth labelled frame; None where all count alike."""
+    if not balance:
+        return None
+    classes = len(dataset.classes)
+    counts = np.zeros(classes)
+    for frame in dataset.labelled()[::4]:
+        counts += np.bincount(frame.labels().ravel(), minlength=256)[:classes]
+    return class_weights(counts, balance)

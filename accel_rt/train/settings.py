@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accel_rt.errors import UsageError
+
+if TYPE_CHECKING:
+    from accel_rt.data.open import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +90,70 @@ class DeepLabSettings(TrainingSettings):
     teacher: tuple[str, ...] = ()
     distil: float = 0.5
     init: str = "none"
+
+
+@dataclass(frozen=True)
+class JointSettings(TrainingSettings):
+    """One joint run.
+
+    - ``reference``, ``update``: installed names or weight files; no ``update`` is Deep Feature
+      Flow.
+    - ``data``: a data set in ``layout``; ``street``: share of procedural snippets.
+    - ``interval``: keyframes are 1 to ``interval - 1`` frames back; ``update_scales`` are drawn
+      from for each sample, and the first one is what validation's main score is measured at.
+    - ``flow``: ``dis`` (fixed), or FlowNetS weights to be trained too. ``warp``: ``composed`` or
+      ``incremental``. ``fusion``: ``score`` or ``feature``.
+    - ``fusion_steps`` train the fusion alone (phase 1), at most at ``fusion_rate``; the others
+      everything (phase 2).
+    - ``branch_loss``: weight of each branch's own loss beside the fused one, so that each stays
+      good alone (score fusion; 0 as in the paper).
+    - ``balance``, ``hardest``, ``teacher``, ``distil``: as in :class:`DeepLabSettings`.
+    """
+
+    reference: str
+    update: str | None
+    data: Path | None
+    layout: Layout = "auto"
+    street: float = 0.25
+    interval: int = 10
+    update_scales: tuple[float, ...] = (1.0, 0.5)
+    flow: str = "dis"
+    warp: str = "composed"
+    fusion: str = "score"
+    fusion_steps: int = 100
+    fusion_rate: float = 5e-3
+    branch_loss: float = 0.25
+    crop: tuple[int, int] = (320, 256)
+    scale: tuple[float, float] = (0.6, 1.6)
+    balance: float = 0.5
+    hardest: float = 1.0
+    teacher: tuple[str, ...] = ()
+    distil: float = 0.5
+    validate_interval: int = 5
+    rate: float = field(default=1e-4, kw_only=True)
+    steps: int = field(default=600, kw_only=True)
+    warmup: int = field(default=50, kw_only=True)
+    validate_every: int = field(default=200, kw_only=True)
+    validate_first: int = field(default=0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.interval < 2:
+            raise UsageError(f"joint training needs an interval of 2 or more, got {self.interval}")
+        for name, value, allowed in (
+            ("warp", self.warp, ("composed", "incremental")),
+            ("fusion", self.fusion, ("score", "feature")),
+        ):
+            if value not in allowed:
+                raise UsageError(f"unknown {name} '{value}': choose from {', '.join(allowed)}")
+        if not self.update_scales or any(s not in (0.25, 0.5, 1) for s in self.update_scales):
+            raise UsageError(f"update scales are 1, 0.5 and 0.25, got {self.update_scales}")
+        cell = round(16 / min(self.update_scales))
+        if any(side % cell for side in self.crop):
+            raise UsageError(
+                f"the crop must be a multiple of {cell} pixels (16 at the smallest update scale), "
+                f"got {self.crop[0]}x{self.crop[1]}"
+            )
 
 
 RESUMABLE = ("steps", "batch", "optimiser", "rate", "seed")

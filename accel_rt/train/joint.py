@@ -1,0 +1,300 @@
+"""Stage 3: both branches, flow and fusion trained together through time (paper section 3.3)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from accel_rt.data.augment import Augmentation
+from accel_rt.data.dataset import Frame
+from accel_rt.data.normalise import normalise
+from accel_rt.data.open import open_dataset
+from accel_rt.errors import UsageError
+from accel_rt.evaluate.stream import score_stream
+from accel_rt.flow.dis import DISFlow
+from accel_rt.flow.flownets import FlowNetSFlow, load_flownet, save_flownet
+from accel_rt.models import store
+from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
+from accel_rt.models.flownet import FlowNetS
+from accel_rt.models.network import Network
+from accel_rt.models.weights import ModelInfo, load_network, save_network
+from accel_rt.runtime.device import resolve_precision
+from accel_rt.runtime.policy import FixedInterval
+from accel_rt.runtime.segmenter import FlowSource, Segmenter
+from accel_rt.train.distil import Teacher, distillation_loss
+from accel_rt.train.joint_data import DataSetSnippets, JointSamples, SnippetSource, StreetSnippets
+from accel_rt.train.joint_model import JointModel
+from accel_rt.train.losses import label_weights, segmentation_sums
+from accel_rt.train.optimiser import parameter_groups
+from accel_rt.train.pictures import comparison
+from accel_rt.train.processes import Processes, joined
+from accel_rt.train.settings import JointSettings
+from accel_rt.train.stage import Stage
+from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never
+
+_INPUTS = ("frames", "flows", "moves", "scales")
+
+
+def train_joint(
+    settings: JointSettings,
+    out: Path,
+    report: Report = print,
+    progress: Progress | None = None,
+    stop: Stop = never,
+) -> list[Path]:
+    """Train, or go on with, the run in folder ``out``; return the weight files it ends with.
+
+    They have the names the runtime looks for, so that ``$ACCEL_RT_WEIGHTS`` can be ``out``. See
+    :class:`~accel_rt.train.trainer.Trainer` for what else the folder holds and how a run stops.
+    """
+    with joined(settings.device) as processes:
+        stage = Joint(settings, processes)
+        return Trainer(stage, settings, out, processes, report, progress, stop).run()
+
+
+class Joint(Stage):
+    """Reference, update, flow and fusion: first the fusion alone, then everything."""
+
+    model: JointModel
+    resumable = ("reference", "update", "flow", "fusion", "interval", "fusion_steps")
+
+    def __init__(self, settings: JointSettings, processes: Processes) -> None:
+        self._settings, self._processes = settings, processes
+        self._data = (
+            open_dataset(settings.data, "train", settings.layout) if settings.data else None
+        )
+        self._validation = _dense_video(settings)
+        reference, self._info = load_network(store.find(settings.reference))
+        self._update_info: ModelInfo | None = None
+        update: Network | None = None
+        if settings.update:
+            update, self._update_info = load_network(store.find(settings.update))
+        self._check_classes()
+        accel = Accel(reference, update, self._fusion(reference, update))
+        flow = _flow_network(settings)
+        self.model = JointModel(accel, flow, settings.warp == "incremental")
+        self.scores = self._score_names() if self._validation else ()
+        self._phase = 0
+        weights = label_weights(self._data, settings.balance) if self._data else None
+        self._weights = None if weights is None else weights.to(processes.device)
+        self._teacher = (
+            Teacher.load(settings.teacher, device=processes.device) if settings.teacher else None
+        )
+
+    def _check_classes(self) -> None:
+        classes = self._info.classes
+        if self._update_info and self._update_info.classes != classes:
+            raise UsageError(
+                f"'{self._settings.reference}' and '{self._settings.update}' were trained for "
+                f"different classes: choose networks of one class set"
+            )
+        if self._data and self._data.classes != classes:
+            raise UsageError(
+                f"{self._settings.data} is labelled with other classes than "
+                f"'{self._settings.reference}' was trained for: train networks on it first"
+            )
+
+    def _fusion(
+        self, reference: Network, update: Network | None
+    ) -> ScoreFusion | FeatureFusion | None:
+        if update is None:
+            return None
+        if self._settings.fusion == "feature":
+            return FeatureFusion(reference, update)
+        assert self._update_info is not None
+        known = store.find_fusion(self._info.network, self._update_info.network)
+        classes = len(self._info.classes)
+        return store.load_fusion(known, classes) if known else ScoreFusion(classes)
+
+    def groups(self) -> list[dict[str, Any]]:
+        settings, accel = self._settings, self.model.accel
+        branches = [network for network in (accel.reference, accel.update) if network is not None]
+        groups = parameter_groups(branches, settings.weight_decay)
+        if isinstance(accel.fusion, FeatureFusion):
+            halves = [accel.fusion.reference_half, accel.fusion.update_half]
+            groups += parameter_groups(halves, 0.0)
+        elif accel.fusion is not None:
+            groups += parameter_groups([accel.fusion], 0.0, settings.fusion_rate / settings.rate)
+        if self.model.flow is not None:
+            groups += parameter_groups([self.model.flow], 0.0)
+        return groups
+
+    def samples(self) -> Dataset:
+        settings = self._settings
+        sources: list[tuple[SnippetSource, float]] = []
+        if self._data:
+            sources.append((DataSetSnippets(self._data), 1 - settings.street))
+        if settings.street:
+            sources.append((StreetSnippets(settings.interval), settings.street))
+        return JointSamples(
+            sources,
+            Augmentation(settings.crop, settings.scale),
+            settings.interval,
+            settings.update_scales,
+            self.model.accel.reference.stride,
+            self.model.flow is not None,
+            settings.steps * settings.batch,
+            settings.seed,
+        )
+
+    def begin(self, step: int) -> bool:
+        """Phase 1 trains the fusion alone, phase 2 everything; batch norms stay as they are.
+
+        A snippet's few frames would make poor statistics, and two input scales share them.
+        """
+        accel = self.model.accel
+        phase = 1 if step < self._settings.fusion_steps and accel.fusion is not None else 2
+        if phase == self._phase:
+            return False
+        self._phase = phase
+        self.model.train(phase == 2).requires_grad_(phase == 2)
+        for module in self.model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        if phase == 1:
+            assert accel.fusion is not None
+            accel.fusion.requires_grad_(True)
+        if isinstance(accel.fusion, FeatureFusion):
+            assert accel.update is not None
+            accel.update.task.requires_grad_(False)  # its features go into the reference's task
+            accel.reference.task.requires_grad_(phase == 2)
+        return True
+
+    def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        """Cross-entropy of the fused scores on the last frame, and a share of the branches'."""
+        settings, labels = self._settings, batch["labels"]
+        fused, branches = model(*(batch[name] for name in _INPUTS))
+        loss, weight = segmentation_sums(fused.float(), labels, self._weights, settings.hardest)
+        if self._teacher is not None:
+            target = self._teacher(normalise(batch["frames"][:, -1]))
+            taught = distillation_loss(fused.float(), target)
+            loss = torch.lerp(loss, taught * weight, settings.distil)
+        if self._phase == 2 and settings.branch_loss:
+            for scores in branches:
+                own, _ = segmentation_sums(scores.float(), labels, self._weights, settings.hardest)
+                loss = loss + settings.branch_loss * own
+        return loss, weight
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """mIoU on the validation video at ``validate_interval``, each branch's own among them.
+
+        The first process computes; the others wait.
+        """
+        values = torch.zeros(len(self.scores), dtype=torch.float64, device=self._processes.device)
+        if self._processes.leads:
+            assert isinstance(model, JointModel)
+            values += torch.tensor(list(self._measure(model).values()), device=values.device)
+        total = self._processes.total(values).tolist()
+        return dict(zip(self.scores, total, strict=True))
+
+    def _score_names(self) -> tuple[str, ...]:
+        names = ["miou", "miou_key", "miou_last"]
+        if self.model.accel.update is not None:
+            names += [f"miou_update_{scale:g}" for scale in self._settings.update_scales[1:]]
+            names.append("update_alone")
+        return tuple(names)
+
+    def _measure(self, model: JointModel) -> dict[str, float]:
+        """By :meth:`_score_names`: at the first update scale, at the others, the update alone."""
+        interval = self._settings.validate_interval
+        first, *others = self._settings.update_scales
+        score = score_stream(self._segmenter(model, interval, first), self._validation, interval)
+        values = [score.miou(), score.by_offset[0].miou(), score.by_offset[-1].miou()]
+        if model.accel.update is not None:
+            for scale in others:
+                segmenter = self._segmenter(model, interval, scale)
+                values.append(score_stream(segmenter, self._validation, interval).miou())
+            alone = Segmenter(
+                Accel(copy.deepcopy(model.accel.update)),
+                self._info.classes,
+                policy=FixedInterval(1),
+                **self._segmenter_options(),
+            )
+            values.append(score_stream(alone, self._validation, 1).miou())
+        return dict(zip(self._score_names(), values, strict=True))
+
+    def _segmenter(self, model: JointModel, interval: int, scale: float) -> Segmenter:
+        """The runtime on copies of the networks, which it folds and casts."""
+        options = self._segmenter_options()
+        flow: FlowSource = DISFlow()
+        if model.flow is not None:
+            flow = FlowNetSFlow(copy.deepcopy(model.flow), options["device"], options["dtype"])
+        return Segmenter(
+            copy.deepcopy(model.accel),
+            self._info.classes,
+            flow=flow,
+            policy=FixedInterval(interval),
+            incremental=self._settings.warp == "incremental",
+            update_scale=scale,
+            **options,
+        )
+
+    def _segmenter_options(self) -> dict[str, Any]:
+        device = self._processes.device
+        return {
+            "trained": self._info.size[::-1],
+            "device": device,
+            "dtype": resolve_precision("auto", device),
+        }
+
+    def pictures(self, model: nn.Module, batch: Any) -> np.ndarray | None:
+        scores, _ = model(*(batch[name] for name in _INPUTS))
+        return comparison(batch["frames"][:, -1], batch["labels"], scores, self._info.classes)
+
+    def write(
+        self, model: nn.Module, folder: Path, step: int, scores: dict[str, float]
+    ) -> list[Path]:
+        """Reference, update, their fusion and the flow network, as far as there are such."""
+        assert isinstance(model, JointModel)
+        accel, settings = model.accel, self._settings
+        how = (
+            f"then jointly at intervals up to {settings.interval}, {step} steps of {settings.batch}"
+        )
+        written = []
+        for network, info, score in (
+            (accel.reference, self._info, scores.get("miou_key")),
+            (accel.update, self._update_info, scores.get("update_alone")),
+        ):
+            if network is not None and info is not None:
+                path = folder / f"{info.network}.safetensors"
+                trained_on = f"{info.trained_on}; {how}"
+                save_network(path, network, replace(info, trained_on=trained_on, miou=score))
+                written.append(path)
+        if accel.fusion is not None:
+            assert self._update_info is not None
+            names = self._info.network, self._update_info.network
+            path = folder / f"{store.fusion_name(*names, settings.fusion)}.safetensors"
+            description = {"reference": names[0], "update": names[1], "trained_on": how}
+            store.save_fusion(path, accel.fusion, description)
+            written.append(path)
+        if model.flow is not None:
+            path = folder / "flownets.safetensors"
+            save_flownet(path, model.flow, f"jointly with {self._info.network}, {step} steps")
+            written.append(path)
+        return written
+
+
+def _dense_video(settings: JointSettings) -> list[Frame]:
+    """The longest fully labelled validation sequence; empty if none is long enough."""
+    if not settings.data:
+        return []
+    dense = [
+        list(sequence.frames)
+        for sequence in open_dataset(settings.data, "val", settings.layout).sequences
+        if all(frame.label_path is not None for frame in sequence.frames)
+        and len(sequence.frames) >= settings.validate_interval
+    ]
+    return max(dense, key=len, default=[])
+
+
+def _flow_network(settings: JointSettings) -> FlowNetS | None:
+    if settings.flow == "dis":
+        return None
+    return load_flownet(store.find(settings.flow, "flownets"))

@@ -1,0 +1,150 @@
+"""Samples of joint training: a keyframe, a labelled frame after it, and the flow between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from accel_rt.data.augment import Augmentation
+from accel_rt.data.dataset import DataSet, Frame
+from accel_rt.data.snippets import Snippet, moving_snippet
+from accel_rt.data.street import StreetDrive
+from accel_rt.flow.dis import DISFlow
+from accel_rt.flow.grid import Grid
+
+
+class SnippetSource(Protocol):
+    """Draws runs of consecutive frames."""
+
+    def draw(self, length: int, rng: np.random.Generator) -> Snippet:
+        """``length`` frames, of which the last one is labelled."""
+
+
+class DataSetSnippets:
+    """Snippets that end in a data set's labelled frames.
+
+    The frames before a labelled one are the video's own where there are enough of them; else the
+    camera is made to move through the labelled image. Labelled frames stay in memory.
+    """
+
+    def __init__(self, dataset: DataSet) -> None:
+        self._places = [
+            (sequence, index) for sequence in dataset.sequences for index in sequence.labelled()
+        ]
+        self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def draw(self, length: int, rng: np.random.Generator) -> Snippet:
+        chosen, other = (int(i) for i in rng.integers(len(self._places), size=2))
+        sequence, index = self._places[chosen]
+        image, labels = self._read(chosen)
+        if index + 1 >= length:
+            before = sequence.frames[index + 1 - length : index]
+            return Snippet([*(frame.image_bgr() for frame in before), image], labels)
+        return moving_snippet(image, labels, self._read(other), length, rng)
+
+    def _read(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        if place not in self._cache:
+            sequence, index = self._places[place]
+            frame: Frame = sequence.frames[index]
+            self._cache[place] = frame.image_bgr(), frame.labels()
+        return self._cache[place]
+
+
+class StreetSnippets:
+    """Snippets of ``pool`` procedural drives of ``frames`` frames, rendered once each."""
+
+    def __init__(self, frames: int, size: tuple[int, int] = (480, 360), pool: int = 40) -> None:
+        self._frames, self._size, self._pool = frames, size, pool
+        self._cache: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+
+    def draw(self, length: int, rng: np.random.Generator) -> Snippet:
+        seed = int(rng.integers(self._pool))
+        if seed not in self._cache:
+            drive = StreetDrive(seed=2000 + seed, size=self._size)
+            self._cache[seed] = [
+                (frame.image_bgr, frame.labels) for frame in drive.frames(self._frames)
+            ]
+        first = int(rng.integers(self._frames - length + 1))
+        run = self._cache[seed][first : first + length]
+        return Snippet([image for image, _ in run], run[-1][1])
+
+
+class JointSamples(Dataset):
+    """Sample ``i`` depends on ``(seed, i)`` alone: its source, distance, scale and augmentation.
+
+    The distance from the keyframe is 1 to ``interval - 1`` frames. Augmentation is the same for
+    all frames of a snippet. See :meth:`.joint_model.JointModel.forward` for what an item holds,
+    without the first dimension; and ``labels`` uint8 ``[H, W]``.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[tuple[SnippetSource, float]],
+        augmentation: Augmentation,
+        interval: int,
+        scales: Sequence[float],
+        stride: int,
+        every_frame: bool,
+        length: int,
+        seed: int,
+    ) -> None:
+        self._sources = [source for source, _ in sources]
+        weights = np.array([weight for _, weight in sources], np.float64)
+        self._probabilities = weights / weights.sum()
+        self._augmentation = augmentation
+        self._interval, self._scales, self._stride = interval, scales, stride
+        self._every_frame = every_frame
+        self._length, self._seed = length, seed
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        cv2.setNumThreads(0)  # loader processes share the cores with training
+        rng = np.random.default_rng((self._seed, index))
+        distance = int(rng.integers(1, self._interval))
+        scale = float(rng.choice(self._scales))
+        source = self._sources[rng.choice(len(self._sources), p=self._probabilities)]
+        frames, labels = self._augment(source.draw(distance + 1, rng), rng)
+        padding = self._interval - 1 - distance
+        if self._every_frame:
+            flows = torch.zeros(self._interval - 1, 2, 0, 0)
+            kept = [frames[0]] * padding + frames
+        else:
+            flows = torch.cat([torch.zeros(padding, 2, *self._grid.cells), self._flows(frames)])
+            kept = [frames[0], frames[-1]]
+        return {
+            "frames": torch.from_numpy(np.stack(kept)),
+            "labels": torch.from_numpy(labels),
+            "flows": flows,
+            "moves": torch.arange(self._interval - 1) >= padding,
+            "scales": torch.tensor(scale),
+        }
+
+    @property
+    def _grid(self) -> Grid:
+        width, height = self._augmentation.crop
+        cells = height // self._stride, width // self._stride
+        return Grid((height, width), cells, self._stride)
+
+    def _augment(
+        self, snippet: Snippet, rng: np.random.Generator
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        seed = int(rng.integers(2**31))
+        frames = []
+        for frame in snippet.frames:
+            same = np.random.default_rng(seed)
+            frame, labels = self._augmentation(frame, snippet.labels, same)
+            frames.append(frame)
+        return frames, labels
+
+    def _flows(self, frames: list[np.ndarray]) -> Tensor:
+        dis = DISFlow()
+        dis.observe(frames[0])
+        return torch.cat([dis.step(frame, self._grid) for frame in frames[1:]])
