@@ -257,13 +257,15 @@ class Joint(Stage):
         how = (
             f"then jointly at intervals up to {settings.interval}, {step} steps of {settings.batch}"
         )
-        written = []
+        written: list[Path] = []
         for network, info, score in (
             (accel.reference, self._info, scores.get("miou_key")),
             (accel.update, self._update_info, scores.get("update_alone")),
         ):
             if network is not None and info is not None:
                 path = folder / f"{info.network}.safetensors"
+                if path in written:
+                    path = folder / f"{info.network}-update.safetensors"
                 trained_on = f"{info.trained_on}; {how}"
                 save_network(path, network, replace(info, trained_on=trained_on, miou=score))
                 written.append(path)

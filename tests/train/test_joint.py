@@ -1,0 +1,261 @@
+"""Joint training: gradients reach every part, the fast form equals the plain one, files load."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from accel_rt import ops
+from accel_rt.data.augment import Augmentation
+from accel_rt.data.normalise import normalise
+from accel_rt.data.open import open_dataset
+from accel_rt.data.snippets import Snippet
+from accel_rt.errors import UsageError
+from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
+from accel_rt.models.flownet import FlowNetS
+from accel_rt.models.network import Network, TaskNetwork
+from accel_rt.models.store import find_fusion, load_feature_fusion, load_fusion, save_fusion
+from accel_rt.models.weights import load_network, save_network
+from accel_rt.models.zoo import build_network
+from accel_rt.ops import reference as twins
+from accel_rt.train.joint import train_joint
+from accel_rt.train.joint_data import DataSetSnippets, JointSamples
+from accel_rt.train.joint_model import JointModel
+from accel_rt.train.losses import segmentation_loss
+from accel_rt.train.settings import JointSettings
+from tests.data.test_samples import write_camvid
+from tests.models.test_weights import INFO
+
+CLASSES = 3
+
+
+class TinyFeature(nn.Module):
+    """Features at strides 8 and 16 that cost nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine = nn.Conv2d(3, 4, 8, 8)
+        self.coarse = nn.Conv2d(4, 6, 2, 2)
+
+    def forward(self, frame: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        fine = self.fine(frame)
+        return fine, self.coarse(fine.relu())
+
+
+def paper_network() -> Network:
+    return Network(TinyFeature(), TaskNetwork(6, CLASSES, 5))
+
+
+def batch(stride: int, frames: int = 2, distance: int = 3) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 256, (2, frames, 64, 96, 3), generator=generator).to(torch.uint8)
+    flows = torch.randn(2, distance, 2, 64 // stride, 96 // stride, generator=generator)
+    moves = torch.ones(2, distance, dtype=torch.bool)
+    return pictures, flows, moves, torch.tensor([1.0, 0.5])
+
+
+LABELS = torch.arange(64 * 96).reshape(1, 64, 96).remainder(CLASSES).to(torch.uint8).repeat(2, 1, 1)
+
+
+class TestModel:
+    @pytest.mark.parametrize("incremental", [False, True])
+    @pytest.mark.parametrize("fusion", ["score", "feature"])
+    def test_gradients_reach_every_part_and_equal_the_twins(
+        self, fusion: str, incremental: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        torch.manual_seed(0)
+        reference, update = paper_network(), paper_network()
+        joined = ScoreFusion(CLASSES) if fusion == "score" else FeatureFusion(reference, update)
+        flow = FlowNetS(1 / 16)
+        model = JointModel(Accel(reference, update, joined), flow, incremental).train()
+        with torch.no_grad():  # an untrained flow network moves nothing
+            flow.predictors[-1].get_parameter("bias").fill_(0.4)
+        pictures, flows, moves, scales = batch(16, frames=3, distance=2)
+        moves[0, 0] = False  # the first snippet is shorter
+
+        def gradients() -> dict[str, torch.Tensor]:
+            model.zero_grad(set_to_none=True)
+            scores, _ = model(pictures, flows, moves, scales)
+            segmentation_loss(scores, LABELS).backward()
+            named = dict(model.named_parameters())
+            return {name: p.grad.clone() for name, p in named.items() if p.grad is not None}
+
+        ours = gradients()
+        unused = {name for name, _ in model.named_parameters()} - ours.keys()
+        assert all(name.startswith("accel.update.task") for name in unused)
+        assert bool(unused) == (fusion == "feature")
+        assert all(gradient.abs().sum() > 0 for gradient in ours.values())
+        monkeypatch.setattr(ops, "flow_warp", twins.flow_warp)
+        for name, gradient in gradients().items():
+            torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
+
+    def test_each_sample_has_its_own_update_scale(self) -> None:
+        torch.manual_seed(0)
+        model = JointModel(Accel(paper_network(), paper_network(), ScoreFusion(CLASSES)), None)
+        pictures, flows, moves, scales = batch(16)
+        with torch.no_grad():
+            together, _ = model(pictures, flows, moves, scales)
+            for i in (0, 1):
+                one = slice(i, i + 1)
+                alone, _ = model(pictures[one], flows[one], moves[one], scales[one])
+                torch.testing.assert_close(together[one], alone)
+            other, _ = model(pictures, flows, moves, scales.flip(0))
+        assert (together - other).abs().max() > 1e-4
+
+    def test_is_what_the_runtime_computes(self) -> None:
+        """Two frames of known flow: composed by the model, and by hand for the branches."""
+        torch.manual_seed(0)
+        accel = Accel(paper_network(), paper_network(), ScoreFusion(CLASSES))
+        pictures, flows, moves, _ = batch(16, distance=2)
+        flows[:, 0] = torch.tensor([1.0, 0])[:, None, None]
+        flows[:, 1] = torch.tensor([0, -1.0])[:, None, None]
+        composed = torch.tensor([1.0, -1.0])[None, :, None, None].expand(2, 2, 4, 6).contiguous()
+        with torch.no_grad():
+            scores, _ = JointModel(accel, None)(pictures, flows, moves, torch.ones(2))
+            state, _ = accel.keyframe(normalise(pictures[:, 0]))
+            expected = accel.intermediate(state, composed, normalise(pictures[:, -1]))
+        torch.testing.assert_close(scores, expected)
+
+
+class TestSamples:
+    def samples(self, source: object, every_frame: bool = False) -> JointSamples:
+        augmentation = Augmentation((64, 48), (1.0, 1.0), colour=0.0)
+        return JointSamples(
+            [(source, 1.0)],  # type: ignore[list-item]
+            augmentation,
+            4,
+            (1.0, 0.5),
+            16,
+            every_frame,
+            100,
+            seed=1,
+        )
+
+    class Counting:
+        """Frame ``i`` of a snippet of ``length`` is grey level ``10 * (i + 1)``."""
+
+        def draw(self, length: int, rng: np.random.Generator) -> Snippet:
+            frames = [np.full((48, 64, 3), 10 * (i + 1), np.uint8) for i in range(length)]
+            return Snippet(frames, np.full((48, 64), length, np.uint8))
+
+    def test_short_snippets_begin_with_their_keyframe(self) -> None:
+        samples = self.samples(self.Counting(), every_frame=True)
+        distances = set()
+        for i in range(30):
+            item = samples[i]
+            distance = int(item["moves"].sum())
+            distances.add(distance)
+            assert item["labels"].unique().tolist() == [distance + 1]
+            levels = [int(frame.float().mean()) // 10 for frame in item["frames"]]
+            assert levels == [1] * (3 - distance) + list(range(1, distance + 2))
+            assert item["moves"].tolist() == [False] * (3 - distance) + [True] * distance
+        assert distances == {1, 2, 3}
+
+    def test_fixed_flow_comes_last(self, tmp_path: Path) -> None:
+        data = open_dataset(write_camvid(tmp_path, count=2), "train")
+        for i in range(10):
+            item = self.samples(DataSetSnippets(data))[i]
+            again = self.samples(DataSetSnippets(data))[i]
+            assert all(torch.equal(item[name], again[name]) for name in item)
+            assert item["frames"].shape == (2, 48, 64, 3)
+            assert item["flows"].shape == (3, 2, 3, 4)
+            assert not item["flows"][~item["moves"]].any()
+        scales = [float(self.samples(DataSetSnippets(data))[i]["scales"]) for i in range(10)]
+        assert set(scales) == {0.5, 1.0}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    network = build_network("efficientnet_lite0", 11)
+    save_network(folder / "a.safetensors", network, replace(INFO, network="efficientnet_lite0"))
+    return folder
+
+
+class TestTraining:
+    def settings(self, weights: Path, data: Path, **changes: object) -> JointSettings:
+        own = str(weights / "a.safetensors")
+        defaults = JointSettings(
+            own,
+            own,
+            data,
+            street=0,
+            interval=3,
+            crop=(64, 32),
+            scale=(1.0, 1.0),
+            steps=6,
+            fusion_steps=2,
+            batch=2,
+            warmup=0,
+            rate=1e-3,
+            ema=0.5,
+            precision="fp32",
+            workers=0,
+            validate_every=100,
+            validate_first=1,
+            validate_interval=2,
+            log_every=2,
+            tensorboard=False,
+        )
+        return replace(defaults, **changes)  # type: ignore[arg-type]
+
+    def test_end_to_end_and_resumed(
+        self, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_camvid(tmp_path / "data", "train", 2)
+        data = write_camvid(tmp_path / "data", "val", 2)
+        messages: list[str] = []
+        settings = self.settings(weights, data)
+        whole = train_joint(settings, tmp_path / "whole", messages.append)
+        assert "update_alone" in messages[0]
+        assert [path.name for path in whole] == [
+            "efficientnet_lite0.safetensors",
+            "efficientnet_lite0-update.safetensors",
+            "fusion-efficientnet_lite0-efficientnet_lite0.safetensors",
+        ]
+        before, _ = load_network(weights / "a.safetensors")
+        reference, info = load_network(whole[0])
+        assert "jointly at intervals up to 3, 6 steps of 2" in info.trained_on
+        assert not torch.equal(reference.task.scoring.weight, before.task.scoring.weight)
+        load_fusion(whole[2], 11)
+        monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(tmp_path / "whole"))
+        assert find_fusion("efficientnet_lite0", "efficientnet_lite0") == whole[2]
+        monkeypatch.delenv("ACCEL_RT_WEIGHTS")
+
+        stops = iter([False, True])  # the end of phase 1
+        with pytest.raises(KeyboardInterrupt):
+            train_joint(settings, tmp_path / "parts", _quiet, stop=lambda: next(stops))
+        first, full = (
+            torch.load(tmp_path / run / "checkpoint.pt", weights_only=True)
+            for run in ("parts", "whole")
+        )
+        for name, tensor in before.state_dict().items():  # phase 1 leaves the branches alone
+            torch.testing.assert_close(first["network"][f"accel.reference.{name}"], tensor)
+        train_joint(settings, tmp_path / "parts", _quiet)
+        parts = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
+        for name, tensor in full["network"].items():
+            torch.testing.assert_close(parts["network"][name], tensor, rtol=1e-4, atol=1e-5)
+
+    def test_feature_fusion_is_stored_without_what_it_shares(self, tmp_path: Path) -> None:
+        reference, update = paper_network(), paper_network()
+        fusion = FeatureFusion(reference, update)
+        save_fusion(tmp_path / "f.safetensors", fusion, {})
+        loaded = load_feature_fusion(tmp_path / "f.safetensors", reference, update)
+        torch.testing.assert_close(loaded.update_half.weight, fusion.update_half.weight)
+        features = torch.randn(1, 6, 4, 4)
+        torch.testing.assert_close(
+            loaded.reference_state(features), fusion.reference_state(features)
+        )
+
+    def test_settings_that_cannot_be(self, weights: Path, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="multiple of 32 pixels"):
+            self.settings(weights, tmp_path, crop=(48, 48))
+        with pytest.raises(UsageError, match="an interval of 2 or more, got 1"):
+            self.settings(weights, tmp_path, interval=1)
+
+
+def _quiet(message: str) -> None: ...
