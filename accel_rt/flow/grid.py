@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accel_rt import ops
-
 
 @dataclass(frozen=True)
 class Grid:
@@ -45,11 +43,3 @@ def reduce_flow(flow: np.ndarray, grid: Grid) -> Tensor:
     cells = cv2.resize(flow, grid.cells[::-1], interpolation=cv2.INTER_AREA)
     cells *= (1 / (scale_x * grid.stride), 1 / (scale_y * grid.stride))
     return torch.from_numpy(cells).permute(2, 0, 1)[None]
-
-
-def compose_flow(older: Tensor, newer: Tensor) -> Tensor:
-    """``O(k -> i)`` from ``O(k -> i-1)`` and ``O(i-1 -> i)``, all ``[N, 2, h, w]`` in cells.
-
-    A position moves back by the newer flow, and from there by the older one.
-    """
-    return newer + ops.flow_warp(older, newer)

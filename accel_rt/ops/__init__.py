@@ -1,16 +1,24 @@
 """The operators that set the speed: compiled for CPU and CUDA, plain PyTorch where that fails."""
 
+from accel_rt.ops._compose_flow import compose_flow
 from accel_rt.ops._deform_conv2d import deform_conv2d
 from accel_rt.ops._extension import ExtensionStatus, extension_status
 from accel_rt.ops._flow_warp import flow_warp
+from accel_rt.ops._overlay import overlay
+from accel_rt.ops._preprocess import preprocess
+from accel_rt.ops._reduce_flow import reduce_flow
 from accel_rt.ops._upsample_argmax import upsample_argmax
 from accel_rt.ops._warp_score import warp_score
 
 __all__ = [
     "ExtensionStatus",
+    "compose_flow",
     "deform_conv2d",
     "extension_status",
     "flow_warp",
+    "overlay",
+    "preprocess",
+    "reduce_flow",
     "upsample_argmax",
     "warp_score",
 ]

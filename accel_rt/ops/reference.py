@@ -5,7 +5,10 @@ Where the extension is missing they stand in for it. Arguments are those of :mod
 already checked.
 """
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -125,3 +128,79 @@ def upsample_argmax(scores: Tensor, size: tuple[int, int], extent: tuple[float, 
         )
         scores = low * low_weight + high * high_weight
     return scores.argmax(1).to(torch.uint8)
+
+
+def _overlaps(size: int, cells: int) -> Tensor:
+    """How much of each of `size` pixels lies in each of `cells` cells, in cells-ths: [cells, size],
+    a row's sum is `size`."""
+    cell = torch.arange(cells, dtype=torch.float64)[:, None]
+    pixel = torch.arange(size, dtype=torch.float64)[None, :]
+    low = torch.maximum(cell * size, pixel * cells)
+    high = torch.minimum((cell + 1) * size, (pixel + 1) * cells)
+    return (high - low).clamp(min=0)
+
+
+def _area_sum(image: Tensor, cells: Sequence[int]) -> Tensor:
+    """Sums over the cells' areas, of which the whole is the image's area: [..., *cells]."""
+    down, across = (
+        _overlaps(size, count).to(image.device)
+        for size, count in zip(image.shape[-2:], cells, strict=True)
+    )
+    return down @ image.double() @ across.t()
+
+
+def _resize_bytes(image: Tensor, size: Sequence[int]) -> Tensor:
+    """Whole numbers [N, 3, H, W] resized and rounded: by area where they shrink, else bilinear."""
+    height, width = image.shape[2:]
+    if (height, width) == tuple(size):
+        return image
+    if size[0] > height or size[1] > width:
+        return F.interpolate(image, tuple(size), mode="bilinear", align_corners=False).round()
+    mean = _area_sum(image, size) / (height * width)
+    # As OpenCV rounds: halves up where four pixels become one, else to even
+    return (mean + 0.5).floor() if (height, width) == (2 * size[0], 2 * size[1]) else mean.round()
+
+
+def preprocess(
+    frame: Tensor,
+    processed: Sequence[int],
+    padded: Sequence[int],
+    size: Sequence[int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtype: torch.dtype,
+) -> Tensor:
+    """Twin of :func:`accel_rt.ops.preprocess`."""
+    image = _resize_bytes(frame.permute(0, 3, 1, 2).flip(1).double(), processed)
+    colour = torch.tensor([round(255 * m) for m in mean], dtype=torch.float64)
+    canvas = colour.to(frame.device)[:, None, None].repeat(frame.shape[0], 1, *padded)
+    canvas[:, :, : processed[0], : processed[1]] = image
+    rgb = _resize_bytes(canvas, size).float()
+    factor = torch.tensor([1 / (255 * s) for s in std], device=frame.device)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=frame.device)
+    result = rgb * factor[:, None, None] + shift[:, None, None]
+    return result.to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+def overlay(
+    frame: Tensor, labels: Tensor, palette: Tensor, alpha: float, keep: Tensor | None
+) -> Tensor:
+    """Twin of :func:`accel_rt.ops.overlay`."""
+    index = labels.long()
+    # One rounding after the colour's product: a product of float32 is exact in float64.
+    share, rest = (torch.tensor(part, dtype=torch.float32).item() for part in (alpha, 1 - alpha))
+    colours = (palette[index].float() * share).double()
+    blended = (frame.double() * rest + colours).float().round().to(torch.uint8)
+    return blended if keep is None else torch.where((keep[index] != 0)[..., None], blended, frame)
+
+
+def reduce_flow(
+    flow: Tensor, padded: Sequence[int], cells: Sequence[int], factor_x: float, factor_y: float
+) -> Tensor:
+    """Twin of :func:`accel_rt.ops.reduce_flow`."""
+    border = (0, padded[1] - flow.shape[3], 0, padded[0] - flow.shape[2])
+    extended = F.pad(flow.double(), border, mode="replicate")
+    means = _area_sum(extended, cells) / (padded[0] * padded[1])
+    factor = torch.tensor([factor_x, factor_y], dtype=torch.float64, device=flow.device)
+    reduced = (means * factor[:, None, None]).to(_working_type(flow.dtype))
+    return reduced.contiguous(memory_format=torch.channels_last)

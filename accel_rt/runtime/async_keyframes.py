@@ -2,7 +2,7 @@
 
 A keyframe is handed to a worker; the frames that follow go on with the features there are. Their
 flow is composed from the keyframe on, so when the new features arrive they are warped to the
-frame of that moment and take over (:func:`~accel_rt.flow.grid.compose_flow`).
+frame of that moment and take over (:func:`~accel_rt.ops.compose_flow`).
 
 While there are no features at all, at the start and after a scene cut, the update network's
 scores are used alone: what is shown fits the picture and does not stall. A model without update

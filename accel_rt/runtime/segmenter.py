@@ -15,7 +15,7 @@ from torch import Tensor
 from accel_rt import ops
 from accel_rt.data.classes import ClassSet
 from accel_rt.errors import UsageError
-from accel_rt.flow.grid import Grid, compose_flow
+from accel_rt.flow.grid import Grid
 from accel_rt.models.accel import Accel
 from accel_rt.models.layers import fold_batch_norm, to_fast_layout
 from accel_rt.runtime.geometry import Geometry, plan
@@ -178,10 +178,10 @@ class Segmenter:
 
 
 def composed(older: Tensor | None, newer: Tensor | None) -> Tensor | None:
-    """Both flows in one, None standing for no motion; see :func:`compose_flow`."""
+    """Both flows in one, None standing for no motion; see :func:`accel_rt.ops.compose_flow`."""
     if older is None or newer is None:
         return older if newer is None else newer
-    return compose_flow(older, newer)
+    return ops.compose_flow(older, newer)
 
 
 class StageClock:

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accel_rt import ops
 from accel_rt.data.camvid import LabelledFrame, camvid_frames
 from accel_rt.data.classes import IGNORE_LABEL
 from accel_rt.data.snippets import Snippet, moving_snippet, street_snippet
 from accel_rt.errors import UsageError
 from accel_rt.flow.dis import DISFlow
-from accel_rt.flow.grid import compose_flow
 from accel_rt.models import store
 from accel_rt.models.accel import ScoreFusion, resize_grid
 from accel_rt.models.layers import fold_batch_norm, to_fast_layout
@@ -134,7 +134,7 @@ def _branch_scores(
     flow_source, composed = DISFlow(), torch.zeros(1, 2, *grid.cells)
     flow_source.observe(snippet.frames[0])
     for frame in snippet.frames[1:]:
-        composed = compose_flow(composed, flow_source.step(frame, grid))
+        composed = ops.compose_flow(composed, flow_source.step(frame, grid))
     state = reference.encode(network_input(snippet.frames[0], geometry.padded, dtype=dtype))
     warped = reference.decode_warped(state, composed).float()
     fresh = update(network_input(snippet.frames[-1], geometry.padded, scale, dtype=dtype)).float()

@@ -74,6 +74,12 @@ ACCEL_RT_HD Axis<T> sample_axis(T x, int n, bool zeros) {
   return zeros ? zeros_axis(x, n) : border_axis(x, n);
 }
 
+// Where an output pixel lies on a grid that is resampled, in pixels of the grid, of which one
+// output pixel spans `step`. Pixel areas coincide at the origin.
+ACCEL_RT_HD float source_position(int index, double step) {
+  return float((index + 0.5) * step - 0.5);
+}
+
 // The four taps of a sample in an NHWC image: offsets from the image's first element.
 template <class T>
 struct Corners {

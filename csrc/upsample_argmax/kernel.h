@@ -18,15 +18,6 @@ struct UpsampleArgmaxParams {
   double step_y, step_x;       // pixels of the score map to one output pixel
 };
 
-namespace {
-
-// Pixel areas coincide at the origin: output pixel i is centred on (i + 0.5) * step - 0.5.
-ACCEL_RT_HD float source_position(int index, double step) {
-  return float((index + 0.5) * step - 0.5);
-}
-
-}  // namespace
-
 // Rows [begin, end) of N * H
 ACCEL_RT_DECLARE_KERNEL(upsample_argmax, const UpsampleArgmaxParams& p, int64_t begin, int64_t end)
 

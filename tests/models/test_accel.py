@@ -7,7 +7,6 @@ from torch.nn import functional as F
 
 from accel_rt import ops
 from accel_rt.errors import UsageError
-from accel_rt.flow.grid import compose_flow
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.network import Network, TaskNetwork
 from accel_rt.models.paper import PaperForward, output_block
@@ -102,7 +101,7 @@ def test_first_composed_warp_equals_the_paper(kind: str) -> None:
 def test_composed_flow_of_constant_motion_adds_up() -> None:
     flow = torch.zeros(1, 2, 6, 8)
     flow[:, 0], flow[:, 1] = 0.75, -0.5
-    composed = compose_flow(compose_flow(flow, flow), flow)
+    composed = ops.compose_flow(ops.compose_flow(flow, flow), flow)
     torch.testing.assert_close(composed, 3 * flow)
 
 
@@ -112,7 +111,7 @@ def test_composed_flow_looks_up_the_older_flow_where_the_newer_points() -> None:
     newer = torch.zeros(1, 2, 1, 4)
     newer[0, 0] = 1.0
     expected = torch.tensor([11.0, 21.0, 31.0, 31.0])
-    torch.testing.assert_close(compose_flow(older, newer)[0, 0, 0], expected)
+    torch.testing.assert_close(ops.compose_flow(older, newer)[0, 0, 0], expected)
 
 
 def test_fresh_score_fusion_is_the_mean() -> None:

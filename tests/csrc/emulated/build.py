@@ -10,10 +10,7 @@ from torch.utils import cpp_extension
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-KERNELS = ("common/cuda_error", "deform_conv2d/cuda", "flow_warp/cuda", "upsample_argmax/cuda",
-           "warp_score/cuda")  # fmt: skip
-
-
+KERNELS = sorted((ROOT / "csrc").rglob("*.cu"))
 BUILD = ROOT / "build" / "emulated"
 
 
@@ -29,8 +26,8 @@ def load_emulated_ops(folder: Path = BUILD) -> ctypes.CDLL:
     sources = [HERE / "emulator.cpp", HERE / "faults.cpp", HERE / "ops.cpp"]
     for kernel in KERNELS:
         # torch would hand a .cu file to nvcc
-        wrapper = folder / f"{kernel.replace('/', '_')}.cpp"
-        text = f'#include "{ROOT / "csrc" / kernel}.cu"\n'
+        wrapper = folder / f"{kernel.parent.name}_{kernel.stem}.cpp"
+        text = f'#include "{kernel}"\n'
         if not wrapper.is_file() or wrapper.read_text() != text:
             wrapper.write_text(text)
         sources.append(wrapper)

@@ -43,6 +43,9 @@ const char* cudaGetErrorString(cudaError_t error);
 
 inline void __syncthreads() { ::emulator::synchronize_block(); }
 
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fadd_rn(float a, float b) { return a + b; }
+
 inline float __shfl_xor_sync(unsigned, float value, int lanes) {
   return ::emulator::exchange(value, lanes);
 }

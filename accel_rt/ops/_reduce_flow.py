@@ -1,0 +1,70 @@
+"""Dense flow to the feature grid, on the flow's device."""
+
+import torch
+from torch import Tensor
+
+from accel_rt.errors import UsageError
+from accel_rt.ops import reference
+from accel_rt.ops._extension import extension_status, has_kernels
+
+Size = tuple[int, int]
+
+
+def reduce_flow(
+    flow: Tensor, frame: Size, cells: Size, stride: int, pixels_of: Size | None = None
+) -> Tensor:
+    """Dense flow of a whole frame to the feature grid by area averaging, in cells.
+
+    The tensor form of :func:`accel_rt.flow.grid.reduce_flow`: the grid covers the padded frame,
+    whose padding takes the flow of the nearest edge.
+
+    Args:
+        flow: [N, 2, h, w] (x, y) of float32, bfloat16 or float16 (on the CPU also float64), at
+            any resolution and layout.
+        frame: (height, width) of the frame in pixels, without padding.
+        cells: (height, width) of the grid.
+        stride: pixels of the frame that a cell spans.
+        pixels_of: (height, width) of the image in whose pixels `flow` counts; the flow's own
+            resolution by default.
+
+    Returns:
+        [N, 2, *cells], channels_last, float32 (float64 for such a flow).
+
+    Raises:
+        UsageError: a shape or type does not fit, or the flow is coarser than the grid.
+    """
+    if flow.dim() != 4 or flow.shape[1] != 2 or not flow.is_floating_point():
+        raise UsageError(
+            "reduce_flow: flow must be a floating point tensor [N, 2, h, w], got"
+            f" {tuple(flow.shape)} of {flow.dtype}"
+        )
+    if min(*flow.shape[2:], *frame, *cells, stride) < 1:
+        raise UsageError(
+            "reduce_flow: the flow's sides, frame, cells and stride must be positive, got"
+            f" {tuple(flow.shape[2:])}, {frame}, {cells} and {stride}"
+        )
+    height, width = flow.shape[2:]
+    padded = (
+        max(height, round(cells[0] * stride * height / frame[0])),
+        max(width, round(cells[1] * stride * width / frame[1])),
+    )
+    if padded[0] < cells[0] or padded[1] < cells[1]:
+        raise UsageError(f"reduce_flow: a flow of {padded} is coarser than the grid of {cells}")
+    unit = (height, width) if pixels_of is None else pixels_of
+    factor_x, factor_y = frame[1] / (unit[1] * stride), frame[0] / (unit[0] * stride)
+    with torch.no_grad():
+        run = torch.ops.accel_rt.reduce_flow if has_kernels(flow) else reference.reduce_flow
+        return run(flow, padded, cells, factor_x, factor_y)
+
+
+def _fake(
+    flow: Tensor, padded: list[int], cells: list[int], factor_x: float, factor_y: float
+) -> Tensor:
+    dtype = torch.float64 if flow.dtype == torch.float64 else torch.float32
+    shape = (flow.shape[0], 2, cells[0], cells[1])
+    return flow.new_empty(shape, dtype=dtype).to(memory_format=torch.channels_last)
+
+
+if extension_status().loaded:
+    torch.library.register_fake("accel_rt::reduce_flow", _fake)
+    torch.library.impl("accel_rt::reduce_flow", "CPU", reference.reduce_flow)
