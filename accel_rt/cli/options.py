@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from accel_rt.runtime.settings import FLOWS, MODES, PRECISIONS, WARPS, SegmenterSettings
+from accel_rt.runtime.settings import FLOWS, FUSIONS, MODES, PRECISIONS, WARPS, SegmenterSettings
 
 _DEFAULTS = SegmenterSettings()
 
@@ -73,6 +73,14 @@ _SEGMENTER_OPTIONS = (
     ),
     click.option(
         "--weights", metavar="NAME|PATH", help="Weights to use for the reference network."
+    ),
+    click.option(
+        "--fusion",
+        "fuse",
+        type=click.Choice(FUSIONS),
+        default=_DEFAULTS.fuse,
+        show_default=True,
+        help="What of both branches is joined: their scores, their features, or the mean score.",
     ),
     click.option(
         "--interval",

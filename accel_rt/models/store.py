@@ -100,21 +100,19 @@ def _own_tensors(fusion: ScoreFusion | FeatureFusion) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not name.startswith("_projection")}
 
 
-def load_feature_fusion(path: Path, reference: Network, update: Network) -> FeatureFusion:
-    """Rebuild the feature fusion stored at ``path`` onto its two networks.
+def load_pair_fusion(
+    path: Path, reference: Network, update: Network
+) -> ScoreFusion | FeatureFusion:
+    """Rebuild the fusion of either kind stored at ``path`` for its two networks.
 
     Raises :class:`~accel_rt.errors.WeightsError` if it is something else or does not fit.
     """
     tensors, description = load_tensors(path)
     if description.get("kind") != "feature-fusion":
-        raise WeightsError(f"{path} does not hold a feature fusion: name a feature fusion's file")
+        return load_fusion(path, reference.classes)
     fusion = FeatureFusion(reference, update)
-    shared = fusion.state_dict()
-    fit(
-        fusion,
-        {**{n: t for n, t in shared.items() if n not in _own_tensors(fusion)}, **tensors},
-        path,
-    )
+    shared = fusion.state_dict().keys() - _own_tensors(fusion).keys()
+    fit(fusion, {**{name: fusion.state_dict()[name] for name in shared}, **tensors}, path)
     return fusion.eval()
 
 

@@ -13,7 +13,7 @@ import torch
 from accel_rt.errors import UsageError
 from accel_rt.flow.dis import DISFlow
 from accel_rt.models import store
-from accel_rt.models.accel import Accel, ScoreFusion
+from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, load_network
 from accel_rt.runtime.async_keyframes import AsyncSegmenter
@@ -55,18 +55,31 @@ def load_model(
                 f"'{settings.reference}' and '{settings.update}' were trained for different "
                 f"classes: choose networks of one class set"
             )
-        fusion_path = settings.fusion or store.find_fusion(info.network, update_info.network)
-        if fusion_path is not None:
-            fusion = store.load_fusion(fusion_path, len(info.classes))
-            description["fusion"] = fusion_path.stem
-        else:
-            fusion = ScoreFusion(len(info.classes)).eval()
-            description["fusion"] = "mean of both branches (no trained fusion of this pair)"
+        names = info.network, update_info.network
+        fusion, description["fusion"] = _fusion(settings, reference, update, names)
         description["update"] = update_info.network
         description["update_scale"] = settings.update_scale
         model = Accel(reference, update, fusion)
     interval = keyframe_interval(settings)
     return LoadedModel(model, info, {**description, "interval": interval, "warp": settings.warp})
+
+
+def _fusion(
+    settings: SegmenterSettings, reference: Network, update: Network, names: tuple[str, str]
+) -> tuple[ScoreFusion | FeatureFusion, str]:
+    """The fusion that ``settings`` ask for of the networks ``names``, and what it is."""
+    kind, path = settings.fuse, settings.fusion
+    if path is None and kind != "mean":
+        path = store.find_fusion(*names, kind)
+    if path is not None:
+        return store.load_pair_fusion(path, reference, update), path.stem
+    if kind == "feature":
+        raise UsageError(
+            f"no feature fusion of '{names[0]}' and '{names[1]}' is installed: train one with "
+            f"'accel-rt train joint --fusion feature', or choose --fusion score"
+        )
+    why = "" if kind == "mean" else " (no trained fusion of this pair)"
+    return ScoreFusion(reference.classes).eval(), f"mean of both branches{why}"
 
 
 def keyframe_interval(settings: SegmenterSettings) -> int:

@@ -10,12 +10,14 @@ from accel_rt.errors import UsageError
 
 Mode = Literal["accel", "dff", "copy", "deeplab"]
 FlowName = Literal["auto", "dis", "flownets"]
+Fusion = Literal["score", "feature", "mean"]
 Warp = Literal["composed", "incremental"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 MODES: tuple[str, ...] = get_args(Mode)
 FLOWS: tuple[str, ...] = get_args(FlowName)
 WARPS: tuple[str, ...] = get_args(Warp)
+FUSIONS: tuple[str, ...] = get_args(Fusion)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 UPDATE_SCALES = (0.25, 0.5, 1.0)
 
@@ -29,7 +31,9 @@ class SegmenterSettings:
 
     - ``reference``, ``update``: names of installed weights (``accel-rt models``) or paths of
       ``.safetensors`` files.
-    - ``fusion``: a fusion weight file; None takes the installed one of the pair.
+    - ``fuse``: ``score`` (fuse both branches' scores; their mean if the pair has no trained
+      fusion), ``feature`` (their features), or ``mean``.
+    - ``fusion``: a fusion weight file of either kind; None takes the installed one of the pair.
     - ``interval``: frames from keyframe to keyframe, at least 1 (1: every frame is a keyframe).
     - ``mode``: ``accel`` (both branches), ``dff`` (warp only), ``copy`` (features copied, no
       flow), ``deeplab`` (the reference network on every frame).
@@ -44,6 +48,7 @@ class SegmenterSettings:
 
     reference: str = DEFAULT_REFERENCE
     update: str = DEFAULT_UPDATE
+    fuse: Fusion = "score"
     fusion: Path | None = None
     interval: int = 5
     mode: Mode = "accel"
@@ -60,6 +65,7 @@ class SegmenterSettings:
             raise UsageError(f"the keyframe interval must be at least 1, got {self.interval}")
         for name, value, allowed in (
             ("mode", self.mode, MODES),
+            ("fusion", self.fuse, FUSIONS),
             ("flow", self.flow, FLOWS),
             ("warp", self.warp, WARPS),
             ("precision", self.precision, PRECISIONS),

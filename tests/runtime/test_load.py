@@ -10,7 +10,7 @@ import torch
 from accel_rt.data.classes import CAMVID, ClassSet
 from accel_rt.errors import UsageError, WeightsError
 from accel_rt.models import store
-from accel_rt.models.accel import ScoreFusion
+from accel_rt.models.accel import FeatureFusion, ScoreFusion
 from accel_rt.models.weights import ModelInfo, save_network
 from accel_rt.models.zoo import build_network
 from accel_rt.runtime.device import resolve_device, resolve_precision
@@ -52,6 +52,25 @@ def test_a_pair_without_fusion_says_that_it_averages(weights: Path) -> None:
     path = weights / f"{store.fusion_name(REFERENCE, UPDATE)}.safetensors"
     store.save_fusion(path, ScoreFusion(11), {})
     assert load_segmenter(SETTINGS).describe()["fusion"] == path.stem
+
+
+def test_fusion_of_scores_features_or_the_mean(weights: Path) -> None:
+    """The kind is chosen among those installed; features need networks that have them."""
+    path = weights / f"{store.fusion_name(REFERENCE, UPDATE)}.safetensors"
+    store.save_fusion(path, ScoreFusion(11), {})
+    mean = load_segmenter(replace(SETTINGS, fuse="mean")).describe()["fusion"]
+    assert mean == "mean of both branches"
+    with pytest.raises(UsageError, match="no feature fusion of .* train joint --fusion feature"):
+        load_segmenter(replace(SETTINGS, fuse="feature"))
+    reference, update = build_network("resnet18", 11), build_network("resnet18", 11)
+    info = ModelInfo("resnet18", CAMVID, (64, 48), "nothing")
+    save_network(weights / "resnet18.safetensors", reference, info)
+    pair = store.fusion_name("resnet18", "resnet18", "feature")
+    fusion = FeatureFusion(reference, update)
+    store.save_fusion(weights / f"{pair}.safetensors", fusion, {})
+    settings = replace(SETTINGS, reference="resnet18", update="resnet18", fuse="feature")
+    assert load_segmenter(settings).describe()["fusion"] == pair
+    assert kinds(settings) == ["key", "update", "update", "key"]
 
 
 def test_description_is_complete() -> None:

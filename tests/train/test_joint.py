@@ -17,7 +17,7 @@ from accel_rt.errors import UsageError
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.network import Network, TaskNetwork
-from accel_rt.models.store import find_fusion, load_feature_fusion, load_fusion, save_fusion
+from accel_rt.models.store import find_fusion, load_fusion, load_pair_fusion, save_fusion
 from accel_rt.models.weights import load_network, save_network
 from accel_rt.models.zoo import build_network
 from accel_rt.ops import reference as twins
@@ -244,7 +244,8 @@ class TestTraining:
         reference, update = paper_network(), paper_network()
         fusion = FeatureFusion(reference, update)
         save_fusion(tmp_path / "f.safetensors", fusion, {})
-        loaded = load_feature_fusion(tmp_path / "f.safetensors", reference, update)
+        loaded = load_pair_fusion(tmp_path / "f.safetensors", reference, update)
+        assert isinstance(loaded, FeatureFusion)
         torch.testing.assert_close(loaded.update_half.weight, fusion.update_half.weight)
         features = torch.randn(1, 6, 4, 4)
         torch.testing.assert_close(
