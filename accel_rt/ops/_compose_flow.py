@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from accel_rt.errors import UsageError
-from accel_rt.ops._extension import extension_status, has_kernels, output_format
+from accel_rt.ops._extension import has_kernels, has_operator, output_format
 from accel_rt.ops._flow_warp import flow_warp
 
 
@@ -35,7 +35,7 @@ def compose_flow(older: Tensor, newer: Tensor) -> Tensor:
             f" {older.device}, got {tuple(newer.shape)} of {newer.dtype} on {newer.device}"
         )
     needs_gradient = torch.is_grad_enabled() and (older.requires_grad or newer.requires_grad)
-    if needs_gradient or not has_kernels(older):
+    if needs_gradient or not has_kernels(older, "compose_flow"):
         return newer + flow_warp(older, newer)
     return torch.ops.accel_rt.compose_flow(older, newer)
 
@@ -49,6 +49,6 @@ def _fake(older: Tensor, newer: Tensor) -> Tensor:
     return newer.new_empty(newer.shape).to(memory_format=output_format(newer))
 
 
-if extension_status().loaded:
+if has_operator("compose_flow"):
     torch.library.register_fake("accel_rt::compose_flow", _fake)
     torch.library.impl("accel_rt::compose_flow", "CPU", _compose_on_cpu)

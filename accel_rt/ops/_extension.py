@@ -67,9 +67,14 @@ def extension_status() -> ExtensionStatus:
     return _STATUS
 
 
-def has_kernels(tensor: torch.Tensor) -> bool:
-    """Whether the compiled operators serve tensors of this one's device and type."""
-    if not _STATUS.loaded:
+def has_operator(name: str) -> bool:
+    """Whether the loaded library has this operator: one built from older sources may not."""
+    return _STATUS.loaded and hasattr(torch.ops.accel_rt, name)
+
+
+def has_kernels(tensor: torch.Tensor, operator: str = "flow_warp") -> bool:
+    """Whether the compiled `operator` serves tensors of this one's device and type."""
+    if not has_operator(operator):
         return False
     device = tensor.device.type
     on_cuda = device == "cuda" and _STATUS.cuda_built and tensor.dtype != torch.float64

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import reference
-from accel_rt.ops._extension import extension_status, has_kernels
+from accel_rt.ops._extension import has_kernels, has_operator
 
 
 def overlay(
@@ -53,7 +53,7 @@ def overlay(
             )
     if not 0 <= alpha <= 1:
         raise UsageError(f"overlay: alpha must lie between 0 and 1, got {alpha}")
-    run = torch.ops.accel_rt.overlay if has_kernels(frame_bgr) else reference.overlay
+    run = torch.ops.accel_rt.overlay if has_kernels(frame_bgr, "overlay") else reference.overlay
     return run(frame_bgr, labels, palette_bgr, alpha, keep)
 
 
@@ -63,6 +63,6 @@ def _fake(
     return frame.new_empty(frame.shape)
 
 
-if extension_status().loaded:
+if has_operator("overlay"):
     torch.library.register_fake("accel_rt::overlay", _fake)
     torch.library.impl("accel_rt::overlay", "CPU", reference.overlay)

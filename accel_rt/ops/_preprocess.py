@@ -5,7 +5,7 @@ from torch import Tensor
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import reference
-from accel_rt.ops._extension import extension_status, has_kernels
+from accel_rt.ops._extension import has_kernels, has_operator
 
 Size = tuple[int, int]
 Colour = tuple[float, float, float]
@@ -59,7 +59,11 @@ def preprocess(
         )
     if dtype not in _DTYPES:
         raise UsageError(f"preprocess: dtype must be float32, bfloat16 or float16, got {dtype}")
-    run = torch.ops.accel_rt.preprocess if has_kernels(frame_bgr) else reference.preprocess
+    run = (
+        torch.ops.accel_rt.preprocess
+        if has_kernels(frame_bgr, "preprocess")
+        else reference.preprocess
+    )
     return run(frame_bgr, processed, padded, size, mean_rgb, std_rgb, dtype)
 
 
@@ -76,6 +80,6 @@ def _fake(
     return frame.new_empty(shape, dtype=dtype).to(memory_format=torch.channels_last)
 
 
-if extension_status().loaded:
+if has_operator("preprocess"):
     torch.library.register_fake("accel_rt::preprocess", _fake)
     torch.library.impl("accel_rt::preprocess", "CPU", reference.preprocess)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import reference
-from accel_rt.ops._extension import extension_status, has_kernels
+from accel_rt.ops._extension import has_kernels, has_operator
 
 Size = tuple[int, int]
 
@@ -53,7 +53,11 @@ def reduce_flow(
     unit = (height, width) if pixels_of is None else pixels_of
     factor_x, factor_y = frame[1] / (unit[1] * stride), frame[0] / (unit[0] * stride)
     with torch.no_grad():
-        run = torch.ops.accel_rt.reduce_flow if has_kernels(flow) else reference.reduce_flow
+        run = (
+            torch.ops.accel_rt.reduce_flow
+            if has_kernels(flow, "reduce_flow")
+            else reference.reduce_flow
+        )
         return run(flow, padded, cells, factor_x, factor_y)
 
 
@@ -65,6 +69,6 @@ def _fake(
     return flow.new_empty(shape, dtype=dtype).to(memory_format=torch.channels_last)
 
 
-if extension_status().loaded:
+if has_operator("reduce_flow"):
     torch.library.register_fake("accel_rt::reduce_flow", _fake)
     torch.library.impl("accel_rt::reduce_flow", "CPU", reference.reduce_flow)
