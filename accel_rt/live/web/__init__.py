@@ -1,0 +1,33 @@
+"""The browser page of a live run: pictures, figures and controls, safe to leave open.
+
+Pictures go out as JPEG over a WebSocket, which the page acknowledges: measured beside MJPEG, the
+delay is the same on a fast link and stays bounded on a slow one, where MJPEG's grows by what the
+network buffers hold. WebCodecs is not offered to pages of plain HTTP from another machine.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from accel_rt.errors import UsageError
+
+if TYPE_CHECKING:
+    from accel_rt.live.web.server import LiveServer, serve
+
+__all__ = ["LiveServer", "serve"]
+
+_NEEDED = ("fastapi", "uvicorn", "websockets", "prometheus_client")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    missing = [package for package in _NEEDED if find_spec(package) is None]
+    if missing:
+        raise UsageError(
+            f"the browser page needs {', '.join(missing)}: pip install 'accel-rt[live]'"
+        )
+    from accel_rt.live.web import server
+
+    return getattr(server, name)

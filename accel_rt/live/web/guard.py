@@ -1,0 +1,166 @@
+"""What every request passes first: Host, Origin, token and size, before the application sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from accel_rt.live.web.access import Access
+from accel_rt.live.web.address import HostNames
+from accel_rt.live.web.connections import Connections
+
+MAX_HEADER_BYTES = 16 * 1024
+MAX_BODY_BYTES = 4096
+BODY_TIMEOUT_S = 5.0
+PUBLIC_PATHS = frozenset({"/healthz", "/login", "/style.css", "/icon.svg"})
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Cache-Control": "no-store",
+}
+
+_REMEMBERED = (
+    '<!doctype html><meta http-equiv="refresh" content="0;url=/"><title>accel-rt live</title>'
+)
+
+
+class Guard:
+    """ASGI middleware that refuses what must not reach ``app``.
+
+    ``login_page(wrong)`` is the page that asks for the token.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        connections: Connections,
+        hosts: HostNames,
+        access: Access,
+        login_page: Callable[[bool], Response],
+    ) -> None:
+        self._app = app
+        self._connections = connections
+        self._hosts = hosts
+        self._access = access
+        self._login_page = login_page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["client"] is not None:
+            self._connections.asked(tuple(scope["client"]))
+        refusal = self._refusal(scope, Headers(scope=scope))
+        if scope["type"] == "websocket":
+            if refusal is None:
+                await self._app(scope, receive, send)
+            else:  # answered before the handshake: HTTP 403
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        send = _with_security_headers(send)
+        if refusal is None:
+            body = await _read_body(scope, receive)
+            if isinstance(body, Response):
+                refusal = body
+            else:
+                receive = _replay(body, receive)
+        await (self._app if refusal is None else refusal)(scope, receive, send)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
+        """The answer to a request that goes no further, None for one that may."""
+        if sum(len(part) for pair in scope["headers"] for part in pair) > MAX_HEADER_BYTES:
+            return _error(431, f"a request's headers may hold {MAX_HEADER_BYTES} bytes at most")
+        host = headers.get("host", "")
+        if len(headers.getlist("host")) != 1 or not self._hosts.allows(host):
+            return _error(403, "this name is not one of the server's; open it by its address")
+        if not _same_origin(scope, headers, host):
+            return _error(403, "requests from other sites are refused")
+        if self._access.open or scope["path"] in PUBLIC_PATHS:
+            return None
+        wrong = False
+        if scope["type"] == "http" and scope["path"] == "/":
+            tokens = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
+            if any(self._access.is_token(token) for token in tokens):
+                # A page that moves on by itself, not a redirect: where a link on another site
+                # led here, a browser withholds the strict cookie from redirects.
+                return HTMLResponse(_REMEMBERED, headers=self._access.set_cookie())
+            wrong = bool(tokens)
+        if self._access.admits(headers):
+            return None
+        if scope["type"] == "http" and scope["path"] == "/":
+            return self._login_page(wrong)
+        return _error(401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"})
+
+
+def _same_origin(scope: Scope, headers: Headers, host: str) -> bool:
+    """False for what another site's page made a browser send.
+
+    Programs send neither header. A browser names the origin of every request that changes
+    something and of every WebSocket; a link from elsewhere to the page itself is fine.
+    """
+    origins = headers.getlist("origin")
+    if any(origin not in (f"http://{host}", f"https://{host}") for origin in origins):
+        return False
+    if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
+        return True
+    is_link = headers.get("sec-fetch-mode") == "navigate" and scope.get("method") == "GET"
+    return is_link and headers.get("sec-fetch-dest") == "document" and scope["path"] == "/"
+
+
+async def _read_body(scope: Scope, receive: Receive) -> bytes | Response:
+    """The request's body, or the answer to one that is too large or comes too slowly."""
+    headers = Headers(scope=scope)
+    too_large = _error(413, f"a request may hold {MAX_BODY_BYTES} bytes at most")
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+        return too_large
+    if length == "0" and "transfer-encoding" not in headers:
+        return b""
+    body = b""
+    try:
+        more = True
+        while more:
+            message = await asyncio.wait_for(receive(), BODY_TIMEOUT_S)
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > MAX_BODY_BYTES:
+                return too_large
+    except asyncio.TimeoutError:
+        return _error(408, "the request came too slowly")
+    return body
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replay
+
+
+def _with_security_headers(send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(SECURITY_HEADERS)
+        await send(message)
+
+    return send_with_headers
+
+
+def _error(status: int, sentence: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status, headers)
