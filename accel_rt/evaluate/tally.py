@@ -96,7 +96,9 @@ class Tally:
     def at_interval(self, interval: int) -> Sums:
         """The stream with a keyframe every ``interval`` frames."""
         protocol = self.protocol
-        return self._sums(protocol.met(interval, self.ranks), protocol.met_pairs(interval, self.ranks))
+        return self._sums(
+            protocol.met(interval, self.ranks), protocol.met_pairs(interval, self.ranks)
+        )
 
     def at_offset(self, offset: int) -> Sums:
         """Frames at one distance from the keyframe, in the stream of the longest interval."""

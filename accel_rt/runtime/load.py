@@ -26,6 +26,9 @@ FLOWNETS_WEIGHTS = "flownets"
 """Name of the installed FlowNetS weights."""
 
 
+LoadNetwork = Callable[[Path], tuple[Network, ModelInfo]]
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """The branches that settings name, what the reference's file says, and a description."""
@@ -35,10 +38,7 @@ class LoadedModel:
     description: dict[str, Any]
 
 
-def load_model(
-    settings: SegmenterSettings,
-    load: Callable[[Path], tuple[Network, ModelInfo]] = load_network,
-) -> LoadedModel:
+def load_model(settings: SegmenterSettings, load: LoadNetwork = load_network) -> LoadedModel:
     """Load the networks that ``settings`` name, and the fusion of the two.
 
     ``load`` reads one network's weight file. Raises :class:`~accel_rt.errors.UsageError` for
@@ -98,18 +98,19 @@ def load_segmenter(
     settings: SegmenterSettings | None = None,
     asynchronous: bool = False,
     threads: int | None = None,
+    load: LoadNetwork = load_network,
 ) -> Segmenter:
     """Load the networks that ``settings`` name and put them together.
 
     With ``asynchronous`` frames do not wait for keyframes
     (:class:`~accel_rt.runtime.async_keyframes.AsyncSegmenter`, which shares ``threads`` CPU
-    threads out, torch's own number for None), unless every frame is one. Raises as
-    :func:`load_model`.
+    threads out, torch's own number for None), unless every frame is one. ``load`` and what is
+    raised are :func:`load_model`'s.
     """
     settings = settings or SegmenterSettings()
     device = resolve_device(settings.device)
     dtype = resolve_precision(settings.precision, device)
-    loaded = load_model(settings)
+    loaded = load_model(settings, load)
     interval = keyframe_interval(settings)
     make: Callable[..., Segmenter] = Segmenter
     if asynchronous and interval > 1:

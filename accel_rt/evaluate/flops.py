@@ -1,0 +1,62 @@
+"""Floating-point operations, counted while a model runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from accel_rt import ops
+
+_BILINEAR = 8  # per sample of four taps: a multiplication and an addition each
+
+
+def count_flops(run: Callable[[], object]) -> int:
+    """FLOPs of ``run``: convolutions, matrix products and this package's operators.
+
+    A multiply-add is two. Elementwise layers (ReLU, normalisation, interpolation) do not count, as
+    is usual.
+    """
+    with FlopCounterMode(display=False, custom_mapping=_formulas()) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def _formulas() -> dict[Any, Callable[..., int]]:
+    """Shapes to FLOPs; without the extension its twins are counted by torch itself."""
+    if not ops.extension_status().loaded:
+        return {}
+    formulas: dict[str, Callable[..., int]] = {
+        "deform_conv2d": _deform_conv2d,
+        "warp_score": _warp_score,
+        "flow_warp": _flow_warp,
+    }
+    return {getattr(torch.ops.accel_rt, name): formula for name, formula in formulas.items()}
+
+
+def _deform_conv2d(
+    x: list[int],
+    offset: list[int],
+    weight: list[int],
+    *rest: Any,
+    out_shape: list[int],
+    **named: Any,
+) -> int:
+    """The convolution, and bilinear sampling of every tap of every input channel."""
+    positions = out_shape[0] * out_shape[2] * out_shape[3]
+    taps = prod(weight[2:])
+    return positions * (2 * prod(weight) + _BILINEAR * x[1] * taps)
+
+
+def _warp_score(
+    cache: list[int], flow: list[int], weight: list[int], *rest: Any, **named: Any
+) -> int:
+    """Sampling of every channel, then the scoring matrix."""
+    return flow[0] * flow[2] * flow[3] * (_BILINEAR * cache[1] + 2 * prod(weight))
+
+
+def _flow_warp(x: list[int], flow: list[int], *rest: Any, **named: Any) -> int:
+    return flow[0] * flow[2] * flow[3] * _BILINEAR * x[1]

@@ -1,0 +1,200 @@
+"""Labelled video to evaluate on: a data set's folder, or rendered street drives."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from accel_rt.data.classes import CAMVID, ClassSet
+from accel_rt.data.dataset import Frame
+from accel_rt.data.open import Layout, open_dataset
+from accel_rt.data.street import StreetDrive
+from accel_rt.errors import InputError, UsageError
+from accel_rt.evaluate.protocol import Density
+
+STREET = "street"
+"""Name that stands for rendered drives, as in ``street:7:60`` (seed and number of frames)."""
+
+_STREET_SEED, _STREET_FRAMES, _STREET_SIZE, _STREET_RATE = 7, 60, (480, 360), 15
+_RATES = {"CamVid": 30.0, "Cityscapes": 17.0}
+"""Frames per second of the recordings; CamVid's numbers count them."""
+
+
+class FootageFrame(Protocol):
+    """One frame, read on demand."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def labelled(self) -> bool: ...
+
+    def image_bgr(self) -> np.ndarray:
+        """The frame, uint8 ``[H, W, 3]``."""
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """The frame and its labels, uint8 ``[H, W]``, 255 where none counts."""
+
+    def stamp(self) -> tuple:
+        """Something that is another after the frame has changed."""
+
+
+@dataclass(frozen=True)
+class FileFrame:
+    """A frame of a data set's folder."""
+
+    frame: Frame
+
+    @property
+    def name(self) -> str:
+        return self.frame.image_path.stem
+
+    @property
+    def labelled(self) -> bool:
+        return self.frame.label_path is not None
+
+    def image_bgr(self) -> np.ndarray:
+        return self.frame.image_bgr()
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.frame.read()
+
+    def stamp(self) -> tuple:
+        paths = [path for path in (self.frame.image_path, self.frame.label_path) if path]
+        return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths)
+
+
+@dataclass(frozen=True)
+class RenderedFrame:
+    """A frame of a procedural drive."""
+
+    seed: int
+    index: int
+
+    labelled = True
+
+    @property
+    def name(self) -> str:
+        return f"{STREET}{self.seed}_{self.index:05d}"
+
+    def image_bgr(self) -> np.ndarray:
+        return _drive(self.seed).frame(self.index).image_bgr
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        frame = _drive(self.seed).frame(self.index)
+        return frame.image_bgr, frame.labels
+
+    def stamp(self) -> tuple:
+        return self.seed, self.index, _STREET_SIZE, _STREET_RATE
+
+
+@lru_cache(maxsize=1)
+def _drive(seed: int) -> StreetDrive:
+    return StreetDrive(seed=seed, size=_STREET_SIZE, rate=_STREET_RATE)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Consecutive frames of one video."""
+
+    name: str
+    frames: tuple[FootageFrame, ...]
+
+
+@dataclass(frozen=True)
+class Footage:
+    """Clips with labels of ``classes``; ``rate`` is frames per second, None if unknown."""
+
+    name: str
+    clips: tuple[Clip, ...]
+    classes: ClassSet
+    rate: float | None
+
+    def labelled(self) -> list[list[bool]]:
+        """Which frames of each clip have labels."""
+        return [[frame.labelled for frame in clip.frames] for clip in self.clips]
+
+    def density(self) -> Density:
+        """``dense`` if at least half of the frames are labelled."""
+        flags = [flag for flags in self.labelled() for flag in flags]
+        return "dense" if 2 * sum(flags) >= len(flags) else "sparse"
+
+
+def open_footage(place: str, split: str = "val", layout: Layout = "auto") -> Footage:
+    """The labelled video at ``place``: a folder, or ``street[:SEED[:FRAMES]]``.
+
+    Raises as :func:`accel_rt.data.open.open_dataset`, and
+    :class:`~accel_rt.errors.InputError` if frames are missing within a clip.
+    """
+    if place.split(":")[0] == STREET and not Path(place).is_dir():
+        return _street(place)
+    data = open_dataset(Path(place), split, layout)
+    clips = tuple(
+        Clip(sequence.name, tuple(FileFrame(frame) for frame in sequence.frames))
+        for sequence in data.sequences
+    )
+    steps = Counter(step for clip in clips if (step := frame_step(clip)))
+    rate = _RATES.get(data.name)
+    if rate is not None and data.name == "CamVid" and steps:
+        rate /= steps.most_common(1)[0][0]
+    return Footage(f"{data.name} {split}", clips, data.classes, rate)
+
+
+def _street(place: str) -> Footage:
+    match = re.fullmatch(rf"{STREET}(?::(\d+))?(?::(\d+))?", place)
+    if not match or match[2] == "0":
+        raise UsageError(f"'{place}' is no street: give street:SEED:FRAMES, such as street:7:60")
+    seed, frames = int(match[1] or _STREET_SEED), int(match[2] or _STREET_FRAMES)
+    clip = Clip(f"{STREET}{seed}", tuple(RenderedFrame(seed, index) for index in range(frames)))
+    return Footage(f"street {seed}", (clip,), CAMVID, float(_STREET_RATE))
+
+
+def frame_step(clip: Clip) -> int | None:
+    """By how much the frames' numbers grow; None if they have none.
+
+    Raises :class:`~accel_rt.errors.InputError` where frames are missing: flow and keyframe
+    distances would be wrong there.
+    """
+    numbers = [re.search(r"(\d+)(?:_[A-Za-z]\w*)?$", frame.name) for frame in clip.frames]
+    if len(numbers) < 2 or not all(numbers):
+        return None
+    steps = [int(b[1]) - int(a[1]) for a, b in pairwise(numbers) if a and b]
+    usual = Counter(steps).most_common(1)[0][0]
+    for index, step in enumerate(steps):
+        if step != usual:
+            raise InputError(
+                f"frames are missing in {clip.name} between {clip.frames[index].name} and "
+                f"{clip.frames[index + 1].name} (numbers grow by {usual} elsewhere): restore "
+                f"them, or keep the parts in folders of their own"
+            )
+    return usual
+
+
+def check_length(footage: Footage, density: Density, longest: int) -> None:
+    """Raise :class:`~accel_rt.errors.InputError` if a clip is too short for an interval.
+
+    Densely labelled clips need as many frames as the interval; sparsely labelled ones, as many up
+    to each labelled frame.
+    """
+    for clip in footage.clips:
+        if density == "dense":
+            if len(clip.frames) < longest and any(frame.labelled for frame in clip.frames):
+                raise InputError(
+                    f"{clip.name} has {len(clip.frames)} frames, fewer than the keyframe interval "
+                    f"{longest}: choose an interval up to {len(clip.frames)}"
+                )
+            continue
+        for index, frame in enumerate(clip.frames):
+            if frame.labelled and index + 1 < longest:
+                raise InputError(
+                    f"the labelled frame {frame.name} has {index} frames before it in its "
+                    f"snippet {clip.name}, and the keyframe interval {longest} needs "
+                    f"{longest - 1}: add them, or choose an interval up to {index + 1}"
+                )

@@ -1,0 +1,216 @@
+"""Evaluate models on footage: in several processes, picking up where an earlier run stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from shutil import rmtree
+
+import cv2
+import numpy as np
+import torch
+
+from accel_rt.errors import AccelError, OutputError
+from accel_rt.evaluate.footage import Footage, check_length
+from accel_rt.evaluate.meet import check_classes, tally_share
+from accel_rt.evaluate.predict import Predictor, SharedPredictor
+from accel_rt.evaluate.protocol import Density, Protocol, Share, shares
+from accel_rt.evaluate.tally import Tally
+from accel_rt.models import store
+from accel_rt.models.weights import load_network
+from accel_rt.runtime.load import keyframe_interval
+from accel_rt.runtime.settings import SegmenterSettings
+from accel_rt.version import __version__
+
+MakePredictor = Callable[[Mapping[str, SegmenterSettings], int], Predictor]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is evaluated on what.
+
+    A model's ``interval`` is its longest: shorter ones are evaluated with it; 1 for the mode
+    ``deeplab``. ``make_predictor`` takes the models and the depth of
+    :class:`~accel_rt.evaluate.predict.SharedPredictor`.
+    """
+
+    footage: Footage
+    models: Mapping[str, SegmenterSettings]
+    density: Density
+    make_predictor: MakePredictor = field(default=SharedPredictor, compare=False)
+
+    def protocols(self) -> dict[str, Protocol]:
+        """Each model's protocol."""
+        return {
+            name: Protocol(self.density, keyframe_interval(settings))
+            for name, settings in self.models.items()
+        }
+
+    def shares(self) -> list[Share]:
+        """The work, cut into parts that depend on the footage alone."""
+        return list(shares(self.footage.labelled()))
+
+    def check(self) -> None:
+        """Raise what is wrong with footage and models before any work is done."""
+        longest = max(protocol.longest for protocol in self.protocols().values())
+        check_length(self.footage, self.density, longest)
+        names = {settings.reference for settings in self.models.values()}
+        known = {name: load_network(store.find(name))[1].classes.names for name in sorted(names)}
+        check_classes(known, self.footage.classes.names)
+
+    def fingerprint(self) -> str:
+        """Changes with everything that the results depend on."""
+        weights = [
+            (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+            for folder in store.folders()
+            for path in sorted(folder.glob("*.safetensors"))
+        ]
+        frames = [frame.stamp() for clip in self.footage.clips for frame in clip.frames]
+        parts = (__version__, torch.__version__, cv2.__version__, self.density, weights, frames)
+        text = repr((parts, sorted(self.models.items()), self.footage.classes.names))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def evaluate(
+    evaluation: Evaluation, work: Path, workers: int, report: Callable[[str], None]
+) -> dict[str, Tally]:
+    """The tally of every model.
+
+    Finished parts are kept in the folder ``work`` until all are there, and taken from it if an
+    earlier run with the same inputs left them. Every worker computes on one thread, so that the
+    numbers do not depend on how many there are; 1 works in this process.
+    """
+    parts = _Parts(work, evaluation.fingerprint())
+    todo = [(n, share) for n, share in enumerate(evaluation.shares()) if not parts.path(n).exists()]
+    total = len(evaluation.shares())
+    if len(todo) < total:
+        report(f"{total - len(todo)} of {total} parts are there from an earlier run")
+    done = total - len(todo)
+    for number, arrays in _results(evaluation, todo, workers):
+        parts.save(number, arrays)
+        done += 1
+        report(f"evaluated {done} of {total} parts")
+    loaded = [parts.load(number) for number in range(total)]
+    protocols = evaluation.protocols()
+    tallies = {
+        name: Tally.join(protocol, [part[name] for part in loaded])
+        for name, protocol in protocols.items()
+    }
+    rmtree(work, ignore_errors=True)
+    return tallies
+
+
+_Arrays = dict[str, dict[str, np.ndarray]]
+
+
+def _results(
+    evaluation: Evaluation, todo: list[tuple[int, Share]], workers: int
+) -> Iterator[tuple[int, _Arrays]]:
+    if not todo:
+        return
+    if workers == 1:
+        before = torch.get_num_threads(), cv2.getNumThreads()
+        try:
+            worker = _Worker(evaluation)
+            for number, share in todo:
+                yield number, worker(share)
+        finally:
+            torch.set_num_threads(before[0])
+            cv2.setNumThreads(before[1])
+        return
+    context = get_context("spawn")  # forked processes would inherit torch's threads half alive
+    pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker, (evaluation,))
+    try:
+        numbers = {pool.submit(_work, share): number for number, share in todo}
+        for future in as_completed(numbers):
+            yield numbers[future], future.result()
+    except BrokenProcessPool as error:
+        raise AccelError(
+            "a worker process died, perhaps for want of memory: use fewer --workers; the parts "
+            "that were finished are kept"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Worker:
+    """Tallies shares one after the other, on one thread."""
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        self._evaluation, self._protocols = evaluation, evaluation.protocols()
+        depth = max(protocol.longest for protocol in self._protocols.values())
+        self._predictor = evaluation.make_predictor(evaluation.models, depth)
+
+    def __call__(self, share: Share) -> _Arrays:
+        footage = self._evaluation.footage
+        clip, classes = footage.clips[share.sequence], len(footage.classes)
+        self._predictor.reset()
+        tallies = tally_share(self._predictor, clip, share, self._protocols, classes)
+        return {name: tally.arrays() for name, tally in tallies.items()}
+
+
+_worker: _Worker | None = None  # of a worker process
+
+
+def _start_worker(evaluation: Evaluation) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it stops handing out
+    _worker = _Worker(evaluation)
+
+
+def _work(share: Share) -> _Arrays:
+    assert _worker is not None
+    return _worker(share)
+
+
+class _Parts:
+    """Finished parts on disk; those of other inputs are removed."""
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self._folder = folder
+        mark = folder / "inputs.json"
+        try:
+            if folder.is_dir() and _read(mark) != fingerprint:
+                rmtree(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            mark.write_text(json.dumps(fingerprint))
+        except OSError as error:
+            raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
+
+    def path(self, number: int) -> Path:
+        return self._folder / f"part-{number:05d}.npz"
+
+    def save(self, number: int, arrays: _Arrays) -> None:
+        flat = {f"{m}|{name}": a for m, of in arrays.items() for name, a in of.items()}
+        unfinished = self.path(number).with_suffix(".part")
+        try:
+            with unfinished.open("wb") as file:
+                np.savez_compressed(file, **flat)  # type: ignore[arg-type]
+            os.replace(unfinished, self.path(number))
+        except OSError as error:
+            raise OutputError(f"cannot write {unfinished}: {error.strerror or error}") from error
+
+    def load(self, number: int) -> _Arrays:
+        arrays: _Arrays = {}
+        with np.load(self.path(number)) as stored:
+            for key in stored.files:
+                model, _, name = key.rpartition("|")
+                arrays.setdefault(model, {})[name] = stored[key]
+        return arrays
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,88 @@
+"""Workers and interruptions: the same numbers, and no work done twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from accel_rt.errors import AccelError, OutputError
+from accel_rt.evaluate.run import Evaluation, evaluate
+from accel_rt.evaluate.tally import Tally
+from accel_rt.runtime.settings import SegmenterSettings
+from tests.evaluate.stub import AgeingPredictor, footage
+
+
+class Interrupted(Exception):
+    pass
+
+
+class DyingPredictor(AgeingPredictor):
+    """Takes its process with it."""
+
+    def observe(self, frame_bgr: np.ndarray) -> None:
+        import os
+
+        os._exit(9)
+
+
+MODELS = {"accel": SegmenterSettings(interval=3)}
+LONG = footage([True] * 60)
+
+
+def same(a: Tally, b: Tally) -> bool:
+    return all((array == b.arrays()[name]).all() for name, array in a.arrays().items())
+
+
+def test_workers_do_not_change_the_numbers(tmp_path: Path) -> None:
+    evaluation = Evaluation(LONG, MODELS, "dense", AgeingPredictor)
+    alone = evaluate(evaluation, tmp_path / "a", 1, lambda _: None)["accel"]
+    together = evaluate(evaluation, tmp_path / "b", 2, lambda _: None)["accel"]
+    assert alone.counts.any()
+    assert same(alone, together)
+    assert not (tmp_path / "a").exists()  # nothing is left behind
+
+
+def test_interrupted_run_is_picked_up(tmp_path: Path) -> None:
+    evaluation = Evaluation(LONG, MODELS, "dense", AgeingPredictor)
+    whole = evaluate(evaluation, tmp_path / "whole", 1, lambda _: None)["accel"]
+
+    def interrupt(line: str) -> None:
+        if line == "evaluated 1 of 2 parts":
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        evaluate(evaluation, tmp_path / "work", 1, interrupt)
+    said: list[str] = []
+    resumed = evaluate(evaluation, tmp_path / "work", 1, said.append)["accel"]
+    assert said == ["1 of 2 parts are there from an earlier run", "evaluated 2 of 2 parts"]
+    assert same(whole, resumed)
+
+
+def test_other_inputs_start_over(tmp_path: Path) -> None:
+    evaluation = Evaluation(LONG, MODELS, "dense", AgeingPredictor)
+
+    def interrupt(line: str) -> None:
+        raise Interrupted
+
+    with pytest.raises(Interrupted):
+        evaluate(evaluation, tmp_path / "work", 1, interrupt)
+    other = replace(evaluation, models={"accel": SegmenterSettings(interval=2)})
+    said: list[str] = []
+    evaluate(other, tmp_path / "work", 1, said.append)
+    assert said == ["evaluated 1 of 2 parts", "evaluated 2 of 2 parts"]
+
+
+def test_worker_that_dies(tmp_path: Path) -> None:
+    evaluation = Evaluation(LONG, MODELS, "dense", DyingPredictor)
+    with pytest.raises(AccelError, match="a worker process died"):
+        evaluate(evaluation, tmp_path / "work", 2, lambda _: None)
+
+
+def test_unwritable_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    evaluation = Evaluation(LONG, MODELS, "dense", AgeingPredictor)
+    with pytest.raises(OutputError, match="cannot write"):
+        evaluate(evaluation, tmp_path / "file" / "work", 1, lambda _: None)
