@@ -94,10 +94,11 @@ def _percentiles(ms: list[float]) -> dict[str, float]:
 
 def sizes(settings: SegmenterSettings) -> dict[str, Any]:
     """``parameters`` in all branches, and ``file_mb`` of their weight files on disk."""
-    model = load_model(settings).model
+    loaded = load_model(settings)
+    model, named = loaded.model, loaded.description
     paths = [store.find(settings.reference)]
     if model.update is not None:
-        fusion = settings.fusion or store.find_fusion(settings.reference, settings.update)
+        fusion = settings.fusion or store.find_fusion(named["reference"], named["update"])
         paths += [path for path in (store.find(settings.update), fusion) if path is not None]
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
