@@ -98,7 +98,9 @@ def sizes(settings: SegmenterSettings) -> dict[str, Any]:
     model, named = loaded.model, loaded.description
     paths = [store.find(settings.reference)]
     if model.update is not None:
-        fusion = settings.fusion or store.find_fusion(named["reference"], named["update"])
+        fusion = settings.fusion
+        if fusion is None and settings.fuse != "mean":
+            fusion = store.find_fusion(named["reference"], named["update"], settings.fuse)
         paths += [path for path in (store.find(settings.update), fusion) if path is not None]
     return {
         "parameters": sum(p.numel() for p in model.parameters()),

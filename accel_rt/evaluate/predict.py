@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from accel_rt import ops
-from accel_rt.flow.grid import Grid, compose_flow
+from accel_rt.flow.grid import Grid
 from accel_rt.models.accel import FeatureFusion
 from accel_rt.models.layers import fold_batch_norm, to_fast_layout
 from accel_rt.models.weights import load_network
@@ -210,7 +210,7 @@ class _Model:
         return _memo(
             frame.chained,
             (key, offset),
-            lambda: compose_flow(self._composed(frames, last - 1, offset - 1), frame.kept[key]),
+            lambda: ops.compose_flow(self._composed(frames, last - 1, offset - 1), frame.kept[key]),
         )
 
     def _moved(self, frames: deque[_Frame], last: int, offset: int) -> Tensor:
