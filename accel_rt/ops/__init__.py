@@ -7,7 +7,7 @@ from accel_rt.ops._flow_warp import flow_warp
 from accel_rt.ops._overlay import overlay
 from accel_rt.ops._preprocess import preprocess
 from accel_rt.ops._reduce_flow import reduce_flow
-from accel_rt.ops._upsample_argmax import upsample_argmax
+from accel_rt.ops._upsample_argmax import upsample_argmax, upsample_argmax_margin
 from accel_rt.ops._warp_score import warp_score
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "preprocess",
     "reduce_flow",
     "upsample_argmax",
+    "upsample_argmax_margin",
     "warp_score",
 ]

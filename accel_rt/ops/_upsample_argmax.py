@@ -7,7 +7,7 @@ from torch import Tensor
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import reference
-from accel_rt.ops._extension import extension_status, has_kernels
+from accel_rt.ops._extension import extension_status, has_kernels, has_operator
 
 MAX_CLASSES = 255  # labels are bytes, and 255 marks pixels without a class
 
@@ -37,6 +37,38 @@ def upsample_argmax(
     Raises:
         UsageError: a shape, size or extent is out of range.
     """
+    covered = _check(scores, size, extent)
+    with torch.no_grad():
+        if not has_kernels(scores):
+            return reference.upsample_argmax(scores, size, covered)
+        return torch.ops.accel_rt.upsample_argmax(scores, size, *covered)
+
+
+def upsample_argmax_margin(
+    scores: Tensor, size: tuple[int, int], extent: tuple[float, float] | None = None
+) -> tuple[Tensor, Tensor]:
+    """The labels of :func:`upsample_argmax`, and by how much each class won.
+
+    The margin is the best upsampled score less the second best: 0 where two classes tie, infinite
+    where there is only one. Of scores that are logits it is the logarithm of how many times more
+    probable the winner is than the next class.
+
+    Arguments and errors are those of :func:`upsample_argmax`.
+
+    Returns:
+        [N, H, W] uint8 labels, and [N, H, W] float32 margins of at least 0.
+    """
+    covered = _check(scores, size, extent)
+    with torch.no_grad():
+        if not has_kernels(scores, "upsample_argmax_margin"):
+            return reference.upsample_argmax_margin(scores, size, covered)
+        return torch.ops.accel_rt.upsample_argmax_margin(scores, size, *covered)
+
+
+def _check(
+    scores: Tensor, size: tuple[int, int], extent: tuple[float, float] | None
+) -> tuple[float, float]:
+    """What the map covers, in output pixels."""
     if scores.dim() != 4 or not scores.is_floating_point() or min(scores.shape[1:]) < 1:
         raise UsageError(
             "upsample_argmax: scores must be a floating point tensor [N, C, h, w], got"
@@ -53,15 +85,21 @@ def upsample_argmax(
         raise UsageError(
             f"upsample_argmax: extent must be (height, width), both positive, got {extent}"
         )
-    with torch.no_grad():
-        if not has_kernels(scores):
-            return reference.upsample_argmax(scores, size, covered)
-        return torch.ops.accel_rt.upsample_argmax(scores, size, covered[0], covered[1])
+    return covered[0], covered[1]
 
 
 def _fake(scores: Tensor, size: list[int], extent_y: float, extent_x: float) -> Tensor:
     return scores.new_empty((scores.shape[0], size[0], size[1]), dtype=torch.uint8)
 
 
+def _fake_margin(
+    scores: Tensor, size: list[int], extent_y: float, extent_x: float
+) -> tuple[Tensor, Tensor]:
+    labels = _fake(scores, size, extent_y, extent_x)
+    return labels, torch.empty_like(labels, dtype=torch.float32)
+
+
 if extension_status().loaded:
     torch.library.register_fake("accel_rt::upsample_argmax", _fake)
+if has_operator("upsample_argmax_margin"):
+    torch.library.register_fake("accel_rt::upsample_argmax_margin", _fake_margin)

@@ -117,6 +117,23 @@ def warp_score(cache: Tensor, flow: Tensor, weight: Tensor, bias: Tensor) -> Ten
 
 def upsample_argmax(scores: Tensor, size: tuple[int, int], extent: tuple[float, float]) -> Tensor:
     """Twin of :func:`accel_rt.ops.upsample_argmax`."""
+    return _upsample(scores, size, extent).argmax(1).to(torch.uint8)
+
+
+def upsample_argmax_margin(
+    scores: Tensor, size: tuple[int, int], extent: tuple[float, float]
+) -> tuple[Tensor, Tensor]:
+    """Twin of :func:`accel_rt.ops.upsample_argmax_margin`."""
+    scores = _upsample(scores, size, extent)
+    if scores.shape[1] == 1:
+        margin = torch.full_like(scores[:, 0], torch.inf)
+    else:
+        best, second = scores.topk(2, 1).values.unbind(1)
+        margin = best - second
+    return scores.argmax(1).to(torch.uint8), margin.float()
+
+
+def _upsample(scores: Tensor, size: tuple[int, int], extent: tuple[float, float]) -> Tensor:
     scores = scores.to(_working_type(scores.dtype))
     for dim in (2, 3):
         pixels = torch.arange(size[dim - 2], dtype=torch.float64, device=scores.device)
@@ -127,7 +144,7 @@ def upsample_argmax(scores: Tensor, size: tuple[int, int], extent: tuple[float, 
             for index, weight in _taps(position, scores.shape[dim], zeros=False)
         )
         scores = low * low_weight + high * high_weight
-    return scores.argmax(1).to(torch.uint8)
+    return scores
 
 
 def _overlaps(size: int, cells: int) -> Tensor:

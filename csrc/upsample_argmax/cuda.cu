@@ -25,7 +25,7 @@ __device__ __forceinline__ int origin(int first, double step, int size, int cell
   return low + cells > size ? size - cells : low;
 }
 
-template <bool Shared>
+template <bool Shared, bool Margins>
 __global__ void __launch_bounds__(tile_threads* tile_rows)
     label(UpsampleArgmaxParams p, int cell_rows, int cell_columns) {
   ACCEL_RT_DYNAMIC_SHARED(float, cells);
@@ -59,14 +59,14 @@ __global__ void __launch_bounds__(tile_threads* tile_rows)
   const float* above = from + (y.index[0] - top) * stride - left;
   const float* below = from + (y.index[1] - top) * stride - left;
   Axis<float> x[labels_each];
-  float best[labels_each];
+  float best[labels_each], second[labels_each];
   int winner[labels_each];
 #pragma unroll
   for (int i = 0; i < labels_each; ++i) {
     // Pixels past the end of the row repeat its last one and are not written.
     const int at = column + i < p.out_width ? column + i : p.out_width - 1;
     x[i] = border_axis(source_position(at, p.step_x), p.width);
-    best[i] = 0.0f;
+    best[i] = second[i] = -INFINITY;
     winner[i] = 0;
   }
   for (int c = 0; c < p.classes; ++c) {
@@ -77,7 +77,8 @@ __global__ void __launch_bounds__(tile_threads* tile_rows)
       const int a = x[i].index[0], b = x[i].index[1];
       const float value = (y.weight[0] * high[a] + y.weight[1] * low[a]) * x[i].weight[0] +
                           (y.weight[0] * high[b] + y.weight[1] * low[b]) * x[i].weight[1];
-      const bool wins = c == 0 || value > best[i];
+      const bool wins = value > best[i];
+      if (Margins) second[i] = fmaxf(second[i], wins ? best[i] : value);
       best[i] = wins ? value : best[i];
       winner[i] = wins ? c : winner[i];
     }
@@ -90,11 +91,15 @@ __global__ void __launch_bounds__(tile_threads* tile_rows)
     for (int i = 0; i < labels_each; ++i)
       if (column + i < p.out_width) out[i] = uint8_t(winner[i]);
   }
+  if (!Margins) return;
+  float* margins = p.margins + (out - p.labels);
+#pragma unroll
+  for (int i = 0; i < labels_each; ++i)
+    if (column + i < p.out_width) margins[i] = best[i] - second[i];
 }
 
-}  // namespace
-
-int upsample_argmax_cuda(const UpsampleArgmaxParams& p, void* stream) {
+template <bool Margins>
+void launch_label(const UpsampleArgmaxParams& p, void* stream) {
   const int rows = reach(tile_rows, p.step_y, p.height);
   const int columns = reach(tile_columns, p.step_x, p.width);
   const int64_t bytes = int64_t(p.classes) * rows * columns * sizeof(float);
@@ -102,9 +107,15 @@ int upsample_argmax_cuda(const UpsampleArgmaxParams& p, void* stream) {
                   unsigned((p.out_height + tile_rows - 1) / tile_rows), unsigned(p.images));
   const dim3 block(tile_threads, tile_rows);
   if (bytes <= shared_limit)
-    ACCEL_RT_LAUNCH((label<true>), grid, block, size_t(bytes), stream, p, rows, columns);
+    ACCEL_RT_LAUNCH((label<true, Margins>), grid, block, size_t(bytes), stream, p, rows, columns);
   else
-    ACCEL_RT_LAUNCH((label<false>), grid, block, 0, stream, p, 0, 0);
+    ACCEL_RT_LAUNCH((label<false, Margins>), grid, block, 0, stream, p, 0, 0);
+}
+
+}  // namespace
+
+int upsample_argmax_cuda(const UpsampleArgmaxParams& p, void* stream) {
+  p.margins == nullptr ? launch_label<false>(p, stream) : launch_label<true>(p, stream);
   return int(cudaGetLastError());
 }
 

@@ -12,6 +12,7 @@ namespace accel_rt {
 struct UpsampleArgmaxParams {
   const float* scores;  // [N, C, h, w]
   uint8_t* labels;      // [N, H, W]
+  float* margins;       // [N, H, W] best score less the second best, or null
   int64_t images;
   int classes, height, width;  // C, h, w
   int out_height, out_width;   // H, W

@@ -7,6 +7,25 @@
 namespace accel_rt {
 namespace {
 
+void check(const Tensor& scores, const std::vector<int64_t>& size, double extent_y,
+           double extent_x) {
+  STD_TORCH_CHECK(
+      scores.dim() == 4 && is_floating(scores.scalar_type()) && scores.size(1) >= 1 &&
+          scores.size(1) <= 255 && scores.size(2) >= 1 && scores.size(3) >= 1,
+      "upsample_argmax: scores must be a floating point tensor [N, C, h, w] with C from "
+      "1 to 255 and h, w at least 1");
+  STD_TORCH_CHECK(size.size() == 2 && size[0] >= 0 && size[1] >= 0,
+                  "upsample_argmax: size must be (height, width)");
+  STD_TORCH_CHECK(extent_y > 0 && extent_x > 0, "upsample_argmax: extent must be positive, got (",
+                  extent_y, ", ", extent_x, ")");
+}
+
+// [N, H, W], uninitialised
+Tensor output(const Tensor& scores, const std::vector<int64_t>& size, ScalarType type) {
+  return torch::stable::empty(std::array<int64_t, 3>{scores.size(0), size[0], size[1]}, type,
+                              std::nullopt, scores.device());
+}
+
 void upsample_cpu(const UpsampleArgmaxParams& p, const Tensor&) {
   parallel(p.images * p.out_height, int64_t(p.classes) * p.width + p.out_width,
            [&](int64_t begin, int64_t end) { ACCEL_RT_KERNEL(upsample_argmax)(p, begin, end); });
@@ -18,46 +37,57 @@ void upsample_cuda(const UpsampleArgmaxParams& p, const Tensor& on) {
 }
 #endif
 
+// Labels; margins, too, if they are given memory
 template <void (*run)(const UpsampleArgmaxParams&, const Tensor&)>
-Tensor upsample_argmax(const Tensor& scores, std::vector<int64_t> size, double extent_y,
-                       double extent_x) {
-  STD_TORCH_CHECK(
-      scores.dim() == 4 && is_floating(scores.scalar_type()) && scores.size(1) >= 1 &&
-          scores.size(1) <= 255 && scores.size(2) >= 1 && scores.size(3) >= 1,
-      "upsample_argmax: scores must be a floating point tensor [N, C, h, w] with C from "
-      "1 to 255 and h, w at least 1");
-  STD_TORCH_CHECK(size.size() == 2 && size[0] >= 0 && size[1] >= 0,
-                  "upsample_argmax: size must be (height, width)");
-  STD_TORCH_CHECK(extent_y > 0 && extent_x > 0, "upsample_argmax: extent must be positive, got (",
-                  extent_y, ", ", extent_x, ")");
+Tensor label(const Tensor& scores, const std::vector<int64_t>& size, double extent_y,
+             double extent_x, float* margins) {
   const Tensor source = torch::stable::contiguous(cast(scores, ScalarType::Float));
-  const Tensor labels =
-      torch::stable::empty(std::array<int64_t, 3>{scores.size(0), size[0], size[1]},
-                           ScalarType::Byte, std::nullopt, scores.device());
+  const Tensor labels = output(scores, size, ScalarType::Byte);
   if (labels.numel() > 0)
     run({static_cast<const float*>(source.const_data_ptr()),
-         static_cast<uint8_t*>(labels.mutable_data_ptr()), scores.size(0), int(scores.size(1)),
-         int(scores.size(2)), int(scores.size(3)), int(size[0]), int(size[1]),
+         static_cast<uint8_t*>(labels.mutable_data_ptr()), margins, scores.size(0),
+         int(scores.size(1)), int(scores.size(2)), int(scores.size(3)), int(size[0]), int(size[1]),
          double(scores.size(2)) / extent_y, double(scores.size(3)) / extent_x},
         source);
   return labels;
+}
+
+template <void (*run)(const UpsampleArgmaxParams&, const Tensor&)>
+Tensor upsample_argmax(const Tensor& scores, std::vector<int64_t> size, double extent_y,
+                       double extent_x) {
+  check(scores, size, extent_y, extent_x);
+  return label<run>(scores, size, extent_y, extent_x, nullptr);
+}
+
+template <void (*run)(const UpsampleArgmaxParams&, const Tensor&)>
+std::tuple<Tensor, Tensor> upsample_argmax_margin(const Tensor& scores, std::vector<int64_t> size,
+                                                  double extent_y, double extent_x) {
+  check(scores, size, extent_y, extent_x);
+  const Tensor margins = output(scores, size, ScalarType::Float);
+  float* data = static_cast<float*>(margins.mutable_data_ptr());
+  return {label<run>(scores, size, extent_y, extent_x, data), margins};
 }
 
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(ACCEL_RT_NAMESPACE, m) {
   m.def("upsample_argmax(Tensor scores, SymInt[] size, float extent_y, float extent_x) -> Tensor");
+  m.def(
+      "upsample_argmax_margin(Tensor scores, SymInt[] size, float extent_y, float extent_x) -> "
+      "(Tensor, Tensor)");
 }
 
 #ifdef ACCEL_RT_CPU
 STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, CPU, m) {
   m.impl("upsample_argmax", TORCH_BOX((&upsample_argmax<upsample_cpu>)));
+  m.impl("upsample_argmax_margin", TORCH_BOX((&upsample_argmax_margin<upsample_cpu>)));
 }
 #endif
 
 #ifdef ACCEL_RT_CUDA
 STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, ACCEL_RT_CUDA_KEY, m) {
   m.impl("upsample_argmax", TORCH_BOX((&upsample_argmax<upsample_cuda>)));
+  m.impl("upsample_argmax_margin", TORCH_BOX((&upsample_argmax_margin<upsample_cuda>)));
 }
 #endif
 

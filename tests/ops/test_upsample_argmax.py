@@ -7,8 +7,9 @@ from torch import Tensor
 from torch.library import opcheck
 
 from accel_rt.errors import UsageError
-from accel_rt.ops import reference, upsample_argmax
+from accel_rt.ops import reference, upsample_argmax, upsample_argmax_margin
 from tests.ops.inputs import LAYOUTS
+from tests.ops.tolerances import assert_near
 
 # Labels may differ where the two best scores are this near: rounding decides.
 TIE = 1e-4
@@ -113,6 +114,34 @@ def test_shifting_by_a_cell_shifts_the_labels(executor):
     assert torch.equal(shifted[:, :, 24:136], labels[:, :, 8:120])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("shape", "size"), CASES, ids=str)
+def test_margin(executor, shape, size, dtype):
+    scores = torch.randn(shape).to(dtype)
+    covered = float(size[0]), float(size[1])
+    labels, margin = (t.cpu() for t in executor.upsample_argmax_margin(scores, size, *covered))
+    assert torch.equal(labels, run(executor, scores, size))
+    upsampled = F.interpolate(scores.double(), size, mode="bilinear", align_corners=False)
+    assert margin.dtype == torch.float32
+    if shape[1] == 1:
+        assert margin.shape == labels.shape
+        assert margin.isposinf().all()
+    else:
+        best, second = upsampled.topk(2, 1).values.unbind(1)
+        assert_near(margin, best - second, torch.float32)
+
+
+def test_margin_of_ties_and_crops(executor):
+    scores = torch.randn(2, 5, 4, 6)
+    scores[:, 4] = scores[:, 2]
+    labels, margin = executor.upsample_argmax_margin(scores, (30, 41), 32.0, 48.0)
+    assert (margin[labels == 2] == 0).all()
+    assert (margin[labels != 2] >= 0).all()
+    assert (labels != 4).all()
+    whole = executor.upsample_argmax_margin(scores, (32, 48), 32.0, 48.0)
+    assert torch.equal(margin, whole[1][:, :30, :41])
+
+
 def test_first_of_tied_classes_wins(executor):
     scores = torch.zeros(1, 5, 3, 4)
     assert (run(executor, scores, (12, 40)) == 0).all()
@@ -128,10 +157,20 @@ def test_empty_batch(executor):
     assert run(executor, torch.zeros(0, 3, 4, 5), (8, 10)).shape == (0, 8, 10)
 
 
-def test_opcheck():
-    opcheck(
-        torch.ops.accel_rt.upsample_argmax.default, (torch.randn(2, 4, 3, 5), [12, 20], 12.0, 20.0)
-    )
+@pytest.mark.parametrize("name", ["upsample_argmax", "upsample_argmax_margin"])
+def test_opcheck(name):
+    operator = getattr(torch.ops.accel_rt, name).default
+    opcheck(operator, (torch.randn(2, 4, 3, 5), [12, 20], 12.0, 20.0))
+
+
+@pytest.mark.parametrize("classes", [1, 4])
+def test_margin_face_and_twin(classes):
+    scores = torch.randn(1, classes, 3, 5)
+    labels, margin = upsample_argmax_margin(scores, (40, 60), extent=(48, 70))
+    assert torch.equal(labels, upsample_argmax(scores, (40, 60), extent=(48, 70)))
+    twin_labels, twin_margin = reference.upsample_argmax_margin(scores, (40, 60), (48, 70))
+    assert (labels == twin_labels).float().mean() > 0.99
+    torch.testing.assert_close(margin, twin_margin, rtol=1e-4, atol=1e-5)
 
 
 def test_face():
@@ -157,8 +196,9 @@ def test_face():
     ],
 )
 def test_errors(shape, size, extent, message):
-    with pytest.raises(UsageError, match=message):
-        upsample_argmax(torch.zeros(shape), size, extent)
+    for operator in (upsample_argmax, upsample_argmax_margin):
+        with pytest.raises(UsageError, match=message):
+            operator(torch.zeros(shape), size, extent)
 
 
 def test_operator_checks_what_it_reads(executor):
