@@ -126,6 +126,7 @@ def load_segmenter(
         size=settings.size[::-1] if settings.size else None,
         device=device,
         dtype=dtype,
+        margins=settings.margins,
         description=loaded.description,
     )
 

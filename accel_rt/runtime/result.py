@@ -17,7 +17,8 @@ class FrameResult:
 
     ``labels`` is uint8 ``[H, W]`` at the source frame's size; ``pts`` is the presentation time in
     seconds given to ``step`` (None if none was); ``timings`` holds milliseconds per stage
-    (``flow``, ``network``, ``output``).
+    (``flow``, ``network``, ``output``); ``margin`` is float32 ``[H, W]``, the best class's score
+    less the second best's, for segmenters that were asked for it.
     """
 
     index: int
@@ -25,3 +26,4 @@ class FrameResult:
     kind: FrameKind
     labels: np.ndarray
     timings: dict[str, float] = field(default_factory=dict)
+    margin: np.ndarray | None = None

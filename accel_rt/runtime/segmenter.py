@@ -45,6 +45,7 @@ class Segmenter:
 
     ``model`` is taken over: batch norms are folded and weights cast to ``dtype``. ``trained`` and
     ``size`` are ``(height, width)`` in pixels: the weights' processing size, and the user's.
+    With ``margins`` results say by how much each pixel's class won.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Segmenter:
         size: tuple[int, int] | None = None,
         device: torch.device | None = None,
         dtype: torch.dtype = torch.float32,
+        margins: bool = False,
         description: dict[str, Any] | None = None,
     ) -> None:
         self.classes = classes
@@ -70,6 +72,7 @@ class Segmenter:
         self._incremental = incremental
         self._update_scale = update_scale if model.update is not None else 1.0
         self._trained, self._size = trained, size
+        self._margins = margins
         self._description = description or {}
         self.reset()
 
@@ -123,10 +126,10 @@ class Segmenter:
         due = self._policy.is_keyframe(processed, self._since_keyframe)
         kind, scores = self._scores(processed, geometry, clock, due)
         with clock("output"):
-            labels = ops.upsample_argmax(scores, source, geometry.extent)[0].cpu().numpy()
+            labels, margin = self._labels(scores, geometry)
         self._since_keyframe += 1
         self._index += 1
-        return FrameResult(self._index - 1, pts, kind, labels, clock.ms)
+        return FrameResult(self._index - 1, pts, kind, labels, clock.ms, margin)
 
     def _scores(
         self, processed: np.ndarray, geometry: Geometry, clock: StageClock, due: bool
@@ -172,6 +175,14 @@ class Segmenter:
             self._state, newer = ops.flow_warp(self._state, newer), None
         self._composed = composed(self._composed, newer)
         return self._composed
+
+    def _labels(self, scores: Tensor, geometry: Geometry) -> tuple[np.ndarray, np.ndarray | None]:
+        """Labels of the source frame's pixels, and their margins if they are wanted."""
+        where = geometry.source, geometry.extent
+        if not self._margins:
+            return ops.upsample_argmax(scores, *where)[0].cpu().numpy(), None
+        labels, margin = ops.upsample_argmax_margin(scores, *where)
+        return labels[0].cpu().numpy(), margin[0].cpu().numpy()
 
     def _input(self, processed: np.ndarray, geometry: Geometry, scale: float = 1.0) -> Tensor:
         return network_input(processed, geometry.padded, scale, self._device, self._dtype)

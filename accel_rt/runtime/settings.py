@@ -42,6 +42,7 @@ class SegmenterSettings:
       the height the weights were trained for.
     - ``device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
     - ``scene_cuts``: also place a keyframe wherever the picture changes at once.
+    - ``margins``: results also say by how much each pixel's class won.
 
     Raises :class:`~accel_rt.errors.UsageError` for a value outside these.
     """
@@ -59,6 +60,7 @@ class SegmenterSettings:
     device: str = "auto"
     precision: Precision = "auto"
     scene_cuts: bool = True
+    margins: bool = False
 
     def __post_init__(self) -> None:
         if self.interval < 1:

@@ -265,3 +265,16 @@ class TestPolicies:
         dark, bright = np.zeros((96, 160, 3), np.uint8), np.full((96, 160, 3), 255, np.uint8)
         kinds = [runner.step(f).kind for f in [dark, dark, bright, bright, bright, bright]]
         assert kinds == ["key", "update", "key", "update", "update", "key"]
+
+
+def test_margins_are_low_along_edges():
+    frame = picture(48)
+    plain, result = segmenter().step(frame), segmenter(margins=True).step(frame)
+    assert plain.margin is None
+    assert np.array_equal(result.labels, plain.labels)
+    assert result.margin.shape == frame.shape[:2]
+    assert result.margin.dtype == np.float32
+    first, last = columns(result.labels)
+    middle = result.margin[48]
+    assert middle.min() >= 0
+    assert max(middle[first], middle[last]) < 0.2 * middle[(first + last) // 2]
