@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accel_rt import ops
 from accel_rt.data.normalise import normalise
 from accel_rt.errors import WeightsError
-from accel_rt.flow.grid import Grid, reduce_flow
+from accel_rt.flow.grid import Grid
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.layers import to_fast_layout
 from accel_rt.models.weights import fit, load_tensors, save_tensors
@@ -61,7 +62,9 @@ class FlowNetSFlow:
         assert previous is not None, "observe a frame first"
         self.observe(frame_bgr)
         assert self._previous is not None
-        flow = self._network(previous, self._previous)[0].permute(1, 2, 0)
-        height, width = frame_bgr.shape[:2]
-        shrink = np.array([flow.shape[1] / width, flow.shape[0] / height], np.float32)
-        return reduce_flow(flow.float().cpu().numpy() * shrink, grid).to(self._device)
+        return self.between(previous, self._previous, grid)
+
+    def between(self, previous: Tensor, current: Tensor, grid: Grid) -> Tensor:
+        """What :meth:`step` gives, from normalised RGB frames ``[1, 3, *grid.frame]``."""
+        flow = self._network(previous, current)
+        return ops.reduce_flow(flow, grid.frame, grid.cells, grid.stride, pixels_of=grid.frame)

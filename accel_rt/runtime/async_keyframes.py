@@ -64,6 +64,9 @@ class AsyncSegmenter(Segmenter):
             torch.set_num_threads(self._all_threads)
             self._caller = None
 
+    def _cuda_loop(self, graphs: bool) -> None:
+        """None: there, too, frames and keyframes are launched side by side as on the CPU."""
+
     def describe(self) -> dict[str, Any]:
         threads = {"threads": self._own_threads, "keyframe_threads": self._worker_threads}
         return {**super().describe(), **threads, "keyframes": "asynchronous"}

@@ -128,22 +128,29 @@ def load_segmenter(
         dtype=dtype,
         margins=settings.margins,
         description=loaded.description,
+        cuda_graphs=settings.cuda_graphs,
     )
 
 
 def load_flow(
     settings: SegmenterSettings, device: torch.device, dtype: torch.dtype
 ) -> FlowSource | None:
-    """The flow that ``settings`` ask for; None where their mode needs none."""
+    """The flow that ``settings`` ask for; None where their mode needs none.
+
+    ``auto`` is FlowNetS on CUDA if its weights are installed, else DIS on the CPU.
+    """
     if settings.mode in ("copy", "deeplab") or settings.interval == 1:
         return None
-    if settings.flow != "flownets":
+    wanted = settings.flow == "flownets"
+    if not wanted and (settings.flow == "dis" or device.type != "cuda"):
         return DISFlow()
     from accel_rt.flow.flownets import FlowNetSFlow, load_flownet
 
     try:
         path = store.find(FLOWNETS_WEIGHTS, "flownets")
     except UsageError as error:
+        if not wanted:
+            return DISFlow()
         raise UsageError(
             f"no '{FLOWNETS_WEIGHTS}' weights are installed: put {FLOWNETS_WEIGHTS}.safetensors "
             f"into $ACCEL_RT_WEIGHTS, or choose --flow dis"

@@ -18,6 +18,7 @@ from accel_rt.errors import UsageError
 from accel_rt.flow.grid import Grid
 from accel_rt.models.accel import Accel
 from accel_rt.models.layers import fold_batch_norm, to_fast_layout
+from accel_rt.runtime.cuda_loop import CudaLoop
 from accel_rt.runtime.geometry import Geometry, plan
 from accel_rt.runtime.policy import FixedInterval, KeyframePolicy
 from accel_rt.runtime.preprocess import network_input, resize_frame
@@ -46,6 +47,7 @@ class Segmenter:
     ``model`` is taken over: batch norms are folded and weights cast to ``dtype``. ``trained`` and
     ``size`` are ``(height, width)`` in pixels: the weights' processing size, and the user's.
     With ``margins`` results say by how much each pixel's class won.
+    On a CUDA device frames go through :class:`~accel_rt.runtime.cuda_loop.CudaLoop`.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Segmenter:
         dtype: torch.dtype = torch.float32,
         margins: bool = False,
         description: dict[str, Any] | None = None,
+        cuda_graphs: bool = True,
     ) -> None:
         self.classes = classes
         self._device, self._dtype = device or torch.device("cpu"), dtype
@@ -74,7 +77,21 @@ class Segmenter:
         self._trained, self._size = trained, size
         self._margins = margins
         self._description = description or {}
+        self._loop = self._cuda_loop(cuda_graphs) if self._device.type == "cuda" else None
         self.reset()
+
+    def _cuda_loop(self, graphs: bool) -> CudaLoop | None:
+        """What runs frames on CUDA; None launches them as on the CPU."""
+        return CudaLoop(
+            self._model,
+            self._device,
+            self._dtype,
+            flow=self._flow,
+            incremental=self._incremental,
+            update_scale=self._update_scale,
+            margins=self._margins,
+            graphs=graphs,
+        )
 
     def reset(self) -> None:
         """Forget the cache: the next frame is a keyframe and has index 0."""
@@ -105,6 +122,7 @@ class Segmenter:
             "precision": str(self._dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
             "flow": self._flow.name if self._flow is not None else None,
+            **({"cuda_graphs": self._loop.describe()} if self._loop else {}),
         }
 
     @torch.inference_mode()
@@ -119,6 +137,8 @@ class Segmenter:
         if self._geometry is None or self._geometry.source != source:
             self._drop_cache()
             self._geometry = plan(source, self._trained, self._size, self._update_scale)
+        if self._loop is not None:
+            return self._step_on_cuda(self._loop, frame_bgr, pts, self._geometry)
         geometry, clock = self._geometry, StageClock(self._device)
 
         with clock("network"):
@@ -141,6 +161,18 @@ class Segmenter:
             flow = self._move(self._newer_flow(processed, geometry))
         with clock("network"):
             return "update", self._intermediate(processed, geometry, flow)
+
+    def _step_on_cuda(
+        self, loop: CudaLoop, frame_bgr: np.ndarray, pts: Fraction | None, geometry: Geometry
+    ) -> FrameResult:
+        # The policy gets by with every n-th pixel: the frame is resized on the device.
+        every = max(1, min(geometry.source) // min(geometry.processed))
+        due = self._policy.is_keyframe(frame_bgr[::every, ::every], self._since_keyframe)
+        kind: FrameKind = "key" if due or self._since_keyframe == 0 else "update"
+        found, times = loop.step(kind, frame_bgr, geometry)
+        self._since_keyframe = 1 if kind == "key" else self._since_keyframe + 1
+        self._index += 1
+        return FrameResult(self._index - 1, pts, kind, timings=times, **found)
 
     def _keyframe(self, processed: np.ndarray, geometry: Geometry, clock: StageClock) -> Tensor:
         with clock("network"):
@@ -196,19 +228,36 @@ def composed(older: Tensor | None, newer: Tensor | None) -> Tensor | None:
 
 
 class StageClock:
-    """Adds up milliseconds per stage: ``with clock("network"): ...``."""
+    """Adds up milliseconds per stage: ``with clock("network"): ...``.
+
+    On CUDA it marks the stages in the current stream; ``ms`` is there once that has finished.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self.ms: dict[str, float] = {}
+        self._device, self._on_cuda = device, device.type == "cuda"
+        self._marks: list[tuple[str, Any, Any]] = []
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        started = time.perf_counter()
+        started = self._mark()
         yield
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        self.ms[stage] = self.ms.get(stage, 0.0) + 1000 * (time.perf_counter() - started)
+        self._marks.append((stage, started, self._mark()))
+
+    @property
+    def ms(self) -> dict[str, float]:
+        """Milliseconds by stage."""
+        ms: dict[str, float] = {}
+        for stage, first, last in self._marks:
+            spent = first.elapsed_time(last) if self._on_cuda else 1000 * (last - first)
+            ms[stage] = ms.get(stage, 0.0) + spent
+        return ms
+
+    def _mark(self) -> Any:
+        if not self._on_cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
 
 
 def _check_frame(frame_bgr: np.ndarray) -> None:

@@ -41,6 +41,7 @@ class SegmenterSettings:
     - ``size``: processing size ``(width, height)`` in pixels; None keeps the source's shape with
       the height the weights were trained for.
     - ``device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
+    - ``cuda_graphs``: on CUDA, record each part of a frame once and replay it.
     - ``scene_cuts``: also place a keyframe wherever the picture changes at once.
     - ``margins``: results also say by how much each pixel's class won.
 
@@ -61,6 +62,7 @@ class SegmenterSettings:
     precision: Precision = "auto"
     scene_cuts: bool = True
     margins: bool = False
+    cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
         if self.interval < 1:

@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from accel_rt import ops
 from accel_rt.data.normalise import normalise
-from accel_rt.flow.grid import compose_flow
 from accel_rt.models.accel import Accel, FeatureFusion, resize_grid
 from accel_rt.models.flownet import FlowNetS
 
@@ -82,7 +81,7 @@ class JointModel(nn.Module):
             return state, None
         composed = steps[0]
         for step in steps[1:]:
-            composed = compose_flow(composed, step)
+            composed = ops.compose_flow(composed, step)
         return state, composed
 
     def _refresh(self, images: Tensor, scales: Tensor) -> Tensor:
