@@ -9,6 +9,9 @@ cheap. ::
     with accel_rt.open_source("drive.mp4") as source:
         for frame, result in accel_rt.segment_frames(source, segmenter):
             print(frame.pts, result.kind, result.labels.shape)
+
+    for picture in accel_rt.live("rtsp://camera/stream"):
+        print(picture.kind, picture.labels.shape)
 """
 
 from __future__ import annotations
@@ -19,6 +22,9 @@ from typing import TYPE_CHECKING, Any
 from accel_rt.version import __version__
 
 if TYPE_CHECKING:
+    from accel_rt.live import LiveLoop as LiveLoop
+    from accel_rt.live import LiveSettings as LiveSettings
+    from accel_rt.live import live as live
     from accel_rt.runtime.load import load_segmenter as load_segmenter
     from accel_rt.runtime.pipeline import run_pipeline as run_pipeline
     from accel_rt.runtime.pipeline import segment_frames as segment_frames
@@ -31,9 +37,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "FrameResult": "accel_rt.runtime.result",
+    "LiveLoop": "accel_rt.live",
+    "LiveSettings": "accel_rt.live",
     "Segmenter": "accel_rt.runtime.segmenter",
     "SegmenterSettings": "accel_rt.runtime.settings",
     "VideoWriter": "accel_rt.video.writer",
+    "live": "accel_rt.live",
     "load_segmenter": "accel_rt.runtime.load",
     "open_source": "accel_rt.video.reader",
     "render_overlay": "accel_rt.video.overlay",

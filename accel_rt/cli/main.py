@@ -12,8 +12,10 @@ from typing import TextIO
 import click
 
 from accel_rt.cli.bench import bench
+from accel_rt.cli.cameras import cameras
 from accel_rt.cli.completion import completion
 from accel_rt.cli.doctor import doctor
+from accel_rt.cli.live import live
 from accel_rt.cli.models import models
 from accel_rt.cli.pack import pack
 from accel_rt.cli.segment import segment
@@ -41,7 +43,11 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
+<<<<<<< HEAD
 for _command in (segment, bench, models, doctor, street, train, pack, completion):
+=======
+for _command in (segment, live, cameras, bench, models, doctor, street, train, completion):
+>>>>>>> 15aeca5 (Add the commands live and cameras: window, streams, recording, Python interface)
     cli.add_command(_command)
 
 

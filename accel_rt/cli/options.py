@@ -166,8 +166,10 @@ def segmenter_settings(choices: dict[str, Any]) -> SegmenterSettings:
     return replace(settings, reference=reference) if reference else settings
 
 
-def load_chosen(settings: SegmenterSettings, choices: dict[str, Any]) -> Any:
+def load_chosen(settings: SegmenterSettings, choices: dict[str, Any], **options: Any) -> Any:
     """The segmenter that ``settings`` and the values of :func:`segmenter_options` ask for.
+
+    ``options`` go to :func:`accel_rt.runtime.load.load_segmenter`.
 
     Raises as :func:`accel_rt.runtime.load.load_segmenter`, and
     :class:`~accel_rt.errors.WeightsError` if ``--weights`` hold another network than
@@ -180,7 +182,7 @@ def load_chosen(settings: SegmenterSettings, choices: dict[str, Any]) -> Any:
 
     if choices["threads"]:
         torch.set_num_threads(choices["threads"])
-    segmenter = load_segmenter(settings)
+    segmenter = load_segmenter(settings, **options)
     wanted, found = choices["reference"], segmenter.describe()["reference"]
     if choices["weights"] and wanted and wanted != found:
         raise WeightsError(

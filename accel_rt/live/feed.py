@@ -86,14 +86,14 @@ class Pace:
     def __init__(self) -> None:
         self._origin: float | None = None
 
-    def wait(self, pts: Fraction, sleep: Callable[[float], object] = time.sleep) -> float:
+    def wait(self, pts: Fraction) -> float:
         """Wait until the frame of time ``pts`` is due, and return when that was."""
         now = time.monotonic()
         due = now if self._origin is None else self._origin + float(pts)
         if self._origin is None or now - due > _FAR_BEHIND_S:
             self._origin, due = now - float(pts), now
         if due > now:
-            sleep(due - now)
+            time.sleep(due - now)
         return due
 
 

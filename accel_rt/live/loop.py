@@ -78,8 +78,8 @@ class LiveLoop:
 
     # -- life ------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Load the networks, open the source and begin.
+    def start(self, give_up: threading.Event | None = None) -> None:
+        """Load the networks, open the source and begin; neither begins once ``give_up`` is set.
 
         Raises :class:`~accel_rt.errors.AccelError` if either cannot be done.
         """
@@ -88,8 +88,10 @@ class LiveLoop:
         try:
             self._networks.prepare(self._settings)
             self._check_classes(self._settings)
-            while not self._capture.wait_open(_POLL_S) and not self._stopping.is_set():
-                pass
+            while not self._capture.wait_open(_POLL_S):
+                if give_up is not None and give_up.is_set():
+                    self.stop()
+                    return
             if self._capture.failure:
                 raise self._capture.failure
         except BaseException:

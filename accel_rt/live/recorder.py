@@ -14,17 +14,18 @@ from accel_rt.errors import AccelError, UsageError
 from accel_rt.video.writer import VideoWriter
 
 _WAITING = 8  # pictures; an encoder that is slower than that loses some
-_TICK_S = Fraction(1, 90_000)
+_TICKS_PER_S = 90_000
 
 
 class Recorder:
     """Writes pictures to ``path`` in a thread, so that encoding never delays what is shown.
 
-    ``size`` is ``(width, height)``. The file can be played at any moment and after any end, also
-    that of the process: at most its last second is missing. ``dropped`` counts pictures that the
-    encoder was too slow for; ``failure`` is set once no more can be written, as on a full disk.
+    The file can be played at any moment and after any end, also that of the process: at most its
+    last second is missing. Pictures of another size begin another file, ``NAME-2.mp4`` and so on;
+    ``path`` is the one that is being written. ``dropped`` counts pictures that the encoder was too
+    slow for; ``failure`` is set once no more can be written, as on a full disk.
 
-    Raises as :class:`~accel_rt.video.writer.VideoWriter`, and
+    ``size`` is ``(width, height)``. Raises as :class:`~accel_rt.video.writer.VideoWriter`, and
     :class:`~accel_rt.errors.UsageError` if there is such a file already.
     """
 
@@ -34,7 +35,9 @@ class Recorder:
         self.path = path
         self.dropped = 0
         self.failure: AccelError | None = None
-        self._writer = VideoWriter(path, size, rate, fragmented=True)
+        self._stem, self._rate, self._size = path.stem, rate, size
+        self._files = 1
+        self._writer = self._open()
         self._queue: Queue[tuple[np.ndarray, Fraction] | None] = Queue(_WAITING)
         self._last_pts: Fraction | None = None
         self._thread = threading.Thread(target=self._work, name="record", daemon=True)
@@ -42,9 +45,9 @@ class Recorder:
 
     def write(self, image_bgr: np.ndarray, captured_at: float) -> None:
         """Add a picture, taken at ``captured_at`` seconds of any clock; never waits."""
-        pts = Fraction(captured_at).limit_denominator(90_000)
+        pts = Fraction(captured_at).limit_denominator(_TICKS_PER_S)
         if self._last_pts is not None:
-            pts = max(pts, self._last_pts + _TICK_S)
+            pts = max(pts, self._last_pts + Fraction(1, _TICKS_PER_S))
         try:
             self._queue.put_nowait((image_bgr, pts))
         except Full:
@@ -63,10 +66,25 @@ class Recorder:
                 continue
         self._thread.join(max(0.0, deadline - time.monotonic()))
 
+    def _open(self) -> VideoWriter:
+        return VideoWriter(self.path, self._size, self._rate, fragmented=True)
+
     def _work(self) -> None:
         try:
             while (item := self._queue.get()) is not None:
-                self._writer.write(*item)
+                image_bgr, pts = item
+                size = image_bgr.shape[1], image_bgr.shape[0]
+                if size != self._size:
+                    self._begin_another(size)
+                self._writer.write(image_bgr, pts)
             self._writer.finish()
         except AccelError as error:
             self.failure = error
+
+    def _begin_another(self, size: tuple[int, int]) -> None:
+        self._writer.finish()
+        while self.path.exists():
+            self._files += 1
+            self.path = self.path.with_stem(f"{self._stem}-{self._files}")
+        self._size = size
+        self._writer = self._open()

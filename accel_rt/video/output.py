@@ -168,11 +168,12 @@ class PartFile(io.FileIO):
         self._release()
         os.replace(self._written, self.path)
 
-    def discard(self) -> None:
-        """Close the file and remove it."""
+    def discard(self, keep: bool = False) -> None:
+        """Close the file and remove it, or leave it as it is with ``keep``."""
         self.close()
         self._release()
-        self._written.unlink(missing_ok=True)
+        if not keep:
+            self._written.unlink(missing_ok=True)
 
     def _release(self) -> None:
         self._reserve.unlink(missing_ok=True)

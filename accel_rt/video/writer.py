@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -18,16 +17,11 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from accel_rt.errors import OutputError, UsageError
 from accel_rt.video.audio import AudioTrack, open_audio
+from accel_rt.video.codecs import CODECS as CODECS
+from accel_rt.video.codecs import FORMATS, Codec, check_choice
 from accel_rt.video.color import BT709, EXACT
 from accel_rt.video.output import PartFile, check_output_path, output_errors
 
-_FORMATS = {
-    ".mp4": "mp4",
-    ".m4v": "mp4",
-    ".mov": "mov",
-    ".mkv": "matroska",
-    ".webm": "webm",
-}
 _FRAGMENTABLE = ("mp4", "mov")
 _FRAGMENT_FLAGS = "+frag_keyframe+empty_moov+default_base_moof"
 _TICKS_PER_S = 90_000
@@ -38,44 +32,6 @@ _RESERVE_PER_FRAME = 64
 _RESERVE_STEP = 1 << 20
 _CLUSTER_BYTES = 1 << 20  # Matroska writes a cluster at once: it must fit in the reserve
 _LIMITED = 1
-
-
-@dataclass(frozen=True)
-class _Codec:
-    """How a codec is written: encoder, quality and the smallest picture it takes."""
-
-    encoder: str
-    crf: int
-    max_crf: int
-    min_size: int
-    suffixes: tuple[str, ...]
-    options: dict[str, str] = field(default_factory=dict)
-    tag: str | None = None
-
-
-_ALL = tuple(_FORMATS)
-CODECS = {
-    "h264": _Codec("libx264", 20, 51, 2, _ALL[:-1], {"preset": "veryfast"}),
-    "hevc": _Codec(
-        "libx265",
-        23,
-        51,
-        16,
-        _ALL[:-1],
-        {"preset": "veryfast", "x265-params": "log-level=none"},
-        "hvc1",
-    ),
-    "vp9": _Codec(
-        "libvpx-vp9",
-        31,
-        63,
-        2,
-        (".mp4", ".mkv", ".webm"),
-        {"deadline": "realtime", "cpu-used": "7", "row-mt": "1"},
-    ),
-    "av1": _Codec("libsvtav1", 32, 63, 64, (".mp4", ".mkv", ".webm"), {"preset": "10"}),
-}
-"""The codecs by the names that users give them."""
 
 
 class VideoWriter:
@@ -93,13 +49,14 @@ class VideoWriter:
     frame or at ``end_s``, and is copied where the container takes its codec, else re-encoded.
     Colours are converted with BT.709's matrix to limited range and tagged so.
 
-    With ``fragmented`` an MP4 or MOV is written under its own name, a piece every second, so that
-    it can be played at any moment and whatever ends the process; otherwise
-    the file is written as ``NAME.part`` and renamed by :meth:`finish`, which every way out but
+    The file is written as ``NAME.part`` and renamed by :meth:`finish`, which every way out but
     an error should reach; an error that leaves the ``with`` block removes it. On a full disk the
     frames already encoded are completed into a playable file in space held back for this, then
     :class:`OutputError` says so. Signal handlers that raise must not interrupt :meth:`write`:
     call it from a thread other than the main one, where Python runs no signal handlers.
+
+    With ``fragmented`` an MP4 or MOV has its own name from the start and grows by a piece a second:
+    it can be played at any moment, and whatever ends the process. An error leaves it there.
 
     ``notes`` holds sentences for the user. Raises :class:`UsageError` for an unknown codec or
     file type or a quality outside its range, :class:`OutputError` for a path that cannot be
@@ -119,8 +76,8 @@ class VideoWriter:
         fragmented: bool = False,
     ) -> None:
         self.path = Path(path)
-        choice = _check_choice(self.path, codec, crf, size, rate)
-        if fragmented and _FORMATS[self.path.suffix.lower()] not in _FRAGMENTABLE:
+        choice = check_choice(self.path, codec, crf, size, rate)
+        if fragmented and FORMATS[self.path.suffix.lower()] not in _FRAGMENTABLE:
             raise UsageError(f"'{self.path}' cannot be written in pieces: end its name in .mp4")
         self._fragmented = fragmented
         self.frames = 0
@@ -213,11 +170,14 @@ class VideoWriter:
     close = finish
 
     def abandon(self) -> None:
-        """Remove what was written; does nothing once the file is complete."""
+        """Remove what was written, or leave what is whole of a fragmented file.
+
+        Does nothing once the file is complete.
+        """
         if not self._open:
             return
         self._open = False
-        self._file.discard()
+        self._file.discard(keep=self._fragmented and self.frames > 0)
         if self._audio:
             self._audio.close()
         with suppress(av.FFmpegError, OSError, ValueError):  # its file is closed already
@@ -238,7 +198,7 @@ class VideoWriter:
             self.abandon()
 
     def _open_container(self) -> av.container.OutputContainer:
-        container = _FORMATS[self.path.suffix.lower()]
+        container = FORMATS[self.path.suffix.lower()]
         if container in _FRAGMENTABLE:
             scale = str(self._time_base.denominator)
             flags = _FRAGMENT_FLAGS if self._fragmented else "+faststart"
@@ -247,7 +207,7 @@ class VideoWriter:
             options = {"cluster_size_limit": str(_CLUSTER_BYTES)}
         return av.open(self._file, "w", format=container, options=options, buffer_size=1 << 18)
 
-    def _add_stream(self, choice: _Codec, crf: int | None, rate: Fraction) -> av.VideoStream:
+    def _add_stream(self, choice: Codec, crf: int | None, rate: Fraction) -> av.VideoStream:
         """The video stream, its encoder open, so that what cannot work fails before any work."""
         try:
             stream = cast(av.VideoStream, self._container.add_stream(choice.encoder, rate=rate))
@@ -262,9 +222,10 @@ class VideoWriter:
         context.time_base = stream.time_base = self._time_base
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = _LIMITED
+        context.options = {"crf": str(choice.crf if crf is None else crf), **choice.options}
         if self._fragmented:
             context.gop_size = max(1, round(rate))  # a fragment ends before each keyframe
-        context.options = {"crf": str(choice.crf if crf is None else crf), **choice.options}
+            context.options = {**context.options, **choice.low_delay}
         if choice.tag and self.path.suffix.lower() != ".mkv":
             context.codec_tag = choice.tag
         os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 has no other way to be quiet
@@ -341,32 +302,6 @@ class VideoWriter:
             f"the disk is full: '{self.path}' is playable but ends early, near frame "
             f"{self.frames}; free space and run again"
         )
-
-
-def _check_choice(
-    path: Path, codec: str, crf: int | None, size: tuple[int, int], rate: Fraction
-) -> _Codec:
-    suffix = path.suffix.lower()
-    if suffix not in _FORMATS:
-        raise UsageError(
-            f"'{path}' is not a kind of video file that can be written: "
-            f"end its name in {', '.join(_FORMATS)}"
-        )
-    choice = CODECS.get(codec)
-    if choice is None:
-        raise UsageError(f"unknown codec '{codec}': choose from {', '.join(CODECS)}")
-    if suffix not in choice.suffixes:
-        raise UsageError(
-            f"a {suffix} file cannot hold {codec}: use {' or '.join(choice.suffixes)} instead"
-        )
-    if crf is not None and not 0 <= crf <= choice.max_crf:
-        raise UsageError(f"the crf of {codec} goes from 0 to {choice.max_crf}, got {crf}")
-    if min(size) < 1 or rate <= 0:
-        raise UsageError(
-            f"a video needs a size of at least 1x1 and a positive rate, "
-            f"got {size[0]}x{size[1]} at {float(rate):g}"
-        )
-    return choice
 
 
 def _time_base(rate: Fraction) -> Fraction:

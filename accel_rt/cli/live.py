@@ -1,0 +1,76 @@
+"""``accel-rt live``: segmentation of a camera or stream as it happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from accel_rt.cli.options import CommaList, segmenter_options, segmenter_settings
+
+
+@click.command()
+@click.argument("source", default="0")
+@segmenter_options
+@click.option(
+    "--async-keyframes/--no-async-keyframes",
+    default=True,
+    show_default=True,
+    help="Run the reference network beside the frames instead of letting them wait for it.",
+)
+@click.option("--classes", type=CommaList(), metavar="A,B", help="Colour these classes only.")
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Strength of the class colours.",
+)
+@click.option("--legend/--no-legend", default=True, show_default=True, help="Name the classes.")
+@click.option("--side-by-side", is_flag=True, help="Show the frame itself beside the result.")
+@click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.mp4",
+    help="Record what is shown; the file can be played at any time, whatever ends the run.",
+)
+@click.option("--window/--no-window", default=None, help="Show a window.  [default: no --serve]")
+@click.option(
+    "--serve",
+    is_flag=False,
+    flag_value="127.0.0.1:8770",
+    metavar="[HOST:PORT]",
+    help="Serve a page for browsers.  [default where there is no display]",
+)
+@click.option("--token", metavar="TEXT", help="What viewers must know; needed beyond 127.0.0.1.")
+@click.option("--repeat", is_flag=True, help="Start a file again at its end.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Stop after S."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the final numbers as JSON.")
+def live(source: str, **values: Any) -> int:
+    """Segment SOURCE as it happens and show it in a window or a browser.
+
+    SOURCE is a camera (0, /dev/video0), an RTSP, HTTP, UDP or TCP URL, or a file that is played at
+    its own pace. The newest frame is always the next one: a slow machine skips frames.
+
+    Keys in the window: q quit, space pause, s snapshot, r record, m mode, u update scale,
+    [ ] interval, - + alpha, l legend, b side by side, h numbers, ? keys.
+    """
+    from accel_rt.cli.live_run import run_live
+    from accel_rt.live.settings import LiveSettings
+
+    networks = segmenter_settings(values)
+    settings = LiveSettings(
+        interval=networks.interval,
+        mode=networks.mode,
+        update=networks.update,
+        update_scale=networks.update_scale,
+        async_keyframes=values["async_keyframes"],
+        alpha=values["alpha"],
+        classes=values["classes"],
+        legend=values["legend"],
+        side_by_side=values["side_by_side"],
+    )
+    return run_live(source, settings, networks, values)

@@ -1,0 +1,148 @@
+"""The work of ``accel-rt live``: a loop, who looks at it, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from accel_rt.cli.interrupt import Interruption, finishing_on_signals
+from accel_rt.cli.options import load_chosen
+from accel_rt.cli.text import say
+from accel_rt.errors import UsageError
+from accel_rt.live.loop import LiveLoop
+from accel_rt.live.networks import LoadSegmenter
+from accel_rt.live.settings import LiveSettings
+from accel_rt.live.stats import LiveStats, Percentiles
+from accel_rt.live.window import LiveWindow, has_display, open_window
+from accel_rt.live.window_process import WindowProcess
+from accel_rt.runtime.settings import SegmenterSettings
+
+DEFAULT_ADDRESS = "127.0.0.1:8770"
+
+_POLL_S = 0.2
+_LINE_EVERY_S = 10.0
+
+
+def run_live(
+    source: str, settings: LiveSettings, networks: SegmenterSettings, values: dict[str, Any]
+) -> int:
+    """Run until the source ends, the user stops it or ``values["seconds"]`` are over.
+
+    Returns the exit code: 0, or what the signal that stopped it stands for.
+    """
+    interruption = Interruption()
+    with finishing_on_signals(interruption), ExitStack() as stack:
+        window, address = _open_views(values, f"accel-rt {source}", stack)
+        loop = LiveLoop(
+            source,
+            settings,
+            networks,
+            repeat=values["repeat"],
+            recording=values["record"],
+            load=_loader(values),
+        )
+        stack.callback(loop.stop)
+        say(f"opening {source}")
+        loop.start(interruption.event)
+        if address is not None:
+            _serve(loop, address, values["token"], stack)
+        if values["record"] and not interruption.event.is_set():
+            loop.record(True)
+        if values["seconds"]:
+            timer = threading.Timer(values["seconds"], interruption.event.set)
+            timer.start()
+            stack.callback(timer.cancel)
+        if window is not None:
+            LiveWindow(loop, window).run(interruption.event)
+        else:
+            _watch(loop, interruption.event)
+        stats = loop.stats()
+    if loop.failure:
+        raise loop.failure
+    _report(stats, values["as_json"])
+    return interruption.exit_code if interruption.signal else 0
+
+
+def _open_views(
+    values: dict[str, Any], title: str, stack: ExitStack
+) -> tuple[WindowProcess | None, str | None]:
+    """The window to show pictures in, and the address to serve a page at; None for none."""
+    address: str | None = values["serve"]
+    if values["window"]:
+        return stack.enter_context(open_window(title)), address
+    if values["window"] is False or address is not None:
+        return None, address
+    if has_display():
+        try:
+            return stack.enter_context(open_window(title)), None
+        except UsageError as error:
+            say(f"note: {error}")
+    return None, DEFAULT_ADDRESS
+
+
+def _loader(values: dict[str, Any]) -> LoadSegmenter:
+    import torch
+
+    if values["threads"]:
+        torch.set_num_threads(values["threads"])
+    chosen = {**values, "threads": None}
+    threads = torch.get_num_threads()  # before any thread takes its share
+    return lambda settings, asynchronous: load_chosen(
+        settings, chosen, asynchronous=asynchronous, threads=threads
+    )
+
+
+def _serve(loop: LiveLoop, address: str, token: str | None, stack: ExitStack) -> None:
+    try:
+        from accel_rt.live.web.address import parse_address
+        from accel_rt.live.web.server import serve
+    except ImportError as error:
+        raise UsageError(
+            f"the page needs the package {error.name}: pip install 'accel-rt[live]', or use "
+            f"--window where there is a display"
+        ) from error
+    server = stack.enter_context(serve(loop, *parse_address(address), token))
+    say(f"watch at {server.link}")
+
+
+def _watch(loop: LiveLoop, stop: threading.Event) -> None:
+    """Say how it goes until the end: a line now and then, and whatever changes at once."""
+    waited_s, said = _LINE_EVERY_S, ""
+    while not stop.wait(_POLL_S) and not loop.ended:
+        stats = loop.stats()
+        news = f"{stats.state}: {stats.message}" if stats.message else stats.state
+        waited_s += _POLL_S
+        if news.split(" for ")[0] != said:  # "no frame for 5 s" is no news after 4 s
+            said = news.split(" for ")[0]
+            say(news)
+        elif waited_s >= _LINE_EVERY_S and stats.state == "running":
+            waited_s = 0.0
+            say(_line(stats))
+
+
+def _line(stats: LiveStats) -> str:
+    return (
+        f"{stats.frames} frames, {stats.fps or 0:.1f} of {stats.source_fps or 0:.1f} a second, "
+        f"{stats.dropped} dropped, age {_percentiles(stats.age_ms)}, "
+        f"frame time {_percentiles(stats.frame_ms)}, {stats.memory_mb:.0f} MB"
+    )
+
+
+def _percentiles(of: Percentiles | None) -> str:
+    return "unknown" if of is None else f"{of.p50:.0f}/{of.p95:.0f}/{of.p99:.0f} ms"
+
+
+def _report(stats: LiveStats, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(asdict(stats), indent=2))
+        return
+    click.echo(f"{stats.source}: {_line(stats)} (p50/p95/p99 of the last frames)")
+    if stats.reconnects:
+        click.echo(f"the source came back {stats.reconnects} times")
+    if stats.recording:
+        click.echo(f"recorded {stats.recording}")

@@ -1,0 +1,93 @@
+"""The codecs and file types that can be written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from accel_rt.errors import UsageError
+
+FORMATS = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+}
+"""FFmpeg's muxers by file suffix."""
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How a codec is written: encoder, quality and the smallest picture it takes."""
+
+    encoder: str
+    crf: int
+    max_crf: int
+    min_size: int
+    suffixes: tuple[str, ...]
+    options: dict[str, str] = field(default_factory=dict)
+    tag: str | None = None
+    low_delay: dict[str, str] = field(default_factory=dict)
+
+
+_ALL = tuple(FORMATS)
+CODECS = {
+    "h264": Codec(
+        "libx264",
+        20,
+        51,
+        2,
+        _ALL[:-1],
+        {"preset": "veryfast"},
+        low_delay={"tune": "zerolatency"},
+    ),
+    "hevc": Codec(
+        "libx265",
+        23,
+        51,
+        16,
+        _ALL[:-1],
+        {"preset": "veryfast", "x265-params": "log-level=none"},
+        "hvc1",
+        {"tune": "zerolatency"},
+    ),
+    "vp9": Codec(
+        "libvpx-vp9",
+        31,
+        63,
+        2,
+        (".mp4", ".mkv", ".webm"),
+        {"deadline": "realtime", "cpu-used": "7", "row-mt": "1"},
+    ),
+    "av1": Codec("libsvtav1", 32, 63, 64, (".mp4", ".mkv", ".webm"), {"preset": "10"}),
+}
+"""The codecs by the names that users give them."""
+
+
+def check_choice(
+    path: Path, codec: str, crf: int | None, size: tuple[int, int], rate: Fraction
+) -> Codec:
+    """The codec called ``codec``; :class:`UsageError` for choices that do not go together."""
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise UsageError(
+            f"'{path}' is not a kind of video file that can be written: "
+            f"end its name in {', '.join(FORMATS)}"
+        )
+    choice = CODECS.get(codec)
+    if choice is None:
+        raise UsageError(f"unknown codec '{codec}': choose from {', '.join(CODECS)}")
+    if suffix not in choice.suffixes:
+        raise UsageError(
+            f"a {suffix} file cannot hold {codec}: use {' or '.join(choice.suffixes)} instead"
+        )
+    if crf is not None and not 0 <= crf <= choice.max_crf:
+        raise UsageError(f"the crf of {codec} goes from 0 to {choice.max_crf}, got {crf}")
+    if min(size) < 1 or rate <= 0:
+        raise UsageError(
+            f"a video needs a size of at least 1x1 and a positive rate, "
+            f"got {size[0]}x{size[1]} at {float(rate):g}"
+        )
+    return choice

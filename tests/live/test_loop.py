@@ -1,0 +1,304 @@
+"""The loop: newest frame first, changes between frames, trouble, and a clean end."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import accel_rt
+from accel_rt.errors import InputError, UsageError
+from accel_rt.live import LiveLoop, LiveSettings
+from accel_rt.runtime.settings import SegmenterSettings
+from tests.live.fake import (
+    CAMVID,
+    FakeSegmenter,
+    Openings,
+    ScriptedFeed,
+    endless,
+    gate,
+    wait_until,
+)
+from tests.video.clips import picture, picture_number, write_clip
+
+
+class Loops:
+    """Starts loops over scripted feeds; keeps the segmenters they loaded."""
+
+    def __init__(self) -> None:
+        self.loops: list[LiveLoop] = []
+        self.segmenters: list[FakeSegmenter] = []
+        self.before_step: Callable[[np.ndarray], object] = lambda frame: None
+
+    def load(self, settings: SegmenterSettings, asynchronous: bool) -> FakeSegmenter:
+        self.segmenters.append(FakeSegmenter(settings, asynchronous, self.before_step))
+        return self.segmenters[-1]
+
+    def start(
+        self, *feeds: ScriptedFeed | InputError, settings: LiveSettings | None = None, **options
+    ) -> LiveLoop:
+        loop = LiveLoop("it", settings, load=self.load, open_feed=Openings(*feeds), **options)
+        self.loops.append(loop)
+        loop._capture._backoff_s = (0.01,)
+        loop.start()
+        return loop
+
+
+@pytest.fixture
+def loops() -> Iterator[Loops]:
+    loops = Loops()
+    yield loops
+    for loop in loops.loops:
+        loop.stop()
+
+
+def test_a_slow_model_gets_the_newest_frame_and_drops_are_counted(loops: Loops) -> None:
+    """While a frame is segmented seven more arrive; the last of them comes next."""
+    seen: list[int] = []
+    busy, wait_until_busy = gate()
+    release, wait_for_release = gate()
+    arrived, wait_for_arrival = gate()
+
+    def slow(frame_bgr: np.ndarray) -> None:
+        seen.append(picture_number(frame_bgr))
+        busy.set()
+        wait_for_release()
+
+    loops.before_step = slow
+    script = [picture(0), wait_until_busy, *[picture(n) for n in range(1, 8)], arrived.set]
+    loop = loops.start(ScriptedFeed(script, live=False))
+    wait_for_arrival()
+    release.set()
+    wait_until(lambda: loop.ended)
+    assert seen == [0, 7]
+    stats = loop.stats()
+    assert (stats.frames, stats.dropped, stats.state) == (2, 6, "ended")
+
+
+def test_the_age_counts_from_the_capture(loops: Loops) -> None:
+    loops.before_step = lambda frame: time.sleep(0.05)
+    loop = loops.start(ScriptedFeed(endless()))
+    wait_until(lambda: loop.stats().frames >= 4)
+    stats = loop.stats()
+    assert stats.age_ms.p50 >= 50
+    assert stats.frame_ms.p50 < stats.age_ms.p50
+
+
+def test_stats_are_complete_and_ready_for_json(loops: Loops) -> None:
+    loop = loops.start(ScriptedFeed(endless()))
+    wait_until(lambda: loop.stats().frames >= 6)
+    stats = json.loads(json.dumps(asdict(loop.stats())))
+    assert stats["state"] == "running"
+    assert stats["message"] == ""
+    assert (stats["source"], stats["size"]) == ("scripted", [64, 48])
+    assert stats["class_share"]["road"] == 0.5
+    assert set(stats["class_share"]) == set(CAMVID.names)
+    assert set(stats["stage_ms"]) == {"convert", "network", "render"}
+    assert stats["fps"] > 0
+    assert stats["source_fps"] > 0
+    assert stats["age_ms"]["p50"] <= stats["age_ms"]["p95"] <= stats["age_ms"]["p99"]
+    assert 1 <= stats["keyframes"] <= stats["frames"] / 5 + 1
+    assert stats["memory_mb"] > 1
+    assert stats["networks"]["interval"] == stats["settings"]["interval"] == 5
+
+
+def test_viewers_wait_for_the_newest_picture(loops: Loops) -> None:
+    go, wait = gate()
+    more, wait_for_more = gate()
+    loop = loops.start(ScriptedFeed([picture(1), wait, picture(2), wait_for_more], live=False))
+    first = loop.wait_picture(-1, 10)
+    assert (first.index, first.kind) == (0, "key")
+    assert first.labels[0, 0] == CAMVID.names.index("road")
+    assert picture_number(first.frame_bgr) == 1
+    assert loop.wait_picture(0, 0.05) is None
+    found: list[int] = []
+    viewers = [
+        threading.Thread(target=lambda: found.append(loop.wait_picture(0, 10).index))
+        for _ in range(5)
+    ]
+    for viewer in viewers:
+        viewer.start()
+    go.set()
+    for viewer in viewers:
+        viewer.join()
+    assert found == [1] * 5
+    more.set()
+    assert loop.wait_picture(1) is None, "returns at the end"
+
+
+class TestChanges:
+    def test_colours_change_between_frames(self, loops: Loops) -> None:
+        loop = loops.start(ScriptedFeed(endless(255)), settings=LiveSettings(legend=False))
+        loop.wait_picture(-1, 10)
+        loop.change("alpha", 1.0)
+        loop.change("classes", ["car"])
+        last = loop.wait_picture(loop.wait_picture(-1, 10).index + 1, 10)
+        image = loop.wait_picture(last.index, 10).image_bgr
+        assert tuple(image[24, 60]) == CAMVID.colors_rgb[CAMVID.names.index("car")][::-1]
+        assert abs(int(image[24, 4, 0]) - 210) < 5, "classes that are not chosen stay as they are"
+        assert len(loops.segmenters) == 1
+
+    def test_networks_are_exchanged(self, loops: Loops) -> None:
+        loop = loops.start(ScriptedFeed(endless()))
+        loop.change("mode", "dff")
+        wait_until(lambda: loops.segmenters[0].closed)
+        loop.change("async_keyframes", False)
+        wait_until(lambda: loops.segmenters[1].closed)
+        assert [s.settings.mode for s in loops.segmenters] == ["accel", "dff", "dff"]
+        assert [s.asynchronous for s in loops.segmenters] == [True, True, False]
+        assert loop.stats().networks["mode"] == "dff"
+        assert not loops.segmenters[2].closed
+        loop.stop()
+        assert loops.segmenters[2].closed
+
+    def test_the_interval_needs_no_new_networks(self, loops: Loops) -> None:
+        loop = loops.start(ScriptedFeed(endless()))
+        loop.change("interval", 2)
+        before = loop.stats()
+        wait_until(lambda: loop.stats().frames >= before.frames + 20)
+        after = loop.stats()
+        assert after.keyframes - before.keyframes >= 8
+        assert len(loops.segmenters) == 1
+        loop.change("interval", 1)
+        assert len(loops.segmenters) == 2, "the update network is not needed then"
+
+    @pytest.mark.parametrize(
+        ("name", "value", "sentence"),
+        [
+            ("interval", 0, "the interval must be a whole number from 1 to 1000, got 0"),
+            ("interval", 2.5, "got 2.5"),
+            ("interval", True, "got True"),
+            ("mode", "fast", "unknown mode 'fast': choose from accel, dff, copy, deeplab"),
+            ("update_scale", 0.3, "the update scale must be 1, 0.5 or 0.25, got 0.3"),
+            ("update", "", "the update network must be a name"),
+            ("alpha", 1.5, "alpha must be a number from 0 to 1, got 1.5"),
+            ("alpha", "much", "alpha must be a number"),
+            ("alpha", float("nan"), "alpha must be a number"),
+            ("classes", ["boat"], "unknown class 'boat': choose from sky"),
+            ("classes", [3], "classes must be a list of names"),
+            ("classes", "car", "classes must be a list of names"),
+            ("legend", 1, "legend must be true or false, got 1"),
+            ("speed", 1, "there is no setting 'speed': choose from interval"),
+        ],
+    )
+    def test_bad_values(self, loops: Loops, name: str, value: object, sentence: str) -> None:
+        loop = loops.start(ScriptedFeed(endless()))
+        before = loop.settings
+        with pytest.raises(UsageError, match=sentence):
+            loop.change(name, value)
+        assert loop.settings == before
+
+    def test_pause_stands_still_but_takes_new_colours(self, loops: Loops) -> None:
+        loop = loops.start(ScriptedFeed(endless(255)), settings=LiveSettings(legend=False))
+        loop.wait_picture(-1, 10)
+        loop.change("paused", True)
+        wait_until(lambda: loop.stats().state == "paused")
+        still = loop.wait_picture(-1, 10)
+        while newer := loop.wait_picture(still.index, 0.3):  # the frame that was in work
+            still = newer
+        frames = loop.stats().frames
+        loop.change("side_by_side", True)
+        again = loop.wait_picture(still.index, 10)
+        assert again.image_bgr.shape == (48, 128, 3)
+        np.testing.assert_array_equal(again.image_bgr[:, :64], again.frame_bgr)
+        assert loop.stats().frames == frames
+        loop.change("paused", False)
+        wait_until(lambda: loop.stats().frames > frames)
+
+    def test_choices(self, loops: Loops) -> None:
+        choices = loops.start(ScriptedFeed(endless())).choices()
+        assert "efficientnet_lite0" in choices["update"]
+        assert choices["classes"] == CAMVID.names
+        assert choices["mode"] == ("accel", "dff", "copy", "deeplab")
+
+
+def test_snapshot_is_the_picture_as_png(loops: Loops) -> None:
+    loop = loops.start(ScriptedFeed([picture(1)], live=False))
+    shown = loop.wait_picture(-1, 10).image_bgr
+    image = cv2.imdecode(np.frombuffer(loop.snapshot(), np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(image, shown)
+
+
+def test_a_source_that_comes_back_starts_from_a_keyframe(loops: Loops) -> None:
+    out = InputError("the cable is out")
+    away, wait = gate()
+    broken = ScriptedFeed([picture(1), lambda: time.sleep(0.2), out])
+    back = ScriptedFeed([wait, *[picture(2)] * 3, *[picture(3, 96, 64)] * 3, lambda: gate()[1]()])
+    loop = loops.start(broken, back)
+    wait_until(lambda: loop.stats().state == "reconnecting")
+    assert loop.stats().message == "the cable is out"
+    away.set()
+    wait_until(lambda: loop.stats().size == (96, 64))
+    assert loop.stats().reconnects == 1
+    assert loop.stats().state == "running"
+    assert loops.segmenters[0].resets == 1
+
+
+def test_black_pictures_are_said_and_light_starts_afresh(
+    loops: Loops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accel_rt.live.view._BLACK_LASTS_S", 0.05)
+    dark, seen = gate()
+
+    def script():
+        yield picture(5)
+        while not dark.is_set():
+            time.sleep(0.01)
+            yield np.full((48, 64, 3), 16, np.uint8)
+        yield from endless()
+
+    loop = loops.start(ScriptedFeed(script()))
+    wait_until(lambda: loop.stats().message == "the picture is black")
+    assert loops.segmenters[0].resets == 0
+    dark.set()
+    seen()
+    wait_until(lambda: loop.stats().message == "")
+    assert loops.segmenters[0].resets == 1
+
+
+def test_a_source_that_cannot_be_opened(loops: Loops) -> None:
+    with pytest.raises(InputError, match="no such host"):
+        loops.start(InputError("no such host"))
+
+
+def test_an_unknown_class_at_the_start(loops: Loops) -> None:
+    with pytest.raises(UsageError, match="unknown class 'boat'"):
+        loops.start(ScriptedFeed(endless()), settings=LiveSettings(classes=("boat",)))
+
+
+def test_an_error_of_the_networks_ends_the_run(loops: Loops) -> None:
+    def fail(_: np.ndarray) -> None:
+        raise RuntimeError("out of memory")
+
+    loops.before_step = fail
+    loop = loops.start(ScriptedFeed(endless()))
+    assert loop.wait_picture(-1, 10) is None
+    assert str(loop.failure) == "out of memory"
+    assert loop.stats().message == "out of memory"
+
+
+def test_nothing_is_left_running(loops: Loops) -> None:
+    before = threading.active_count()
+    loop = loops.start(ScriptedFeed(endless()))
+    loop.wait_picture(-1, 10)
+    loop.stop()
+    loop.stop()
+    assert threading.active_count() == before
+    assert loop.stats().state == "ended"
+
+
+def test_python_interface(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4")
+    numbers = []
+    for result in accel_rt.live(clip, load=FakeSegmenter):
+        numbers.append(picture_number(result.frame_bgr))
+        if len(numbers) == 3:
+            break
+    assert numbers == sorted(set(numbers))
+    with pytest.raises(InputError, match="there is no file"):
+        next(iter(accel_rt.live(tmp_path / "none.mp4", load=FakeSegmenter)))

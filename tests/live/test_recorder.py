@@ -1,0 +1,147 @@
+"""Recordings: never in the way of the pictures, whole whatever happens."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from accel_rt.errors import OutputError, UsageError
+from accel_rt.live.recorder import Recorder
+from tests.live.fake import gate, wait_until
+from tests.video.clips import picture, picture_number
+
+RATE = Fraction(10)
+
+
+def read(path: Path) -> list[tuple[float, int]]:
+    """Times and numbers of the pictures of a file."""
+    with av.open(str(path)) as container:
+        return [
+            (float(frame.time), picture_number(frame.to_ndarray(format="bgr24")))
+            for frame in container.decode(video=0)
+        ]
+
+
+def test_pictures_keep_their_times(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "it.mp4", (64, 48), RATE)
+    for number, seconds in enumerate((100.0, 100.1, 100.35, 101.0)):
+        recorder.write(picture(number), seconds)
+    recorder.close()
+    times, numbers = zip(*read(recorder.path), strict=True)
+    assert numbers == (0, 1, 2, 3)
+    assert times == pytest.approx((0, 0.1, 0.35, 1.0), abs=1e-3)
+    assert recorder.failure is None
+
+
+def test_what_was_recorded_survives_kill(tmp_path: Path) -> None:
+    """The process ends by SIGKILL; all but the last second is there and nothing is repaired."""
+    code = """
+import sys, time
+from fractions import Fraction
+from pathlib import Path
+from accel_rt.live.recorder import Recorder
+from tests.live.fake import wait_until
+from tests.video.clips import picture
+recorder = Recorder(Path(sys.argv[1]), (64, 48), Fraction(10))
+for number in range(58):
+    wait_until(lambda: recorder._queue.qsize() < 4)
+    recorder.write(picture(number), number / 10)
+wait_until(lambda: recorder._writer.frames == 58)
+print("ready", flush=True)
+time.sleep(60)
+"""
+    path = tmp_path / "it.mp4"
+    process = subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    numbers = [number for _, number in read(path)]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) >= 58 - 10
+
+
+def test_it_can_be_played_while_it_is_written(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "it.mp4", (64, 48), RATE)
+    for number in range(25):
+        wait_until(lambda: recorder._queue.qsize() < 4)
+        recorder.write(picture(number), number / 10)
+    wait_until(lambda: recorder._writer.frames == 25)
+    assert len(read(recorder.path)) >= 15
+    recorder.close()
+    assert len(read(recorder.path)) == 25
+
+
+def test_a_slow_encoder_loses_pictures_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(tmp_path / "it.mp4", (64, 48), RATE)
+    go, wait = gate()
+    written = threading.Event()
+    write = recorder._writer.write
+
+    def slow(image: np.ndarray, pts: Fraction) -> None:
+        written.set()
+        wait()
+        write(image, pts)
+
+    monkeypatch.setattr(recorder._writer, "write", slow)
+    recorder.write(picture(0), 0.0)
+    assert written.wait(10)
+    for number in range(1, 21):
+        recorder.write(picture(number), number / 10)
+    assert recorder.dropped == 12
+    go.set()
+    recorder.close()
+    assert [number for _, number in read(recorder.path)] == list(range(9))
+
+
+def test_another_size_begins_another_file(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "it.mp4", (64, 48), RATE)
+    for number in range(6):
+        size = (64, 48) if number < 3 else (96, 64)
+        recorder.write(picture(number, *size), number / 10)
+    recorder.close()
+    assert recorder.path == tmp_path / "it-2.mp4"
+    assert [n for _, n in read(tmp_path / "it.mp4")] == [0, 1, 2]
+    assert [n for _, n in read(tmp_path / "it-2.mp4")] == [3, 4, 5]
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "it.mp4"
+    path.write_bytes(b"precious")
+    with pytest.raises(UsageError, match="exists already"):
+        Recorder(path, (64, 48), RATE)
+    assert path.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("it.mkv", UsageError), ("it.avi", UsageError), ("no/it.mp4", OutputError)]
+)
+def test_where_it_cannot_record(tmp_path: Path, name: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        Recorder(tmp_path / name, (64, 48), RATE)
+
+
+def test_an_error_keeps_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(tmp_path / "it.mp4", (64, 48), RATE)
+    for number in range(25):
+        wait_until(lambda: recorder._queue.qsize() < 4)
+        recorder.write(picture(number), number / 10)
+    wait_until(lambda: recorder._writer.frames == 25)
+
+    def fail(packets: list[av.Packet]) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(recorder._writer, "_mux", fail)
+    recorder.write(picture(25), 2.5)
+    wait_until(lambda: recorder.failure)
+    recorder.close()
+    assert "cannot write" in str(recorder.failure)
+    assert len(read(recorder.path)) >= 15

@@ -1,0 +1,144 @@
+"""Streams of another process over loopback, cut off and restored while the loop runs."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accel_rt.errors import InputError
+from accel_rt.live import LiveLoop
+from accel_rt.live.stream import StreamFeed
+from tests.live.conftest import Send
+from tests.live.fake import FakeSegmenter, wait_until
+from tests.video.clips import picture_number
+
+H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "12")
+
+Outputs = Callable[[int], tuple[str, tuple[str, ...]]]
+"""A port to the URL to open and FFmpeg's output arguments for it."""
+
+
+def tcp(port: int) -> tuple[str, tuple[str, ...]]:
+    listen = f"tcp://127.0.0.1:{port}?listen=1"
+    return f"tcp://127.0.0.1:{port}", (*H264, "-f", "mpegts", listen)
+
+
+def udp(port: int) -> tuple[str, tuple[str, ...]]:
+    url = f"udp://127.0.0.1:{port}?pkt_size=1316"
+    return f"udp://127.0.0.1:{port}", (*H264, "-f", "mpegts", url)
+
+
+def mjpeg(port: int) -> tuple[str, tuple[str, ...]]:
+    url = f"http://127.0.0.1:{port}/camera"
+    return url, ("-c:v", "mjpeg", "-q:v", "3", "-f", "mpjpeg", "-listen", "1", url)
+
+
+OUTPUTS = pytest.mark.parametrize("outputs", [tcp, udp, mjpeg])
+
+
+def open_feed(url: str) -> StreamFeed:
+    """The feed, once whoever sends it is ready."""
+    feeds: list[StreamFeed] = []
+
+    def opens() -> bool:
+        try:
+            feeds.append(StreamFeed(url, timeout_s=2.0))
+        except InputError:
+            return False
+        return True
+
+    wait_until(opens)
+    return feeds[0]
+
+
+@OUTPUTS
+def test_a_stream_is_read_as_it_comes(send: Send, port: int, outputs: Outputs) -> None:
+    url, arguments = outputs(port)
+    send(*arguments)
+    feed = open_feed(url)
+    shots = [feed.read() for _ in range(30)]
+    feed.close()
+    numbers = [picture_number(shot.picture()) for shot in shots]
+    steps = [(b - a) % 50 for a, b in pairwise(numbers)]
+    assert steps.count(1) >= 27, numbers  # UDP may lose one
+    times = [shot.captured_at for shot in shots]
+    assert times == sorted(times)
+    assert 0.5 < times[-1] - times[0] < 3
+
+
+@OUTPUTS
+def test_a_stream_that_is_cut_off_comes_back(send: Send, port: int, outputs: Outputs) -> None:
+    """Killed in the middle, the sender is replaced by another one of another size."""
+    url, arguments = outputs(port)
+    first = send(*arguments)
+    made: list[FakeSegmenter] = []
+
+    def load(*settings) -> FakeSegmenter:
+        made.append(FakeSegmenter(*settings))
+        return made[-1]
+
+    loop = LiveLoop(url, load=load, open_feed=lambda: open_feed(url))
+    with loop:
+        wait_until(lambda: loop.stats().frames >= 5)
+        assert loop.stats().size == (64, 48)
+        first.kill()
+        wait_until(lambda: loop.stats().state == "reconnecting")
+        assert loop.stats().message
+        send("-vf", "scale=96:64", *arguments)
+        wait_until(lambda: loop.stats().size == (96, 64) and loop.stats().state == "running")
+        before = loop.stats().frames
+        wait_until(lambda: loop.stats().frames >= before + 5)
+        assert loop.stats().reconnects >= 1
+        assert made[0].resets >= 1
+    assert loop.failure is None
+
+
+@pytest.fixture
+def web_folder(reel: Path, port: int) -> Iterator[str]:
+    """The URL of an HTTP server for the reel's folder."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(reel.parent))
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_recording_behind_a_url_is_played_at_its_own_pace(web_folder: str) -> None:
+    feed = StreamFeed(f"{web_folder}/reel.mp4")
+    shots = [feed.read() for _ in range(11)]
+    feed.close()
+    assert shots[10].captured_at - shots[0].captured_at == pytest.approx(0.4, abs=0.01)
+
+
+def test_what_is_no_stream(web_folder: str) -> None:
+    with pytest.raises(InputError, match="none.mp4"):
+        StreamFeed(f"{web_folder}/none.mp4")
+    with pytest.raises(InputError, match="cannot open"):
+        StreamFeed(f"{web_folder}/")
+
+
+def test_a_sender_that_stalls_is_noticed(send: Send, port: int) -> None:
+    url, arguments = tcp(port)
+    sender = send(*arguments)
+    feed = open_feed(url)
+    feed.read()
+    sender.send_signal(signal.SIGSTOP)
+    with pytest.raises(InputError, match="has sent nothing for 2 s"):
+        list(iter(feed.read, None))
+    feed.close()
