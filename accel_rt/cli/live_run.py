@@ -98,14 +98,9 @@ def _loader(values: dict[str, Any]) -> LoadSegmenter:
 
 
 def _serve(loop: LiveLoop, address: str, token: str | None, stack: ExitStack) -> None:
-    try:
-        from accel_rt.live.web.address import parse_address
-        from accel_rt.live.web.server import serve
-    except ImportError as error:
-        raise UsageError(
-            f"the page needs the package {error.name}: pip install 'accel-rt[live]', or use "
-            f"--window where there is a display"
-        ) from error
+    from accel_rt.live.web import serve
+    from accel_rt.live.web.address import parse_address
+
     server = stack.enter_context(serve(loop, *parse_address(address), token))
     say(f"watch at {server.link}")
 

@@ -43,11 +43,9 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-<<<<<<< HEAD
-for _command in (segment, bench, models, doctor, street, train, pack, completion):
-=======
-for _command in (segment, live, cameras, bench, models, doctor, street, train, completion):
->>>>>>> 15aeca5 (Add the commands live and cameras: window, streams, recording, Python interface)
+_COMMANDS = (segment, live, cameras, bench, models, doctor, street, train, pack, completion)
+
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 
