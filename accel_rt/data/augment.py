@@ -1,4 +1,4 @@
-"""Random scale, crop, flip and colour for one labelled frame."""
+"""Random scale, turn, crop, flip and colour, the same for all that belongs to one sample."""
 
 from __future__ import annotations
 
@@ -12,17 +12,74 @@ from accel_rt.data.normalise import MEAN_BGR_UINT8
 
 
 @dataclass(frozen=True)
+class View:
+    """One draw of an :class:`Augmentation`: what frames, labels and flow of a snippet share.
+
+    ``matrix`` float64 ``[2, 3]`` gives the source position that each pixel of the crop shows;
+    ``colour`` float64 ``[3, 4]`` maps BGR to BGR, or is None.
+    """
+
+    matrix: np.ndarray
+    crop: tuple[int, int]
+    colour: np.ndarray | None
+
+    def image(self, image_bgr: np.ndarray) -> np.ndarray:
+        """uint8 ``[H, W, 3]`` to the crop; mean colour where it reaches beyond the image."""
+        shrinking = abs(np.linalg.det(self.matrix[:, :2])) > 0.75**-2
+        seen = self._sample(
+            cv2.blur(image_bgr, (2, 2)) if shrinking else image_bgr,
+            cv2.INTER_LINEAR,
+            MEAN_BGR_UINT8,
+        )
+        return seen if self.colour is None else cv2.transform(seen, self.colour)
+
+    def labels(self, labels: np.ndarray) -> np.ndarray:
+        """uint8 ``[H, W]`` to the crop; ignored where it reaches beyond."""
+        return self._sample(labels, cv2.INTER_NEAREST, IGNORE_LABEL)
+
+    def flow(self, flow: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Backward flow ``[H, W, 2]`` between two frames of this view, and where it is valid.
+
+        Valid pixels (bool ``[H, W]``) are those of ``valid`` whose point is in the crop of the
+        frame before, too.
+        """
+        linear = np.linalg.inv(self.matrix[:, :2])
+        seen = self._sample(flow, cv2.INTER_NEAREST, 0) @ linear.T
+        known = self._sample(valid.astype(np.uint8), cv2.INTER_NEAREST, 0) > 0
+        return seen.astype(np.float32), known & stays_inside(seen)
+
+    def _sample(self, picture: np.ndarray, method: int, outside: object) -> np.ndarray:
+        return cv2.warpAffine(
+            picture,
+            self.matrix,
+            self.crop,
+            flags=method | cv2.WARP_INVERSE_MAP,
+            borderValue=outside,  # type: ignore[arg-type]
+        )
+
+
+def stays_inside(flow: np.ndarray) -> np.ndarray:
+    """bool ``[H, W]``: the position that the flow ``[H, W, 2]`` points to is in the frame."""
+    height, width = flow.shape[:2]
+    x, y = np.arange(width) + flow[..., 0], np.arange(height)[:, None] + flow[..., 1]
+    return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+
+
+@dataclass(frozen=True)
 class Augmentation:
     """Ranges to draw from; ``crop`` is ``(width, height)`` in pixels.
 
-    ``scale`` is drawn log-uniformly; ``colour`` bounds the relative change of brightness,
-    contrast and saturation, and (a quarter of it, in turns) of hue.
+    ``scale`` is drawn log-uniformly; ``turn`` bounds the rotation in degrees; ``upright`` False
+    mirrors top and bottom as well; ``colour`` bounds the relative change of brightness, contrast
+    and saturation, and (a quarter of it, in turns) of hue.
     """
 
     crop: tuple[int, int] = (320, 240)
     scale: tuple[float, float] = (0.5, 1.75)
     flip: bool = True
     colour: float = 0.3
+    turn: float = 0.0
+    upright: bool = True
 
     def __call__(
         self, image_bgr: np.ndarray, labels: np.ndarray, rng: np.random.Generator
@@ -31,12 +88,18 @@ class Augmentation:
 
         Where the scaled image is smaller than the crop the rest is mean colour and ignored.
         """
+        height, width = labels.shape
+        view = self.draw((width, height), rng)
+        return view.image(image_bgr), view.labels(labels)
+
+    def draw(self, size: tuple[int, int], rng: np.random.Generator) -> View:
+        """A view of frames of ``size`` ``(width, height)``."""
         width, height = self.crop
         scale = np.exp(rng.uniform(*np.log(self.scale)))
         # Crop before resizing: only what is kept is resampled.
         source_w, source_h = width / scale, height / scale
-        left = rng.uniform(min(0, labels.shape[1] - source_w), max(0, labels.shape[1] - source_w))
-        top = rng.uniform(min(0, labels.shape[0] - source_h), max(0, labels.shape[0] - source_h))
+        left = rng.uniform(min(0, size[0] - source_w), max(0, size[0] - source_w))
+        top = rng.uniform(min(0, size[1] - source_h), max(0, size[1] - source_h))
         mirrored = self.flip and rng.random() < 0.5
         # Pixel (x, y) of the crop shows source pixel (x + 0.5) / scale - 0.5 + left.
         matrix = np.array(
@@ -44,26 +107,17 @@ class Augmentation:
         )
         if mirrored:
             matrix[0] = [-1 / scale, 0, matrix[0, 2] + (width - 1) / scale]
-        shrinking = scale < 0.75
-        image = cv2.warpAffine(
-            cv2.blur(image_bgr, (2, 2)) if shrinking else image_bgr,
-            matrix,
-            self.crop,
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderValue=MEAN_BGR_UINT8,
-        )
-        target = cv2.warpAffine(
-            labels,
-            matrix,
-            self.crop,
-            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
-            borderValue=IGNORE_LABEL,
-        )
-        return (jitter_colour(image, self.colour, rng) if self.colour else image), target
+        if not self.upright and rng.random() < 0.5:
+            matrix[1] = [0, -1 / scale, matrix[1, 2] + (height - 1) / scale]
+        if self.turn:
+            middle = (width - 1) / 2, (height - 1) / 2
+            turn = cv2.getRotationMatrix2D(middle, rng.uniform(-self.turn, self.turn), 1)
+            matrix = matrix @ np.vstack([turn, (0, 0, 1)])
+        return View(matrix, self.crop, draw_colour(self.colour, rng) if self.colour else None)
 
 
-def jitter_colour(image_bgr: np.ndarray, amount: float, rng: np.random.Generator) -> np.ndarray:
-    """Random brightness, contrast, saturation and hue as one 3x3 colour matrix."""
+def draw_colour(amount: float, rng: np.random.Generator) -> np.ndarray:
+    """Random brightness, contrast, saturation and hue as one colour matrix ``[3, 4]``."""
     brightness, contrast, saturation = 1 + rng.uniform(-amount, amount, 3)
     angle = 2 * np.pi * rng.uniform(-amount, amount) / 4
     luma = np.full((3, 3), 1 / 3)
@@ -72,4 +126,4 @@ def jitter_colour(image_bgr: np.ndarray, amount: float, rng: np.random.Generator
     matrix = luma + saturation * (hue - luma)
     matrix *= brightness * contrast
     offset = 128 * brightness * (1 - contrast)
-    return cv2.transform(image_bgr, np.column_stack([matrix, np.full(3, offset)]))
+    return np.column_stack([matrix, np.full(3, offset)])

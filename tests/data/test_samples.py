@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from accel_rt.data.augment import Augmentation, jitter_colour
+from accel_rt.data.augment import Augmentation, draw_colour
 from accel_rt.data.camvid import camvid_frames
 from accel_rt.data.classes import CAMVID, ClassSet
 from accel_rt.data.mixture import CamVidSource, Mixture
@@ -114,7 +114,7 @@ class TestAugmentation:
 
     def test_colour_jitter_keeps_grey_neutral_apart_from_brightness(self) -> None:
         grey = np.full((2, 2, 3), 128, np.uint8)
-        out = jitter_colour(grey, 0.3, np.random.default_rng(0))
+        out = cv2.transform(grey, draw_colour(0.3, np.random.default_rng(0)))
         assert np.ptp(out.astype(int), axis=2).max() <= 1
 
 

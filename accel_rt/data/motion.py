@@ -1,0 +1,112 @@
+"""Snippets of pictures that move: layers with known affine motion, exact flow and occlusion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from accel_rt.data.augment import stays_inside
+from accel_rt.data.classes import IGNORE_LABEL
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """Consecutive frames uint8 BGR ``[H, W, 3]`` and the last one's labels uint8 ``[H, W]``.
+
+    ``flows[i]`` float32 ``[H, W, 2]`` is the exact backward flow of frame ``i + 1``: where the
+    point that a pixel shows was in frame ``i``, as (dx, dy) in pixels. ``visible[i]`` bool
+    ``[H, W]`` is True where that point was in sight there.
+    """
+
+    frames: list[np.ndarray]
+    labels: np.ndarray
+    flows: list[np.ndarray]
+    visible: list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A picture that moves as a whole.
+
+    ``image_bgr`` uint8 ``[h, w, 3]``; ``labels`` uint8 ``[h, w]``, or None for none that count;
+    ``mask`` uint8 ``[h, w]``, 1 where there is something to see, or None for a background, which
+    goes on mirrored beyond its edges; ``poses``: for each frame the affine map ``[2, 3]`` from
+    the picture's pixels to the frame's.
+    """
+
+    image_bgr: np.ndarray
+    labels: np.ndarray | None
+    mask: np.ndarray | None
+    poses: Sequence[np.ndarray]
+
+
+def film(layers: Sequence[Layer], size: tuple[int, int]) -> Snippet:
+    """The snippet of ``size`` ``(width, height)`` that shows ``layers``, the first one behind."""
+    length = len(layers[0].poses)
+    frames, owners = [], []
+    for t in range(length):
+        frame, owner = _picture(layers, t, size)
+        frames.append(frame)
+        owners.append(owner)
+    labels = np.full(owners[-1].shape, IGNORE_LABEL, np.uint8)
+    for index, layer in enumerate(layers):
+        if layer.labels is not None:
+            own = owners[-1] == index
+            labels[own] = _move(layer.labels, layer, -1, size, cv2.INTER_NEAREST)[own]
+    flows, visible = [], []
+    for t in range(1, length):
+        flow = _flow(layers, t, owners[t])
+        flows.append(flow)
+        visible.append(_seen_before(flow, owners[t], owners[t - 1]))
+    return Snippet(frames, labels, flows, visible)
+
+
+def _picture(
+    layers: Sequence[Layer], t: int, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frame ``t`` and, for each of its pixels, the index of the layer it belongs to."""
+    frame = _move(layers[0].image_bgr, layers[0], t, size, cv2.INTER_LINEAR)
+    owner = np.zeros(frame.shape[:2], np.uint8)
+    for index, layer in enumerate(layers[1:], 1):
+        assert layer.mask is not None, "only the first layer is a background"
+        inside = _move(layer.mask, layer, t, size, cv2.INTER_NEAREST) > 0
+        frame[inside] = _move(layer.image_bgr, layer, t, size, cv2.INTER_LINEAR)[inside]
+        owner[inside] = index
+    return frame, owner
+
+
+def _move(
+    picture: np.ndarray, layer: Layer, t: int, size: tuple[int, int], method: int
+) -> np.ndarray:
+    border = cv2.BORDER_REFLECT_101 if layer.mask is None else cv2.BORDER_CONSTANT
+    return cv2.warpAffine(picture, layer.poses[t], size, flags=method, borderMode=border)
+
+
+def _flow(layers: Sequence[Layer], t: int, owner: np.ndarray) -> np.ndarray:
+    """Backward flow of frame ``t``: through the owner's picture to the frame before."""
+    height, width = owner.shape
+    flow = np.empty((height, width, 2), np.float32)
+    x, y = np.arange(width), np.arange(height)[:, None]
+    for index, layer in enumerate(layers):
+        own = owner == index
+        if own.any():
+            to_before = _square(layer.poses[t - 1]) @ np.linalg.inv(_square(layer.poses[t]))
+            for axis in range(2):
+                a, b, c = to_before[axis] - np.eye(3)[axis]
+                flow[..., axis][own] = (a * x + b * y + c)[own]
+    return flow
+
+
+def _square(affine: np.ndarray) -> np.ndarray:
+    return np.vstack([affine, (0, 0, 1)])
+
+
+def _seen_before(flow: np.ndarray, owner: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Where a pixel's point lay inside the frame before and belonged to the same layer there."""
+    height, width = owner.shape
+    x = np.rint(np.arange(width) + flow[..., 0]).astype(int).clip(0, width - 1)
+    y = np.rint(np.arange(height)[:, None] + flow[..., 1]).astype(int).clip(0, height - 1)
+    return stays_inside(flow) & (before[y, x] == owner)
