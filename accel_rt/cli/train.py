@@ -10,6 +10,7 @@ import click
 
 from accel_rt.cli.options import CommaList, Size
 from accel_rt.cli.text import say
+from accel_rt.cli.train_flow import flow
 from accel_rt.cli.train_options import label_options, loop_options, run_stage, setting
 from accel_rt.train.settings import DeepLabSettings, JointSettings
 
@@ -23,6 +24,9 @@ def train() -> None:
     Ctrl-C saves a run; the same command goes on with it. Under torchrun
     (torchrun --nproc-per-node N -m accel_rt.train ...) the processes share every batch.
     """
+
+
+train.add_command(flow)
 
 
 @train.command()

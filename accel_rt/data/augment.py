@@ -43,25 +43,28 @@ class View:
         Valid pixels (bool ``[H, W]``) are those of ``valid`` whose point is in the crop of the
         frame before, too.
         """
-        linear = np.linalg.inv(self.matrix[:, :2])
+        linear = np.linalg.inv(self.matrix[:, :2]).astype(np.float32)
         seen = self._sample(flow, cv2.INTER_NEAREST, 0) @ linear.T
         known = self._sample(valid.astype(np.uint8), cv2.INTER_NEAREST, 0) > 0
-        return seen.astype(np.float32), known & stays_inside(seen)
+        return seen, known & stays_inside(seen)
 
-    def _sample(self, picture: np.ndarray, method: int, outside: object) -> np.ndarray:
+    def _sample(
+        self, picture: np.ndarray, method: int, outside: float | tuple[int, ...]
+    ) -> np.ndarray:
         return cv2.warpAffine(
             picture,
             self.matrix,
             self.crop,
             flags=method | cv2.WARP_INVERSE_MAP,
-            borderValue=outside,  # type: ignore[arg-type]
+            borderValue=outside,
         )
 
 
 def stays_inside(flow: np.ndarray) -> np.ndarray:
     """bool ``[H, W]``: the position that the flow ``[H, W, 2]`` points to is in the frame."""
     height, width = flow.shape[:2]
-    x, y = np.arange(width) + flow[..., 0], np.arange(height)[:, None] + flow[..., 1]
+    x = np.arange(width, dtype=np.float32) + flow[..., 0]
+    y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
     return (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
 
 

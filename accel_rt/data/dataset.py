@@ -25,10 +25,7 @@ class Frame:
 
     def image_bgr(self) -> np.ndarray:
         """The frame, uint8 ``[H, W, 3]``."""
-        image = cv2.imread(str(self.image_path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise InputError(f"cannot read the image {self.image_path}: restore or remove it")
-        return image
+        return read_image(self.image_path)
 
     def labels(self) -> np.ndarray:
         """The labels, uint8 ``[H, W]``: indices of the classes, and 255 where none counts.
@@ -74,6 +71,14 @@ class DataSet:
     def labelled(self) -> list[Frame]:
         """Every labelled frame, in order."""
         return [sequence.frames[i] for sequence in self.sequences for i in sequence.labelled()]
+
+
+def read_image(path: Path, mode: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """An image file, uint8 BGR ``[H, W, 3]`` unless OpenCV's ``mode`` says otherwise."""
+    image = cv2.imread(str(path), mode)
+    if image is None:
+        raise InputError(f"cannot read the image {path}: restore or remove it")
+    return image
 
 
 def numbered_sequences(

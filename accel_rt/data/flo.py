@@ -39,7 +39,7 @@ def read_flo(path: Path) -> tuple[np.ndarray, np.ndarray]:
             f"{len(data)}"
         )
     flow = np.frombuffer(data, "<f4", -1, _HEADER).reshape(height, width, 2).astype(np.float32)
-    known = (np.abs(flow) <= _UNKNOWN_ABOVE).all(-1)  # False for NaN, too
+    known = np.all(np.abs(flow) <= _UNKNOWN_ABOVE, axis=-1)  # False for NaN, too
     flow[~known] = 0
     return flow, known
 

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import cv2
 import numpy as np
 
+from accel_rt.data.dataset import read_image
 from accel_rt.data.flo import read_flo
 from accel_rt.errors import InputError, UsageError
 
@@ -47,9 +48,9 @@ class FlowFiles:
     def read(self) -> FlowPair:
         """Raises :class:`~accel_rt.errors.InputError` for unreadable files or other sizes."""
         flow, valid = read_flo(self.flow_path)
-        images = [_read(path, cv2.IMREAD_COLOR) for path in (self.previous_path, self.current_path)]
+        images = [read_image(path) for path in (self.previous_path, self.current_path)]
         if self.invalid_path is not None:
-            valid &= _read(self.invalid_path, cv2.IMREAD_GRAYSCALE) == 0
+            valid &= read_image(self.invalid_path, cv2.IMREAD_GRAYSCALE) == 0
         for path, image in zip((self.previous_path, self.current_path), images, strict=True):
             if image.shape[:2] != flow.shape[:2]:
                 raise InputError(
@@ -57,13 +58,6 @@ class FlowFiles:
                     f"{image.shape[1]}x{image.shape[0]}: they must have one size"
                 )
         return FlowPair(images[0], images[1], flow, valid)
-
-
-def _read(path: Path, mode: int) -> np.ndarray:
-    image = cv2.imread(str(path), mode)
-    if image is None:
-        raise InputError(f"cannot read the image {path}: restore or remove it")
-    return image
 
 
 def flow_files(

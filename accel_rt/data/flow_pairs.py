@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -12,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
+from accel_rt.data.dataset import read_image
 from accel_rt.data.flow_files import FlowFiles, FlowPair
-from accel_rt.data.mixture import FrameSource
+from accel_rt.data.mixture import StreetSource
 from accel_rt.data.motion import Layer, film
 from accel_rt.data.snippets import street_snippet
 
@@ -23,6 +25,13 @@ class PairSource(Protocol):
 
     def draw(self, rng: np.random.Generator) -> FlowPair:
         """A pair of any size."""
+
+
+class PictureSource(Protocol):
+    """Draws one picture."""
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """uint8 BGR ``[H, W, 3]`` of any size."""
 
 
 class FilePairs:
@@ -52,7 +61,11 @@ class StreetPairs:
         self._cache: dict[int, list[FlowPair]] = {}
 
     def draw(self, rng: np.random.Generator) -> FlowPair:
-        drive, place = divmod(int(rng.integers(self._pool)), self._PER_DRIVE)
+        return self.pair(int(rng.integers(self._pool)))
+
+    def pair(self, index: int) -> FlowPair:
+        """Pair ``index`` of the pool."""
+        drive, place = divmod(index, self._PER_DRIVE)
         if drive not in self._cache:
             own = np.random.default_rng(self._first_seed + drive)
             rate = self._RATES[drive % len(self._RATES)]
@@ -64,6 +77,37 @@ class StreetPairs:
         return self._cache[drive][place]
 
 
+class Pictures:
+    """Image files, kept in memory once they are read (up to ``kept`` of them)."""
+
+    def __init__(self, paths: Sequence[Path], kept: int = 1000) -> None:
+        self._paths, self._kept = paths, kept
+        self._cache: dict[int, np.ndarray] = {}
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """One of them, uint8 BGR ``[H, W, 3]``.
+
+        Raises :class:`~accel_rt.errors.InputError` if it cannot be read.
+        """
+        index = int(rng.integers(len(self._paths)))
+        if index not in self._cache:
+            picture = read_image(self._paths[index])
+            if len(self._cache) >= self._kept:
+                return picture
+            self._cache[index] = picture
+        return self._cache[index]
+
+
+class StreetPictures:
+    """Pictures of procedural drives."""
+
+    def __init__(self) -> None:
+        self._frames = StreetSource()
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        return self._frames.draw(rng)[0]
+
+
 class MovingPairs:
     """Pictures of ``source`` moved by random affine maps, with crops of others moving before them.
 
@@ -72,18 +116,18 @@ class MovingPairs:
     relative to it.
     """
 
-    def __init__(self, source: FrameSource, size: tuple[int, int] = (320, 240)) -> None:
+    def __init__(self, source: PictureSource, size: tuple[int, int] = (320, 240)) -> None:
         self._source, self._size = source, size
 
     def draw(self, rng: np.random.Generator) -> FlowPair:
         width, height = self._size
-        image, _ = self._source.draw(rng)
+        image = self._source.draw(rng)
         zoom = max(width / image.shape[1], height / image.shape[0]) * rng.uniform(1, 2)
         place = _pose(image, zoom, rng.uniform(-0.2, 0.2, 2) * self._size, self._size)
         camera = _motion(self._size, rng, shift_px=8, turn=2, stretch=0.04)
         layers = [Layer(image, None, None, [place, _then(place, camera)])]
         for _ in range(rng.integers(2, 7)):
-            image, _ = self._source.draw(rng)
+            image = self._source.draw(rng)
             across = width * np.exp(rng.uniform(np.log(1 / 12), np.log(1 / 2)))
             side = min(image.shape[:2])
             left, top = rng.integers(0, (image.shape[1] - side + 1, image.shape[0] - side + 1))
@@ -94,7 +138,8 @@ class MovingPairs:
             poses = [pose, _then(_then(pose, own), camera)]
             layers.append(Layer(crop, None, _blob(side, rng), poses))
         snippet = film(layers, self._size)
-        return FlowPair(*snippet.frames, snippet.flows[0], snippet.visible[0])
+        previous, current = snippet.frames
+        return FlowPair(previous, current, snippet.flows[0], snippet.visible[0])
 
 
 def _pose(
@@ -119,8 +164,8 @@ def _motion(
     middle = (np.array(size) - 1) / 2 + (0 if about is None else about)
     turn, zoom = rng.normal(0, turn * strength), 1 + rng.normal(0, stretch * strength)
     turned = cv2.getRotationMatrix2D((float(middle[0]), float(middle[1])), turn, max(0.5, zoom))
-    turned[:, 2] += rng.normal(0, shift_px * strength, 2)
-    return turned
+    shift = rng.normal(0, shift_px * strength, 2)
+    return turned + np.column_stack([np.zeros((2, 2)), shift])
 
 
 def _then(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -132,7 +177,8 @@ def _blob(side: int, rng: np.random.Generator) -> np.ndarray:
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     radius = np.full(48, rng.uniform(0.5, 0.9))
     for order in range(1, 5):
-        radius *= 1 + rng.normal(0, 0.25 / order) * np.cos(order * angle + rng.uniform(0, 6.3))
+        wave = np.cos(order * angle + rng.uniform(0, 2 * np.pi))
+        radius = radius * (1 + rng.normal(0, 0.25 / order) * wave)
     squeeze = rng.uniform(0.4, 1)
     radius = radius.clip(0.1, 1) * side / 2
     points = np.stack([radius * np.cos(angle), squeeze * radius * np.sin(angle)], 1) + side / 2
@@ -179,8 +225,6 @@ class PairMixture(Dataset):
 
 def _exposed(image_bgr: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A frame with its own brightness (within some 5%) and sensor noise."""
-    noise = np.empty(image_bgr.shape, np.int16)
-    cv2.setRNGSeed(int(rng.integers(2**31)))
-    cv2.randn(noise, 0, float(rng.uniform(0, 4)))
-    exposed = cv2.convertScaleAbs(image_bgr, alpha=float(rng.normal(1, 0.02)))
-    return cv2.add(exposed, noise, dtype=cv2.CV_8U)
+    noise = rng.standard_normal(image_bgr.shape, np.float32) * np.float32(rng.uniform(0, 4))
+    exposed = image_bgr * np.float32(rng.normal(1, 0.02)) + noise
+    return np.clip(np.rint(exposed), 0, 255).astype(np.uint8)

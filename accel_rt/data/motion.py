@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -18,13 +18,13 @@ class Snippet:
 
     ``flows[i]`` float32 ``[H, W, 2]`` is the exact backward flow of frame ``i + 1``: where the
     point that a pixel shows was in frame ``i``, as (dx, dy) in pixels. ``visible[i]`` bool
-    ``[H, W]`` is True where that point was in sight there.
+    ``[H, W]`` is True where that point was in sight there. Real video has neither.
     """
 
     frames: list[np.ndarray]
     labels: np.ndarray
-    flows: list[np.ndarray]
-    visible: list[np.ndarray]
+    flows: list[np.ndarray] = field(default_factory=list)
+    visible: list[np.ndarray] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -88,16 +88,15 @@ def _move(
 def _flow(layers: Sequence[Layer], t: int, owner: np.ndarray) -> np.ndarray:
     """Backward flow of frame ``t``: through the owner's picture to the frame before."""
     height, width = owner.shape
-    flow = np.empty((height, width, 2), np.float32)
-    x, y = np.arange(width), np.arange(height)[:, None]
-    for index, layer in enumerate(layers):
-        own = owner == index
-        if own.any():
-            to_before = _square(layer.poses[t - 1]) @ np.linalg.inv(_square(layer.poses[t]))
-            for axis in range(2):
-                a, b, c = to_before[axis] - np.eye(3)[axis]
-                flow[..., axis][own] = (a * x + b * y + c)[own]
-    return flow
+    to_before = np.stack(
+        [
+            _square(layer.poses[t - 1]) @ np.linalg.inv(_square(layer.poses[t])) - np.eye(3)
+            for layer in layers
+        ]
+    ).astype(np.float32)
+    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    a, b, c = np.moveaxis(to_before[:, :2], 2, 0)  # each [layers, 2]
+    return a[owner] * x[:, None] + b[owner] * y[:, None] + c[owner]
 
 
 def _square(affine: np.ndarray) -> np.ndarray:
@@ -107,6 +106,6 @@ def _square(affine: np.ndarray) -> np.ndarray:
 def _seen_before(flow: np.ndarray, owner: np.ndarray, before: np.ndarray) -> np.ndarray:
     """Where a pixel's point lay inside the frame before and belonged to the same layer there."""
     height, width = owner.shape
-    x = np.rint(np.arange(width) + flow[..., 0]).astype(int).clip(0, width - 1)
-    y = np.rint(np.arange(height)[:, None] + flow[..., 1]).astype(int).clip(0, height - 1)
-    return stays_inside(flow) & (before[y, x] == owner)
+    x = np.arange(width, dtype=np.float32) + flow[..., 0]
+    y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
+    return stays_inside(flow) & (cv2.remap(before, x, y, cv2.INTER_NEAREST) == owner)

@@ -70,3 +70,28 @@ def label_weights(dataset: DataSet, balance: float) -> Tensor | None:
     for frame in dataset.labelled()[::4]:
         counts += np.bincount(frame.labels().ravel(), minlength=256)[:classes]
     return class_weights(counts, balance)
+
+
+_SCALE_WEIGHTS = (1 / 9, 1 / 9, 1 / 9, 2 / 9, 4 / 9)
+"""Of strides 64, 32, 16, 8, 4: FlowNet's, which weigh sums over pixels, turned to weigh means."""
+_FLOW_UNIT_PX = 20  # as FlowNet has it; it sets the loss's scale against weight decay
+
+
+def multiscale_epe_sums(flows: list[Tensor], truth: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Summed end-point errors over all scales, in units of 20 pixels, and the number of samples.
+
+    ``flows`` are ``[N, 2, h, w]`` in pixels, coarse to fine; ``truth`` ``[N, 2, H, W]``; only
+    pixels where ``valid`` ``[N, H, W]`` count. The truth of a cell is the mean over its valid
+    pixels, and its weight their share (Dosovitskiy et al., FlowNet, 2015, section 3).
+    """
+    shares = valid[:, None].to(truth.dtype)
+    total = truth.new_zeros(len(truth))
+    for flow, weight in zip(flows, _SCALE_WEIGHTS, strict=True):
+        size = flow.shape[2], flow.shape[3]
+        share = F.adaptive_avg_pool2d(shares, size)
+        target = F.adaptive_avg_pool2d(truth * shares, size) / share.clamp(min=1e-6)
+        # The root's slope is infinite at zero.
+        error = ((flow.float() - target).square().sum(1) + 1e-6).sqrt()
+        share = share[:, 0]
+        total = total + weight * (error * share).sum((1, 2)) / share.sum((1, 2)).clamp(min=1e-6)
+    return total.sum() / _FLOW_UNIT_PX, total.new_tensor(float(len(total)))

@@ -156,6 +156,46 @@ class JointSettings(TrainingSettings):
             )
 
 
+@dataclass(frozen=True)
+class FlowSettings(TrainingSettings):
+    """One run of FlowNetS of ``width`` (1: the paper's; 0.25: the slim one).
+
+    ``data`` is a data set whose training images are moved and pasted into pairs (None: rendered
+    ones are), ``pairs`` a folder of pairs with flow on disk. ``street`` and ``files`` are the
+    shares of samples from procedural drives and from ``pairs``; the rest is moved pictures.
+    ``init`` is a FlowNetS weight file to start from, or ``none``.
+    """
+
+    width: float = 1.0
+    data: Path | None = None
+    pairs: Path | None = None
+    street: float = 0.4
+    files: float = 0.0
+    crop: tuple[int, int] = (256, 192)
+    scale: tuple[float, float] = (0.8, 1.6)
+    init: str = "none"
+    rate: float = 1e-4
+    weight_decay: float = 4e-4
+    steps: int = 20000
+    validate_every: int = 1000
+    log_every: int = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.files and self.pairs is None:
+            raise UsageError("a --files ratio above 0 mixes in pairs on disk: give --pairs too")
+        if self.street + self.files > 1:
+            raise UsageError(
+                f"--street {self.street} and --files {self.files} are shares of the samples: "
+                f"together at most 1"
+            )
+        if any(side % 64 for side in self.crop):
+            raise UsageError(
+                f"FlowNetS trains on crops of multiples of 64 pixels, got "
+                f"{self.crop[0]}x{self.crop[1]}"
+            )
+
+
 RESUMABLE = ("steps", "batch", "optimiser", "rate", "seed")
 """Settings that must be the same when a run goes on; stages add their own."""
 

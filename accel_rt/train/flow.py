@@ -1,0 +1,159 @@
+"""Stage 2: FlowNetS on image pairs with known flow (Dosovitskiy et al. 2015, section 4.2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from accel_rt.data.augment import Augmentation
+from accel_rt.data.flow_files import FlowPair, flow_files
+from accel_rt.data.flow_pairs import (
+    FilePairs,
+    MovingPairs,
+    PairMixture,
+    PairSource,
+    Pictures,
+    StreetPairs,
+    StreetPictures,
+)
+from accel_rt.data.normalise import normalise
+from accel_rt.data.open import open_dataset
+from accel_rt.errors import WeightsError
+from accel_rt.evaluate.flow import endpoint_error, flow_colours, network_flow
+from accel_rt.flow.flownets import load_flownet, save_flownet
+from accel_rt.models.flownet import FlowNetS
+from accel_rt.train.losses import multiscale_epe_sums
+from accel_rt.train.optimiser import parameter_groups
+from accel_rt.train.processes import Processes, joined
+from accel_rt.train.settings import FlowSettings
+from accel_rt.train.stage import Stage
+from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never
+
+_HELD_OUT = 4_000_000  # first seed of the drives that validate; training uses far lower ones
+_VALIDATION_PAIRS = 24
+_TURN = 5.0  # degrees
+
+
+def train_flow(
+    settings: FlowSettings,
+    out: Path,
+    report: Report = print,
+    progress: Progress | None = None,
+    stop: Stop = never,
+) -> Path:
+    """Train, or go on with, the run in folder ``out``; return the weight file it ends with."""
+    with joined(settings.device) as processes:
+        stage = Flow(settings, processes)
+        return Trainer(stage, settings, out, processes, report, progress, stop).run()[0]
+
+
+class Flow(Stage):
+    """FlowNetS on pairs; its score is the end-point error on held-out drives, in pixels."""
+
+    scores = ("epe",)
+    resumable = ("width",)
+
+    def __init__(self, settings: FlowSettings, processes: Processes) -> None:
+        self._settings, self._processes = settings, processes
+        torch.manual_seed(settings.seed)
+        self.model: nn.Module = _FlowPyramid(_start(settings))
+        self._validation: list[FlowPair] = []
+
+    def groups(self) -> list[dict[str, Any]]:
+        return parameter_groups([self.model], self._settings.weight_decay)
+
+    def samples(self) -> Dataset:
+        settings = self._settings
+        sources: list[tuple[PairSource, float]] = []
+        if settings.street:
+            sources.append((StreetPairs(), settings.street))
+        if settings.pairs is not None and settings.files:
+            sources.append((FilePairs(flow_files(settings.pairs)), settings.files))
+        moved = 1 - settings.street - settings.files
+        if moved > 1e-6:
+            # A third larger than the crop: it moves about in the pair.
+            size = settings.crop[0] * 5 // 4, settings.crop[1] * 5 // 4
+            sources.append((MovingPairs(self._pictures(), size), moved))
+        augmentation = Augmentation(settings.crop, settings.scale, turn=_TURN)
+        return PairMixture(sources, augmentation, settings.steps * settings.batch, settings.seed)
+
+    def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        previous, current, flow, valid = batch
+        return multiscale_epe_sums(model(normalise(previous), normalise(current)), flow, valid)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        processes = self._processes
+        if not self._validation:
+            source = StreetPairs(pool=_VALIDATION_PAIRS, first_seed=_HELD_OUT)
+            own = range(processes.rank, _VALIDATION_PAIRS, processes.world)
+            self._validation = [source.pair(index) for index in own]
+        errors = torch.zeros(2, dtype=torch.float64, device=processes.device)
+        for pair in self._validation:
+            found = network_flow(_network(model), pair.previous_bgr, pair.current_bgr)
+            error = endpoint_error(found, pair.flow)[pair.valid]
+            errors += torch.tensor([error.sum(), error.size], device=processes.device)
+        total, count = processes.total(errors).tolist()
+        return {"epe": total / count}
+
+    def pictures(self, model: nn.Module, batch: Any) -> np.ndarray | None:
+        previous, current, flow, _ = batch
+        rows = []
+        for before, after, true in zip(previous, current, flow, strict=True):
+            frames = before.cpu().numpy(), after.cpu().numpy()
+            found = network_flow(_network(model), *frames)
+            colours = (flow_colours(f) for f in (true.permute(1, 2, 0).cpu().numpy(), found))
+            rows.append(np.hstack([*frames, *colours]))
+        return np.vstack(rows)
+
+    def write(
+        self, model: nn.Module, folder: Path, step: int, scores: dict[str, float]
+    ) -> list[Path]:
+        settings = self._settings
+        moved = "moved pictures" if settings.data is None else f"moved {settings.data.name} images"
+        used = (
+            (moved, 1 - settings.street - settings.files > 1e-6),
+            ("procedural drives", settings.street),
+            (f"{settings.pairs and settings.pairs.name} pairs", settings.files),
+        )
+        sources = " and ".join(name for name, given in used if given)
+        path = folder / "flownets.safetensors"
+        save_flownet(path, _network(model), f"{sources}, {step} steps of {settings.batch}")
+        return [path]
+
+    def _pictures(self) -> Pictures | StreetPictures:
+        if self._settings.data is None:
+            return StreetPictures()
+        dataset = open_dataset(self._settings.data, "train")
+        return Pictures([f.image_path for sequence in dataset.sequences for f in sequence.frames])
+
+
+class _FlowPyramid(nn.Module):
+    """FlowNetS whose ``forward`` gives flow at every scale, as training wants it."""
+
+    def __init__(self, network: FlowNetS) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, previous: Tensor, current: Tensor) -> list[Tensor]:
+        return self.network.pyramid(previous, current)
+
+
+def _network(model: nn.Module) -> FlowNetS:
+    assert isinstance(model, _FlowPyramid)
+    return model.network
+
+
+def _start(settings: FlowSettings) -> FlowNetS:
+    if settings.init == "none":
+        return FlowNetS(settings.width)
+    network = load_flownet(Path(settings.init))
+    if network.width != settings.width:
+        raise WeightsError(
+            f"{settings.init} is a FlowNetS of width {network.width}: give --width {network.width}"
+        )
+    return network
