@@ -44,6 +44,12 @@ from accel_rt.cli.options import CommaList, segmenter_options, segmenter_setting
     help="Serve a page for browsers.  [default where there is no display]",
 )
 @click.option("--token", metavar="TEXT", help="What viewers must know; needed beyond 127.0.0.1.")
+@click.option(
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
+    help="A further name of this machine by which browsers may ask for the page.",
+)
 @click.option("--repeat", is_flag=True, help="Start a file again at its end.")
 @click.option(
     "--seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Stop after S."

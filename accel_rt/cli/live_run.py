@@ -18,11 +18,13 @@ from accel_rt.live.loop import LiveLoop
 from accel_rt.live.networks import LoadSegmenter
 from accel_rt.live.settings import LiveSettings
 from accel_rt.live.stats import LiveStats, Percentiles
+from accel_rt.live.web import require_packages
+from accel_rt.live.web.address import DEFAULT_HOST, DEFAULT_PORT, Listener, listen, parse_address
 from accel_rt.live.window import LiveWindow, has_display, open_window
 from accel_rt.live.window_process import WindowProcess
 from accel_rt.runtime.settings import SegmenterSettings
 
-DEFAULT_ADDRESS = "127.0.0.1:8770"
+DEFAULT_ADDRESS = f"{DEFAULT_HOST}:{DEFAULT_PORT}"
 
 _POLL_S = 0.2
 _LINE_EVERY_S = 10.0
@@ -38,6 +40,7 @@ def run_live(
     interruption = Interruption()
     with finishing_on_signals(interruption), ExitStack() as stack:
         window, address = _open_views(values, f"accel-rt {source}", stack)
+        listener = stack.enter_context(_listen(address, values["token"])) if address else None
         loop = LiveLoop(
             source,
             settings,
@@ -49,8 +52,8 @@ def run_live(
         stack.callback(loop.stop)
         say(f"opening {source}")
         loop.start(interruption.event)
-        if address is not None:
-            _serve(loop, address, values["token"], stack)
+        if listener is not None:
+            _serve(loop, listener, values, stack)
         if values["record"] and not interruption.event.is_set():
             loop.record(True)
         if values["seconds"]:
@@ -97,11 +100,17 @@ def _loader(values: dict[str, Any]) -> LoadSegmenter:
     )
 
 
-def _serve(loop: LiveLoop, address: str, token: str | None, stack: ExitStack) -> None:
-    from accel_rt.live.web import serve
-    from accel_rt.live.web.address import parse_address
+def _listen(address: str, token: str | None) -> Listener:
+    """Take the address before the networks are loaded: what is wrong with it is said at once."""
+    require_packages()
+    return listen(*parse_address(address), token)
 
-    server = stack.enter_context(serve(loop, *parse_address(address), token))
+
+def _serve(loop: LiveLoop, listener: Listener, values: dict[str, Any], stack: ExitStack) -> None:
+    from accel_rt.live.web import LiveServer
+
+    server = LiveServer(loop, listener, values["token"], hosts=values["allow_host"])
+    stack.enter_context(server)
     say(f"watch at {server.link}")
 
 

@@ -15,19 +15,24 @@ from accel_rt.errors import UsageError
 if TYPE_CHECKING:
     from accel_rt.live.web.server import LiveServer, serve
 
-__all__ = ["LiveServer", "serve"]
+__all__ = ["LiveServer", "require_packages", "serve"]
 
 _NEEDED = ("fastapi", "uvicorn", "websockets", "prometheus_client")
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def require_packages() -> None:
+    """Raise :class:`~accel_rt.errors.UsageError` if what the page is served with is missing."""
     missing = [package for package in _NEEDED if find_spec(package) is None]
     if missing:
         raise UsageError(
             f"the browser page needs {', '.join(missing)}: pip install 'accel-rt[live]'"
         )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("LiveServer", "serve"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require_packages()
     from accel_rt.live.web import server
 
     return getattr(server, name)

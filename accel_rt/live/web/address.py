@@ -38,7 +38,10 @@ def parse_address(text: str) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class Listener:
-    """A bound socket; ``loopback`` says that only this machine can reach it."""
+    """A bound socket; ``loopback`` says that only this machine can reach it.
+
+    A context manager that closes it.
+    """
 
     socket: socket.socket
     loopback: bool
@@ -54,6 +57,12 @@ class Listener:
         if ipaddress.ip_address(host).is_unspecified:
             host = _outward_address()
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
 
 
 def listen(host: str, port: int, token: str | None) -> Listener:

@@ -86,7 +86,7 @@ class Guard:
             return _error(431, f"a request's headers may hold {MAX_HEADER_BYTES} bytes at most")
         host = headers.get("host", "")
         if len(headers.getlist("host")) != 1 or not self._hosts.allows(host):
-            return _error(403, "this name is not one of the server's; open it by its address")
+            return _error(403, "open the page by its address, or allow this name by --allow-host")
         if not _same_origin(scope, headers, host):
             return _error(403, "requests from other sites are refused")
         if self._access.open or scope["path"] in PUBLIC_PATHS:

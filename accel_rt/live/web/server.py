@@ -9,6 +9,7 @@ from types import TracebackType
 from urllib.parse import urlencode
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from accel_rt.errors import OutputError
 from accel_rt.live.web.access import Access
@@ -26,31 +27,56 @@ _CLOSE_TIMEOUT_S = 2
 
 
 class LiveServer:
-    """A page that is being served; a context manager that stops it."""
+    """The page of a running ``loop``, served until it is stopped; a context manager.
+
+    ``listener`` comes from :func:`~accel_rt.live.web.address.listen` and is taken over, with the
+    ``token`` it was opened for. ``hosts`` are further names by which the machine may be called,
+    beside its addresses and its host name; ``limits`` say what viewers may cost.
+    """
 
     def __init__(
-        self, server: uvicorn.Server, listener: Listener, hub: Hub, token: str | None
+        self,
+        loop: Loop,
+        listener: Listener,
+        token: str | None = None,
+        *,
+        hosts: Collection[str] = (),
+        limits: Limits | None = None,
     ) -> None:
-        self._server = server
-        self._hub = hub
         self.url = listener.url
         """Address of the page."""
         self.link = self.url + ("" if token is None else "/?" + urlencode({"token": token}))
         """The same with the token: opened once, the browser remembers."""
+        self._hub = Hub(loop, limits or Limits())
+        connections = Connections()
+        app = make_app(
+            loop,
+            self._hub,
+            connections,
+            HostNames.of(listener, hosts),
+            Access(token, listener.port),
+        )
+        self._server = uvicorn.Server(_config(app, connections, self._hub.limits.max_viewers))
         self._thread = threading.Thread(
-            target=server.run, args=([listener.socket],), name="accel-rt-server", daemon=True
+            target=self._server.run,
+            args=([listener.socket],),
+            name="accel-rt-server",
+            daemon=True,
         )
         self._thread.start()
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while not server.started:
-            if not self._thread.is_alive() or time.monotonic() > deadline:
-                self.stop()
-                raise OutputError(f"the server for {self.url} did not start")
-            time.sleep(0.01)
+        self._wait_started()
 
     def summary(self) -> dict[str, int]:
         """Viewers now, and counts of those served, dropped and refused."""
         return self._hub.summary()
+
+    def _wait_started(self) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > deadline:
+                self.stop()
+                raise OutputError(f"the server for {self.url} did not start")
+            time.sleep(0.01)
 
     def stop(self) -> None:
         """Close all connections and end the thread; may be called more than once."""
@@ -81,23 +107,16 @@ def serve(
     """Serve ``loop`` at ``http://host:port`` (port 0: a free one) until the result is stopped.
 
     Only this machine can reach the default host; any other needs a ``token``, which viewers give
-    once. ``hosts`` are further names by which the machine may be called, beside its addresses and
-    its host name.
+    once. ``hosts`` and ``limits`` are those of :class:`LiveServer`.
 
     Raises :class:`~accel_rt.errors.UsageError` where a token is missing or can be guessed, and
     :class:`~accel_rt.errors.OutputError` where the address cannot be had.
     """
-    listener = listen(host, port, token)
-    hub = Hub(loop, limits or Limits())
-    connections = Connections()
-    app = make_app(
-        loop,
-        hub,
-        connections,
-        HostNames.of(listener, hosts),
-        Access(token, listener.port),
-    )
-    config = uvicorn.Config(
+    return LiveServer(loop, listen(host, port, token), token, hosts=hosts, limits=limits)
+
+
+def _config(app: ASGIApp, connections: Connections, max_viewers: int) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         loop="asyncio",
         http=http_protocol(connections),
@@ -108,10 +127,9 @@ def serve(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=hub.limits.max_viewers + _CONNECTIONS_BESIDE_VIEWERS,
+        limit_concurrency=max_viewers + _CONNECTIONS_BESIDE_VIEWERS,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         ws_max_size=_MAX_VIEWER_MESSAGE_BYTES,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=_CLOSE_TIMEOUT_S,
     )
-    return LiveServer(uvicorn.Server(config), listener, hub, token)
