@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
 from torch.nn import functional as F
 
+from accel_rt.data.classes import IGNORE_LABEL
 from accel_rt.data.normalise import normalise
+from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.models.flownet import FlowNetS
 
 _FULL_COLOUR_PX = 24  # flow of this length is drawn in full brightness
@@ -46,6 +50,34 @@ def warp_labels(labels: np.ndarray, flow: np.ndarray) -> np.ndarray:
     x = np.arange(width, dtype=np.float32) + flow[..., 0]
     y = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
     return cv2.remap(labels, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+
+
+def compose(older: np.ndarray, newer: np.ndarray) -> np.ndarray:
+    """Flow from frame k to frame i out of that from k to j and that from j to i, ``[H, W, 2]``."""
+    y, x = np.mgrid[: newer.shape[0], : newer.shape[1]].astype(np.float32)
+    at = x + newer[..., 0], y + newer[..., 1]
+    return newer + cv2.remap(older, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def warped_label_miou(
+    labels: Sequence[np.ndarray], flows: Sequence[np.ndarray], offsets: Sequence[int], classes: int
+) -> list[float]:
+    """mIoU in percent of the labels ``offset`` frames back, warped once by composed flow.
+
+    ``labels`` are those of consecutive frames, uint8 ``[H, W]``; ``flows[i]`` is the backward
+    flow from frame ``i`` to frame ``i + 1``. Pixels without a label, on either side, do not count.
+    """
+    matrices = {offset: ConfusionMatrix(classes) for offset in offsets}
+    for target in range(1, len(labels)):
+        flow = np.zeros_like(flows[0])
+        for offset in range(1, min(target, max(offsets)) + 1):
+            flow = compose(flows[target - offset], flow)
+            if offset in matrices:
+                found = warp_labels(labels[target - offset], flow)
+                both = found != IGNORE_LABEL
+                truth = np.where(both, labels[target], np.uint8(IGNORE_LABEL))
+                matrices[offset].add(truth, np.where(both, found, np.uint8(0)))
+    return [matrix.miou() for matrix in matrices.values()]
 
 
 def flow_colours(flow: np.ndarray) -> np.ndarray:

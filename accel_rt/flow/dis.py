@@ -54,6 +54,10 @@ class DISFlow:
         self._previous = current
         return reduce_flow(flow, grid)
 
+    def dense(self, previous_bgr: np.ndarray, current_bgr: np.ndarray) -> np.ndarray:
+        """Backward flow float32 ``[h, w, 2]`` between any two frames, in pixels of ``scale``."""
+        return dense_flow(self._dis, self._grey(previous_bgr), self._grey(current_bgr))
+
     def _grey(self, frame_bgr: np.ndarray) -> np.ndarray:
         grey = cv2.cvtColor(frame_bgr, cv2.COLOR_BGR2GRAY)
         if self._scale == 1:
