@@ -116,6 +116,7 @@ def run_stage(train: Callable[..., Any], threads: int | None, title: str) -> int
             if interruption.signal is None:
                 raise
             return interruption.exit_code
-    for path in written if isinstance(written, list) else [written]:
-        click.echo(path)
+    if os.environ.get("RANK", "0") == "0":
+        for path in written if isinstance(written, list) else [written]:
+            click.echo(path)
     return 0

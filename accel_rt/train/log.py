@@ -14,7 +14,7 @@ from accel_rt.train.run import RunFolder
 
 MISSING_TENSORBOARD = (
     "tensorboard is not installed: logging to log.csv and samples.png only "
-    "(pip install tensorboard)"
+    "(pip install tensorboard, or accel-rt[train])"
 )
 
 

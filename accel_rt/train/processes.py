@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from accel_rt.runtime.device import resolve_device
@@ -32,6 +32,14 @@ class Processes:
         if self.world > 1:
             distributed.all_reduce(tensor)
         return tensor
+
+    def shared(self, value: Any) -> Any:
+        """The first process's ``value``; waits for it."""
+        if self.world == 1:
+            return value
+        values = [value]
+        distributed.broadcast_object_list(values, device=self.device)
+        return values[0]
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """``model`` with gradients averaged over the processes."""
@@ -66,25 +74,41 @@ def joined(device: str) -> Iterator[Processes]:
         distributed.destroy_process_group()
 
 
+class _Total(torch.autograd.Function):
+    """The sum of a tensor over the processes, differentiable in each one's part."""
+
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        total = part.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _Total.forward(ctx, gradients[0].contiguous())
+
+
 class ProcessBatchNorm2d(nn.BatchNorm2d):
     """Batch norm over the samples of all processes; PyTorch's own needs an accelerator."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        wide = x.float()
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         sums = torch.cat([wide.sum((0, 2, 3)), wide.new_tensor([x.numel() // x.shape[1]])])
-        sums = all_reduce(sums)
+        sums = _Total.apply(sums)
         count = sums[-1].detach()
         mean = sums[:-1] / count
         centred = wide - mean[:, None, None]
-        variance = all_reduce(centred.square().sum((0, 2, 3))) / count
+        variance = _Total.apply(centred.square().sum((0, 2, 3))) / count
         with torch.no_grad():
             momentum = self.momentum or 0.0
             unbiased = variance * count / (count - 1)
             for kept, new in ((self.running_mean, mean), (self.running_var, unbiased)):
                 assert kept is not None
                 kept.lerp_(new, momentum)
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked.add_(1)
         # The statistics are already taken out; what is left is a scale and a shift.
         scale = (variance + self.eps).rsqrt() * self.weight
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)

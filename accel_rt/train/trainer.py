@@ -100,7 +100,7 @@ class Trainer:
                     self._save()
         self._save()
         self._write()
-        return self._files
+        return self._processes.shared(self._files)
 
     def _resume(self) -> None:
         names = (*RESUMABLE, *self._stage.resumable)

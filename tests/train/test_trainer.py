@@ -1,0 +1,209 @@
+"""The shared loop: parts of a batch and several processes add up, and a bad run says so."""
+
+import csv
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from accel_rt.errors import AccelError, UsageError
+from accel_rt.train.input import StepSampler
+from accel_rt.train.log import MISSING_TENSORBOARD
+from accel_rt.train.losses import segmentation_loss, segmentation_sums
+from accel_rt.train.processes import Processes
+from accel_rt.train.settings import TrainingSettings
+from accel_rt.train.stage import Stage
+from accel_rt.train.trainer import Trainer
+from tests.data.test_samples import write_camvid
+
+ALONE = Processes(torch.device("cpu"))
+SETTINGS = TrainingSettings(
+    steps=6,
+    batch=4,
+    rate=0.05,
+    warmup=0,
+    ema=0.5,
+    precision="fp32",
+    log_every=1,
+    workers=0,
+    weight_decay=0.0,
+    tensorboard=False,
+)
+
+
+class Points(Dataset):
+    """``y = 2 x`` with as many weights as the sample's number."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        x = torch.randn(3, generator=torch.Generator().manual_seed(index))
+        return x, torch.tensor(float(index % 3))
+
+    def __len__(self) -> int:
+        return 1000
+
+
+class Line(Stage):
+    """A linear fit; its samples weigh differently, as images with few labels do."""
+
+    def __init__(self, broken_at: int | None = None) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Linear(3, 3)
+        self._broken_at, self._step = broken_at, 0
+
+    def groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.model.parameters()), "rate_factor": 1.0}]
+
+    def samples(self) -> Dataset:
+        return Points()
+
+    def begin(self, step: int) -> bool:
+        self._step = step
+        return super().begin(step)
+
+    def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+        x, weight = batch
+        loss = ((model(x) - 2 * x).square().sum(1) * weight).sum()
+        return (loss * float("nan") if self._step == self._broken_at else loss), weight.sum()
+
+    def write(
+        self, model: nn.Module, folder: Path, step: int, scores: dict[str, float]
+    ) -> list[Path]:
+        torch.save(model.state_dict(), folder / "line.pt")
+        return [folder / "line.pt"]
+
+
+def run(out: Path, settings: TrainingSettings = SETTINGS, **changes: Any) -> list[str]:
+    messages: list[str] = []
+    Trainer(Line(**changes), settings, out, ALONE, messages.append).run()
+    return messages
+
+
+def losses(out: Path) -> list[float]:
+    return [float(row["loss"]) for row in csv.DictReader((out / "log.csv").open())]
+
+
+class TestLoop:
+    def test_a_batch_in_parts_is_the_same_batch(self, tmp_path: Path) -> None:
+        run(tmp_path / "whole")
+        run(tmp_path / "parts", replace(SETTINGS, accumulate=2))
+        assert losses(tmp_path / "whole") == pytest.approx(losses(tmp_path / "parts"), rel=1e-4)
+        whole, parts = (torch.load(tmp_path / name / "line.pt") for name in ("whole", "parts"))
+        torch.testing.assert_close(whole, parts)
+
+    def test_the_loss_falls(self, tmp_path: Path) -> None:
+        run(tmp_path, replace(SETTINGS, steps=60, rate=0.1))
+        assert sum(losses(tmp_path)[-5:]) < 0.1 * sum(losses(tmp_path)[:5])
+
+    def test_a_broken_loss_ends_the_run_and_keeps_the_last_good_state(self, tmp_path: Path) -> None:
+        settings = replace(SETTINGS, save_every_s=0)
+        with pytest.raises(AccelError, match="the loss is nan at step 3: lower --rate"):
+            run(tmp_path, settings, broken_at=3)
+        assert torch.load(tmp_path / "checkpoint.pt")["step"] == 3
+        assert "at step 3 of 6" in run(tmp_path, settings)[0]
+
+    def test_a_finished_run_is_not_trained_again(self, tmp_path: Path) -> None:
+        run(tmp_path)
+        before = (tmp_path / "log.csv").read_text()
+        (tmp_path / "line.pt").unlink()
+        assert run(tmp_path) == [f"resumed {tmp_path} at step 6 of 6"]
+        assert (tmp_path / "log.csv").read_text() == before
+        assert (tmp_path / "line.pt").is_file()
+
+    def test_batches_that_do_not_divide(self) -> None:
+        with pytest.raises(UsageError, match="does not divide into 3 parts"):
+            TrainingSettings(batch=8, accumulate=3)
+        with pytest.raises(UsageError, match="2 processes in 3 parts each: choose a multiple of 6"):
+            StepSampler(0, 1, 9, 3, 0, 2)
+
+    def test_processes_share_every_step(self) -> None:
+        """Whatever the split, step 1 takes samples 8 to 15."""
+        for world, accumulate in ((1, 1), (2, 1), (2, 2), (4, 2)):
+            taken = []
+            for rank in range(world):
+                sampler = StepSampler(1, 3, 8, accumulate, rank, world)
+                parts = list(sampler)
+                assert len(parts) == len(sampler) == 2 * accumulate
+                taken += [i for part in parts[:accumulate] for i in part]
+            assert sorted(taken) == list(range(8, 16))
+
+    def test_without_tensorboard_it_says_so_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+        messages = run(tmp_path, replace(SETTINGS, tensorboard=True))
+        assert messages.count(MISSING_TENSORBOARD) == 1
+        assert len(losses(tmp_path)) == 6
+
+    def test_tensorboard_events(self, tmp_path: Path) -> None:
+        pytest.importorskip("tensorboard")
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        run(tmp_path, replace(SETTINGS, tensorboard=True))
+        events = EventAccumulator(str(tmp_path))
+        events.Reload()
+        written = [event.value for event in events.Scalars("loss")]
+        assert written == pytest.approx(losses(tmp_path))
+
+
+class TestHardPixels:
+    SCORES = torch.tensor([[[[3.0, 0.0, -3.0, 0.0]], [[0.0, 0.0, 0.0, 0.0]]]])
+    LABELS = torch.tensor([[[0, 0, 0, 255]]], dtype=torch.uint8)
+
+    def test_all_of_them_is_the_plain_loss(self) -> None:
+        """A share just below 1 keeps every labelled pixel, by the other way."""
+        weights = torch.tensor([2.0, 1.0])
+        plain = segmentation_sums(self.SCORES, self.LABELS, weights)
+        kept = segmentation_sums(self.SCORES, self.LABELS, weights, hardest=0.999)
+        torch.testing.assert_close(plain, kept)
+        assert float(plain[1]) == 6.0
+
+    def test_the_hardest_third_is_the_worst_pixel(self) -> None:
+        loss = segmentation_loss(self.SCORES, self.LABELS, hardest=1 / 3)
+        torch.testing.assert_close(loss, torch.tensor(3.0).exp().add(1).log())
+
+
+def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
+    """torchrun with two CPU processes of four samples against one of eight, batch norm and all."""
+    data = write_camvid(tmp_path / "data", "train", 4)
+    write_camvid(data, "val", 3)
+    rng = np.random.default_rng(0)
+    for path in (data / "train").iterdir():  # flat pictures would make batch norm ill-conditioned
+        cv2.imwrite(str(path), rng.integers(0, 256, (48, 64, 3), np.uint8))
+    command = [
+        "deeplab", "--network", "resnet18", "--data", str(data), "--street", "0",
+        "--steps", "3", "--batch", "8", "--crop", "48x48", "--scale", "1,1", "--precision", "fp32",
+        "--optimiser", "sgd", "--rate", "1e-2", "--warmup", "0", "--log-every", "1", "--workers",
+        "0", "--threads", "1", "--no-tensorboard", "--sync-bn",
+    ]  # fmt: skip
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, launcher in (("one", []), ("two", torchrun)):
+        done = subprocess.run(
+            [sys.executable, *launcher, "-m", "accel_rt.train", *command, "--out", tmp_path / name],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == [str(tmp_path / name / "resnet18.safetensors")]
+    one, two = (
+        list(csv.DictReader((tmp_path / name / "log.csv").open())) for name in ("one", "two")
+    )
+    assert [float(row["loss"]) for row in two] == pytest.approx(
+        [float(row["loss"]) for row in one], rel=1e-3
+    )
+    assert float(two[-1]["miou"]) == pytest.approx(float(one[-1]["miou"]), abs=1)
+    first, second = (
+        torch.load(tmp_path / name / "checkpoint.pt")["network"] for name in ("one", "two")
+    )
+    running = "feature.layer4.1.bn2.running_mean"
+    torch.testing.assert_close(second[running], first[running], rtol=1e-3, atol=1e-4)
