@@ -1,0 +1,70 @@
+"""The stages without a device at all: nothing in them may touch the host."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from accel_rt.flow.flownets import FlowNetSFlow
+from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
+from accel_rt.models.flownet import FlowNetS
+from accel_rt.models.layers import fold_batch_norm, to_fast_layout
+from accel_rt.models.zoo import build_network
+from accel_rt.runtime.geometry import plan
+from accel_rt.runtime.stages import Stages
+
+META = torch.device("meta")
+CLASSES = 11
+
+
+class OnDeviceOnly(TorchDispatchMode):
+    """Refuses what a graph cannot hold: values read by the host, and tensors of the host."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        assert "_local_scalar_dense" not in str(func), "the host reads a value"
+        for leaf in tree_leaves((args, kwargs, result)):
+            if isinstance(leaf, torch.Tensor):
+                assert leaf.device == META, f"{func} works on the host"
+        return result
+
+
+def stages(reference: str, update: str, fusion: type, **options) -> Stages:
+    branches = [build_network(name, CLASSES) for name in (reference, update)]
+    both = ScoreFusion(CLASSES) if fusion is ScoreFusion else fusion(*branches)
+    model = to_fast_layout(fold_batch_norm(Accel(*branches, both).eval()), META, torch.float16)
+    flow = FlowNetSFlow(FlowNetS(0.25).eval(), META, torch.float16)
+    geometry = plan((180, 250), (90, 120), None, options.get("update_scale", 1.0))
+    return Stages(
+        model, geometry, warped=True, flow=flow, device=META, dtype=torch.float16, **options
+    )
+
+
+@pytest.mark.parametrize(
+    ("reference", "update", "fusion", "options"),
+    [
+        ("resnet50", "resnet18", ScoreFusion, {}),
+        ("resnet18", "resnet18", FeatureFusion, {"update_scale": 0.5}),
+        ("efficientnet_lite2", "efficientnet_lite0", ScoreFusion, {"incremental": True}),
+    ],
+)
+def test_nothing_touches_the_host(
+    reference: str, update: str, fusion: type, options: dict
+) -> None:
+    with torch.inference_mode():
+        run = stages(reference, update, fusion, margins=True, **options)
+        with OnDeviceOnly():
+            for _ in range(2):
+                for stage in (run.key, run.observe, run.key_output):
+                    stage()
+                for stage in (run.fresh, run.advance, run.merge, run.output):
+                    stage()
+    assert run.results["labels"].shape == (180, 250)
+
+
+def test_the_watch_sees_the_host() -> None:
+    with pytest.raises(AssertionError, match="works on the host"), OnDeviceOnly():
+        torch.zeros(2, device=META) + torch.ones(2).to(META)
+    value = torch.ones(())
+    with pytest.raises(AssertionError, match="the host"), OnDeviceOnly():
+        value.item()
