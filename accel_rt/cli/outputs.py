@@ -8,7 +8,7 @@ from time import perf_counter
 import numpy as np
 
 from accel_rt.data.classes import ClassSet
-from accel_rt.runtime.result import FrameResult
+from accel_rt.runtime.result import FrameResult, Overlay
 from accel_rt.video.masks import MaskWriter
 from accel_rt.video.overlay import class_shares, draw_legend, render_overlay
 from accel_rt.video.source import Frame
@@ -23,6 +23,12 @@ class OverlayStyle:
     alpha: float
     legend: bool
     keep: list[int] | None
+
+    @property
+    def overlay(self) -> Overlay:
+        """The same, without the legend, for a segmenter that draws by itself."""
+        keep = None if self.keep is None else tuple(self.keep)
+        return Overlay(self.classes.palette_bgr(), self.alpha, keep)
 
 
 class FrameOutputs:
@@ -40,7 +46,7 @@ class FrameOutputs:
 
     def __call__(self, frame: Frame, result: FrameResult) -> dict[str, float]:
         started = perf_counter()
-        picture = self._render(frame.image_bgr, result.labels) if self._video else None
+        picture = self._render(frame.image_bgr, result) if self._video else None
         rendered = perf_counter()
         if self._video and picture is not None:
             self._video.write(picture, frame.pts, frame.duration)
@@ -51,16 +57,22 @@ class FrameOutputs:
             "encode": (perf_counter() - rendered) * 1e3,
         }
 
-    def _render(self, frame_bgr: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        # The segmenter may still hold the frame, so it is not drawn on; the canvas is used again.
-        if self._canvas is None or self._canvas.shape != frame_bgr.shape:
-            self._canvas = np.empty_like(frame_bgr)
-        style = self._style
-        picture = render_overlay(
-            frame_bgr, labels, self._palette_bgr, style.alpha, style.keep, self._canvas
-        )
+    def _render(self, frame_bgr: np.ndarray, result: FrameResult) -> np.ndarray:
+        labels, style = result.labels, self._style
+        picture = result.picture
+        if picture is None:
+            picture = self._blend(frame_bgr, labels)
         if style.legend:
             shares = class_shares(labels, len(style.classes))
             if not draw_legend(picture, style.classes, shares, style.keep) and not self.notes:
                 self.notes.append("the picture is too small for a legend")
         return picture
+
+    def _blend(self, frame_bgr: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        # The segmenter may still hold the frame, so it is not drawn on; the canvas is used again.
+        if self._canvas is None or self._canvas.shape != frame_bgr.shape:
+            self._canvas = np.empty_like(frame_bgr)
+        style = self._style
+        return render_overlay(
+            frame_bgr, labels, self._palette_bgr, style.alpha, style.keep, self._canvas
+        )

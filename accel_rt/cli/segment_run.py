@@ -111,6 +111,7 @@ def _run_job(
             masks = MaskWriter(job.masks, options.masks_format, segmenter.classes)
             stack.enter_context(masks)
         style = OverlayStyle(segmenter.classes, options.alpha, options.legend, keep)
+        segmenter.draw(style.overlay if video else None)
         outputs, means = FrameOutputs(style, video, masks), StageMeans()
         with (
             finishing_on_signals(interruption),

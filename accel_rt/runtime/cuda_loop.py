@@ -28,7 +28,7 @@ from accel_rt.models.accel import Accel
 from accel_rt.runtime.cuda_device import CudaDevice, Device, Work
 from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.preprocess import resize_frame
-from accel_rt.runtime.result import FrameKind
+from accel_rt.runtime.result import FrameKind, Overlay
 from accel_rt.runtime.stages import DeviceFlow, Stages
 
 PLAIN_RUNS = 2
@@ -87,7 +87,12 @@ class CudaLoop:
         self._main, self._side = self._cuda.stream(), self._cuda.stream()
         self._events: dict[str, Any] = {name: self._cuda.event() for name in _EVENTS}
         self._no_graphs = "" if graphs else "switched off"
+        self._overlay: Overlay | None = None
         self._geometry: Geometry | None = None
+
+    def draw(self, overlay: Overlay | None) -> None:
+        """Draw ``overlay`` on every frame from now on; the next frame must be a keyframe."""
+        self._overlay, self._geometry = overlay, None
 
     def describe(self) -> str:
         """Whether stages become graphs, and if not, why."""
@@ -131,6 +136,7 @@ class CudaLoop:
             incremental=self._incremental,
             update_scale=self._update_scale,
             margins=self._margins,
+            overlay=self._overlay,
             device=self._device,
             dtype=self._dtype,
         )

@@ -12,13 +12,26 @@ FrameKind = Literal["key", "update"]
 
 
 @dataclass(frozen=True)
+class Overlay:
+    """How classes are drawn over a frame: blended by ``alpha``, 0 to 1, only those in ``keep``.
+
+    ``palette_bgr`` is uint8 ``[256, 3]``; ``keep`` None draws every class.
+    """
+
+    palette_bgr: np.ndarray
+    alpha: float = 0.5
+    keep: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
 class FrameResult:
     """One segmented frame.
 
     ``labels`` is uint8 ``[H, W]`` at the source frame's size; ``pts`` is the presentation time in
     seconds given to ``step`` (None if none was); ``timings`` holds milliseconds per stage
     (``flow``, ``network``, ``output``); ``margin`` is float32 ``[H, W]``, the best class's score
-    less the second best's, for segmenters that were asked for it.
+    less the second best's, for segmenters that were asked for it; ``picture`` is the frame with its
+    classes drawn over it, uint8 BGR ``[H, W, 3]``, where :meth:`.segmenter.Segmenter.draw` said so.
     """
 
     index: int
@@ -27,3 +40,4 @@ class FrameResult:
     labels: np.ndarray
     timings: dict[str, float] = field(default_factory=dict)
     margin: np.ndarray | None = None
+    picture: np.ndarray | None = None

@@ -22,7 +22,7 @@ from accel_rt.runtime.cuda_loop import CudaLoop
 from accel_rt.runtime.geometry import Geometry, plan
 from accel_rt.runtime.policy import FixedInterval, KeyframePolicy
 from accel_rt.runtime.preprocess import network_input, resize_frame
-from accel_rt.runtime.result import FrameKind, FrameResult
+from accel_rt.runtime.result import FrameKind, FrameResult, Overlay
 
 
 class FlowSource(Protocol):
@@ -97,6 +97,18 @@ class Segmenter:
         """Forget the cache: the next frame is a keyframe and has index 0."""
         self._index = 0
         self._drop_cache()
+
+    def draw(self, overlay: Overlay | None) -> bool:
+        """Ask for pictures with their classes drawn over them, or for none.
+
+        Returns whether results will carry them: where frames are on a GPU, it draws. The next
+        frame is a keyframe then.
+        """
+        if self._loop is None:
+            return False
+        self._loop.draw(overlay)
+        self._drop_cache()
+        return overlay is not None
 
     def set_policy(self, policy: KeyframePolicy) -> None:
         """Place keyframes by another policy from the next frame on."""

@@ -12,6 +12,7 @@ from accel_rt.data.normalise import MEAN_RGB, STD_RGB
 from accel_rt.flow.grid import Grid
 from accel_rt.models.accel import Accel
 from accel_rt.runtime.geometry import Geometry
+from accel_rt.runtime.result import Overlay
 
 
 @runtime_checkable
@@ -27,8 +28,9 @@ class Stages:
     Every stage reads and writes tensors that keep their place, so that a graph of it can be
     replayed: ``frame`` (uint8 ``[H, W, 3]``) and, for flow from the host, ``newer`` (float32
     ``[1, 2, h, w]``, flow from the frame before) go in, ``results`` come out: ``labels`` (uint8
-    ``[H, W]``) and, if wanted, their ``margin`` (float32 ``[H, W]``). The device may be any: on
-    the CPU the stages give what the segmenter gives.
+    ``[H, W]``) and, if wanted, their ``margin`` (float32 ``[H, W]``) and the frame with its
+    classes drawn over it, ``picture`` (uint8 ``[H, W, 3]``). The device may be any: on the CPU
+    the stages give what the segmenter gives.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Stages:
         incremental: bool = False,
         update_scale: float = 1.0,
         margins: bool = False,
+        overlay: Overlay | None = None,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
@@ -54,6 +57,14 @@ class Stages:
         self.results = {"labels": torch.zeros(geometry.source, dtype=torch.uint8, device=device)}
         if margins:
             self.results["margin"] = torch.zeros(geometry.source, device=device)
+        self._overlay = overlay
+        if overlay is not None:
+            self.results["picture"] = torch.zeros_like(self.frame)
+            self._palette = torch.from_numpy(overlay.palette_bgr).to(device)
+            kept = torch.ones(256, dtype=torch.uint8)
+            if overlay.keep is not None:
+                kept.zero_()[list(overlay.keep)] = 1
+            self._drawn = kept.to(device)
 
     def key(self) -> None:
         """The reference network: frame to state and scores."""
@@ -109,6 +120,11 @@ class Stages:
         else:
             labels = ops.upsample_argmax(self._kept[scores], *where)
         self.results["labels"].copy_(labels[0])
+        if self._overlay is not None:
+            picture = ops.overlay(
+                self.frame[None], labels, self._palette, self._overlay.alpha, self._drawn
+            )
+            self.results["picture"].copy_(picture[0])
 
     def _keep(self, name: str, value: Tensor) -> None:
         """Store ``value``, from the second time on in the place that graphs know."""

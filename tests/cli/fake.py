@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from accel_rt.data.classes import CAMVID
-from accel_rt.runtime.result import FrameResult
+from accel_rt.runtime.result import FrameResult, Overlay
 from accel_rt.runtime.settings import SegmenterSettings
 
 
@@ -34,6 +34,9 @@ class FakeSegmenter:
 
     def reset(self) -> None:
         self._index = 0
+
+    def draw(self, overlay: Overlay | None) -> bool:
+        return False
 
     def describe(self) -> dict[str, Any]:
         return {"reference": self.settings.reference, "interval": self.settings.interval}

@@ -14,7 +14,9 @@ from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.network import Network, SkipTaskNetwork, TaskNetwork
 from accel_rt.runtime.cuda_loop import CudaLoop
 from accel_rt.runtime.policy import FixedInterval
+from accel_rt.runtime.result import Overlay
 from accel_rt.runtime.segmenter import Segmenter
+from accel_rt.video.overlay import render_overlay
 from tests.runtime.fake_device import FakeDevice
 
 CPU = torch.device("cpu")
@@ -296,3 +298,21 @@ def test_margins() -> None:
     )
     for frame in frames(4):
         np.testing.assert_array_equal(runner.step(frame).margin, expected.step(frame).margin)
+
+
+def test_pictures_are_drawn_on_the_device() -> None:
+    torch.manual_seed(15)
+    runner = looped(accel(), FakeDevice(), flow=DISFlow())
+    first, *rest = frames(5)
+    assert runner.step(first).picture is None
+    palette = CLASSES.palette_bgr()
+    for overlay in (Overlay(palette, 0.4, (1,)), Overlay(palette, 1.0)):
+        assert runner.draw(overlay)
+        for number, frame in enumerate(rest):
+            result = runner.step(frame)
+            assert result.kind == ("key" if number in (0, 3) else "update")
+            wanted = render_overlay(frame, result.labels, palette, overlay.alpha, overlay.keep)
+            np.testing.assert_array_equal(result.picture, wanted)
+    assert not runner.draw(None)
+    assert runner.step(first).picture is None
+    assert not plain(accel()).draw(overlay)

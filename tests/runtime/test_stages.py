@@ -5,12 +5,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from accel_rt.data.classes import CAMVID
 from accel_rt.flow.flownets import FlowNetSFlow
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.layers import fold_batch_norm, to_fast_layout
 from accel_rt.models.zoo import build_network
 from accel_rt.runtime.geometry import plan
+from accel_rt.runtime.result import Overlay
 from accel_rt.runtime.stages import Stages
 
 META = torch.device("meta")
@@ -48,11 +50,10 @@ def stages(reference: str, update: str, fusion: type, **options) -> Stages:
         ("efficientnet_lite2", "efficientnet_lite0", ScoreFusion, {"incremental": True}),
     ],
 )
-def test_nothing_touches_the_host(
-    reference: str, update: str, fusion: type, options: dict
-) -> None:
+def test_nothing_touches_the_host(reference: str, update: str, fusion: type, options: dict) -> None:
+    overlay = Overlay(CAMVID.palette_bgr(), 0.5, (1, 2))
     with torch.inference_mode():
-        run = stages(reference, update, fusion, margins=True, **options)
+        run = stages(reference, update, fusion, margins=True, overlay=overlay, **options)
         with OnDeviceOnly():
             for _ in range(2):
                 for stage in (run.key, run.observe, run.key_output):
