@@ -24,6 +24,7 @@ class CameraFeed:
     """
 
     live = True
+    damaged = 0  # drivers do not tell
 
     def __init__(self, index: int, capture: Callable[[int], Any] = cv2.VideoCapture) -> None:
         self.name = f"camera {index}"

@@ -23,6 +23,7 @@ class Capture:
 
     - ``dropped`` counts frames that were replaced before anybody took them, from the first one
       taken on; ``reconnects`` how often a live feed came back; ``generation`` how often it opened.
+    - ``damaged`` counts what could not be decoded, ``damaged_at`` is when that was last so.
     - ``trouble`` says why a live feed is away, empty while it is there.
     - ``failure`` is the error of a feed that could not be opened the first time, or that ended
       with one.
@@ -42,7 +43,8 @@ class Capture:
         self.opened = self.ended = False
         self.trouble = ""
         self.failure: Exception | None = None
-        self.dropped = self.reconnects = self.generation = 0
+        self.dropped = self.reconnects = self.generation = self.damaged = 0
+        self.damaged_at: float | None = None
 
     def start(self) -> None:
         """Start to open and read the feed."""
@@ -106,13 +108,16 @@ class Capture:
 
     def _read(self, feed: Feed) -> int:
         """Read until the feed ends or fails; the number of frames that came."""
-        frames = 0
+        frames = damaged = 0
         try:
             while not self._stopping.is_set() and (shot := feed.read()) is not None:
                 if frames == 0:
                     self._begin(feed)
                 frames += 1
                 self._hold(shot)
+                if feed.damaged > damaged:
+                    self.damaged += feed.damaged - damaged
+                    damaged, self.damaged_at = feed.damaged, time.monotonic()
             self.trouble = f"{feed.name} ended"
         except InputError as error:
             if not feed.live:

@@ -39,12 +39,16 @@ class Shot:
 class Feed(Protocol):
     """A source of shots. ``live`` feeds are opened again when they end, others have an end.
 
-    ``rate`` is the nominal number of frames a second, None where the source does not say.
+    ``rate`` is the nominal number of frames a second, None where the source does not say;
+    ``damaged`` counts frames or packets that could not be decoded.
     """
 
     name: str
     live: bool
     rate: float | None
+
+    @property
+    def damaged(self) -> int: ...
 
     def read(self) -> Shot | None:
         """Wait for the next frame; None at the end.
@@ -126,6 +130,10 @@ class FileFeed:
         self._end = pts + (frame.duration or 1 / self._source.info.rate)
         image = frame.image_bgr
         return Shot(self._pace.wait(pts), pts, lambda: image)
+
+    @property
+    def damaged(self) -> int:
+        return self._source.corrupt_frames
 
     def close(self) -> None:
         self._source.close()

@@ -27,6 +27,7 @@ from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.video.overlay import class_shares
 
 _POLL_S = 0.1
+_DAMAGE_SHOWN_S = 3.0
 _SILENCE_S = 2.0  # without a frame, after which a source is said to be away
 _DEFAULT_RATE = Fraction(25)
 
@@ -185,6 +186,7 @@ class LiveLoop:
                 memory_mb=round(memory_mb(), 1),
                 settings=self._settings,
                 networks=self._networks.describe(self._settings),
+                damaged=capture.damaged,
             )
 
     def _state(self) -> State:
@@ -204,7 +206,12 @@ class LiveLoop:
         silent_s = self._capture.silent_s()
         if silent_s > _SILENCE_S and not self._ended:
             return f"no frame for {silent_s:.0f} s"
-        return "the picture is black" if self._black.lasting else ""
+        if self._black.lasting:
+            return "the picture is black"
+        damaged_at = self._capture.damaged_at
+        if damaged_at is not None and time.monotonic() - damaged_at < _DAMAGE_SHOWN_S:
+            return f"the stream is damaged: {self._capture.damaged} frames skipped so far"
+        return ""
 
     # -- controls --------------------------------------------------------------------------
 

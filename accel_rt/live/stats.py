@@ -63,6 +63,7 @@ class LiveStats:
     - ``frames``, ``keyframes``: shown so far, and how many of them brought new reference
       features; ``dropped``: frames of the source that were not shown because newer ones had
       come, or because a thing took too long; ``reconnects``: how often the source came back.
+    - ``damaged``: frames or packets that could not be decoded and were skipped.
     - ``class_share``: share of the newest picture, 0 to 1, by class name.
     - ``recording``: the path of the file being written, or None.
     - ``memory_mb``: resident memory of the process, in MiB.
@@ -90,6 +91,7 @@ class LiveStats:
     memory_mb: float
     settings: LiveSettings
     networks: dict[str, Any]
+    damaged: int = 0
 
 
 @dataclass

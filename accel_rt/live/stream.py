@@ -52,6 +52,7 @@ class StreamFeed:
         self._timed = not kind.flags & _NO_TIMESTAMPS
         guessed = self._stream.average_rate or self._stream.guessed_rate
         self.rate: float | None = float(guessed) if guessed and self._timed else None
+        self.damaged = 0
         self._pace, self._clock = Pace(), ArrivalClock()
         self._frames = self._decode()
 
@@ -71,7 +72,7 @@ class StreamFeed:
         self._container.close()
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        corrupt = 0
+        in_a_row = 0
         packets = self._container.demux(self._stream)
         while True:
             try:
@@ -80,10 +81,11 @@ class StreamFeed:
             except av.error.EOFError:
                 return
             except av.error.InvalidDataError:
-                corrupt += 1
-                if corrupt >= MAX_CORRUPT_IN_A_ROW:
+                self.damaged += 1
+                in_a_row += 1
+                if in_a_row >= MAX_CORRUPT_IN_A_ROW:
                     raise InputError(
-                        f"'{self.name}' sent {corrupt} packets in a row that cannot be decoded"
+                        f"'{self.name}' sent {in_a_row} packets in a row that cannot be decoded"
                     ) from None
                 packets = self._container.demux(self._stream)
                 continue
@@ -92,8 +94,10 @@ class StreamFeed:
             if packet is None:
                 return
             for frame in frames:
-                if not frame.is_corrupt:
-                    corrupt = 0
+                if frame.is_corrupt:
+                    self.damaged += 1
+                else:
+                    in_a_row = 0
                     yield frame
 
     def _why_lost(self, error: Exception) -> str:

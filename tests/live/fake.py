@@ -73,6 +73,7 @@ class ScriptedFeed:
     """Delivers what it is given: pictures, errors to raise, and functions to call first."""
 
     rate: float | None = 25.0
+    damaged = 0
 
     def __init__(
         self, script: Iterable[np.ndarray | Exception | Callable[[], object]], live: bool = True

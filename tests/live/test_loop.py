@@ -261,6 +261,17 @@ def test_black_pictures_are_said_and_light_starts_afresh(
     assert loops.segmenters[0].resets == 1
 
 
+def test_damage_is_said(loops: Loops) -> None:
+    feed = ScriptedFeed(endless())
+    loop = loops.start(feed)
+    loop.wait_picture(-1, 10)
+    assert loop.stats().message == ""
+    feed.damaged = 3
+    wait_until(lambda: loop.stats().message == "the stream is damaged: 3 frames skipped so far")
+    assert loop.stats().damaged == 3
+    assert loop.stats().state == "running"
+
+
 def test_a_source_that_cannot_be_opened(loops: Loops) -> None:
     with pytest.raises(InputError, match="no such host"):
         loops.start(InputError("no such host"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -10,12 +12,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from accel_rt.errors import InputError
 from accel_rt.live import LiveLoop
 from accel_rt.live.stream import StreamFeed
-from tests.live.conftest import Send
+from tests.live.conftest import Send, ffmpeg_path
 from tests.live.fake import FakeSegmenter, wait_until
 from tests.video.clips import picture_number
 
@@ -131,6 +134,55 @@ def test_what_is_no_stream(web_folder: str) -> None:
         StreamFeed(f"{web_folder}/none.mp4")
     with pytest.raises(InputError, match="cannot open"):
         StreamFeed(f"{web_folder}/")
+
+
+def test_a_damaged_stream_goes_on(reel: Path, port: int) -> None:
+    """One byte in 3,000 is wrong; what can be decoded arrives, the rest is counted."""
+    command = [ffmpeg_path(), "-loglevel", "error", "-stream_loop", "5", "-i", str(reel), *H264]
+    stream = subprocess.run([*command, "-f", "mpegts", "-"], capture_output=True, check=True)
+    data = np.frombuffer(stream.stdout, np.uint8).copy()
+    rng = np.random.default_rng(3)
+    wrong = rng.integers(len(data) // 10, len(data), len(data) // 3000)
+    data[wrong] = rng.integers(0, 256, len(wrong))
+    with socket.create_server(("127.0.0.1", port)) as server:
+
+        def serve() -> None:
+            client, _ = server.accept()
+            with client:
+                client.sendall(data.tobytes())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        feed = StreamFeed(f"tcp://127.0.0.1:{port}")
+        shots = list(iter(feed.read, None))
+        thread.join()
+    feed.close()
+    assert 100 < len(shots) < 300
+    assert feed.damaged > 0
+
+
+def test_rtsp(port: int) -> None:
+    """A stream over RTSP, where GStreamer's server is installed for the system's Python."""
+    python = "/usr/bin/python3"
+    probe = "import gi; gi.require_version('GstRtspServer', '1.0')"
+    if (
+        not Path(python).exists()
+        or subprocess.run([python, "-c", probe], stderr=subprocess.DEVNULL).returncode
+    ):
+        pytest.skip("GStreamer's RTSP server is not installed")
+    script = Path(__file__).with_name("rtsp_server.py")
+    server = subprocess.Popen([python, script, str(port)], stdout=subprocess.PIPE, env={})
+    try:
+        assert server.stdout.readline() == b"ready\n"
+        loop = LiveLoop(f"rtsp://127.0.0.1:{port}/camera", load=FakeSegmenter)
+        with loop:
+            wait_until(lambda: loop.stats().frames >= 10)
+            assert loop.stats().size == (320, 240)
+            server.kill()
+            wait_until(lambda: loop.stats().state == "reconnecting")
+    finally:
+        server.kill()
+        server.communicate()
 
 
 def test_a_sender_that_stalls_is_noticed(send: Send, port: int) -> None:

@@ -1,0 +1,167 @@
+"""``accel-rt live`` and ``accel-rt cameras`` as a user meets them."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from urllib.request import urlopen
+
+import av
+import pytest
+
+from accel_rt.live import cameras as found_cameras
+from accel_rt.live.cameras import Camera, Mode, find_cameras
+from tests.cli.conftest import Run
+from tests.live.fake import FakeSegmenter
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(settings, asynchronous, threads):
+        return FakeSegmenter(settings, asynchronous)
+
+    monkeypatch.setattr("accel_rt.runtime.load.load_segmenter", load)
+
+
+def test_a_file_is_played_to_its_end(accel: Run, fakes: None, clip: Path) -> None:
+    result = accel("live", clip, "--no-window", "--json", "--interval", 3, "--classes", "car,road")
+    assert result.code == 0
+    stats = json.loads(result.out)
+    assert stats["state"] == "ended"
+    assert 1 <= stats["frames"] <= 20
+    assert stats["frames"] + stats["dropped"] <= 20
+    assert stats["settings"]["classes"] == ["car", "road"]
+    assert stats["settings"]["interval"] == 3
+
+
+def test_the_report_names_what_counts(accel: Run, fakes: None, clip: Path) -> None:
+    result = accel("live", clip, "--no-window")
+    assert result.code == 0
+    assert "clip.mp4: " in result.out
+    for word in ("frames", "dropped", "age", "frame time"):
+        assert word in result.out
+
+
+def test_recording(accel: Run, fakes: None, clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    result = accel("live", clip, "--no-window", "--repeat", "--seconds", 1, "--record", path)
+    assert result.code == 0
+    assert f"recorded {path}" in result.out
+    with av.open(str(path)) as container:
+        assert len(list(container.decode(video=0))) >= 2
+    again = accel("live", clip, "--no-window", "--record", path)
+    assert again.code == 2
+    assert "exists already" in again.error
+
+
+def test_ctrl_c_ends_it_cleanly(clip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "out.mp4"
+    command = [sys.executable, "-m", "tests.live.fake", str(clip), "--repeat", "--no-window"]
+    process = subprocess.Popen(
+        [*command, "--record", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    for line in process.stderr:
+        if line == b"running\n":
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert b"Traceback" not in err
+    assert b"recorded" in out
+    with av.open(str(path)) as container:
+        assert len(list(container.decode(video=0))) >= 1
+
+
+def test_the_page_is_served_where_there_is_no_display(clip: Path) -> None:
+    command = [sys.executable, "-m", "tests.live.fake", str(clip), "--repeat"]
+    process = subprocess.Popen(
+        [*command, "--serve", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    address = next(line.split()[-1] for line in process.stderr if line.startswith(b"watch at"))
+    with urlopen(f"{address.decode()}/stats") as reply:
+        assert json.load(reply)["source"] == "clip.mp4"
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 143, err
+    assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("none.mp4", "--no-window"), 1, "there is no file or folder 'none.mp4'"),
+        (("97", "--no-window"), 1, "camera 97 cannot be opened: see 'accel-rt cameras'"),
+        (("tcp://127.0.0.1:1", "--no-window"), 1, "cannot open 'tcp://127.0.0.1:1'"),
+        (("CLIP", "--window"), 2, "there is no display to open a window on: use --serve"),
+        (("CLIP", "--serve", "0.0.0.0:0"), 2, "give a token"),
+        (("CLIP", "--serve", "no port here"), 2, "an address is HOST:PORT"),
+        (("CLIP", "--no-window", "--classes", "boat"), 2, "unknown class 'boat'"),
+        (("CLIP", "--no-window", "--interval", "0"), 2, "interval must be at least 1"),
+        (("CLIP", "--no-window", "--record", "out.mkv"), 2, "end its name in .mp4"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence(
+    accel: Run, fakes: None, clip: Path, monkeypatch, arguments, code: int, sentence: str
+) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    result = accel("live", *(clip if word == "CLIP" else word for word in arguments))
+    assert result.code == code
+    assert sentence in result.error
+
+
+class FakeDevice:
+    """A camera with two sizes, another that another program uses, and a metadata device."""
+
+    def __init__(self, index: int) -> None:
+        self.index, self.size = index, (640, 480)
+
+    def isOpened(self) -> bool:
+        return self.index != 2
+
+    def read(self):
+        return self.index == 0, None
+
+    def set(self, prop: int, value: float) -> bool:
+        width = 1280 if prop == 3 and value >= 1280 else 640
+        if prop == 3:
+            self.size = (1280, 720) if width == 1280 else (640, 480)
+        return True
+
+    def get(self, prop: int) -> float:
+        return {3: self.size[0], 4: self.size[1], 5: 30.0}[prop]
+
+    def release(self) -> None:
+        pass
+
+
+@pytest.fixture
+def devices(tmp_path: Path) -> Path:
+    for index in (0, 1, 2):
+        folder = tmp_path / "video4linux" / f"video{index}"
+        folder.mkdir(parents=True)
+        (folder / "name").write_text(f"Cam {index}\n")
+    return tmp_path / "video4linux"
+
+
+def test_cameras_and_their_sizes(devices: Path) -> None:
+    modes = (Mode(640, 480, 30.0), Mode(1280, 720, 30.0))
+    assert find_cameras(FakeDevice, devices) == [Camera(0, "Cam 0", modes)]
+
+
+def test_cameras_are_listed(accel: Run, devices: Path, monkeypatch) -> None:
+    camera = find_cameras(FakeDevice, devices)
+    monkeypatch.setattr(found_cameras, "find_cameras", lambda: camera)
+    text = accel("cameras").out
+    assert "Cam 0" in text
+    assert "640x480 at 30, 1280x720 at 30" in text
+    listed = json.loads(accel("cameras", "--json").out)
+    assert listed[0]["modes"][1] == {"width": 1280, "height": 720, "rate": 30.0}
+
+
+def test_no_camera_is_said(accel: Run, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(found_cameras, "find_cameras", list)
+    result = accel("cameras")
+    assert result.code == 0
+    assert "no camera can be opened here" in result.err
