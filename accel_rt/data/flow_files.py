@@ -61,23 +61,33 @@ class FlowFiles:
 
 
 def flow_files(
-    root: Path, layout: FlowLayout = "auto", rendering: str = "final"
+    root: Path,
+    layout: FlowLayout = "auto",
+    rendering: str = "final",
+    split: Literal["train", "val"] | None = None,
 ) -> list[FlowFiles]:
     """The pairs in folder ``root``, in the order of their names.
 
-    ``middlebury``: ``NAME/frame10.png``, ``frame11.png`` and ``flow10.flo``; ``sintel``:
-    ``training/flow/SCENE/frame_0001.flo`` with ``training/RENDERING/SCENE/frame_0001.png``
-    (``rendering`` is ``clean`` or ``final``) and, if there, ``training/invalid``; ``chairs``:
-    ``data/00001_flow.flo``, ``00001_img1.ppm``, ``00001_img2.ppm``. Raises
-    :class:`~accel_rt.errors.InputError` if there are none or an image is missing.
+    - ``middlebury``: ``NAME/frame10.png``, ``frame11.png`` and ``flow10.flo``, together or, as they
+      are distributed, the flow in ``other-gt-flow`` and the images in ``other-data``;
+    - ``sintel``: ``training/flow/SCENE/frame_0001.flo`` with
+      ``training/RENDERING/SCENE/frame_0001.png`` (``rendering`` is ``clean`` or ``final``) and, if
+      there, ``training/invalid``;
+    - ``chairs``: ``data/00001_flow.flo``, ``00001_img1.ppm``, ``00001_img2.ppm``; ``split`` chooses
+      by ``FlyingChairs_train_val.txt`` (None: all pairs).
+
+    Raises :class:`~accel_rt.errors.InputError` if there are none or an image is missing.
     """
     layouts = {
-        "middlebury": (lambda: sorted(root.glob("*/flow10.flo")), _middlebury),
+        "middlebury": (
+            lambda: sorted([*root.glob("*/flow10.flo"), *root.glob("other-gt-flow/*/flow10.flo")]),
+            _middlebury,
+        ),
         "sintel": (
-            lambda: sorted((root / "training" / "flow").glob("*/frame_*.flo")),
+            lambda: sorted(root.glob("training/flow/*/frame_*.flo")),
             lambda path: _sintel(path, rendering),
         ),
-        "chairs": (lambda: sorted((root / "data").glob("*_flow.flo")), _chairs),
+        "chairs": (lambda: _of_split(sorted(root.glob("data/*_flow.flo")), root, split), _chairs),
     }
     if layout not in FLOW_LAYOUTS:
         raise UsageError(f"unknown flow layout '{layout}': choose from {', '.join(FLOW_LAYOUTS)}")
@@ -97,9 +107,23 @@ def flow_files(
     )
 
 
+def _of_split(flows: list[Path], root: Path, split: str | None) -> list[Path]:
+    """FlyingChairs' flows of ``split``: a line per flow says 1 (train) or 2 (val)."""
+    listing = root / "FlyingChairs_train_val.txt"
+    if split is None or not flows or not listing.is_file():
+        return flows
+    wanted = {"train": "1", "val": "2"}[split]
+    lines = listing.read_text().split()
+    if len(lines) != len(flows):
+        raise InputError(f"{listing} has {len(lines)} lines for {len(flows)} pairs: complete them")
+    return [flow for flow, line in zip(flows, lines, strict=True) if line == wanted]
+
+
 def _middlebury(flow: Path) -> FlowFiles:
-    folder = flow.parent
-    return FlowFiles(folder.name, folder / "frame11.png", folder / "frame10.png", flow)
+    name, folder = flow.parent.name, flow.parent
+    if folder.parent.name == "other-gt-flow":
+        folder = folder.parents[1] / "other-data" / name
+    return FlowFiles(name, folder / "frame11.png", folder / "frame10.png", flow)
 
 
 def _sintel(flow: Path, rendering: str) -> FlowFiles:

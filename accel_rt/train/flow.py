@@ -73,10 +73,10 @@ class Flow(Stage):
         if settings.street:
             sources.append((StreetPairs(), settings.street))
         if settings.pairs is not None and settings.files:
-            sources.append((FilePairs(flow_files(settings.pairs)), settings.files))
+            sources.append((FilePairs(flow_files(settings.pairs, split="train")), settings.files))
         moved = 1 - settings.street - settings.files
         if moved > 1e-6:
-            # A third larger than the crop: it moves about in the pair.
+            # A little larger than the crop, whose place is random.
             size = settings.crop[0] * 5 // 4, settings.crop[1] * 5 // 4
             sources.append((MovingPairs(self._pictures(), size), moved))
         augmentation = Augmentation(settings.crop, settings.scale, turn=_TURN)

@@ -154,6 +154,29 @@ class TestFlowFiles:
         assert not valid[:4].any()
         assert valid[4:].all()
 
+    def test_middlebury_as_distributed(self, tmp_path: Path) -> None:
+        write_middlebury(tmp_path / "other-data")
+        (tmp_path / "other-gt-flow" / "Venus").mkdir(parents=True)
+        flow = Path("Venus") / "flow10.flo"
+        (tmp_path / "other-data" / flow).rename(tmp_path / "other-gt-flow" / flow)
+        (files,) = flow_files(tmp_path)
+        assert files.name == "Venus"
+        assert files.read().valid.all()
+
+    def test_splits_of_flying_chairs(self, tmp_path: Path) -> None:
+        for number in ("00001", "00002", "00003"):
+            stem = tmp_path / "data" / number
+            images = [stem.with_name(f"{number}_img{i}.ppm") for i in (1, 2)]
+            write_pair(stem.with_name(f"{number}_flow.flo"), *images)
+        listing = tmp_path / "FlyingChairs_train_val.txt"
+        listing.write_text("1\n2\n1\n")
+        assert [files.name for files in flow_files(tmp_path, split="train")] == ["00001", "00003"]
+        assert [files.name for files in flow_files(tmp_path, split="val")] == ["00002"]
+        assert len(flow_files(tmp_path)) == 3
+        listing.write_text("1\n2\n")
+        with pytest.raises(InputError, match="has 2 lines for 3 pairs"):
+            flow_files(tmp_path, split="train")
+
     def test_missing_image(self, tmp_path: Path) -> None:
         write_middlebury(tmp_path)
         (tmp_path / "Venus" / "frame11.png").unlink()
@@ -174,7 +197,7 @@ class TestFlowFiles:
 
     def test_middleburys_own_pairs(self) -> None:
         """Real data, where it lies beside the project: its flow explains its pictures."""
-        root = Path(__file__).parents[3] / "shared" / "data" / "flow" / "middlebury"
+        root = Path(__file__).resolve().parents[3] / "shared" / "data" / "flow" / "middlebury"
         if not root.is_dir():
             pytest.skip(f"no Middlebury pairs in {root}")
         files = flow_files(root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import torch
 from click.testing import CliRunner
 
 from accel_rt.cli.train import train
+from accel_rt.data.flow_pairs import StreetPairs
 from accel_rt.errors import UsageError, WeightsError
 from accel_rt.flow.flownets import load_flownet, save_flownet
 from accel_rt.models.flownet import FlowNetS
@@ -101,6 +103,7 @@ def settings(pictures: Path) -> FlowSettings:
 @pytest.fixture(autouse=True)
 def few_drives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accel_rt.train.flow._VALIDATION_PAIRS", 1)
+    monkeypatch.setattr("accel_rt.train.flow.StreetPairs", partial(StreetPairs, size=(64, 48)))
 
 
 def test_loss_falls_and_weights_load(settings: FlowSettings, tmp_path: Path) -> None:
