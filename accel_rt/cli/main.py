@@ -15,6 +15,7 @@ from accel_rt.cli.bench import bench
 from accel_rt.cli.cameras import cameras
 from accel_rt.cli.completion import completion
 from accel_rt.cli.doctor import doctor
+from accel_rt.cli.eval import evaluation
 from accel_rt.cli.live import live
 from accel_rt.cli.models import models
 from accel_rt.cli.pack import pack
@@ -43,7 +44,19 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-_COMMANDS = (segment, live, cameras, bench, models, doctor, street, train, pack, completion)
+_COMMANDS = (
+    segment,
+    live,
+    cameras,
+    evaluation,
+    bench,
+    models,
+    doctor,
+    street,
+    train,
+    pack,
+    completion,
+)
 
 for _command in _COMMANDS:
     cli.add_command(_command)

@@ -1,0 +1,99 @@
+"""``accel-rt eval paper``: the paper's tables and figures for the models at hand."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from accel_rt.cli.eval_options import footage_options, open_about, worker_count
+from accel_rt.cli.machine import machine
+from accel_rt.cli.options import Size
+from accel_rt.cli.text import say
+from accel_rt.errors import OutputError
+from accel_rt.runtime.settings import PRECISIONS, WARPS
+
+
+@click.command()
+@click.argument("data")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("eval-paper"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder for report.html, report.md, report.json and scores.csv.",
+)
+@click.option(
+    "--warp",
+    type=click.Choice(WARPS),
+    default="composed",
+    show_default=True,
+    help="Warp of the paper's tables (the paper's own is incremental); the other is compared.",
+)
+@click.option(
+    "--longest",
+    type=click.IntRange(min=5),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Largest keyframe interval.",
+)
+@click.option("--size", type=Size(), metavar="WxH", help="Processing size.")
+@click.option("--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="CPU threads of the timing.  [default: one for each core]",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1),
+    default=120,
+    show_default=True,
+    help="How long to time all models in turn.",
+)
+@footage_options
+def paper(data: str, out: Path, longest: int, **values: Any) -> None:
+    """Reproduce the paper's four tables and figures 3a, 3b and 4 on DATA.
+
+    Every installed network takes part; what is missing is named. An interrupted run goes on where
+    it stopped. Prints the files written.
+    """
+    from accel_rt.evaluate import paper as lines
+    from accel_rt.evaluate.paper_run import PaperRun, run_paper
+    from accel_rt.evaluate.report.write import write_report
+    from accel_rt.runtime.settings import SegmenterSettings
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {error.strerror or error}") from error
+    base = SegmenterSettings(
+        warp=values["warp"],
+        size=values["size"],
+        device=values["device"],
+        precision=values["precision"],
+    )
+    footage, about = open_about(data, values)
+    line = lines.line_up(base, footage.classes, longest)
+    plan = PaperRun(
+        footage,
+        about,
+        line,
+        out / "parts",
+        worker_count(values["workers"], values["device"]),
+        None if values["no_timing"] else values["seconds"],
+        values["threads"],
+    )
+    results, strips = run_paper(plan, say)
+    results.command = shlex.join(["accel-rt", *sys.argv[1:]])
+    results.machine = {**machine(), **results.machine}
+    for path in write_report(out, results, line.families, strips):
+        click.echo(path)

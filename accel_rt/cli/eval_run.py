@@ -1,0 +1,160 @@
+"""``accel-rt eval run``: one model on labelled video."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from accel_rt.cli.eval_options import footage_options, open_about, worker_count
+from accel_rt.cli.machine import machine
+from accel_rt.cli.options import segmenter_options, segmenter_settings
+from accel_rt.cli.text import say, table
+from accel_rt.errors import OutputError
+
+if TYPE_CHECKING:
+    from accel_rt.evaluate.results import Results
+
+
+@click.command()
+@click.argument("data")
+@segmenter_options
+@footage_options
+@click.option(
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write everything that was counted to FILE; 'eval diff' compares two.",
+)
+def run(data: str, json_file: Path | None, **values: Any) -> None:
+    """Measure one model on DATA at every distance from the keyframe up to --interval.
+
+    Prints accuracy, steadiness and time. With --json an interrupted run goes on where it stopped.
+    """
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise OutputError(f"cannot write {json_file}: its folder does not exist")
+    settings = replace(segmenter_settings(values), scene_cuts=False)
+    from accel_rt.evaluate.results import Results, model_result, write
+    from accel_rt.evaluate.run import Evaluation, evaluate
+
+    footage, about = open_about(data, values)
+    name = model_name(settings)
+    evaluation = Evaluation(footage, {name: settings}, about.density)
+    evaluation.check()
+    workers = worker_count(values["workers"], settings.device)
+    with tempfile.TemporaryDirectory(prefix="accel-rt-eval-") as scratch:
+        work = json_file.with_name(json_file.name + ".parts") if json_file else Path(scratch, "w")
+        tallies = evaluate(evaluation, work, workers, say)
+    results = Results(about, {name: model_result(settings, tallies[name])})
+    results.command = shlex.join(["accel-rt", *sys.argv[1:]])
+    results.machine = machine()
+    _measure(results, name, settings, footage, values)
+    if json_file is not None:
+        write(json_file, results)
+    click.echo("\n\n".join(report(results, name, settings.interval)))
+
+
+# Distances from a keyframe mean nothing where cuts place others.
+run.params = [option for option in run.params if option.name != "scene_cuts"]
+
+
+def model_name(settings: Any) -> str:
+    """A model in a few words: ``accel efficientnet_lite2 + efficientnet_lite0``."""
+    names = [Path(settings.reference).stem]
+    if settings.mode == "accel":
+        names.append(Path(settings.update).stem)
+    extras = [
+        text
+        for text, there in (
+            (f"update x{settings.update_scale:g}", settings.update_scale != 1),
+            (settings.warp, settings.warp != "composed" and settings.mode in ("accel", "dff")),
+            (settings.flow, settings.flow not in ("auto", "dis")),
+            (f"{settings.fuse} fusion", settings.fuse != "score"),
+        )
+        if there
+    ]
+    return ", ".join([f"{settings.mode} {' + '.join(names)}", *extras])
+
+
+def _measure(
+    results: Results, name: str, settings: Any, footage: Any, values: dict[str, Any]
+) -> None:
+    import torch
+
+    from accel_rt.bench.harness import Effort
+    from accel_rt.evaluate import cost
+
+    clip = max(footage.clips, key=lambda clip: len(clip.frames))
+    images = [frame.image_bgr() for frame in clip.frames[: max(2, min(10, len(clip.frames)))]]
+    found = {**cost.sizes(settings), **cost.arithmetic(settings, images[0])}
+    if not values["no_timing"]:
+        threads = values["threads"] or torch.get_num_threads()
+        torch.set_num_threads(threads)
+        say("timing")
+        times = cost.time_models({name: settings}, images, Effort(20, 3, 40))
+        size = images[0].shape[0], images[0].shape[1]
+        memory = cost.peak_memory_mb({name: settings}, size, threads)
+        found |= {"time": times[name], "peak_memory_mb": memory[name], "threads": threads}
+    results.models[name].cost = found
+
+
+_SCORES = {
+    "mIoU": "miou",
+    "pixel acc.": "pixel_accuracy",
+    "mean acc.": "mean_accuracy",
+    "boundary F": "boundary_f",
+    "consistency": "consistency",
+    "flicker/s": "flicker",
+}
+
+
+def report(results: Results, name: str, interval: int) -> list[str]:
+    """The tables to print: by interval, by distance, by class, and what it costs."""
+    model, about = results.models[name], results.about
+    width, height = about.frame_size
+    frames = f"{sum(about.runs)} labelled frames of {width}x{height}, {about.density} protocol"
+    rows = [("interval", *_SCORES, "mIoU 95%")]
+    for n in model.tally.protocol.intervals:
+        low, high = results.confidence(name, n)["miou"]
+        rows.append((str(n), *_row(results.summary(name, n)), f"{low:.1f} to {high:.1f}"))
+    parts = [f"{name} on {about.footage}: {frames}", table(rows, range(len(rows[0])))]
+    if model.longest > 1:
+        rows = [("distance", *_SCORES)]
+        for offset in range(model.longest):
+            scores = model.tally.at_offset(offset).summary(about.rate)
+            rows.append((str(offset), *_row(scores)))
+        parts.append(table(rows, range(len(rows[0]))))
+    last = model.tally.protocol.longest
+    shares = results.class_iou(name, last)
+    classes = zip(about.classes.names, (f"{value:.1f}" for value in shares), strict=True)
+    parts.append(table([("class", f"IoU at {last}"), *classes], (1,)))
+    return [*parts, _cost_line(model.cost)]
+
+
+def _row(scores: dict[str, float]) -> tuple[str, ...]:
+    return tuple(
+        f"{scores[key]:.2f}" if key == "flicker" else f"{scores[key]:.1f}"
+        for key in _SCORES.values()
+    )
+
+
+def _cost_line(cost: dict[str, Any]) -> str:
+    parts = [
+        f"{cost['parameters'] / 1e6:.1f} M parameters",
+        f"{cost['file_mb']:.1f} MB of weights",
+        f"{cost['mean_gflops']:.2f} GFLOPs a frame",
+    ]
+    if "time" in cost:
+        spread = cost["time"]["all"]
+        parts += [
+            f"{1e3 * spread['mean_s']:.1f} ms a frame (p50 {1e3 * spread['p50_s']:.1f}, "
+            f"p95 {1e3 * spread['p95_s']:.1f}, p99 {1e3 * spread['p99_s']:.1f})",
+            f"{cost['peak_memory_mb']:.0f} MB at most",
+        ]
+    return ", ".join(parts)

@@ -1,0 +1,207 @@
+"""The paper's evaluation: its models, as far as they are installed, and its own numbers.
+
+Jain, Wang, Gonzalez, "Accel: A Corrective Fusion Network for Efficient Semantic Segmentation on
+Video" (CVPR 2019), section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from accel_rt.data.classes import ClassSet
+from accel_rt.errors import UsageError
+from accel_rt.models import store
+from accel_rt.runtime.settings import SegmenterSettings
+
+INTERVAL = 5
+"""Tables 1, 3 and 4."""
+
+LONGEST = 10
+"""Table 2, figures 3b and 4."""
+
+TABLE_1 = {
+    "DeepLab-18": (57.7, 0.22),
+    "DFF": (68.7, 0.25),
+    "DeepLab-34": (62.8, 0.33),
+    "Accel-18": (72.1, 0.44),
+    "DeepLab-50": (70.1, 0.51),
+    "Accel-34": (72.4, 0.53),
+    "Accel-50": (74.2, 0.67),
+    "DeepLab-101": (75.2, 0.74),
+    "Accel-101": (75.5, 0.87),
+}
+"""mIoU in percent and seconds a frame, Cityscapes at 2048x1024 on a Tesla K80, interval 5."""
+
+TABLE_2 = {
+    "DFF": (75.2, 73.8, 72.0, 70.2, 68.7, 67.3, 65.0, 63.4, 62.4, 60.6),
+    "Accel-18": (75.2, 74.6, 73.2, 72.6, 72.1, 71.7, 70.0, 70.0, 69.9, 69.6),
+    "Accel-34": (75.2, 74.7, 73.3, 72.6, 72.4, 72.3, 70.8, 70.7, 70.7, 70.2),
+    "Accel-50": (75.2, 75.1, 74.7, 74.3, 74.2, 74.2, 73.4, 73.2, 73.2, 73.0),
+    "Accel-101": (75.2, 75.4, 75.4, 75.4, 75.5, 75.5, 75.5, 75.5, 75.5, 75.5),
+}
+"""mIoU at intervals 1 to 10."""
+
+TABLE_3 = {
+    "Accel-18": (62.4, 57.7, 69.2),
+    "Accel-34": (62.4, 62.8, 69.7),
+    "Accel-50": (62.4, 70.1, 73.0),
+    "Accel-101": (62.4, 75.2, 75.5),
+}
+"""mIoU at offset 4 of interval 5: reference branch alone, update branch alone, both."""
+
+TABLE_4 = {"feature fusion": (69.5, 0.46), "score fusion": (69.2, 0.44)}
+"""Accel-18: mIoU at offset 4 of interval 5, and seconds a frame."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A reference network with its updates, and what their models are called.
+
+    ``updates`` maps a model's suffix to its update network; the first one is taken apart in the
+    tables beyond the paper's.
+    """
+
+    title: str
+    reference: str
+    updates: dict[str, str]
+    reference_suffix: str
+    tag: str = ""
+
+    @property
+    def dff(self) -> str:
+        """Name of the model without an update branch."""
+        return f"DFF{self.tag}"
+
+    @property
+    def accel(self) -> list[str]:
+        """Names of the models with one."""
+        return [f"Accel-{suffix}" for suffix in self.updates]
+
+    def deeplab(self, suffix: str) -> str:
+        """Name of a network alone on every frame."""
+        return f"DeepLab-{suffix}"
+
+    @property
+    def first(self) -> str:
+        """Suffix of the update network that is taken apart."""
+        return next(iter(self.updates))
+
+
+PAPER = Family(
+    "the paper's networks",
+    "resnet101",
+    {"18": "resnet18", "34": "resnet34", "50": "resnet50", "101": "resnet101"},
+    "101",
+)
+
+
+@dataclass
+class Line:
+    """The models to evaluate, by name, and what of the tables cannot be.
+
+    ``missing`` maps a model's name to the reason.
+    """
+
+    families: list[Family] = field(default_factory=list)
+    models: dict[str, SegmenterSettings] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def line_up(base: SegmenterSettings, classes: ClassSet, longest: int = LONGEST) -> Line:
+    """Every model of the tables whose weights for ``classes`` are installed.
+
+    ``base`` gives device, precision, size and the warp of the tables; models run up to interval
+    ``longest``. Raises :class:`~accel_rt.errors.UsageError` if there is none.
+    """
+    installed = {
+        entry.name
+        for entry in store.installed()
+        if entry.kind == "network" and entry.description["classes"]["names"] == [*classes.names]
+    }
+    flow = any(entry.kind == "flownets" for entry in store.installed())
+    base = replace(base, interval=longest, scene_cuts=False)
+    line = Line()
+    for family in (PAPER, *_light(installed)):
+        _add_family(line, family, base, installed, flow)
+    if not line.models:
+        raise UsageError(
+            f"none of the evaluation's networks is installed for the data's {len(classes)} "
+            f"classes: put weights into $ACCEL_RT_WEIGHTS, see 'accel-rt models'"
+        )
+    return line
+
+
+def _light(installed: Iterable[str]) -> list[Family]:
+    """The largest EfficientNet-Lite on keyframes, the smallest between them."""
+    lite = sorted(name for name in installed if name.startswith("efficientnet_lite"))
+    if not lite:
+        return []
+    small, large = (name.removeprefix("efficientnet_lite") for name in (lite[0], lite[-1]))
+    title = f"light networks (EfficientNet-Lite{large} and -Lite{small})"
+    return [Family(title, lite[-1], {f"Lite{small}": lite[0]}, f"Lite{large}", "-Lite")]
+
+
+def _add_family(
+    line: Line, family: Family, base: SegmenterSettings, installed: set[str], flow: bool
+) -> None:
+    networks = {**family.updates, family.reference_suffix: family.reference}
+    for suffix, network in networks.items():
+        name = family.deeplab(suffix)
+        if network in installed:
+            line.models[name] = replace(base, mode="deeplab", reference=network)
+        else:
+            line.missing[name] = _not_installed(network)
+    if family.reference not in installed:
+        for name in (family.dff, *family.accel):
+            line.missing[name] = _not_installed(family.reference)
+        return
+    line.families.append(family)
+    dff = replace(base, mode="dff", reference=family.reference)
+    line.models[family.dff] = dff
+    for suffix, network in family.updates.items():
+        name = f"Accel-{suffix}"
+        if network in installed:
+            line.models[name] = replace(base, reference=family.reference, update=network)
+        else:
+            line.missing[name] = _not_installed(network)
+    _add_variants(line, family, flow)
+
+
+def _not_installed(network: str) -> str:
+    return f"no '{network}' weights for these classes are installed"
+
+
+def variant(name: str, what: str) -> str:
+    """Name of a model's variant."""
+    return f"{name}, {what}"
+
+
+OTHER_WARP = {"composed": "incremental", "incremental": "composed"}
+
+
+def _add_variants(line: Line, family: Family, flow: bool) -> None:
+    """Models beyond the paper's: other warps, copied features, FlowNetS, half-size updates."""
+    dff, accel = family.dff, f"Accel-{family.first}"
+    line.models[variant(dff, "copied")] = replace(line.models[dff], mode="copy")
+    for name in (dff, accel):
+        if name not in line.models:
+            continue
+        settings = line.models[name]
+        other = OTHER_WARP[settings.warp]
+        line.models[variant(name, other)] = replace(settings, warp=other)  # type: ignore[arg-type]
+        if flow:
+            line.models[variant(name, "FlowNetS")] = replace(settings, flow="flownets")
+        else:
+            line.missing[variant(name, "FlowNetS")] = "no 'flownets' weights are installed"
+    if accel in line.models:
+        settings = line.models[accel]
+        line.models[variant(accel, "update x0.5")] = replace(settings, update_scale=0.5)
+        if store.find_fusion(settings.reference, settings.update, "feature") is not None:
+            fused = replace(settings, fuse="feature")
+            line.models[variant(accel, "feature fusion")] = fused
+        else:
+            pair = f"{settings.reference} and {settings.update}"
+            line.missing[variant(accel, "feature fusion")] = (
+                f"no trained feature fusion of {pair} is installed"
+            )

@@ -1,0 +1,132 @@
+"""The measurements behind ``accel-rt eval paper``: accuracy, cost and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from accel_rt.bench.harness import Effort
+from accel_rt.evaluate import cost
+from accel_rt.evaluate.footage import Clip, Footage
+from accel_rt.evaluate.paper import INTERVAL, Family, Line
+from accel_rt.evaluate.predict import SharedPredictor
+from accel_rt.evaluate.results import About, Results, model_result
+from accel_rt.evaluate.run import Evaluation, evaluate
+from accel_rt.runtime.load import keyframe_interval
+from accel_rt.runtime.settings import SegmenterSettings
+
+_TIMED_FRAMES = 10
+_STRIP_FRAMES = 5
+
+
+@dataclass(frozen=True)
+class PaperRun:
+    """``work`` keeps finished parts; ``seconds`` is spent on timing, None leaves it out."""
+
+    footage: Footage
+    about: About
+    line: Line
+    work: Path
+    workers: int
+    seconds: float | None
+    threads: int | None
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures uint8 BGR of one shot: a row for each of frame, labels and models (figure 4).
+
+    ``offsets`` are the distances from the keyframe, ``shot`` names the keyframe.
+    """
+
+    family: Family
+    shot: str
+    offsets: tuple[int, ...]
+    rows: dict[str, list[np.ndarray | None]]
+
+
+def run_paper(plan: PaperRun, report: Callable[[str], None]) -> tuple[Results, list[Strip]]:
+    """Evaluate, measure and picture every model of the line."""
+    models = plan.line.models
+    evaluation = Evaluation(plan.footage, models, plan.about.density)
+    evaluation.check()
+    report(f"{len(models)} models, {plan.workers} workers")
+    tallies = evaluate(evaluation, plan.work, plan.workers, report)
+    results = Results(
+        plan.about, {name: model_result(models[name], tallies[name]) for name in models}
+    )
+    results.missing = plan.line.missing
+    for name, found in _costs(plan, report).items():
+        results.models[name].cost = found
+    results.machine = {"threads": plan.threads or torch.get_num_threads()}
+    report("drawing")
+    return results, [strip(plan.footage, models, family) for family in plan.line.families]
+
+
+def _costs(plan: PaperRun, report: Callable[[str], None]) -> dict[str, dict]:
+    """Of every model at the interval of table 1."""
+    models = {
+        name: replace(settings, interval=min(INTERVAL, settings.interval))
+        for name, settings in plan.line.models.items()
+    }
+    clip = max(plan.footage.clips, key=lambda clip: len(clip.frames))
+    images = [frame.image_bgr() for frame in clip.frames[:_TIMED_FRAMES]]
+    report("counting operations")
+    found = {
+        name: {**cost.sizes(settings), **cost.arithmetic(settings, images[0])}
+        for name, settings in models.items()
+    }
+    if plan.seconds is None:
+        return found
+    threads = plan.threads or torch.get_num_threads()
+    torch.set_num_threads(threads)
+    report(f"timing {len(models)} models in turn")
+    times = cost.time_models(models, images, Effort(plan.seconds, 3, 60))
+    size = images[0].shape[0], images[0].shape[1]
+    report("measuring peak memory")
+    memory = cost.peak_memory_mb(models, size, threads)
+    for name in models:
+        found[name] |= {"time": times[name], "peak_memory_mb": memory[name], "threads": threads}
+    return found
+
+
+def strip(footage: Footage, models: Mapping[str, SegmenterSettings], family: Family) -> Strip:
+    """Figure 4 for a family, on the shot in the middle of the footage (nobody chose it)."""
+    shown = {
+        name: models[name]
+        for name in (family.dff, family.deeplab(family.first), f"Accel-{family.first}")
+        if name in models
+    }
+    longest = max(keyframe_interval(settings) for settings in shown.values())
+    clip, keyframe = _middle(footage, longest)
+    frames = clip.frames[keyframe : keyframe + longest]
+    offsets = np.unique(np.linspace(1, len(frames) - 1, _STRIP_FRAMES).round().astype(int))
+    predictor = SharedPredictor(shown, longest)
+    palette = footage.classes.palette_bgr()
+    rows: dict[str, list[np.ndarray | None]] = {
+        name: [] for name in ("frame", "ground truth", *shown)
+    }
+    for offset, frame in enumerate(frames):
+        image = frame.image_bgr()
+        predictor.observe(image)
+        if offset not in offsets:
+            continue
+        rows["frame"].append(image)
+        rows["ground truth"].append(palette[frame.read()[1]] if frame.labelled else None)
+        for name, settings in shown.items():
+            distance = offset if keyframe_interval(settings) > 1 else 0
+            rows[name].append(palette[predictor.labels(name, distance)])
+    return Strip(family, frames[0].name, tuple(int(offset) for offset in offsets), rows)
+
+
+def _middle(footage: Footage, longest: int) -> tuple[Clip, int]:
+    """The clip in the middle and the place of a keyframe: a labelled frame ends its interval."""
+    labelled = [clip for clip in footage.clips if any(frame.labelled for frame in clip.frames)]
+    clip = labelled[len(labelled) // 2]
+    places = [index for index, frame in enumerate(clip.frames) if frame.labelled]
+    reachable = [index for index in places if index >= longest - 1] or places[-1:]
+    return clip, max(0, reachable[len(reachable) // 2] - longest + 1)

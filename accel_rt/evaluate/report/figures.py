@@ -1,0 +1,187 @@
+"""The figures of the report, ours beside the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from accel_rt.evaluate.paper import (
+    INTERVAL,
+    LONGEST,
+    OTHER_WARP,
+    PAPER,
+    TABLE_1,
+    TABLE_2,
+    Family,
+    variant,
+)
+from accel_rt.evaluate.report.svg import Chart, Series
+from accel_rt.evaluate.report.tables import (
+    Table,
+    longest_interval,
+    milliseconds,
+    offsets_table,
+)
+from accel_rt.evaluate.results import Results
+
+_MIOU, _DISTANCE = "mIoU (%)", "frames since the keyframe"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Charts side by side, what they show, and the numbers where no table has them."""
+
+    key: str
+    title: str
+    charts: list[tuple[str, str]]
+    text: str = ""
+    tables: tuple[Table, ...] = ()
+
+
+def figure_3a(results: Results, families: Sequence[Family]) -> Figure:
+    """Accuracy against time."""
+    points: dict[str, list[tuple[float, float, str]]] = {}
+    for name in _plain(results, families):
+        ms = milliseconds(results, name)
+        if ms is not None:
+            point = (ms, results.summary(name, INTERVAL)["miou"], name)
+            points.setdefault(name.split("-")[0], []).append(point)
+    theirs: dict[str, list[tuple[float, float, str]]] = {}
+    for name, (miou, seconds) in TABLE_1.items():
+        theirs.setdefault(name.split("-")[0], []).append((1e3 * seconds, miou, name))
+    title = f"Figure 3a: accuracy against time at interval {INTERVAL}"
+    ours = Chart(title, "milliseconds a frame", _MIOU)
+    paper = Chart(title + ", the paper's", "milliseconds a frame (Tesla K80)", _MIOU)
+    charts = [("here", ours.draw(_scatter(points))), ("in the paper", paper.draw(_scatter(theirs)))]
+    return Figure("fig3a", title, charts)
+
+
+def _scatter(points: dict[str, list[tuple[float, float, str]]]) -> list[Series]:
+    order = {"DeepLab": 0, "DFF": 1, "Accel": 2}
+    return [
+        Series(
+            kind,
+            [x for x, _, _ in found],
+            [y for _, y, _ in found],
+            order[kind],
+            joined=False,
+            labels=[name for _, _, name in found],
+        )
+        for kind, unsorted in points.items()
+        for found in [sorted(unsorted)]
+    ]
+
+
+def figure_3b(results: Results, families: Sequence[Family]) -> Figure:
+    """Accuracy against the interval."""
+    intervals = range(1, longest_interval(results) + 1)
+    title = "Figure 3b: accuracy against the keyframe interval"
+    charts = []
+    for family in families:
+        series = []
+        for number, name in enumerate((family.dff, *family.accel)):
+            if name in results.models:
+                ys = [results.summary(name, n)["miou"] for n in intervals]
+                series.append(Series(name, list(intervals), ys, number))
+        alone = family.deeplab(family.first)
+        if alone in results.models:
+            y = results.summary(alone, 1)["miou"]
+            series.append(Series(alone, [1, intervals[-1]], [y, y], 6, quiet=True))
+        chart = Chart(f"{title}: {family.title}", "keyframe interval", _MIOU, list(intervals))
+        charts.append((f"here: {family.title}", chart.draw(series)))
+    theirs = [
+        Series(name, range(1, LONGEST + 1), values, number)
+        for number, (name, values) in enumerate(TABLE_2.items())
+    ]
+    y = TABLE_1["DeepLab-18"][0]
+    theirs.append(Series("DeepLab-18", [1, LONGEST], [y, y], 6, quiet=True))
+    chart = Chart(title + ", the paper's", "keyframe interval", _MIOU, range(1, LONGEST + 1))
+    charts.append(("in the paper", chart.draw(theirs)))
+    return Figure("fig3b", title, charts)
+
+
+def _plain(results: Results, families: Sequence[Family]) -> list[str]:
+    names = [name for name in TABLE_1 if name in results.models]
+    for family in families:
+        if family is PAPER:
+            continue
+        alone = [family.deeplab(s) for s in (*family.updates, family.reference_suffix)]
+        names += [n for n in (*alone, family.dff, *family.accel) if n in results.models]
+    return names
+
+
+def by_offset(
+    results: Results, key: str, title: str, names: Sequence[str], score: str, text: str
+) -> Figure | None:
+    """A score of some models by distance from the keyframe; None if fewer than two are there."""
+    names = [name for name in names if name in results.models]
+    if len(names) < 2:
+        return None
+    table = offsets_table(results, title, names, score)
+    offsets = list(range(len(table.columns) - 1))
+    series = []
+    for number, name in enumerate(names):
+        tally = results.models[name].tally
+        if results.models[name].longest == 1:
+            y = tally.at_offset(0).summary(results.about.rate)[score]
+            series.append(Series(name, [0, offsets[-1]], [y, y], 6, quiet=True))
+            continue
+        ys = [tally.at_offset(o).summary(results.about.rate)[score] for o in offsets]
+        series.append(Series(name, offsets, ys, number))
+    label = _MIOU if score == "miou" else "temporal consistency (%)"
+    chart = Chart(title, _DISTANCE, label, offsets, width=620, height=330, right=220)
+    return Figure(key, title, [("", chart.draw(series))], text, (table,))
+
+
+def beyond(results: Results, family: Family) -> list[Figure]:
+    """What the paper does not ask, for one family."""
+    dff, accel = family.dff, f"Accel-{family.first}"
+    warp = results.models[dff].settings["warp"]
+    other = OTHER_WARP[warp]
+    alone = family.deeplab(family.first)
+    asked = [
+        (
+            "warp",
+            f"Composed or incremental warp (otherwise: {warp})",
+            [dff, variant(dff, other), variant(dff, "copied"), accel, variant(accel, other)],
+            "miou",
+            "Composed warp moves the keyframe's features once, by the flow of all frames since; "
+            "incremental warp, the paper's, moves them again with every frame and blurs them.",
+        ),
+        (
+            "flow",
+            "DIS or FlowNetS (otherwise: DIS)",
+            [dff, variant(dff, "FlowNetS"), accel, variant(accel, "FlowNetS")],
+            "miou",
+            "",
+        ),
+        (
+            "scale",
+            "Update network at full or half size",
+            [accel, variant(accel, "update x0.5"), dff, alone],
+            "miou",
+            "Half size quarters the update network's cost. At the keyframe itself the update "
+            "network has no part; differences there come from the padding that half size needs.",
+        ),
+        (
+            "steady",
+            "Temporal consistency",
+            [dff, variant(dff, other), accel, variant(accel, "update x0.5"), alone],
+            "consistency",
+            "mIoU of the previous prediction, warped here, against this one. At 0 the keyframe's "
+            "prediction meets the last one of the interval before.",
+        ),
+    ]
+    found = [
+        by_offset(results, f"{key}-{family.reference}", title, names, score, text)
+        for key, title, names, score, text in asked
+    ]
+    missing = [variant(name, "FlowNetS") for name in (dff, accel)]
+    if not any(name in results.models for name in missing):
+        found[1] = Figure(
+            f"flow-{family.reference}",
+            asked[1][1],
+            [],
+            "Not measured: no FlowNetS weights are installed. Every model here uses DIS.",
+        )
+    return [figure for figure in found if figure is not None]

@@ -1,0 +1,215 @@
+"""What an evaluation found, as JSON and back."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accel_rt.data.classes import ClassSet
+from accel_rt.errors import InputError, OutputError
+from accel_rt.evaluate.bootstrap import block_length, interval_95, resampled_weights
+from accel_rt.evaluate.boundary import boundary_f
+from accel_rt.evaluate.footage import Footage
+from accel_rt.evaluate.metrics import iou
+from accel_rt.evaluate.protocol import Density
+from accel_rt.evaluate.tally import SCORES, Sums, Tally
+from accel_rt.runtime.settings import SegmenterSettings
+
+FORMAT = "accel-rt eval 1"
+DEFAULT_RATE = 25.0
+"""Frames per second where nobody knows."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What was evaluated on: ``runs`` are the labelled frames of each clip."""
+
+    footage: str
+    classes: ClassSet
+    density: Density
+    rate: float
+    runs: tuple[int, ...]
+    frame_size: tuple[int, int]
+
+    @classmethod
+    def of(cls, footage: Footage, density: Density, rate: float | None) -> About:
+        """Facts of ``footage``; ``rate`` overrides its own. Reads one frame."""
+        runs = tuple(sum(flags) for flags in footage.labelled())
+        clip = next(c for c, run in zip(footage.clips, runs, strict=True) if run)
+        height, width = clip.frames[0].image_bgr().shape[:2]
+        known = rate or footage.rate or DEFAULT_RATE
+        return cls(footage.name, footage.classes, density, known, runs, (width, height))
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Resampled weights of the labelled frames, ``[B, F]``."""
+        runs = [run for run in self.runs if run]
+        return resampled_weights(runs, block_length(self.density == "dense", self.rate))
+
+
+@dataclass
+class ModelResult:
+    """One model: its settings, what was counted, and what it costs (as far as measured)."""
+
+    settings: dict[str, Any]
+    tally: Tally
+    cost: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def longest(self) -> int:
+        """The largest interval there is; 1 for a network on every frame."""
+        return self.tally.protocol.longest
+
+    def at_interval(self, interval: int) -> Sums:
+        """The stream at ``interval``, or the network alone where every frame is a keyframe."""
+        return self.tally.at_interval(min(interval, self.longest))
+
+
+@dataclass
+class Results:
+    """Every model that was evaluated on one footage."""
+
+    about: About
+    models: dict[str, ModelResult]
+    command: str = ""
+    machine: dict[str, Any] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def summary(self, name: str, interval: int) -> dict[str, float]:
+        """Scores of a model at an interval."""
+        return self.models[name].at_interval(interval).summary(self.about.rate)
+
+    def confidence(self, name: str, interval: int) -> dict[str, tuple[float, float]]:
+        """95% intervals of :meth:`summary`."""
+        sums = self.models[name].at_interval(interval)
+        scores = sums.scores(self.about.weights, self.about.rate)
+        return {score: interval_95(values) for score, values in scores.items()}
+
+    def class_iou(self, name: str, interval: int) -> np.ndarray:
+        """IoU in percent per class; NaN for a class that was not met."""
+        return 100 * iou(self.models[name].at_interval(interval).counts.sum(0))
+
+
+def model_result(settings: SegmenterSettings, tally: Tally) -> ModelResult:
+    """The result of a model before its cost is measured."""
+    return ModelResult(json.loads(json.dumps(asdict(settings), default=str)), tally)
+
+
+def to_json(results: Results) -> dict[str, Any]:
+    """Plain types: scores to read, and the counts that they follow from."""
+    about = asdict(results.about)
+    return {
+        "format": FORMAT,
+        "command": results.command,
+        "machine": results.machine,
+        "about": {**about, "resamples": len(results.about.weights)},
+        "missing": results.missing,
+        "models": {name: _model_json(results, name) for name in results.models},
+    }
+
+
+def _model_json(results: Results, name: str) -> dict[str, Any]:
+    model, names = results.models[name], results.about.classes.names
+    intervals = {}
+    for interval in model.tally.protocol.intervals:
+        contours = boundary_f(model.tally.at_interval(interval).boundary.sum(0))
+        confidence = results.confidence(name, interval)
+        intervals[str(interval)] = {
+            **{key: _number(value) for key, value in results.summary(name, interval).items()},
+            "ci95": {key: [_number(v) for v in confidence[key]] for key in SCORES},
+            "class_iou": _by_name(names, results.class_iou(name, interval)),
+            "class_boundary_f": _by_name(names, contours),
+            "confusion": model.tally.confusion[interval - 1].tolist(),
+        }
+    offsets = {
+        str(offset): {
+            key: _number(value)
+            for key, value in model.tally.at_offset(offset).summary(results.about.rate).items()
+        }
+        for offset in range(model.longest)
+    }
+    return {
+        "settings": model.settings,
+        "intervals": intervals,
+        "offsets": offsets,
+        "cost": model.cost,
+        "tally": model.tally.to_json(),
+    }
+
+
+def _by_name(names: tuple[str, ...], values: np.ndarray) -> dict[str, float | None]:
+    return {name: _number(value) for name, value in zip(names, values, strict=True)}
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+def from_json(stored: dict[str, Any]) -> Results:
+    """The results that :func:`to_json` wrote."""
+    about = stored["about"]
+    classes = ClassSet(
+        tuple(about["classes"]["names"]),
+        tuple(tuple(color) for color in about["classes"]["colors_rgb"]),
+    )
+    models = {
+        name: ModelResult(model["settings"], Tally.from_json(model["tally"]), model["cost"])
+        for name, model in stored["models"].items()
+    }
+    return Results(
+        About(
+            about["footage"],
+            classes,
+            about["density"],
+            about["rate"],
+            tuple(about["runs"]),
+            tuple(about["frame_size"]),
+        ),
+        models,
+        stored["command"],
+        stored["machine"],
+        stored["missing"],
+    )
+
+
+def read(path: Path) -> Results:
+    """Results from a file.
+
+    Raises :class:`~accel_rt.errors.InputError` if it is missing or something else.
+    """
+    try:
+        stored = json.loads(path.read_text())
+        if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+            raise InputError(f"{path} holds no results of 'accel-rt eval': give a JSON it wrote")
+        return from_json(stored)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}): run 'accel-rt eval' again") from error
+
+
+def write(path: Path, results: Results) -> None:
+    """Write results as JSON.
+
+    Raises :class:`~accel_rt.errors.OutputError` if that cannot be done.
+    """
+    write_text(path, json.dumps(to_json(results), indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, replacing an older one only when complete.
+
+    Raises :class:`~accel_rt.errors.OutputError` if that cannot be done.
+    """
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
