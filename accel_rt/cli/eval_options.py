@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Named here because their modules are slow to import; a test holds them together.
 LAYOUTS = ("auto", "camvid", "cityscapes", "folders")
-_DENSITIES = ("auto", "dense", "sparse")
+DENSITIES = ("auto", "dense", "sparse")
 
 _OPTIONS = (
     click.option("--split", default="val", show_default=True, help="Part of the data set."),
@@ -29,7 +29,7 @@ _OPTIONS = (
     click.option(
         "--protocol",
         "density",
-        type=click.Choice(_DENSITIES),
+        type=click.Choice(DENSITIES),
         default="auto",
         show_default=True,
         help="sparse: the keyframe's distance rotates over the labelled frames, as in the paper; "

@@ -69,6 +69,7 @@ def paper(data: str, out: Path, longest: int, **values: Any) -> None:
     from accel_rt.evaluate import paper as lines
     from accel_rt.evaluate.paper_run import PaperRun, run_paper
     from accel_rt.evaluate.report.write import write_report
+    from accel_rt.evaluate.run import forget
     from accel_rt.runtime.settings import SegmenterSettings
 
     try:
@@ -95,5 +96,6 @@ def paper(data: str, out: Path, longest: int, **values: Any) -> None:
     results, strips = run_paper(plan, say)
     results.command = shlex.join(["accel-rt", *sys.argv[1:]])
     results.machine = {**machine(), **results.machine}
-    for path in write_report(out, results, line.families, strips):
-        click.echo(path)
+    written = write_report(out, results, line.families, strips)
+    forget(plan.work)
+    click.echo("\n".join(map(str, written)))

@@ -41,7 +41,7 @@ def run(data: str, json_file: Path | None, **values: Any) -> None:
         raise OutputError(f"cannot write {json_file}: its folder does not exist")
     settings = replace(segmenter_settings(values), scene_cuts=False)
     from accel_rt.evaluate.results import Results, model_result, write
-    from accel_rt.evaluate.run import Evaluation, evaluate
+    from accel_rt.evaluate.run import Evaluation, evaluate, forget
 
     footage, about = open_about(data, values)
     name = model_name(settings)
@@ -57,6 +57,7 @@ def run(data: str, json_file: Path | None, **values: Any) -> None:
     _measure(results, name, settings, footage, values)
     if json_file is not None:
         write(json_file, results)
+        forget(work)
     click.echo("\n\n".join(report(results, name, settings.interval)))
 
 

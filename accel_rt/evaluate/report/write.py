@@ -189,8 +189,8 @@ def differences(results: Results) -> list[str]:
     if warp == "composed":
         found.append(
             "Warp: the paper warps the cached features again with every frame; here they are "
-            "warped once by composed flow (--warp incremental gives the paper's). Both are compared "
-            "below."
+            "warped once by composed flow (--warp incremental gives the paper's). Both are "
+            "compared below."
         )
     if about.density == "dense":
         found.append(

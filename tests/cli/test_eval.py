@@ -1,0 +1,130 @@
+"""``accel-rt eval`` as met at the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from accel_rt.cli import eval_options
+from accel_rt.data.open import LAYOUTS
+from accel_rt.evaluate.protocol import DENSITIES
+from accel_rt.evaluate.results import read, write
+from accel_rt.models import store
+from tests.evaluate.made_up import results
+
+ROOT = Path(__file__).parents[2]
+SMALL = "--size 64x48 --workers 1 --no-timing --precision fp32"
+
+
+@pytest.fixture
+def light_only(tmp_path, monkeypatch):
+    """Only the light pair is installed: the paper's networks take long."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for entry in store.installed():
+        if "efficientnet" in entry.name:
+            (folder / entry.path.name).symlink_to(entry.path)
+    monkeypatch.setattr(store, "folders", lambda: [folder])
+
+
+def test_choices_are_those_of_the_modules():
+    assert tuple(LAYOUTS) == eval_options.LAYOUTS
+    assert ("auto", *DENSITIES) == eval_options.DENSITIES
+
+
+def test_run_is_the_default(accel):
+    args = f"street:3:4 --mode dff --interval 2 {SMALL} --json a.json"
+    done = accel("eval", *args.split())
+    assert done.code == 0, done.err
+    assert "dff efficientnet_lite2 on street 3: 4 labelled frames" in done.out
+    assert "GFLOPs a frame" in done.out
+    assert not Path("a.json.parts").exists()
+    found = read(Path("a.json"))
+    (model,) = found.models.values()
+    assert model.longest == 2
+    assert model.tally.counts[:, 0, 1].sum() > 0
+    again = accel("eval", "run", *args.replace("a.json", "b.json").split())
+    assert again.code == 0
+    diff = accel("eval", "diff", "a.json", "b.json", "--interval", 2)
+    assert (diff.code, "+0.00" in diff.out, "beyond noise" in diff.out) == (0, True, False)
+    as_json = accel("eval", "diff", "a.json", "b.json", "--interval", 2, "--json")
+    assert {row["beyond_noise"] for row in json.loads(as_json.out)} == {False}
+
+
+def test_diff_shows_what_changed(accel, tmp_path):
+    write(tmp_path / "a.json", results())
+    write(tmp_path / "b.json", results(better=0.1))
+    done = accel("eval", "diff", "a.json", "b.json")
+    assert done.code == 0
+    line = next(line for line in done.out.splitlines() if line.startswith("Accel-S  "))
+    assert line.split()[1] == "miou"
+    assert line.endswith("beyond noise")
+
+
+def test_paper(accel, light_only, tmp_path):
+    done = accel("eval", "paper", "street:3:6", "-o", "out", "--longest", 5, *SMALL.split())
+    assert done.code == 0, done.err
+    written = [Path(line) for line in done.out.split()]
+    assert [path.name for path in written] == [
+        "report.html",
+        "report.md",
+        "scores.csv",
+        "report.json",
+    ]
+    assert sorted(path.name for path in Path("out").iterdir()) == sorted(p.name for p in written)
+    page = written[0].read_text()
+    assert "Accel-101: no &#39;resnet101&#39; weights" in page
+    assert page.count("data:image/") == 5 * 4
+    found = read(Path("out/report.json"))
+    assert "Accel-Lite0" in found.models
+    assert found.summary("DeepLab-Lite2", 5)["miou"] > 0
+    key = found.models["DFF-Lite"].tally.at_interval(1).summary(15)
+    alone = found.models["DeepLab-Lite2"].tally.at_interval(1).summary(15)
+    assert key == alone  # a keyframe is the reference network alone
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        ("eval nowhere", 1, "no folder nowhere"),
+        ("eval street:3:4", 1, "street3 has 4 frames, fewer than the keyframe interval 5"),
+        ("eval street:x", 2, "'street:x' is no street"),
+        ("eval run", 2, "Missing argument 'DATA'"),
+        ("eval --interval 2", 2, "Missing argument 'DATA'"),
+        ("eval street:3:4 --interval 0", 2, "at least 1, got 0"),
+        ("eval street:3:4 --scene-cuts", 2, "No such option"),
+        ("eval street:3:4 --json no/a.json", 1, "cannot write no/a.json: its folder"),
+        ("eval street:3:9 --reference nothing", 2, "no installed network weights 'nothing'"),
+        ("eval street:3:9 --protocol sideways", 2, "'sideways' is not one of"),
+        ("eval diff a.json b.json", 2, "'a.json' does not exist"),
+        ("eval paper street:3:9 -o file", 2, "is a file"),
+        ("eval paper street:3:9 --longest 4", 2, "4 is not in the range"),
+    ],
+)
+def test_bad_arguments(accel, tmp_path, args, code, message):
+    (tmp_path / "file").write_text("")
+    done = accel(*args.split())
+    assert (done.code, done.out) == (code, "")
+    assert message in done.error
+
+
+def test_help_names_the_commands(accel):
+    done = accel("eval", "--help")
+    assert done.code == 0
+    for command in ("run", "paper", "diff"):
+        assert f"\n  {command} " in done.out
+    assert accel("eval").code in (0, 2)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from accel_rt.cli.main import run; "
+        "assert run(['eval', 'paper', '--help']) == 0; "
+        "heavy = {'torch', 'numpy', 'cv2', 'av', 'rich', 'jinja2'}; "
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)

@@ -1,0 +1,101 @@
+"""Results on disk, and what changed between two of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from accel_rt.errors import InputError, OutputError, UsageError
+from accel_rt.evaluate.diff import compare
+from accel_rt.evaluate.results import FORMAT, Results, read, to_json, write
+from tests.evaluate.made_up import results
+
+
+def changes(a: Results, b: Results, interval: int = 5) -> dict[tuple[str, str], bool]:
+    return {(c.model, c.score): c.beyond_noise for c in compare(a, b, interval)}
+
+
+def test_read_what_was_written(tmp_path: Path) -> None:
+    made = results()
+    write(tmp_path / "a.json", made)
+    found = read(tmp_path / "a.json")
+    assert found.about == made.about
+    assert found.missing == made.missing
+    for name in made.models:
+        assert found.summary(name, 5) == made.summary(name, 5)
+        assert found.confidence(name, 5) == made.confidence(name, 5)
+        assert found.models[name].cost == made.models[name].cost
+    stored = json.loads((tmp_path / "a.json").read_text())
+    shown = stored["models"]["DFF-Tiny"]["intervals"]["5"]
+    assert shown["miou"] == pytest.approx(made.summary("DFF-Tiny", 5)["miou"], abs=1e-3)
+    low, high = shown["ci95"]["miou"]
+    assert low < shown["miou"] < high
+    assert not np.isnan(low)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_no_difference_is_no_change() -> None:
+    assert not any(changes(results(), results()).values())
+
+
+def test_a_gain_beyond_noise_is_seen() -> None:
+    found = compare(results(), results(better=0.1), 5)
+    miou = next(c for c in found if (c.model, c.score) == ("DFF-Tiny", "miou"))
+    assert miou.beyond_noise
+    assert 0 < miou.low < miou.after - miou.before < miou.high
+    steady = next(c for c in found if (c.model, c.score) == ("DFF-Tiny", "consistency"))
+    assert not steady.beyond_noise
+
+
+def test_lone_models_are_compared_whatever_their_names() -> None:
+    a, b = results(), results(better=0.1)
+    a.models = {"old": a.models["Accel-S"]}
+    b.models = {"new": b.models["Accel-S"]}
+    assert changes(a, b)[("old -> new", "miou")]
+
+
+def test_what_cannot_be_compared() -> None:
+    a, b = results(), results()
+    b.about = replace(b.about, runs=(29,))
+    with pytest.raises(UsageError, match="different frames"):
+        compare(a, b, 5)
+    b = results()
+    b.about = replace(b.about, density="sparse")
+    with pytest.raises(UsageError, match="differ in classes or protocol"):
+        compare(a, b, 5)
+    b = results()
+    b.models = {"x": b.models["DFF-Tiny"], "y": b.models["Accel-S"]}
+    with pytest.raises(UsageError, match="no model in common"):
+        compare(a, b, 5)
+    with pytest.raises(UsageError, match="up to interval 10, not 11"):
+        compare(a, a, 11)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("no json", "is damaged"),
+        ("[1]", "holds no results of 'accel-rt eval'"),
+        ('{"format": "other"}', "holds no results of 'accel-rt eval'"),
+        (json.dumps({"format": FORMAT}), "is damaged"),
+    ],
+)
+def test_files_that_are_something_else(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        read(tmp_path / "a.json")
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot read"):
+        read(tmp_path / "a.json")
+    with pytest.raises(OutputError, match="cannot write"):
+        write(tmp_path / "no" / "a.json", results())
+
+
+def test_scores_in_plain_types() -> None:
+    json.dumps(to_json(results()), allow_nan=False)
