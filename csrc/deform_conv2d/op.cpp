@@ -31,6 +31,11 @@ struct Cpu {
     linear(columns, weight, bias, out);
   }
 
+  static bool convolve(const DeformParams&, const Tensor&, const std::optional<Tensor>&,
+                       const Tensor&) {
+    return false;
+  }
+
   static void gather(const DeformParams& p, const DeformTile& tile, const Tensor& columns) {
     parallel(tile.pixels, int64_t(p.kernel_height) * p.kernel_width * p.channels,
              [&](int64_t begin, int64_t end) {
@@ -73,6 +78,21 @@ struct Cuda {
   static void multiply(const Tensor& columns, const Tensor& weight,
                        const std::optional<Tensor>& bias, Tensor& out) {
     linear(columns, weight, bias, out);
+  }
+
+  // The whole convolution without columns, if its shape allows; returns whether that was done.
+  static bool convolve(const DeformParams& p, const Tensor& weight,
+                       const std::optional<Tensor>& bias, const Tensor& out) {
+    const DeformImplicitParams w{weight.const_data_ptr(),
+                                 bias.has_value() ? bias->const_data_ptr() : nullptr,
+                                 out.mutable_data_ptr(), int(out.size(1))};
+    bool fits = false;
+    if (out.numel() > 0)
+      launch(out, [&](void* stream) {
+        fits = deform_implicit_fits(p, w);
+        return fits ? deform_implicit_cuda(p, w, stream) : 0;
+      });
+    return fits;
   }
 
   static void gather(const DeformParams& p, const DeformTile& tile, const Tensor& columns) {
@@ -239,6 +259,7 @@ Tensor deform_conv2d(const Tensor& input, const Tensor& offset, const Tensor& we
   }
   Tensor out = empty_like(input, {p.images, problem.out_channels, p.out_height, p.out_width},
                           problem.type, MemoryFormat::ChannelsLast);
+  if (Device::convolve(p, problem.weight, added, out)) return finish(out, input);
   const Tensor columns = problem.new_columns();
   problem.for_tiles([&](const DeformTile& tile) {
     Device::gather(p, tile, columns);

@@ -1,9 +1,11 @@
 #include "emulator.h"
 
+#include <link.h>
 #include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <random>
 #include <stdexcept>
@@ -21,6 +23,8 @@ namespace {
 constexpr size_t stack_bytes = 64 << 10;
 constexpr size_t shared_limit = 48 << 10;
 constexpr size_t warp = 32;
+constexpr size_t async_bytes = 16;
+constexpr int nobody = -1, several = -2;
 
 enum class State { fresh, ready, at_block_barrier, at_warp_barrier, finished };
 
@@ -31,12 +35,38 @@ struct Fibre {
   jmp_buf position;  // and where it goes on
 };
 
+struct Copy {
+  void* to;
+  const void* from;  // or null for zeros
+};
+
 struct Thread {
   dim3 index;
   State state;
-  Fibre* fibre;        // that it runs on, once it has begun
-  float exchanged[2];  // by this shuffle and the one before
-  int shuffles;
+  Fibre* fibre;                 // that it runs on, once it has begun
+  float shown[2][most_values];  // by this exchange and the one before
+  int exchanges;
+  std::vector<Copy> copies;
+};
+
+// Who touched a byte of shared memory, and in which interval between barriers
+struct Shadow {
+  uint64_t interval;
+  int writer, reader;
+};
+
+// Memory that is shared by a block, with a shadow of each byte
+struct Region {
+  const char* begin = nullptr;
+  std::vector<Shadow> shadow;
+
+  void place(const char* at, size_t bytes) {
+    begin = at;
+    if (shadow.size() != bytes) shadow.assign(bytes, Shadow{0, nobody, nobody});
+  }
+  Shadow* find(const char* byte) {
+    return byte >= begin && byte < begin + shadow.size() ? &shadow[size_t(byte - begin)] : nullptr;
+  }
 };
 
 struct Machine {
@@ -53,9 +83,13 @@ struct Machine {
   std::vector<Thread> threads;
   std::vector<size_t> order;
   size_t cursor = 0;  // position in order of the thread that runs
+  bool is_running = false;
+  uint64_t interval = 0;    // between barriers of all blocks so far
+  Region statics, dynamic;  // this library's globals, of which kernels touch __shared__ alone
 };
 
-Machine machine;
+// Not a global itself: what kernels touch among the library's globals is shared memory.
+Machine& machine = *new Machine;
 
 Thread& running() { return machine.threads[machine.order[machine.cursor]]; }
 
@@ -69,6 +103,26 @@ __attribute__((noinline)) void enter(Fibre& fibre) {
   if (fibre.begun) _longjmp(fibre.position, 1);
   fibre.begun = true;
   setcontext(&fibre.entry);
+}
+
+Shadow* shadow_of(const char* byte) {
+  Shadow* shadow = machine.statics.find(byte);
+  return shadow != nullptr ? shadow : machine.dynamic.find(byte);
+}
+
+// Finds the writable segment of the library that holds this function.
+int find_statics(dl_phdr_info* info, size_t, void*) {
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const ElfW(Phdr) & segment = info->dlpi_phdr[i];
+    const char* begin = reinterpret_cast<const char*>(info->dlpi_addr + segment.p_vaddr);
+    static char mark;
+    const char* mine = &mark;
+    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) == 0) continue;
+    if (mine < begin || mine >= begin + segment.p_memsz) continue;
+    machine.statics.place(begin, segment.p_memsz);
+    return 1;
+  }
+  return 0;
 }
 
 void wait(State state) {
@@ -137,15 +191,17 @@ bool release(size_t begin, size_t end, State state) {
 }
 
 void run_block() {
+  ++machine.interval;
   const size_t count = machine.threads.size();
   for (size_t i = 0; i < count; ++i) {
     const unsigned across = machine.block_size.x, down = machine.block_size.y;
     const dim3 index(i % across, i / across % down, i / across / down);
-    machine.threads[i] = {index, State::fresh, nullptr, {0, 0}, 0};
+    machine.threads[i] = Thread{index, State::fresh, nullptr, {}, 0, {}};
   }
   while (machine.fault == nullptr) {
     run_threads();
     bool progress = release(0, count, State::at_block_barrier);
+    machine.interval += progress;
     for (size_t begin = 0; begin < count; begin += warp)
       progress |= release(begin, std::min(begin + warp, count), State::at_warp_barrier);
     if (progress) continue;
@@ -164,18 +220,56 @@ const dim3& grid_size() { return machine.grid_size; }
 void* dynamic_shared() { return machine.shared.data(); }
 void synchronize_block() { wait(State::at_block_barrier); }
 
-float exchange(float value, int lanes) {
-  const size_t thread = machine.order[machine.cursor];
-  const size_t partner = thread / warp * warp + (thread % warp ^ size_t(lanes));
+int current_lane() { return int(machine.order[machine.cursor] % warp); }
+
+void show(const float* values, int count) {
   // Two places take turns, so that a fast lane cannot overwrite what a slow one has yet to read.
-  const int place = machine.threads[thread].shuffles++ % 2;
-  machine.threads[thread].exchanged[place] = value;
+  std::copy_n(values, count, running().shown[++running().exchanges % 2]);
   wait(State::at_warp_barrier);
+}
+
+const float* shown(int lane) {
+  const size_t partner = machine.order[machine.cursor] / warp * warp + size_t(lane);
   if (partner >= machine.threads.size()) {
     machine.fault = "a shuffle reads a lane that is not there";
-    return 0;
+    return running().shown[0];
   }
-  return machine.threads[partner].exchanged[place];
+  return machine.threads[partner].shown[running().exchanges % 2];
+}
+
+void copy_async(void* to, const void* from, bool zeros) {
+  note_shared(to, async_bytes, true);
+  running().copies.push_back({to, zeros ? nullptr : from});
+}
+
+void wait_for_copies() {
+  for (const Copy& copy : running().copies) {
+    note_shared(copy.to, async_bytes, true);
+    if (copy.from == nullptr)
+      std::memset(copy.to, 0, async_bytes);
+    else
+      std::memcpy(copy.to, copy.from, async_bytes);
+  }
+  running().copies.clear();
+}
+
+void note_shared(const void* address, size_t bytes, bool is_write) {
+  const char* byte = static_cast<const char*>(address);
+  Shadow* shadow = machine.is_running ? shadow_of(byte) : nullptr;
+  if (shadow == nullptr) return;
+  const int thread = int(machine.order[machine.cursor]);
+  for (size_t i = 0; i < bytes; ++i) {
+    Shadow& touched = shadow[i];
+    if (touched.interval != machine.interval) touched = {machine.interval, nobody, nobody};
+    const bool others_wrote = touched.writer != nobody && touched.writer != thread;
+    const bool others_read = touched.reader != nobody && touched.reader != thread;
+    if (others_wrote || (is_write && others_read))
+      machine.fault = "two threads race for shared memory";
+    if (is_write)
+      touched.writer = thread;
+    else
+      touched.reader = touched.reader == nobody || touched.reader == thread ? thread : several;
+  }
 }
 
 void launch(const dim3& grid, const dim3& block, size_t shared_bytes,
@@ -187,6 +281,7 @@ void launch(const dim3& grid, const dim3& block, size_t shared_bytes,
     machine.error = cudaErrorInvalidConfiguration;
     return;
   }
+  if (machine.statics.begin == nullptr) dl_iterate_phdr(find_statics, nullptr);
   machine.kernel = &kernel;
   machine.fault = nullptr;
   machine.grid_size = grid;
@@ -200,7 +295,10 @@ void launch(const dim3& grid, const dim3& block, size_t shared_bytes,
   for (size_t i : block_order) {
     machine.block = dim3(i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y);
     machine.shared.assign(shared_bytes, char(0xff));  // NaN, so that reading before writing shows
+    machine.dynamic.place(machine.shared.data(), shared_bytes);
+    machine.is_running = true;
     run_block();
+    machine.is_running = false;
     if (machine.fault == nullptr) continue;
     machine.idle.clear();  // some fibres are stuck in the kernel
     machine.fibres.clear();

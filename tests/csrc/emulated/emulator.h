@@ -1,10 +1,11 @@
 // Runs CUDA kernels on the CPU: the threads of a block are fibres that take turns in a random
 // order and switch at barriers, so that a missing barrier shows as a wrong result. Raises where a
 // device would hang or misbehave: barriers that not every thread reaches, shuffles with a thread
-// that has left, launches beyond a device's limits.
+// that has left, launches beyond a device's limits, races for shared memory.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 
 struct dim3;
@@ -20,6 +21,20 @@ void launch(const dim3& grid, const dim3& block, size_t shared_bytes,
             const std::function<void()>& kernel);
 void* dynamic_shared();
 void synchronize_block();
-float exchange(float value, int lanes);  // __shfl_xor_sync over a whole warp
+
+constexpr int most_values = 12;
+// Shows up to most_values values to the other lanes of the warp, all of which must come here.
+void show(const float* values, int count);
+// What `lane` last showed
+const float* shown(int lane);
+int current_lane();
+
+// Copies to shared memory that happen no earlier than they must
+void copy_async(void* to, const void* from, bool zeros);
+void wait_for_copies();
+
+// Whether two threads touch the same shared memory without a barrier in between, one writing.
+// Called by the code that the compiler puts before memory accesses (races.cpp).
+void note_shared(const void* address, size_t bytes, bool is_write);
 
 }  // namespace emulator

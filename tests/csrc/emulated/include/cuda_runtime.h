@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #define __global__
 #define __device__
@@ -26,6 +27,11 @@ inline uchar4 make_uchar4(int x, int y, int z, int w) {
 }
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorInvalidConfiguration = 9 };
+enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor };
+inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  return *value = 8, cudaSuccess;
+}
 cudaError_t cudaGetLastError();
 const char* cudaGetErrorString(cudaError_t error);
 
@@ -47,7 +53,8 @@ inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
 
 inline float __shfl_xor_sync(unsigned, float value, int lanes) {
-  return ::emulator::exchange(value, lanes);
+  ::emulator::show(&value, 1);
+  return *::emulator::shown(::emulator::current_lane() ^ lanes);
 }
 
 inline float atomicAdd(float* target, float value) {
