@@ -15,6 +15,7 @@ BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Waits between attempts to reconnect; the last one repeats."""
 
 _RATE_WINDOW = 60
+_SILENCE_S, _SILENT_FRAMES = 2.0, 3
 _STEADY_FRAMES = 25  # after this many frames a connection counts as good again
 
 
@@ -80,6 +81,10 @@ class Capture:
         """Seconds since the last frame arrived; 0 before the first and after the end."""
         with self._changed:
             return time.monotonic() - self._arrivals[-1] if self._arrivals else 0.0
+
+    def is_silent(self) -> bool:
+        """Whether frames stay away for so long that something must be wrong."""
+        return self.silent_s() > max(_SILENCE_S, _SILENT_FRAMES / (self.nominal_rate or 1.0))
 
     def _run(self) -> None:
         try:

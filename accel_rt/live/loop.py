@@ -18,7 +18,7 @@ from accel_rt.errors import UsageError
 from accel_rt.live.capture import Capture
 from accel_rt.live.feed import OpenFeed, Shot, feed_opener
 from accel_rt.live.networks import LiveNetworks, LiveSegmenter, LoadSegmenter
-from accel_rt.live.recorder import Recorder
+from accel_rt.live.recorder import Recorder, free_path
 from accel_rt.live.settings import LiveSettings
 from accel_rt.live.stats import LivePicture, LiveStats, Meter, State, memory_mb
 from accel_rt.live.view import BlackPictures, render
@@ -28,7 +28,6 @@ from accel_rt.video.overlay import class_shares
 
 _POLL_S = 0.1
 _DAMAGE_SHOWN_S = 3.0
-_SILENCE_S = 2.0  # without a frame, after which a source is said to be away
 _DEFAULT_RATE = Fraction(25)
 
 
@@ -42,7 +41,8 @@ class LiveLoop:
     the newest, so delay does not build up.
 
     ``load`` makes the segmenter and ``open_feed`` opens the source; both have good defaults.
-    ``recording`` is the file that :meth:`record` writes to; None names it by date and time.
+    ``recording`` is the file that :meth:`record` writes to, with a number from the second time
+    on; None names it by date and time.
     ``failure`` is the error that ended the run, or None.
     """
 
@@ -63,6 +63,7 @@ class LiveLoop:
         self._capture = Capture(open_feed or feed_opener(source, repeat))
         self._recording_path = recording
         self._recorder: Recorder | None = None
+        self._recorded = False
         self._meter = Meter()
         self._picture: LivePicture | None = None
         self._shares: dict[str, float] = {}
@@ -192,7 +193,7 @@ class LiveLoop:
     def _state(self) -> State:
         if self._ended:
             return "ended"
-        if self._capture.trouble or self._capture.silent_s() > _SILENCE_S:
+        if self._capture.trouble or self._capture.is_silent():
             return "reconnecting"
         return "paused" if self._settings.paused else "running"
 
@@ -203,9 +204,8 @@ class LiveLoop:
             return str(self._recorder.failure)
         if self._capture.trouble:
             return self._capture.trouble
-        silent_s = self._capture.silent_s()
-        if silent_s > _SILENCE_S and not self._ended:
-            return f"no frame for {silent_s:.0f} s"
+        if self._capture.is_silent() and not self._ended:
+            return f"no frame for {self._capture.silent_s():.0f} s"
         if self._black.lasting:
             return "the picture is black"
         damaged_at = self._capture.damaged_at
@@ -231,6 +231,8 @@ class LiveLoop:
         Raises :class:`~accel_rt.errors.UsageError` with one sentence for a bad name or value.
         """
         with self._changing:
+            if self._ended:
+                raise UsageError("the run has ended: nothing can be changed any more")
             before, settings = self._settings, self._settings.changed(name, value)
             self._check_classes(settings)
             self._networks.prepare(settings, before)
@@ -255,8 +257,11 @@ class LiveLoop:
             if picture is None:
                 raise UsageError("there is no picture to record yet: wait for the first frame")
             path = self._recording_path or Path(time.strftime("live-%Y%m%d-%H%M%S.mp4"))
+            if self._recorded or self._recording_path is None:
+                path = free_path(path)
             rate = Fraction(self._capture.nominal_rate or _DEFAULT_RATE).limit_denominator(1001)
             self._recorder = Recorder(path, _size(picture.image_bgr), rate)
+            self._recorded = True
 
     def _check_classes(self, settings: LiveSettings) -> None:
         if settings.classes is not None and self.classes is not None:
@@ -265,7 +270,7 @@ class LiveLoop:
     # -- the loop --------------------------------------------------------------------------
 
     def _run(self) -> None:
-        generation = 1
+        generation, stood_still = 1, False
         try:
             while not self._stopping.is_set():
                 taken = self._capture.take(_POLL_S)
@@ -275,11 +280,12 @@ class LiveLoop:
                     return
                 if taken is not None and not self._settings.paused:
                     shot, opened = taken
-                    if opened != generation:
-                        generation = opened
+                    if opened != generation or stood_still:
+                        generation, stood_still = opened, False
                         segmenter.reset()
                     self._show(shot, segmenter)
-                elif self._changed_settings.is_set():
+                stood_still = stood_still or self._settings.paused
+                if self._changed_settings.is_set() and self._settings.paused:
                     self._show_again(segmenter.classes)
         except Exception as error:
             self.failure = error
@@ -314,7 +320,7 @@ class LiveLoop:
         """The picture that stands still, with changed colours."""
         self._changed_settings.clear()
         picture = self._picture
-        if picture is not None and self._settings.paused:
+        if picture is not None:
             image_bgr, _ = self._render(picture.frame_bgr, picture.result, classes)
             self._publish(replace(picture, index=self._pictures, image_bgr=image_bgr))
 

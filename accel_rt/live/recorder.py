@@ -17,6 +17,15 @@ _WAITING = 8  # pictures; an encoder that is slower than that loses some
 _TICKS_PER_S = 90_000
 
 
+def free_path(path: Path) -> Path:
+    """``path``, or the first of ``NAME-2``, ``NAME-3``, ... that is not there yet."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_stem(f"{path.stem}-{number}")
+    return free
+
+
 class Recorder:
     """Writes pictures to ``path`` in a thread, so that encoding never delays what is shown.
 
@@ -35,8 +44,7 @@ class Recorder:
         self.path = path
         self.dropped = 0
         self.failure: AccelError | None = None
-        self._stem, self._rate, self._size = path.stem, rate, size
-        self._files = 1
+        self._first, self._rate, self._size = path, rate, size
         self._writer = self._open()
         self._queue: Queue[tuple[np.ndarray, Fraction] | None] = Queue(_WAITING)
         self._last_pts: Fraction | None = None
@@ -83,8 +91,5 @@ class Recorder:
 
     def _begin_another(self, size: tuple[int, int]) -> None:
         self._writer.finish()
-        while self.path.exists():
-            self._files += 1
-            self.path = self.path.with_stem(f"{self._stem}-{self._files}")
-        self._size = size
+        self.path, self._size = free_path(self._first), size
         self._writer = self._open()

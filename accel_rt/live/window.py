@@ -68,7 +68,7 @@ class LiveWindow:
         self._loop, self._window = loop, window
         self._folder = folder or Path()
         self._show_numbers = True
-        self._note = ""
+        self._note: tuple[str, ...] = ()
         self._note_until = 0.0
         self._age_ms: deque[float] = deque(maxlen=WINDOW)
         self._workers = ThreadPoolExecutor(1, "window")
@@ -109,7 +109,7 @@ class LiveWindow:
         if self._show_numbers:
             lines = hud_lines(self._loop.stats(), picture.kind, percentiles(self._age_ms))
         if self._note and time.monotonic() < self._note_until:
-            lines.append(self._note)
+            lines += self._note
         if lines:
             draw_panel(image, lines)
         return image
@@ -118,7 +118,8 @@ class LiveWindow:
         if key == ord("h"):
             self._show_numbers = not self._show_numbers
         elif key == ord("?"):
-            self._say(", ".join(f"{name} {what}" for name, what in KEYS.items()))
+            keys = [f"{name} {what}" for name, what in KEYS.items()]
+            self._say(*(", ".join(keys[i : i + 4]) for i in range(0, len(keys), 4)))
         elif key in self._actions:
             # Some take as long as loading networks, which the picture must not wait for.
             self._workers.submit(self._actions[key]).add_done_callback(self._done)
@@ -130,8 +131,8 @@ class LiveWindow:
         elif error is not None:
             self._say(f"unexpected {type(error).__name__}: {error}")
 
-    def _say(self, note: str) -> None:
-        self._note, self._note_until = note, time.monotonic() + _NOTE_S
+    def _say(self, *lines: str) -> None:
+        self._note, self._note_until = lines, time.monotonic() + _NOTE_S
 
     @property
     def _settings(self) -> LiveSettings:

@@ -20,7 +20,10 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Codec:
-    """How a codec is written: encoder, quality and the smallest picture it takes."""
+    """How a codec is written: encoder, quality and the smallest picture it takes.
+
+    ``low_delay`` holds further options for files that are read while they are written.
+    """
 
     encoder: str
     crf: int
@@ -41,7 +44,7 @@ CODECS = {
         2,
         _ALL[:-1],
         {"preset": "veryfast"},
-        low_delay={"tune": "zerolatency"},
+        low_delay={"tune": "zerolatency", "forced-idr": "1"},
     ),
     "hevc": Codec(
         "libx265",
@@ -51,7 +54,7 @@ CODECS = {
         _ALL[:-1],
         {"preset": "veryfast", "x265-params": "log-level=none"},
         "hvc1",
-        {"tune": "zerolatency"},
+        {"tune": "zerolatency", "forced-idr": "1"},
     ),
     "vp9": Codec(
         "libvpx-vp9",

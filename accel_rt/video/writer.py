@@ -13,6 +13,7 @@ from typing import cast
 import av
 import cv2
 import numpy as np
+from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from accel_rt.errors import OutputError, UsageError
@@ -23,6 +24,7 @@ from accel_rt.video.color import BT709, EXACT
 from accel_rt.video.output import PartFile, check_output_path, output_errors
 
 _FRAGMENTABLE = ("mp4", "mov")
+_PIECE_S = 1
 _FRAGMENT_FLAGS = "+frag_keyframe+empty_moov+default_base_moof"
 _TICKS_PER_S = 90_000
 # Disk space held back: what is being written when the disk fills up, and the index of an MP4.
@@ -86,7 +88,7 @@ class VideoWriter:
         self._from_first_frame = bool(start_s)
         self._span_s = None if end_s is None else Fraction(str(end_s)) - Fraction(str(start_s or 0))
         self._frame_s = 1 / Fraction(rate)
-        self._origin = self._last_pts = self._last_end = Fraction(0)
+        self._origin = self._last_pts = self._last_end = self._last_piece = Fraction(0)
         self._last_tick = -1
         self._durations: dict[int, int] = {}
         self._reformatter = VideoReformatter()
@@ -121,6 +123,7 @@ class VideoWriter:
             raise UsageError(f"'{self.path}' is finished: no frame can be added")
         if self.frames == 0:
             self._begin(pts)
+            self._last_piece = pts
         elif pts <= self._last_pts:
             raise UsageError(
                 f"frames must come in order of time, got {float(pts):.3f} s "
@@ -129,6 +132,9 @@ class VideoWriter:
         tick = max(round((pts - self._origin) / self._time_base), self._last_tick + 1)
         picture = self._to_yuv(frame_bgr)
         picture.pts, picture.time_base = tick, self._time_base
+        if self._fragmented and pts - self._last_piece >= _PIECE_S:
+            picture.pict_type = PictureType.I  # a piece ends before each keyframe
+            self._last_piece = pts
         self._durations[tick] = max(1, round((duration or self._frame_s) / self._time_base))
         with output_errors(self.path):
             self._mux(self._stream.encode(picture))
@@ -224,7 +230,6 @@ class VideoWriter:
         context.color_range = _LIMITED
         context.options = {"crf": str(choice.crf if crf is None else crf), **choice.options}
         if self._fragmented:
-            context.gop_size = max(1, round(rate))  # a fragment ends before each keyframe
             context.options = {**context.options, **choice.low_delay}
         if choice.tag and self.path.suffix.lower() != ".mkv":
             context.codec_tag = choice.tag

@@ -261,6 +261,27 @@ def test_black_pictures_are_said_and_light_starts_afresh(
     assert loops.segmenters[0].resets == 1
 
 
+def test_every_recording_has_its_own_file(loops: Loops, tmp_path: Path) -> None:
+    loop = loops.start(ScriptedFeed(endless()), recording=tmp_path / "it.mp4")
+    for name in ("it.mp4", "it-2.mp4", "it-3.mp4"):
+        loop.record(True)
+        loop.record(True)
+        assert loop.stats().recording == str(tmp_path / name)
+        wait_until(lambda: loop._recorder._writer.frames >= 2)
+        loop.record(False)
+        assert loop.stats().recording is None
+        assert (tmp_path / name).stat().st_size > 0
+
+
+def test_going_on_after_a_pause_starts_from_a_keyframe(loops: Loops) -> None:
+    loop = loops.start(ScriptedFeed(endless()))
+    loop.wait_picture(-1, 10)
+    loop.change("paused", True)
+    time.sleep(0.3)
+    loop.change("paused", False)
+    wait_until(lambda: loops.segmenters[0].resets == 1)
+
+
 def test_damage_is_said(loops: Loops) -> None:
     feed = ScriptedFeed(endless())
     loop = loops.start(feed)

@@ -113,6 +113,17 @@ def test_another_size_begins_another_file(tmp_path: Path) -> None:
     assert [n for _, n in read(tmp_path / "it-2.mp4")] == [3, 4, 5]
 
 
+def test_few_pictures_a_second_are_written_every_second_too(tmp_path: Path) -> None:
+    """A slow machine shows fewer pictures than the source has."""
+    recorder = Recorder(tmp_path / "it.mp4", (64, 48), Fraction(25))
+    for number in range(20):
+        wait_until(lambda: recorder._queue.qsize() < 4)
+        recorder.write(picture(number), number / 2)
+    wait_until(lambda: recorder._writer.frames == 20)
+    assert len(read(recorder.path)) >= 17
+    recorder.close()
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "it.mp4"
     path.write_bytes(b"precious")

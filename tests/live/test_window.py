@@ -102,7 +102,7 @@ def test_an_error_of_a_key_is_shown_not_raised(loop: LiveLoop, tmp_path: Path) -
     loop.change("interval", 1)
     window = LiveWindow(loop, ScriptedWindow(("[", None), *[("a", None)] * 30), tmp_path)
     window.run(threading.Event())
-    assert "the interval must be" in window._note
+    assert "the interval must be" in window._note[0]
 
 
 def test_closing_the_window_and_the_end_of_the_source_end_it(tmp_path: Path) -> None:
