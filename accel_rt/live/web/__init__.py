@@ -1,8 +1,9 @@
 """The browser page of a live run: pictures, figures and controls, safe to leave open.
 
-Pictures go out as JPEG over a WebSocket, which the page acknowledges: measured beside MJPEG, the
-delay is the same on a fast link and stays bounded on a slow one, where MJPEG's grows by what the
-network buffers hold. WebCodecs is not offered to pages of plain HTTP from another machine.
+Pictures go out as JPEG over a WebSocket, and the page acknowledges each. Beside MJPEG the delay
+to the screen is about the same on a fast link, and stays bounded on a slow one, where MJPEG's
+grows by seconds as the network's buffers fill (``python -m benchmarks.live_page --link 12000``).
+WebCodecs would be denied to pages that come over plain HTTP from another machine.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ PATIENCE_S = 30.0
 def watch(server: LiveServer, line: socket.socket | None = None) -> Iterator[ClientConnection]:
     """A viewer that has been let in."""
     address = f"ws://{urlsplit(server.url).netloc}/viewer"
-    with connect(address, sock=line, compression=None, close_timeout=1) as viewer:
+    with connect(address, sock=line, compression=None, close_timeout=1, max_size=None) as viewer:
         assert "hello" in json.loads(viewer.recv(timeout=PATIENCE_S))
         yield viewer
 

@@ -6,6 +6,7 @@ import { connect } from "/link.js";
 
 const $ = (id) => document.getElementById(id);
 const TOAST_MS = 6000;
+const LEAST_STAGE_MS = 0.05; // shorter stages would show as 0
 const STAGE_COLORS = [1, 3, 4, 5, 6, 7, 8].map((number) => `--series-${number}`);
 const STATES = {
   running: "live",
@@ -50,7 +51,8 @@ function ageSeries(past) {
 }
 
 function stageSeries(past) {
-  const stages = [...new Set(past.flatMap(({ stage_ms }) => Object.keys(stage_ms)))];
+  const visible = past.flatMap(({ stage_ms }) => Object.entries(stage_ms).filter(([, ms]) => ms >= LEAST_STAGE_MS));
+  const stages = [...new Set(visible.map(([name]) => name))];
   return stages.map((name, i) => ({
     name,
     color: STAGE_COLORS[i % STAGE_COLORS.length],
@@ -155,8 +157,9 @@ function duration(seconds) {
 }
 
 function toggleFull() {
+  if (!document.fullscreenEnabled) return;
   if (document.fullscreenElement) document.exitFullscreen();
-  else $("frame").requestFullscreen?.();
+  else $("frame").requestFullscreen();
 }
 
 const toggleRecord = () => last !== null && set("record", last.recording === null);
@@ -164,6 +167,7 @@ const actions = { " ": togglePause, s: () => $("snapshot").click(), r: toggleRec
 
 $("pause").onclick = togglePause;
 $("record").onclick = toggleRecord;
+$("full").hidden = !document.fullscreenEnabled; // as on an iPhone
 $("full").onclick = toggleFull;
 $("frame").ondblclick = toggleFull;
 addEventListener("keydown", (event) => {

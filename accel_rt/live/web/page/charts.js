@@ -52,13 +52,18 @@ export class Chart {
 
     const series = this.options.series(this.history);
     const layers = this.options.stacked ? stack(series) : series;
-    const top = niceTop(Math.max(1, ...layers.flatMap((layer) => layer.values.map((v) => v ?? 0))));
+    const top = niceTop(Math.max(1, ...layers.map(({ values }) => mostly(values))));
     const plot = { ...PADDING, right: width - PADDING.right, bottom: height - PADDING.bottom };
     const y = (value) => plot.bottom - (value / top) * (plot.bottom - plot.top);
     const x = (index, count) => plot.right - (count - 1 - index) * this.step();
 
     this.drawAxes(context, plot, top, y, color, style.fontFamily);
+    context.save();
+    context.beginPath();
+    context.rect(plot.left, 0, plot.right - plot.left, plot.bottom + 1);
+    context.clip();
     for (const layer of [...layers].reverse()) drawLayer(context, layer, x, y, color);
+    context.restore();
     this.drawPointer(context, plot, color);
     this.writeKeys(series);
   }
@@ -127,6 +132,12 @@ function stack(series) {
     below = values;
     return layer;
   });
+}
+
+/** The value that 97% of `values` do not exceed: a lone peak must not flatten all the rest. */
+function mostly(values) {
+  const sorted = values.filter((value) => value !== null).sort((a, b) => a - b);
+  return sorted[Math.floor(0.97 * (sorted.length - 1))] ?? 0;
 }
 
 /** The least round number that is not below `value`. */

@@ -3,9 +3,9 @@
 import { change } from "/link.js";
 
 const $ = (id) => document.getElementById(id);
-const HOLD_MS = 1500; // how long a control keeps what the viewer chose, until the server shows it
+const HOLD_MS = 1500; // how long a control keeps what the server has taken, until it shows it
 
-const held = new Map(); // setting -> when it was last touched
+const held = new Map(); // setting -> when it was touched or taken by the server
 const waiting = new Map(); // setting -> newest value to send after the one on its way
 
 let settings = null;
@@ -24,6 +24,7 @@ export async function set(name, value) {
     for (let next = { value }; next !== null; next = waiting.get(name)) {
       waiting.set(name, null);
       await change(name, next.value);
+      held.set(name, performance.now());
     }
   } catch (error) {
     held.delete(name);
@@ -59,7 +60,7 @@ export function follow(stats) {
   const own = settings;
   settings = { ...stats.settings };
   for (const [name, when] of held) {
-    if (performance.now() - when > HOLD_MS) held.delete(name);
+    if (!waiting.has(name) && performance.now() - when > HOLD_MS) held.delete(name);
     else if (own !== null) settings[name] = own[name];
   }
   for (const name of ["alpha", "interval"]) if (!held.has(name)) showSlider(name, settings[name]);
