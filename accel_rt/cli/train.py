@@ -11,8 +11,16 @@ import click
 from accel_rt.cli.options import CommaList, Size
 from accel_rt.cli.text import say
 from accel_rt.cli.train_flow import flow
-from accel_rt.cli.train_options import label_options, loop_options, run_stage, setting
-from accel_rt.train.settings import DeepLabSettings, JointSettings
+from accel_rt.cli.train_options import (
+    LAYOUTS,
+    data_options,
+    label_options,
+    loop_options,
+    run_stage,
+    setting,
+    with_street,
+)
+from accel_rt.train.settings import DeepLabSettings, FusionSettings, JointSettings
 
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
@@ -31,12 +39,7 @@ train.add_command(flow)
 
 @train.command()
 @click.option("--network", required=True, metavar="NAME", help="Such as resnet18.")
-@click.option(
-    "--data",
-    type=_FOLDER,
-    metavar="DIR",
-    help="CamVid's folder; without it, procedural street scenes only.",
-)
+@data_options(DeepLabSettings)
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Run folder."
 )
@@ -47,13 +50,6 @@ train.add_command(flow)
     "Random scaling, from A to B.",
     type=CommaList(float, "0.5,1.75"),
     metavar="A,B",
-)
-@click.option(
-    "--street",
-    type=click.FloatRange(0, 1),
-    metavar="RATIO",
-    help="Share of procedural street scenes.  "
-    f"[default: {DeepLabSettings.street}; 1 without --data]",
 )
 @setting(
     DeepLabSettings,
@@ -75,13 +71,9 @@ def deeplab(out: Path, threads: int | None, **values: Any) -> int:
     from accel_rt.errors import UsageError
     from accel_rt.train.deeplab import train_deeplab
 
-    if values["street"] is None:
-        values["street"] = DeepLabSettings.street if values["data"] else 1.0
-    if values["data"] is None and values["street"] < 1:
-        raise UsageError("a --street ratio below 1 mixes in labelled frames: give --data too")
     if len(values["scale"]) != 2:
         raise UsageError(f"--scale takes two numbers, got {len(values['scale'])}")
-    settings = DeepLabSettings(**values)
+    settings = DeepLabSettings(**with_street(DeepLabSettings, values))
     return run_stage(partial(train_deeplab, settings, out), threads, values["network"])
 
 
@@ -90,12 +82,10 @@ def deeplab(out: Path, threads: int | None, **values: Any) -> int:
 @click.option(
     "--update", metavar="NAME|PATH", help="Update weights; without them, Deep Feature Flow."
 )
-@click.option("--data", type=_FOLDER, metavar="DIR", help="Data set; else street drives only.")
-@setting(JointSettings, "layout", "Of the data set.", metavar="NAME")
+@data_options(JointSettings)
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Run folder."
 )
-@setting(JointSettings, "street", "Share of street drives.", type=click.FloatRange(0, 1))
 @setting(
     JointSettings,
     "interval",
@@ -157,24 +147,18 @@ def joint(out: Path, threads: int | None, **values: Any) -> int:
 
     Prints the weight files it ends with; their folder can be $ACCEL_RT_WEIGHTS.
     """
-    from accel_rt.errors import UsageError
     from accel_rt.train.joint import train_joint
 
-    if values["data"] is None and values["street"] < 1:
-        raise UsageError("a --street ratio below 1 mixes in labelled frames: give --data too")
-    settings = JointSettings(**values)
+    settings = JointSettings(**with_street(JointSettings, values))
     return run_stage(partial(train_joint, settings, out), threads, values["reference"])
 
 
 @train.command()
 @click.option("--reference", required=True, metavar="NAME|PATH", help="Reference weights.")
 @click.option("--update", required=True, metavar="NAME|PATH", help="Update weights.")
+@click.option("--data", required=True, type=_FOLDER, metavar="DIR", help="Data set.")
 @click.option(
-    "--data",
-    required=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    metavar="DIR",
-    help="CamVid's folder.",
+    "--layout", type=click.Choice(LAYOUTS), default="auto", show_default=True, help="Its layout."
 )
 @click.option(
     "--out",
@@ -183,22 +167,25 @@ def joint(out: Path, threads: int | None, **values: Any) -> int:
     metavar="PATH",
     help="The file to write, or a folder for it.",
 )
-@click.option("--interval", type=click.IntRange(min=2), help="Keyframes are up to this far back.")
-@click.option("--snippets", type=click.IntRange(min=1), help="Snippets to learn from.")
-@click.option("--street", type=click.FloatRange(0, 1), metavar="RATIO", help="Share of street.")
-@click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps.")
-@click.option("--seed", type=int)
+@setting(
+    FusionSettings,
+    "interval",
+    "Keyframes are 1 to N-1 frames back.",
+    type=click.IntRange(min=2),
+    metavar="N",
+)
+@setting(FusionSettings, "snippets", "Snippets to learn from.", type=click.IntRange(min=1))
+@setting(FusionSettings, "street", "Share of procedural streets.", type=click.FloatRange(0, 1))
+@setting(FusionSettings, "steps", "Optimiser steps.", type=click.IntRange(min=1))
+@setting(FusionSettings, "batch", "Snippets of a step.", type=click.IntRange(min=1))
+@setting(FusionSettings, "rate", "Peak learning rate.", type=float)
+@setting(FusionSettings, "seed", "Of the snippets.")
 def fusion(out: Path, **values: Any) -> None:
     """Train the score fusion of two trained networks, both left as they are.
 
-    Prints the weight file it ends with. Options left out have the defaults of
-    accel_rt.train.fusion.FusionSettings.
+    The short form of 'train joint' with its first phase alone: each branch sees a snippet once.
+    Prints the weight file it ends with.
     """
-    from accel_rt.train.fusion import FusionSettings, train_fusion
+    from accel_rt.train.fusion import train_fusion
 
-    click.echo(train_fusion(FusionSettings(**_given(values)), out, say))
-
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given; the settings know the defaults of the others."""
-    return {name: value for name, value in values.items() if value is not None}
+    click.echo(train_fusion(FusionSettings(**values), out, say))

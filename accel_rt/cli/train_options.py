@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -12,6 +13,9 @@ from accel_rt.cli.interrupt import Interruption, finishing_on_signals
 from accel_rt.cli.options import CommaList
 from accel_rt.cli.progress import steps_bar
 from accel_rt.train.settings import TrainingSettings
+
+# Named here because their module is slow to import; a test holds them together.
+LAYOUTS = ("auto", "camvid", "cityscapes", "folders")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,6 +29,59 @@ def setting(settings: type, name: str, help: str, **details: Any) -> Callable[[F
     flag = name.replace("_", "-")
     flag = f"--{flag}/--no-{flag}" if isinstance(default, bool) else f"--{flag}"
     return click.option(flag, name, default=default, show_default=shown, help=help, **details)
+
+
+class FolderShare(click.ParamType):
+    """``DIR=0.3`` as ``(Path("DIR"), 0.3)``."""
+
+    name = "DIR=SHARE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Path, float]:
+        if isinstance(value, tuple):
+            return value
+        folder, _, share = value.rpartition("=")
+        try:
+            parsed = float(share)
+        except ValueError:
+            parsed = -1.0
+        if not folder or not 0 <= parsed <= 1:
+            self.fail(f"'{value}' is not a folder and a share, such as city=0.3", param, ctx)
+        return Path(folder), parsed
+
+
+def data_options(settings: type[TrainingSettings]) -> Callable[[F], F]:
+    """Options of where samples come from; ``street`` None stands for its default."""
+    options = (
+        click.option(
+            "--data",
+            type=click.Path(path_type=Path, exists=True, file_okay=False),
+            metavar="DIR",
+            help="Data set; without it, procedural streets only.",
+        ),
+        click.option(
+            "--layout",
+            type=click.Choice(LAYOUTS),
+            default="auto",
+            show_default=True,
+            help="Of the data set; auto tells by its folders.",
+        ),
+        click.option(
+            "--also",
+            type=FolderShare(),
+            multiple=True,
+            help="A further data set and its share of the samples; can be repeated.",
+        ),
+        click.option(
+            "--street",
+            type=click.FloatRange(0, 1),
+            metavar="RATIO",
+            help="Share of procedural streets.  "
+            f"[default: {getattr(settings, 'street')}; 1 without --data]",  # noqa: B009
+        ),
+    )
+    return _adding(options)
 
 
 def label_options(settings: type[TrainingSettings]) -> Callable[[F], F]:
@@ -49,6 +106,13 @@ def label_options(settings: type[TrainingSettings]) -> Callable[[F], F]:
             default=(),
             metavar="NAME[,NAME]",
             help="Also learn what these networks predict on average (names or files).",
+        ),
+        setting(
+            settings,
+            "teacher_scales",
+            "Sizes at which they see the samples.",
+            type=CommaList(float, "1,1.5"),
+            metavar="S[,S]",
         ),
         setting(settings, "distil", "The teachers' share of the loss.", type=share),
     )
@@ -95,6 +159,14 @@ def _adding(options: Sequence[Callable[[Any], Any]]) -> Callable[[F], F]:
         return command
 
     return add
+
+
+def with_street(settings: type[TrainingSettings], values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` with the share of streets that was left out."""
+    if values["street"] is None:
+        alone = values["data"] is None and not values["also"]
+        values["street"] = 1.0 if alone else getattr(settings, "street")  # noqa: B009
+    return values
 
 
 def run_stage(train: Callable[..., Any], threads: int | None, title: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -12,7 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
-from accel_rt.data.camvid import camvid_frames
+from accel_rt.data.dataset import DataSet, Frame
 from accel_rt.data.mix import class_mix
 from accel_rt.data.street import StreetDrive
 
@@ -24,19 +23,36 @@ class FrameSource(Protocol):
         """A frame uint8 BGR ``[H, W, 3]`` and its labels uint8 ``[H, W]``."""
 
 
-class CamVidSource:
-    """CamVid's training frames, kept in memory as they are on disk."""
+class FrameCache:
+    """Labelled frames by number, kept in memory as long as they fit into ``budget`` bytes."""
 
-    def __init__(self, root: Path, split: str = "train") -> None:
-        self._frames = camvid_frames(root, split)
-        self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    def __init__(self, frames: Sequence[Frame], budget: int = 2**30) -> None:
+        self._frames, self._left = frames, budget
+        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Image uint8 BGR ``[H, W, 3]`` and labels uint8 ``[H, W]``."""
+        if index in self._kept:
+            return self._kept[index]
+        image, labels = self._frames[index].read()
+        size = image.nbytes + labels.nbytes
+        if size <= self._left:
+            self._left -= size
+            self._kept[index] = image, labels
+        return image, labels
+
+
+class DataSetSource:
+    """A data set's labelled frames."""
+
+    def __init__(self, dataset: DataSet) -> None:
+        self._frames = FrameCache(dataset.labelled())
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        index = int(rng.integers(len(self._frames)))
-        if index not in self._cache:
-            frame = self._frames[index]
-            self._cache[index] = frame.image_bgr(), frame.labels()
-        return self._cache[index]
+        return self._frames.read(int(rng.integers(len(self._frames))))
 
 
 class StreetSource:

@@ -57,6 +57,12 @@ def _describe(path: Path) -> dict | None:
         return None
 
 
+def class_names(path: Path) -> tuple[str, ...] | None:
+    """The class names that a network's file says it is for, without loading it; None if unsaid."""
+    description = _describe(path) or {}
+    return tuple(description["classes"]["names"]) if "classes" in description else None
+
+
 def find(name_or_path: str, kind: str = "network") -> Path:
     """The weight file of a ``kind`` called ``name_or_path``: an installed name, or a path.
 

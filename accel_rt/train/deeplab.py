@@ -12,18 +12,19 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
-from accel_rt.data.camvid import LabelledFrame, camvid_frames
-from accel_rt.data.classes import CAMVID
-from accel_rt.data.mixture import CamVidSource, FrameSource, Mixture, StreetSource
+from accel_rt.data.dataset import Frame
+from accel_rt.data.mixture import DataSetSource, FrameSource, Mixture, StreetSource
 from accel_rt.data.normalise import normalise, pad_to
+from accel_rt.data.open import open_dataset
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.models.weights import ModelInfo, save_network
 from accel_rt.train.distil import Teacher, distillation_loss
-from accel_rt.train.losses import class_weights, segmentation_sums
+from accel_rt.train.losses import label_weights, segmentation_sums
 from accel_rt.train.optimiser import parameter_groups
 from accel_rt.train.pictures import comparison
 from accel_rt.train.processes import Processes, joined
 from accel_rt.train.settings import DeepLabSettings
+from accel_rt.train.sources import training_data
 from accel_rt.train.stage import Stage
 from accel_rt.train.start import start_network
 from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never
@@ -53,23 +54,31 @@ class DeepLab(Stage):
 
     def __init__(self, settings: DeepLabSettings, processes: Processes) -> None:
         self._settings, self._processes = settings, processes
-        self._validation = camvid_frames(settings.data, "val") if settings.data else []
+        data = training_data(settings.data, settings.layout, settings.also, settings.street)
+        self._data, self._classes = data, data.classes
+        self._validation: list[Frame] = []
+        if settings.data:
+            self._validation = open_dataset(settings.data, "val", settings.layout).labelled()
         self.scores = ("miou",) if self._validation else ()
-        self.model = start_network(settings.network, len(CAMVID), settings.init, settings.seed)
-        weights = self._class_weights()
-        self._weights = None if weights is None else weights.to(processes.device)
-        self._teacher = (
-            Teacher.load(settings.teacher, device=processes.device) if settings.teacher else None
+        self.model = start_network(
+            settings.network, len(self._classes), settings.init, settings.seed
         )
+        weights = label_weights([dataset for dataset, _ in data.sets], settings.balance)
+        self._weights = None if weights is None else weights.to(processes.device)
+        self._teacher: Teacher | None = None
+        if settings.teacher:
+            self._teacher = Teacher.load(
+                settings.teacher, device=processes.device, scales=settings.teacher_scales
+            )
 
     def groups(self) -> list[dict[str, Any]]:
         return parameter_groups([self.model], self._settings.weight_decay)
 
     def samples(self) -> Dataset:
         settings = self._settings
-        sources: list[tuple[FrameSource, float]] = []
-        if settings.data:
-            sources.append((CamVidSource(settings.data), 1 - settings.street))
+        sources: list[tuple[FrameSource, float]] = [
+            (DataSetSource(dataset), share) for dataset, share in self._data.sets
+        ]
         if settings.street:
             sources.append((StreetSource(), settings.street))
         augmentation = Augmentation(settings.crop, settings.scale)
@@ -89,45 +98,41 @@ class DeepLab(Stage):
     def validate(self, model: nn.Module) -> dict[str, float]:
         processes = self._processes
         own = self._validation[processes.rank :: processes.world]
-        counts = torch.from_numpy(confusion(model, own, len(CAMVID)).counts).to(processes.device)
-        matrix = ConfusionMatrix(len(CAMVID))
-        matrix.counts += processes.total(counts).cpu().numpy()
+        matrix = ConfusionMatrix(len(self._classes))
+        counts = torch.from_numpy(confusion(model, own, len(self._classes)).counts)
+        matrix.counts += processes.total(counts.to(processes.device)).cpu().numpy()
         return {"miou": matrix.miou()}
 
     def pictures(self, model: nn.Module, batch: Any) -> np.ndarray | None:
         images, labels = batch
-        return comparison(images, labels, model(normalise(images)), CAMVID)
+        return comparison(images, labels, model(normalise(images)), self._classes)
 
     def write(
         self, model: nn.Module, folder: Path, step: int, scores: dict[str, float]
     ) -> list[Path]:
         settings = self._settings
-        used = (("CamVid train", settings.data), ("procedural street", settings.street))
-        sources = " and ".join(name for name, given in used if given)
+        size, evaluated = (480, 360), ""
+        if self._validation:
+            height, width = self._validation[0].labels().shape
+            size = width, height
+            evaluated = (
+                f"{self._data.sets[0][0].name} val, {len(self._validation)} frames at "
+                f"{width}x{height}, single scale"
+            )
         info = ModelInfo(
             settings.network,
-            CAMVID,
-            (480, 360),
-            f"{sources}, {step} steps of {settings.batch}",
+            self._classes,
+            size,
+            f"{self._data.describe()}, {step} steps of {settings.batch}",
             scores.get("miou"),
-            "CamVid validation video, 101 frames at 480x360, single scale" if scores else "",
+            evaluated,
         )
         path = folder / f"{settings.network}.safetensors"
         save_network(path, model, info)  # type: ignore[arg-type]
         return [path]
 
-    def _class_weights(self) -> Tensor | None:
-        """Weights ``[C]`` with mean 1 over the pixels; None without labels to count or balance."""
-        settings = self._settings
-        if not settings.data or not settings.balance:
-            return None
-        counts = np.zeros(len(CAMVID))
-        for frame in camvid_frames(settings.data, "train")[::4]:
-            counts += np.bincount(frame.labels().ravel(), minlength=256)[: len(CAMVID)]
-        return class_weights(counts, settings.balance)
 
-
-def confusion(model: nn.Module, frames: list[LabelledFrame], classes: int) -> ConfusionMatrix:
+def confusion(model: nn.Module, frames: list[Frame], classes: int) -> ConfusionMatrix:
     """Counts of a network on whole frames, one at a time, in its own precision."""
     device = next(model.parameters()).device
     matrix = ConfusionMatrix(classes)

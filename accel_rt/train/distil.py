@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -13,20 +14,23 @@ from accel_rt.models.layers import fold_batch_norm, to_fast_layout
 from accel_rt.models.network import Network
 from accel_rt.models.weights import load_network
 
+_CELL = 32  # pixels; a multiple of every network's deepest stride
+
 
 class Teacher:
-    """The mean prediction of trained networks, over a frame and its mirror image."""
+    """The mean prediction of trained networks, over a frame and its mirror image at some scales."""
 
     def __init__(
         self,
         networks: Sequence[Network],
         dtype: torch.dtype = torch.bfloat16,
         device: torch.device | None = None,
+        scales: Sequence[float] = (1.0,),
     ) -> None:
         self._networks = [
             to_fast_layout(fold_batch_norm(network.eval()), device, dtype) for network in networks
         ]
-        self._dtype = dtype
+        self._dtype, self._scales = dtype, scales
 
     @classmethod
     def load(
@@ -34,23 +38,33 @@ class Teacher:
         names: Sequence[str],
         dtype: torch.dtype = torch.bfloat16,
         device: torch.device | None = None,
+        scales: Sequence[float] = (1.0,),
     ) -> Teacher:
         """From installed names or weight files."""
-        return cls([load_network(store.find(name))[0] for name in names], dtype, device)
+        return cls([load_network(store.find(name))[0] for name in names], dtype, device, scales)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         """Normalised ``[N, 3, H, W]`` to class probabilities float32 ``[N, C, H/8, W/8]``."""
         size = images.shape[-2] // 8, images.shape[-1] // 8
         total = torch.zeros((), device=images.device)
-        for network in self._networks:
-            for mirrored in (False, True):
-                seen = images.flip(-1) if mirrored else images
+        for scale in self._scales:
+            scaled = self._scaled(images, scale)
+            for network, mirrored in product(self._networks, (False, True)):
+                seen = scaled.flip(-1) if mirrored else scaled
                 scores = network(seen.to(self._dtype)).float()
                 scores = scores.flip(-1) if mirrored else scores
                 scores = F.interpolate(scores, size, mode="bilinear", align_corners=False)
                 total = total + scores.softmax(1)
-        return total / (2 * len(self._networks))
+        return total / (2 * len(self._networks) * len(self._scales))
+
+    @staticmethod
+    def _scaled(images: Tensor, scale: float) -> Tensor:
+        """Images at about ``scale``: a multiple of the networks' cells."""
+        if scale == 1:
+            return images
+        size = [max(1, round(side * scale / _CELL)) * _CELL for side in images.shape[-2:]]
+        return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def distillation_loss(scores: Tensor, target: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ labelled frame.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,8 @@ import torch
 from torch import Tensor
 
 from accel_rt import ops
-from accel_rt.data.camvid import LabelledFrame, camvid_frames
 from accel_rt.data.classes import IGNORE_LABEL
-from accel_rt.data.snippets import Snippet, moving_snippet, street_snippet
+from accel_rt.data.motion import Snippet
 from accel_rt.errors import UsageError
 from accel_rt.flow.dis import DISFlow
 from accel_rt.models import store
@@ -29,37 +27,11 @@ from accel_rt.models.weights import load_network
 from accel_rt.runtime.device import resolve_precision
 from accel_rt.runtime.geometry import plan
 from accel_rt.runtime.preprocess import network_input
+from accel_rt.train.joint_data import SnippetMixture
 from accel_rt.train.losses import segmentation_loss
 from accel_rt.train.optimiser import cosine_rate
-
-
-@dataclass(frozen=True)
-class FusionSettings:
-    """``reference`` and ``update`` are installed names or weight files.
-
-    ``interval`` bounds the distance to the keyframe (1 to ``interval - 1`` frames),
-    ``update_scales`` are drawn from for each snippet, ``street`` is the share of procedural
-    snippets; the others are made from the training images in ``data``. ``anchor`` is the weight
-    of the squared distance from the plain mean that fusion starts as.
-    """
-
-    reference: str
-    update: str
-    data: Path
-    interval: int = 10
-    snippets: int = 400
-    street: float = 0.25
-    update_scales: tuple[float, ...] = (0.5, 1.0)
-    steps: int = 300
-    batch: int = 8
-    rate: float = 1e-2
-    anchor: float = 1e-3
-    precision: str = "auto"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.interval < 2:
-            raise UsageError(f"fusion is trained at an interval of 2 or more, got {self.interval}")
+from accel_rt.train.settings import FusionSettings
+from accel_rt.train.sources import training_data
 
 
 def train_fusion(
@@ -69,22 +41,23 @@ def train_fusion(
 
     Returns the file written; in a folder it has the name the runtime looks for.
     """
+    data = training_data(settings.data, settings.layout, (), settings.street)
     reference, info = load_network(store.find(settings.reference))
     update, update_info = load_network(store.find(settings.update))
-    if info.classes != update_info.classes:
+    if not info.classes == update_info.classes == data.classes:
         raise UsageError(
-            f"'{settings.reference}' and '{settings.update}' were trained for different classes: "
-            f"choose networks of one class set"
+            f"'{settings.reference}', '{settings.update}' and {data.describe()} are of different "
+            f"classes: choose those of one class set"
         )
     dtype = resolve_precision(settings.precision, torch.device("cpu"))
     reference, update = (
         to_fast_layout(fold_batch_norm(network), dtype=dtype) for network in (reference, update)
     )
-    frames = camvid_frames(settings.data, "train")
+    snippets = SnippetMixture(data, settings.interval)
     rng = np.random.default_rng(settings.seed)
     samples = []
     for index in range(settings.snippets):
-        snippet = _draw(settings, frames, rng)
+        snippet = snippets.draw(int(rng.integers(2, settings.interval + 1)), rng)
         scale = settings.update_scales[index % len(settings.update_scales)]
         samples.append(_branch_scores(reference, update, snippet, scale, info.size[::-1]))
         if (index + 1) % 50 == 0:
@@ -99,7 +72,7 @@ def train_fusion(
             "reference": info.network,
             "update": update_info.network,
             "trained_on": f"{settings.snippets} snippets of up to {settings.interval} frames: "
-            f"CamVid train with synthesised motion, procedural street {settings.street:.0%}",
+            f"{data.describe()}",
         },
     )
     return out
@@ -107,19 +80,6 @@ def train_fusion(
 
 Sample = tuple[Tensor, Tensor, Tensor]
 """Reference scores and update scores ``[C, h, w]`` on one grid, and labels ``[H, W]``."""
-
-
-def _draw(
-    settings: FusionSettings, frames: list[LabelledFrame], rng: np.random.Generator
-) -> Snippet:
-    length = int(rng.integers(2, settings.interval + 1))
-    image, objects = (frames[int(i)] for i in rng.integers(len(frames), size=2))
-    labels = image.labels()
-    if rng.random() < settings.street:
-        return street_snippet(length, (labels.shape[1], labels.shape[0]), rng)
-    return moving_snippet(
-        image.image_bgr(), labels, (objects.image_bgr(), objects.labels()), length, rng
-    )
 
 
 @torch.inference_mode()

@@ -16,26 +16,25 @@ from accel_rt.data.augment import Augmentation
 from accel_rt.data.dataset import Frame
 from accel_rt.data.normalise import normalise
 from accel_rt.data.open import open_dataset
-from accel_rt.errors import UsageError
 from accel_rt.evaluate.stream import score_stream
 from accel_rt.flow.dis import DISFlow
-from accel_rt.flow.flownets import FlowNetSFlow, load_flownet, save_flownet
+from accel_rt.flow.flownets import FlowNetSFlow, save_flownet
 from accel_rt.models import store
-from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
-from accel_rt.models.flownet import FlowNetS
-from accel_rt.models.network import Network
-from accel_rt.models.weights import ModelInfo, load_network, save_network
+from accel_rt.models.accel import Accel, FeatureFusion
+from accel_rt.models.weights import save_network
 from accel_rt.runtime.device import resolve_precision
 from accel_rt.runtime.policy import FixedInterval
 from accel_rt.runtime.segmenter import FlowSource, Segmenter
 from accel_rt.train.distil import Teacher, distillation_loss
-from accel_rt.train.joint_data import DataSetSnippets, JointSamples, SnippetSource, StreetSnippets
+from accel_rt.train.joint_data import JointSamples, SnippetMixture
 from accel_rt.train.joint_model import JointModel
+from accel_rt.train.joint_start import start_joint
 from accel_rt.train.losses import label_weights, segmentation_sums
 from accel_rt.train.optimiser import parameter_groups
 from accel_rt.train.pictures import comparison
 from accel_rt.train.processes import Processes, joined
 from accel_rt.train.settings import JointSettings
+from accel_rt.train.sources import training_data
 from accel_rt.train.stage import Stage
 from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never
 
@@ -67,51 +66,19 @@ class Joint(Stage):
 
     def __init__(self, settings: JointSettings, processes: Processes) -> None:
         self._settings, self._processes = settings, processes
-        self._data = (
-            open_dataset(settings.data, "train", settings.layout) if settings.data else None
-        )
+        self._data = training_data(settings.data, settings.layout, settings.also, settings.street)
         self._validation = _dense_video(settings)
-        reference, self._info = load_network(store.find(settings.reference))
-        self._update_info: ModelInfo | None = None
-        update: Network | None = None
-        if settings.update:
-            update, self._update_info = load_network(store.find(settings.update))
-        self._check_classes()
-        accel = Accel(reference, update, self._fusion(reference, update))
-        flow = _flow_network(settings)
-        self.model = JointModel(accel, flow, settings.warp == "incremental")
+        start = start_joint(settings, self._data.classes)
+        self.model, self._info, self._update_info = start.model, start.reference, start.update
         self.scores = self._score_names() if self._validation else ()
         self._phase = 0
-        weights = label_weights(self._data, settings.balance) if self._data else None
+        weights = label_weights([dataset for dataset, _ in self._data.sets], settings.balance)
         self._weights = None if weights is None else weights.to(processes.device)
         self._teacher = (
-            Teacher.load(settings.teacher, device=processes.device) if settings.teacher else None
+            Teacher.load(settings.teacher, device=processes.device, scales=settings.teacher_scales)
+            if settings.teacher
+            else None
         )
-
-    def _check_classes(self) -> None:
-        classes = self._info.classes
-        if self._update_info and self._update_info.classes != classes:
-            raise UsageError(
-                f"'{self._settings.reference}' and '{self._settings.update}' were trained for "
-                f"different classes: choose networks of one class set"
-            )
-        if self._data and self._data.classes != classes:
-            raise UsageError(
-                f"{self._settings.data} is labelled with other classes than "
-                f"'{self._settings.reference}' was trained for: train networks on it first"
-            )
-
-    def _fusion(
-        self, reference: Network, update: Network | None
-    ) -> ScoreFusion | FeatureFusion | None:
-        if update is None:
-            return None
-        if self._settings.fusion == "feature":
-            return FeatureFusion(reference, update)
-        assert self._update_info is not None
-        known = store.find_fusion(self._info.network, self._update_info.network)
-        classes = len(self._info.classes)
-        return store.load_fusion(known, classes) if known else ScoreFusion(classes)
 
     def groups(self) -> list[dict[str, Any]]:
         settings, accel = self._settings, self.model.accel
@@ -128,13 +95,8 @@ class Joint(Stage):
 
     def samples(self) -> Dataset:
         settings = self._settings
-        sources: list[tuple[SnippetSource, float]] = []
-        if self._data:
-            sources.append((DataSetSnippets(self._data), 1 - settings.street))
-        if settings.street:
-            sources.append((StreetSnippets(settings.interval), settings.street))
         return JointSamples(
-            sources,
+            SnippetMixture(self._data, settings.interval),
             Augmentation(settings.crop, settings.scale),
             settings.interval,
             settings.update_scales,
@@ -294,9 +256,3 @@ def _dense_video(settings: JointSettings) -> list[Frame]:
         and len(sequence.frames) >= settings.validate_interval
     ]
     return max(dense, key=len, default=[])
-
-
-def _flow_network(settings: JointSettings) -> FlowNetS | None:
-    if settings.flow == "dis":
-        return None
-    return load_flownet(store.find(settings.flow, "flownets"))

@@ -12,11 +12,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
-from accel_rt.data.dataset import DataSet, Frame
-from accel_rt.data.snippets import Snippet, moving_snippet
+from accel_rt.data.dataset import DataSet
+from accel_rt.data.mixture import FrameCache
+from accel_rt.data.motion import Snippet
+from accel_rt.data.snippets import moving_snippet
 from accel_rt.data.street import StreetDrive
 from accel_rt.flow.dis import DISFlow
 from accel_rt.flow.grid import Grid
+from accel_rt.train.sources import TrainingData
 
 
 class SnippetSource(Protocol):
@@ -37,23 +40,16 @@ class DataSetSnippets:
         self._places = [
             (sequence, index) for sequence in dataset.sequences for index in sequence.labelled()
         ]
-        self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._labelled = FrameCache(dataset.labelled())
 
     def draw(self, length: int, rng: np.random.Generator) -> Snippet:
         chosen, other = (int(i) for i in rng.integers(len(self._places), size=2))
         sequence, index = self._places[chosen]
-        image, labels = self._read(chosen)
+        image, labels = self._labelled.read(chosen)
         if index + 1 >= length:
             before = sequence.frames[index + 1 - length : index]
             return Snippet([*(frame.image_bgr() for frame in before), image], labels)
-        return moving_snippet(image, labels, self._read(other), length, rng)
-
-    def _read(self, place: int) -> tuple[np.ndarray, np.ndarray]:
-        if place not in self._cache:
-            sequence, index = self._places[place]
-            frame: Frame = sequence.frames[index]
-            self._cache[place] = frame.image_bgr(), frame.labels()
-        return self._cache[place]
+        return moving_snippet(image, labels, self._labelled.read(other), length, rng)
 
 
 class StreetSnippets:
@@ -75,6 +71,22 @@ class StreetSnippets:
         return Snippet([image for image, _ in run], run[-1][1])
 
 
+class SnippetMixture:
+    """Snippets of up to ``longest`` frames from all of a run's data, by their shares."""
+
+    def __init__(self, data: TrainingData, longest: int) -> None:
+        self._sources: list[SnippetSource] = [DataSetSnippets(dataset) for dataset, _ in data.sets]
+        shares = [share for _, share in data.sets]
+        if data.street:
+            self._sources.append(StreetSnippets(longest))
+            shares.append(data.street)
+        self._probabilities = np.array(shares) / sum(shares)
+
+    def draw(self, length: int, rng: np.random.Generator) -> Snippet:
+        source = self._sources[rng.choice(len(self._sources), p=self._probabilities)]
+        return source.draw(length, rng)
+
+
 class JointSamples(Dataset):
     """Sample ``i`` depends on ``(seed, i)`` alone: its source, distance, scale and augmentation.
 
@@ -85,7 +97,7 @@ class JointSamples(Dataset):
 
     def __init__(
         self,
-        sources: Sequence[tuple[SnippetSource, float]],
+        source: SnippetSource,
         augmentation: Augmentation,
         interval: int,
         scales: Sequence[float],
@@ -94,9 +106,7 @@ class JointSamples(Dataset):
         length: int,
         seed: int,
     ) -> None:
-        self._sources = [source for source, _ in sources]
-        weights = np.array([weight for _, weight in sources], np.float64)
-        self._probabilities = weights / weights.sum()
+        self._source = source
         self._augmentation = augmentation
         self._interval, self._scales, self._stride = interval, scales, stride
         self._every_frame = every_frame
@@ -110,8 +120,7 @@ class JointSamples(Dataset):
         rng = np.random.default_rng((self._seed, index))
         distance = int(rng.integers(1, self._interval))
         scale = float(rng.choice(self._scales))
-        source = self._sources[rng.choice(len(self._sources), p=self._probabilities)]
-        frames, labels = self._augment(source.draw(distance + 1, rng), rng)
+        frames, labels = self._augment(self._source.draw(distance + 1, rng), rng)
         padding = self._interval - 1 - distance
         if self._every_frame:
             flows = torch.zeros(self._interval - 1, 2, 0, 0)
@@ -136,13 +145,9 @@ class JointSamples(Dataset):
     def _augment(
         self, snippet: Snippet, rng: np.random.Generator
     ) -> tuple[list[np.ndarray], np.ndarray]:
-        seed = int(rng.integers(2**31))
-        frames = []
-        for frame in snippet.frames:
-            same = np.random.default_rng(seed)
-            frame, labels = self._augmentation(frame, snippet.labels, same)
-            frames.append(frame)
-        return frames, labels
+        height, width = snippet.labels.shape
+        view = self._augmentation.draw((width, height), rng)
+        return [view.image(frame) for frame in snippet.frames], view.labels(snippet.labels)
 
     def _flows(self, frames: list[np.ndarray]) -> Tensor:
         dis = DISFlow()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -61,14 +63,16 @@ def class_weights(counts: np.ndarray, balance: float) -> Tensor:
     return torch.tensor(weights / (weights * frequency).sum(), dtype=torch.float32)
 
 
-def label_weights(dataset: DataSet, balance: float) -> Tensor | None:
-    """:func:`class_weights` from every fourth labelled frame; None where all count alike."""
-    if not balance:
+def label_weights(datasets: Sequence[DataSet], balance: float) -> Tensor | None:
+    """:func:`class_weights` from some hundred labelled frames; None where all count alike."""
+    if not balance or not datasets:
         return None
-    classes = len(dataset.classes)
+    classes = len(datasets[0].classes)
     counts = np.zeros(classes)
-    for frame in dataset.labelled()[::4]:
-        counts += np.bincount(frame.labels().ravel(), minlength=256)[:classes]
+    for dataset in datasets:
+        frames = dataset.labelled()
+        for frame in frames[:: max(4, len(frames) // 100)]:
+            counts += np.bincount(frame.labels().ravel(), minlength=256)[:classes]
     return class_weights(counts, balance)
 
 

@@ -72,22 +72,29 @@ class TrainingSettings:
 class DeepLabSettings(TrainingSettings):
     """One run. ``init`` is what :func:`~accel_rt.train.start.start_network` takes.
 
+    ``data`` is a data set in ``layout``, ``also`` further ones with their shares of the samples,
+    ``street`` the share of procedural streets; ``data`` gets the rest, and validates.
+
     ``balance`` weighs classes by their frequency in the training labels to the power of minus
     ``balance``: 0 counts every pixel alike, 1 every class. ``hardest`` is the share of each
     image's pixels that counts, those with the largest loss (1: all). ``mix`` is the share of
     samples that get classes of another one pasted in. ``teacher`` names trained networks whose
-    averaged predictions are learned too, with a share ``distil`` of the loss.
+    averaged predictions are learned too, with a share ``distil`` of the loss; they see the
+    samples, and their mirror images, at each of ``teacher_scales``.
     """
 
     network: str
     data: Path | None
     street: float = 0.2
+    layout: Layout = "auto"
+    also: tuple[tuple[Path, float], ...] = ()
     crop: tuple[int, int] = (320, 240)
     scale: tuple[float, float] = (0.5, 1.75)
     balance: float = 0.5
     hardest: float = 1.0
     mix: float = 0.0
     teacher: tuple[str, ...] = ()
+    teacher_scales: tuple[float, ...] = (1.0,)
     distil: float = 0.5
     init: str = "none"
 
@@ -98,7 +105,7 @@ class JointSettings(TrainingSettings):
 
     - ``reference``, ``update``: installed names or weight files; no ``update`` is Deep Feature
       Flow.
-    - ``data``: a data set in ``layout``; ``street``: share of procedural snippets.
+    - ``data``, ``layout``, ``also``, ``street``: as in :class:`DeepLabSettings`.
     - ``interval``: keyframes are 1 to ``interval - 1`` frames back; ``update_scales`` are drawn
       from for each sample, and the first one is what validation's main score is measured at.
     - ``flow``: ``dis`` (fixed), or FlowNetS weights to be trained too. ``warp``: ``composed`` or
@@ -107,13 +114,15 @@ class JointSettings(TrainingSettings):
       everything (phase 2).
     - ``branch_loss``: weight of each branch's own loss beside the fused one, so that each stays
       good alone (score fusion; 0 as in the paper).
-    - ``balance``, ``hardest``, ``teacher``, ``distil``: as in :class:`DeepLabSettings`.
+    - ``balance``, ``hardest``, ``teacher``, ``teacher_scales``, ``distil``: as in
+      :class:`DeepLabSettings`.
     """
 
     reference: str
     update: str | None
     data: Path | None
     layout: Layout = "auto"
+    also: tuple[tuple[Path, float], ...] = ()
     street: float = 0.25
     interval: int = 10
     update_scales: tuple[float, ...] = (1.0, 0.5)
@@ -128,6 +137,7 @@ class JointSettings(TrainingSettings):
     balance: float = 0.5
     hardest: float = 1.0
     teacher: tuple[str, ...] = ()
+    teacher_scales: tuple[float, ...] = (1.0,)
     distil: float = 0.5
     validate_interval: int = 5
     rate: float = field(default=1e-4, kw_only=True)
@@ -194,6 +204,36 @@ class FlowSettings(TrainingSettings):
                 f"FlowNetS trains on crops of multiples of 64 pixels, got "
                 f"{self.crop[0]}x{self.crop[1]}"
             )
+
+
+@dataclass(frozen=True)
+class FusionSettings:
+    """``reference`` and ``update`` are installed names or weight files.
+
+    ``interval`` bounds the distance to the keyframe (1 to ``interval - 1`` frames),
+    ``update_scales`` are drawn from for each snippet, ``street`` is the share of procedural
+    snippets; the others come from the training images of ``data`` (in ``layout``). ``anchor`` is
+    the weight of the squared distance from the plain mean that fusion starts as.
+    """
+
+    reference: str
+    update: str
+    data: Path
+    layout: Layout = "auto"
+    interval: int = 10
+    snippets: int = 400
+    street: float = 0.25
+    update_scales: tuple[float, ...] = (0.5, 1.0)
+    steps: int = 300
+    batch: int = 8
+    rate: float = 1e-2
+    anchor: float = 1e-3
+    precision: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.interval < 2:
+            raise UsageError(f"fusion is trained at an interval of 2 or more, got {self.interval}")
 
 
 RESUMABLE = ("steps", "batch", "optimiser", "rate", "seed")

@@ -238,6 +238,39 @@ def test_train_fusion_passes_its_options_on(accel, monkeypatch, tmp_path):
     assert settings.steps == fusion.FusionSettings("a", "b", tmp_path).steps
 
 
+def test_train_joint_passes_its_options_on(accel, monkeypatch, tmp_path):
+    import accel_rt.train.joint as joint
+
+    calls = []
+
+    def train(settings, out, report, progress, stop):
+        calls.append(settings)
+        return [out / "a", out / "b"]
+
+    monkeypatch.setattr(joint, "train_joint", train)
+    args = "train joint --out run --reference r --update u --update-scales 0.5 --flow flownets"
+    more = ("--data", tmp_path, "--also", f"{tmp_path}=0.3", "--teacher", "a,b")
+    done = accel(*args.split(), *more, "--fusion", "feature", "--no-tensorboard")
+    assert (done.code, done.out) == (0, "run/a\nrun/b\n")
+    settings = calls[0]
+    assert (settings.update_scales, settings.flow, settings.fusion) == (
+        (0.5,),
+        "flownets",
+        "feature",
+    )
+    assert (settings.also, settings.teacher) == (((tmp_path, 0.3),), ("a", "b"))
+    assert (settings.street, settings.tensorboard) == (0.25, False)
+    assert accel("train", "joint", "--out", "run", "--reference", "r").code == 0
+    assert (calls[1].update, calls[1].data, calls[1].street) == (None, None, 1.0)
+
+
+def test_layouts_of_the_options_are_those_of_the_data():
+    from accel_rt.cli.train_options import LAYOUTS
+    from accel_rt.data.open import LAYOUTS as KNOWN
+
+    assert LAYOUTS == KNOWN
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -10,8 +10,9 @@ import torch
 from accel_rt.data.augment import Augmentation, draw_colour
 from accel_rt.data.camvid import camvid_frames
 from accel_rt.data.classes import CAMVID, ClassSet
-from accel_rt.data.mixture import CamVidSource, Mixture
+from accel_rt.data.mixture import DataSetSource, Mixture
 from accel_rt.data.normalise import MEAN_RGB, STD_RGB, normalise, pad_to
+from accel_rt.data.open import open_dataset
 from accel_rt.data.snippets import moving_snippet
 from accel_rt.errors import InputError, UsageError
 
@@ -120,7 +121,7 @@ class TestAugmentation:
 
 class TestMixture:
     def test_samples_do_not_depend_on_the_order(self, tmp_path: Path) -> None:
-        source = CamVidSource(write_camvid(tmp_path))
+        source = DataSetSource(open_dataset(write_camvid(tmp_path), "train"))
         mixture = Mixture([(source, 1.0)], Augmentation(crop=(32, 32)), 10, seed=4)
         again = Mixture([(source, 1.0)], Augmentation(crop=(32, 32)), 10, seed=4)
         _ = again[2]

@@ -10,9 +10,9 @@ from torch import nn
 
 from accel_rt import ops
 from accel_rt.data.augment import Augmentation
+from accel_rt.data.motion import Snippet
 from accel_rt.data.normalise import normalise
 from accel_rt.data.open import open_dataset
-from accel_rt.data.snippets import Snippet
 from accel_rt.errors import UsageError
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.flownet import FlowNetS
@@ -124,7 +124,7 @@ class TestSamples:
     def samples(self, source: object, every_frame: bool = False) -> JointSamples:
         augmentation = Augmentation((64, 48), (1.0, 1.0), colour=0.0)
         return JointSamples(
-            [(source, 1.0)],  # type: ignore[list-item]
+            source,  # type: ignore[arg-type]
             augmentation,
             4,
             (1.0, 0.5),

@@ -1,0 +1,57 @@
+"""What single frames and snippets are drawn from, and whether it goes together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accel_rt.data.classes import CAMVID, ClassSet
+from accel_rt.data.dataset import DataSet
+from accel_rt.data.open import Layout, open_dataset
+from accel_rt.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Training splits with their shares of the samples, and the share of procedural streets."""
+
+    sets: tuple[tuple[DataSet, float], ...]
+    street: float
+    classes: ClassSet
+
+    def describe(self) -> str:
+        """Such as ``CamVid train and procedural street``."""
+        names = [f"{dataset.name} {dataset.split}" for dataset, share in self.sets if share]
+        return " and ".join([*names, *(["procedural street"] if self.street else [])])
+
+
+def training_data(
+    data: Path | None, layout: Layout, also: Sequence[tuple[Path, float]], street: float
+) -> TrainingData:
+    """Open the training splits; nothing but folders is read.
+
+    ``data`` gets what ``also`` (folders with shares) and ``street`` leave. Raises
+    :class:`~accel_rt.errors.UsageError` for shares above 1, sets of different classes, and no
+    data at all; else as :func:`~accel_rt.data.open.open_dataset`.
+    """
+    left = 1 - street - sum(share for _, share in also)
+    if left < -1e-6:
+        raise UsageError(f"the shares of street and further data add up to {1 - left:g}: at most 1")
+    if data is None and left > 1e-6:
+        raise UsageError(f"a share of {left:g} is left for labelled frames: give --data too")
+    sets = [] if data is None else [(open_dataset(data, "train", layout), max(left, 0.0))]
+    sets += [(open_dataset(path, "train"), share) for path, share in also]
+    classes = sets[0][0].classes if sets else CAMVID
+    for dataset, _ in sets:
+        if dataset.classes != classes:
+            raise UsageError(
+                f"{dataset.name} has other classes than {sets[0][0].name}: mix data sets of one "
+                f"class set"
+            )
+    if street and classes != CAMVID:
+        raise UsageError(
+            f"the procedural street is labelled with CamVid's classes, {sets[0][0].name} with "
+            f"others: choose --street 0"
+        )
+    return TrainingData(tuple(sets), street, classes)
