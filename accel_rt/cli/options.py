@@ -32,6 +32,15 @@ class Size(click.ParamType):
         return int(match[1]), int(match[2])
 
 
+class NameOrFile(click.Choice):
+    """One of some names, or the path of a weight file."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if isinstance(value, str) and value.endswith(".safetensors"):
+            return value
+        return super().convert(value, param, ctx)
+
+
 class CommaList(click.ParamType):
     """``a,b`` as ``("a", "b")``, each item converted by ``item``."""
 
@@ -98,10 +107,12 @@ _SEGMENTER_OPTIONS = (
     ),
     click.option(
         "--flow",
-        type=click.Choice(FLOWS),
+        type=NameOrFile(FLOWS),
+        metavar=f"{'|'.join(FLOWS)}|FILE",
         default=_DEFAULTS.flow,
         show_default=True,
-        help="Optical flow: dis (OpenCV, CPU) or flownets (the paper's network).",
+        help="Optical flow: dis (OpenCV, CPU), flownets (the paper's network, as installed), or "
+        "FlowNetS from a weight file.",
     ),
     click.option(
         "--warp",

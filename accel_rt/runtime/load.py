@@ -20,7 +20,7 @@ from accel_rt.runtime.async_keyframes import AsyncSegmenter
 from accel_rt.runtime.device import resolve_device, resolve_precision
 from accel_rt.runtime.policy import FixedInterval, KeyframePolicy, SceneCuts
 from accel_rt.runtime.segmenter import FlowSource, Segmenter
-from accel_rt.runtime.settings import SegmenterSettings
+from accel_rt.runtime.settings import FLOWS, SegmenterSettings
 
 FLOWNETS_WEIGHTS = "flownets"
 """Name of the installed FlowNetS weights."""
@@ -141,18 +141,19 @@ def load_flow(
     """
     if settings.mode in ("copy", "deeplab") or settings.interval == 1:
         return None
-    wanted = settings.flow == "flownets"
-    if not wanted and (settings.flow == "dis" or device.type != "cuda"):
+    automatic = settings.flow == "auto"
+    if settings.flow == "dis" or (automatic and device.type != "cuda"):
         return DISFlow()
     from accel_rt.flow.flownets import FlowNetSFlow, load_flownet
 
     try:
-        path = store.find(FLOWNETS_WEIGHTS, "flownets")
+        named = settings.flow in FLOWS
+        path = store.find(FLOWNETS_WEIGHTS if named else settings.flow, "flownets")
     except UsageError as error:
-        if not wanted:
+        if automatic:
             return DISFlow()
         raise UsageError(
             f"no '{FLOWNETS_WEIGHTS}' weights are installed: put {FLOWNETS_WEIGHTS}.safetensors "
-            f"into $ACCEL_RT_WEIGHTS, or choose --flow dis"
+            f"into $ACCEL_RT_WEIGHTS, give --flow its path, or choose --flow dis"
         ) from error
     return FlowNetSFlow(load_flownet(path), device, dtype)

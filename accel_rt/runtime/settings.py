@@ -9,13 +9,12 @@ from typing import Literal, get_args
 from accel_rt.errors import UsageError
 
 Mode = Literal["accel", "dff", "copy", "deeplab"]
-FlowName = Literal["auto", "dis", "flownets"]
 Fusion = Literal["score", "feature", "mean"]
 Warp = Literal["composed", "incremental"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 MODES: tuple[str, ...] = get_args(Mode)
-FLOWS: tuple[str, ...] = get_args(FlowName)
+FLOWS = ("auto", "dis", "flownets")
 WARPS: tuple[str, ...] = get_args(Warp)
 FUSIONS: tuple[str, ...] = get_args(Fusion)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -37,6 +36,7 @@ class SegmenterSettings:
     - ``interval``: frames from keyframe to keyframe, at least 1 (1: every frame is a keyframe).
     - ``mode``: ``accel`` (both branches), ``dff`` (warp only), ``copy`` (features copied, no
       flow), ``deeplab`` (the reference network on every frame).
+    - ``flow``: ``dis``, ``flownets`` (the installed FlowNetS), a FlowNetS weight file, or ``auto``.
     - ``update_scale``: linear size of the update branch's input, 1, 0.5 or 0.25.
     - ``size``: processing size ``(width, height)`` in pixels; None keeps the source's shape with
       the height the weights were trained for.
@@ -54,7 +54,7 @@ class SegmenterSettings:
     fusion: Path | None = None
     interval: int = 5
     mode: Mode = "accel"
-    flow: FlowName = "auto"
+    flow: str = "auto"
     warp: Warp = "composed"
     update_scale: float = 1.0
     size: tuple[int, int] | None = None
@@ -70,12 +70,16 @@ class SegmenterSettings:
         for name, value, allowed in (
             ("mode", self.mode, MODES),
             ("fusion", self.fuse, FUSIONS),
-            ("flow", self.flow, FLOWS),
             ("warp", self.warp, WARPS),
             ("precision", self.precision, PRECISIONS),
         ):
             if value not in allowed:
                 raise UsageError(f"unknown {name} '{value}': choose from {', '.join(allowed)}")
+        if self.flow not in FLOWS and not self.flow.endswith(".safetensors"):
+            raise UsageError(
+                f"unknown flow '{self.flow}': choose from {', '.join(FLOWS)}, or give the "
+                f".safetensors file of a FlowNetS"
+            )
         if self.update_scale not in UPDATE_SCALES:
             raise UsageError(f"the update scale must be 1, 0.5 or 0.25, got {self.update_scale}")
         if self.size is not None and not all(16 <= side <= 8192 for side in self.size):

@@ -9,8 +9,10 @@ import torch
 
 from accel_rt.data.classes import CAMVID, ClassSet
 from accel_rt.errors import UsageError, WeightsError
+from accel_rt.flow.flownets import save_flownet
 from accel_rt.models import store
 from accel_rt.models.accel import FeatureFusion, ScoreFusion
+from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.weights import ModelInfo, save_network
 from accel_rt.models.zoo import build_network
 from accel_rt.runtime.device import resolve_device, resolve_precision
@@ -98,6 +100,20 @@ def test_unknown_network() -> None:
 def test_flownets_without_weights() -> None:
     with pytest.raises(UsageError, match=r"no 'flownets' weights .* or choose --flow dis"):
         load_segmenter(replace(SETTINGS, flow="flownets"))
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_flownets_installed_or_by_path(weights: Path, tmp_path: Path, installed: bool) -> None:
+    path = weights / "flownets.safetensors" if installed else tmp_path / "own" / "a.safetensors"
+    save_flownet(path, FlowNetS(0.125), "nothing")
+    settings = replace(SETTINGS, flow="flownets" if installed else str(path))
+    assert load_segmenter(settings).describe()["flow"] == "flownets"
+    assert kinds(settings) == ["key", "update", "update", "key"]
+
+
+def test_flownets_file_that_is_missing() -> None:
+    with pytest.raises(WeightsError, match="no weight file .*own.safetensors"):
+        load_segmenter(replace(SETTINGS, flow="runs/own.safetensors"))
 
 
 def test_a_fusion_of_other_classes(weights: Path) -> None:
