@@ -1,0 +1,175 @@
+"""Operators and the frame loop on a GPU, by device events, against the device's roofline.
+
+    python benchmarks/gpu.py                # on the GPU there is
+    python benchmarks/gpu.py --assume-h100  # the least times on an H100, without any GPU
+
+Each operator runs at 1024x2048 (a grid of 64x128) in float16, with caches emptied before every
+run: the memory that is overwritten for that also keeps the device busy while the host launches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import islice
+from statistics import median
+from time import perf_counter
+
+import click
+import numpy as np
+import torch
+from torch import Tensor
+
+from accel_rt import ops
+from accel_rt.bench import roofline
+from accel_rt.bench.models import random_network
+from accel_rt.bench.stream import street_frames, there_and_back
+from accel_rt.data.classes import CAMVID
+from accel_rt.data.normalise import MEAN_RGB, STD_RGB
+from accel_rt.flow.flownets import FlowNetSFlow
+from accel_rt.models.accel import Accel, ScoreFusion
+from accel_rt.models.flownet import FlowNetS
+from accel_rt.runtime.segmenter import Segmenter
+
+_RUNS = 50
+_DTYPE = torch.float16
+_NO_DEVICE = (
+    "no CUDA device here: run this on a machine with a GPU and a CUDA build of torch, or print "
+    "the least times with --assume-h100"
+)
+
+
+@click.command()
+@click.option("--assume-h100", is_flag=True, help="Print the least times of an H100 and stop.")
+@click.option("--frames/--no-frames", default=True, help="Also time whole frames.")
+def main(assume_h100: bool, frames: bool) -> None:
+    """Print markdown tables."""
+    if assume_h100:
+        least_times(roofline.H100)
+        return
+    if not torch.cuda.is_available():
+        raise click.ClickException(_NO_DEVICE)
+    properties = torch.cuda.get_device_properties()
+    click.echo(f"{properties.name}, torch {torch.__version__}, CUDA {torch.version.cuda}\n")
+    with torch.inference_mode():
+        operators(roofline.peak_of(properties), properties.L2_cache_size)
+    if frames:
+        click.echo()
+        whole_frames()
+
+
+def least_times(peak: roofline.Peak) -> None:
+    """What each operator moves and computes, and the least time that takes."""
+    click.echo("| operator | shape | MB | GFLOP | bound by | least µs |")
+    click.echo("|---|---|---|---|---|---|")
+    for cost in roofline.standard():
+        click.echo(
+            f"| {cost.op} | {cost.shape} | {cost.bytes / 1e6:.3g} | {cost.flops / 1e9:.3g} | "
+            f"{cost.bound(peak)} | {1e6 * cost.seconds(peak):.3g} |"
+        )
+
+
+def operators(peak: roofline.Peak | None, cache_bytes: int) -> None:
+    """Time every operator; columns of the roofline stay empty for an unknown architecture."""
+    flush = torch.empty(max(2 * cache_bytes, 64 << 20), dtype=torch.uint8, device="cuda")
+    click.echo("| operator | shape | µs | GB/s | TFLOP/s | least µs | times the least |")
+    click.echo("|---|---|---|---|---|---|---|")
+    for cost, call in _calls():
+        seconds = _time(call, flush)
+        least = cost.seconds(peak) if peak else float("nan")
+        click.echo(
+            f"| {cost.op} | {cost.shape} | {1e6 * seconds:.1f} | {cost.bytes / seconds / 1e9:.0f} "
+            f"| {cost.flops / seconds / 1e12:.2f} | {1e6 * least:.1f} | {seconds / least:.2f} |"
+        )
+
+
+def _time(call: Callable[[], object], flush: Tensor) -> float:
+    """Median seconds of ``call`` by device events, caches empty."""
+    for _ in range(5):
+        call()
+    marks = []
+    for _ in range(_RUNS):
+        flush.zero_()
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        first.record()
+        call()
+        last.record()
+        marks.append((first, last))
+    torch.cuda.synchronize()
+    return median(first.elapsed_time(last) for first, last in marks) / 1e3
+
+
+def _calls(height: int = 64, width: int = 128) -> list[tuple[roofline.Cost, Callable[[], object]]]:
+    """The costs of :func:`roofline.standard`, each with the call that has it."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(*shape: int, dtype: torch.dtype = _DTYPE) -> Tensor:
+        values = torch.randn(shape, generator=generator).to("cuda", dtype)
+        return values.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else values
+
+    def bytes_of(*shape: int) -> Tensor:
+        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).cuda()
+
+    flow = noise(1, 2, height, width, dtype=torch.float32)
+    cache, features = noise(1, 1024, height, width), noise(1, 512, height, width)
+    offset, weight = noise(1, 72, height, width, dtype=torch.float32), noise(512, 512, 3, 3)
+    frame, labels = (
+        bytes_of(1, 16 * height, 16 * width, 3),
+        bytes_of(1, 16 * height, 16 * width),
+    )
+    size = 16 * height, 16 * width
+    calls: dict[str, Callable[[], object]] = {
+        "flow_warp": partial(ops.flow_warp, cache, flow),
+        "deform_conv2d": partial(ops.deform_conv2d, features, offset, weight, None, 1, 2, 2),
+        "warp_score": partial(ops.warp_score, cache, flow, noise(19, 1024), noise(19)),
+        "upsample_argmax": partial(
+            ops.upsample_argmax, noise(1, 19, height, width, dtype=torch.float32), size
+        ),
+        "preprocess": partial(
+            ops.preprocess, frame, size, mean_rgb=MEAN_RGB, std_rgb=STD_RGB, dtype=_DTYPE
+        ),
+        "overlay": partial(ops.overlay, frame, labels, bytes_of(256, 3)),
+        "compose_flow": partial(ops.compose_flow, flow, flow),
+        "reduce_flow": partial(
+            ops.reduce_flow, noise(1, 2, 4 * height, 4 * width), size, (height, width), 16
+        ),
+    }
+    costs = {cost.op: cost for cost in roofline.standard(height, width)}
+    return [(costs[name], call) for name, call in calls.items()]
+
+
+def whole_frames() -> None:
+    """Accel-18 at 1024x2048 with FlowNetS: milliseconds by the loop's own events."""
+    click.echo("| graphs | frame | network | of it update network | flow | output | whole frame |")
+    click.echo("|---|---|---|---|---|---|---|")
+    stream, device = street_frames(6, (2048, 1024)), torch.device("cuda")
+    for graphs in (True, False):
+        branches = [random_network(name) for name in ("resnet101", "resnet18")]
+        segmenter = Segmenter(
+            Accel(*branches, ScoreFusion(branches[0].classes).eval()),
+            CAMVID,
+            flow=FlowNetSFlow(FlowNetS().eval(), device, _DTYPE),
+            size=(1024, 2048),
+            device=device,
+            dtype=_DTYPE,
+            cuda_graphs=graphs,
+        )
+        _frame_rows(segmenter, stream)
+
+
+def _frame_rows(segmenter: Segmenter, stream: list[np.ndarray]) -> None:
+    seen: dict[str, list[dict[str, float]]] = {"key": [], "update": []}
+    for number, frame in enumerate(islice(there_and_back(stream), 80)):
+        started = perf_counter()
+        result = segmenter.step(frame)
+        whole = 1e3 * (perf_counter() - started)
+        if number >= 20:  # by then every stage has been captured
+            seen[result.kind].append({**result.timings, "whole": whole})
+    for kind, times in seen.items():
+        columns = ("network", "branch", "flow", "output", "whole")
+        cells = " | ".join(f"{median(one.get(name, 0.0) for one in times):.2f}" for name in columns)
+        click.echo(f"| {segmenter.describe()['cuda_graphs']} | {kind} | {cells} |")
+
+
+if __name__ == "__main__":
+    main()
