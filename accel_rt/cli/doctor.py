@@ -92,7 +92,6 @@ def _devices() -> Iterator[Check]:
     import torch
 
     from accel_rt.cli.machine import cpu_name
-    from accel_rt.ops import extension_status
     from accel_rt.runtime.device import has_fast_bf16, resolve_device, resolve_precision
 
     threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
@@ -100,16 +99,30 @@ def _devices() -> Iterator[Check]:
     amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
     bf16 = "in hardware" if has_fast_bf16() else "emulated, so fp32 is used"
     yield Check("bfloat16", "ok", bf16 + (", with AMX" if amx else ""))
-    if torch.cuda.is_available():
-        name = torch.cuda.get_device_name()
-        built = extension_status().cuda_built
-        advice = "" if built else "the operators were built without CUDA: build with nvcc found"
-        yield Check("cuda", "ok" if built else "slow", name, advice)
-    else:
-        yield Check("cuda", "note", "no CUDA device: everything runs on the CPU")
+    yield _cuda()
     device = resolve_device("auto")
     precision = str(resolve_precision("auto", device)).removeprefix("torch.")
     yield Check("device in use", "ok", f"{device}, {precision}")
+
+
+def _cuda() -> Check:
+    import torch
+
+    from accel_rt.ops import extension_status
+
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        why = f"torch is built for CUDA {built} but finds none" if built else "torch is CPU-only"
+        return Check("cuda", "note", f"no CUDA device ({why}): everything runs on the CPU")
+    properties = torch.cuda.get_device_properties()
+    found = (
+        f"{properties.name}, compute capability {properties.major}.{properties.minor}, "
+        f"{properties.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
+    )
+    if extension_status().cuda_built:
+        return Check("cuda", "ok", found)
+    advice = "the operators were built without CUDA: build with nvcc found"
+    return Check("cuda", "slow", found, advice)
 
 
 def _codecs() -> Iterator[Check]:
