@@ -54,8 +54,14 @@ train.add_command(flow)
 @setting(
     DeepLabSettings,
     "mix",
-    "Share of samples with classes of another one pasted in.",
+    "Share of samples with part of another one pasted in.",
     type=click.FloatRange(0, 1),
+)
+@setting(
+    DeepLabSettings,
+    "mix_with",
+    "What of it: some of its classes (ClassMix) or a box (CutMix).",
+    type=click.Choice(["class", "box"]),
 )
 @label_options(DeepLabSettings)
 @setting(

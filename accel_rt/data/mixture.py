@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
 from accel_rt.data.dataset import DataSet, Frame
-from accel_rt.data.mix import class_mix
+from accel_rt.data.mix import MIXES
 from accel_rt.data.street import StreetDrive
 
 
@@ -82,7 +82,7 @@ class Mixture(Dataset):
     """Sample ``i`` depends on ``(seed, i)`` alone, so a run resumes at any step exactly.
 
     Each item is ``(image uint8 BGR [h, w, 3], labels uint8 [h, w])`` at the crop's size; a share
-    ``mix`` of them has classes of another sample pasted in.
+    ``mix`` of them has classes, or a box, of another sample pasted in (``mix_with``).
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class Mixture(Dataset):
         length: int,
         seed: int,
         mix: float = 0.0,
+        mix_with: str = "class",
     ) -> None:
         self._sources = [source for source, _ in sources]
         weights = np.array([weight for _, weight in sources], np.float64)
@@ -99,7 +100,7 @@ class Mixture(Dataset):
         self._augmentation = augmentation
         self._length = length
         self._seed = seed
-        self._mix = mix
+        self._mix, self._blend = mix, MIXES[mix_with]
 
     def __len__(self) -> int:
         return self._length
@@ -109,7 +110,7 @@ class Mixture(Dataset):
         rng = np.random.default_rng((self._seed, index))
         image, labels = self._draw(rng)
         if rng.random() < self._mix:
-            image, labels = class_mix(image, labels, *self._draw(rng), rng)
+            image, labels = self._blend(image, labels, *self._draw(rng), rng)
         return torch.from_numpy(image), torch.from_numpy(labels)
 
     def _draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

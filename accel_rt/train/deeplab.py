@@ -83,7 +83,9 @@ class DeepLab(Stage):
             sources.append((StreetSource(), settings.street))
         augmentation = Augmentation(settings.crop, settings.scale)
         length = settings.steps * settings.batch
-        return Mixture(sources, augmentation, length, settings.seed, settings.mix)
+        return Mixture(
+            sources, augmentation, length, settings.seed, settings.mix, settings.mix_with
+        )
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         images, labels = batch

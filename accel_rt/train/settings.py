@@ -78,7 +78,8 @@ class DeepLabSettings(TrainingSettings):
     ``balance`` weighs classes by their frequency in the training labels to the power of minus
     ``balance``: 0 counts every pixel alike, 1 every class. ``hardest`` is the share of each
     image's pixels that counts, those with the largest loss (1: all). ``mix`` is the share of
-    samples that get classes of another one pasted in. ``teacher`` names trained networks whose
+    samples that get part of another one pasted in: classes (``mix_with`` ``class``, ClassMix) or
+    a ``box`` (CutMix). ``teacher`` names trained networks whose
     averaged predictions are learned too, with a share ``distil`` of the loss; they see the
     samples, and their mirror images, at each of ``teacher_scales``.
     """
@@ -93,6 +94,7 @@ class DeepLabSettings(TrainingSettings):
     balance: float = 0.5
     hardest: float = 1.0
     mix: float = 0.0
+    mix_with: str = "class"
     teacher: tuple[str, ...] = ()
     teacher_scales: tuple[float, ...] = (1.0,)
     distil: float = 0.5

@@ -1,9 +1,10 @@
 """Mixing classes of two samples."""
 
 import numpy as np
+import pytest
 
 from accel_rt.data.classes import IGNORE_LABEL
-from accel_rt.data.mix import class_mix
+from accel_rt.data.mix import class_mix, cut_mix
 
 
 def test_half_the_classes_move_with_their_pixels() -> None:
@@ -27,3 +28,22 @@ def test_nothing_to_paste() -> None:
     mixed, mixed_labels = class_mix(image, labels, other, ignored, np.random.default_rng(0))
     np.testing.assert_array_equal(mixed, image)
     np.testing.assert_array_equal(mixed_labels, labels)
+
+
+def test_a_box_of_the_other_frame_is_pasted() -> None:
+    """What comes from the other frame is a rectangle of a quarter to three quarters."""
+    image, labels = np.zeros((40, 60, 3), np.uint8), np.zeros((40, 60), np.uint8)
+    other, other_labels = image + 9, labels + 1
+    shares = []
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        mixed, mixed_labels = cut_mix(image, labels, other, other_labels, rng)
+        assert ((mixed == 9).all(-1) == (mixed_labels == 1)).all()
+        rows, columns = np.nonzero(mixed_labels)
+        assert mixed_labels[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].all()
+        shares.append(mixed_labels.mean())
+    assert not image.any()
+    assert not labels.any()
+    assert min(shares) > 0.2
+    assert max(shares) < 0.8
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.06)

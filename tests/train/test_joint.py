@@ -92,6 +92,16 @@ class TestModel:
         for name, gradient in gradients().items():
             torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
 
+    def test_deep_feature_flow_trains_reference_and_flow(self) -> None:
+        torch.manual_seed(0)
+        model = JointModel(Accel(paper_network()), FlowNetS(1 / 16)).train()
+        pictures, flows, moves, scales = batch(16, frames=3, distance=2)
+        scores, branches = model(pictures, flows, moves, scales)
+        assert not branches
+        segmentation_loss(scores, LABELS).backward()
+        assert all(p.grad is not None and p.grad.any() for p in model.accel.parameters())
+        assert any(p.grad.any() for p in model.flow.parameters() if p.grad is not None)
+
     def test_each_sample_has_its_own_update_scale(self) -> None:
         torch.manual_seed(0)
         model = JointModel(Accel(paper_network(), paper_network(), ScoreFusion(CLASSES)), None)

@@ -1,0 +1,55 @@
+"""Which data goes together, said before anything is read."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from accel_rt.data.classes import CAMVID
+from accel_rt.errors import InputError, UsageError
+from accel_rt.train.sources import training_data
+from tests.data.test_samples import write_camvid
+
+
+@pytest.fixture
+def camvid(tmp_path: Path) -> Path:
+    return write_camvid(tmp_path / "camvid", count=1)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A data set of two classes of its own; its image and label map cannot be read."""
+    root = tmp_path / "other"
+    for kind in ("images", "labels"):
+        (root / kind / "train").mkdir(parents=True)
+        (root / kind / "train" / "a.png").write_bytes(b"nothing")
+    (root / "classes.json").write_text(json.dumps({"classes": [{"name": "dog"}, {"name": "cat"}]}))
+    return root
+
+
+def test_data_gets_what_the_others_leave(camvid: Path) -> None:
+    data = training_data(camvid, "auto", [(camvid, 0.3)], 0.2)
+    assert [share for _, share in data.sets] == pytest.approx([0.5, 0.3])
+    assert data.classes == CAMVID
+    assert data.describe() == "CamVid train and CamVid train and procedural street"
+    assert training_data(None, "auto", (), 1.0).describe() == "procedural street"
+
+
+def test_shares_that_do_not_add_up(camvid: Path) -> None:
+    with pytest.raises(UsageError, match="add up to 1.2: at most 1"):
+        training_data(camvid, "auto", [(camvid, 0.9)], 0.3)
+    with pytest.raises(UsageError, match="a share of 0.5 is left .* give --data too"):
+        training_data(None, "auto", (), 0.5)
+
+
+def test_other_classes(camvid: Path, other: Path) -> None:
+    with pytest.raises(UsageError, match="labelled with CamVid's classes, .*: choose --street 0"):
+        training_data(other, "auto", (), 0.2)
+    with pytest.raises(UsageError, match="has other classes than .*: mix data sets of one class"):
+        training_data(camvid, "auto", [(other, 0.5)], 0)
+    assert training_data(other, "auto", (), 0).classes.names == ("dog", "cat")
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no folder .*: give the folder that holds the data set"):
+        training_data(tmp_path / "none", "auto", (), 0)
