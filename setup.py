@@ -33,6 +33,7 @@ SIMD_FLAGS = {
     "avx2": "-march=x86-64-v3",
     "avx512": "-march=x86-64-v4 -mprefer-vector-width=512",
 }
+AMX_FLAGS = f"{SIMD_FLAGS['avx512']} -mamx-tile -mamx-bf16"
 PURE_PYTHON = os.environ.get("ACCEL_RT_PURE_PYTHON") == "1"
 STRICT = os.environ.get("ACCEL_RT_STRICT") == "1"
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -178,6 +179,9 @@ def ninja_file(torch_folder: Path, output: Path) -> str:
             for level in SIMD_FLAGS if IS_X86 else ["baseline"]:
                 flags = f"$kernel -DACCEL_RT_SIMD={level} {SIMD_FLAGS[level]}"
                 compile_object(source, f"_{level}", "compile", flags)
+        elif source.name == "amx.cpp":
+            if IS_X86:
+                compile_object(source, "", "compile", f"$kernel {AMX_FLAGS}")
         else:
             compile_object(source, "", "compile", "$torch")
     for source in sorted(SOURCES.rglob("*.cu")) if nvcc else []:

@@ -7,6 +7,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include "bilinear.h"
 #include "dtype.h"
 
@@ -48,6 +52,20 @@ inline void store(BFloat16& target, float value) {
   target.bits = uint16_t((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
+// A vector of A of the level's natural width; operators apply lane by lane.
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64;
+#elif defined(__AVX2__)
+constexpr int vector_bytes = 32;
+#else
+constexpr int vector_bytes = 16;
+#endif
+template <class A, int bytes = vector_bytes>
+struct Vector {
+  typedef A type __attribute__((vector_size(bytes), aligned(alignof(A)), may_alias));
+  static constexpr int lanes = bytes / sizeof(A);
+};
+
 // out[i] = sum of the four taps, each weighted
 template <class O, class T, class A>
 inline void blend(O* __restrict out, const T* __restrict image, const Corners<A>& at,
@@ -60,6 +78,72 @@ inline void blend(O* __restrict out, const T* __restrict image, const Corners<A>
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i)
     store(out[i], w0 * load(t0[i]) + w1 * load(t1[i]) + w2 * load(t2[i]) + w3 * load(t3[i]));
+}
+
+// Two neighbours of bfloat16 lie in one word: each half becomes floats by itself, without being
+// moved apart, and both go back into it. `finish` is applied to the sums.
+template <class F>
+inline void blend_pairs(BFloat16* __restrict out, const BFloat16* __restrict image,
+                        const Corners<float>& at, int64_t count, F&& finish) {
+  using Bits = Vector<uint32_t>::type;
+  using Floats = Vector<float>::type;
+  const auto tap = [&](int k, int64_t i) {
+    return *reinterpret_cast<const Bits*>(image + at.offset[k] + i);
+  };
+  const auto low = [](const Bits& pair) { return Floats(pair << 16); };
+  const auto high = [](const Bits& pair) { return Floats(pair & 0xffff0000u); };
+  const auto rounded = [&](const Floats& sum) {
+    const Bits bits = Bits(finish(sum));
+    return bits + 0x7fffu + ((bits >> 16) & 1u);  // see store()
+  };
+  for (int64_t i = 0; i < count; i += 2 * Vector<float>::lanes) {
+    Bits pair = tap(0, i);
+    Floats even = at.weight[0] * low(pair), odd = at.weight[0] * high(pair);
+    for (int k = 1; k < 4; ++k) {
+      pair = tap(k, i);
+      even += at.weight[k] * low(pair);
+      odd += at.weight[k] * high(pair);
+    }
+    *reinterpret_cast<Bits*>(out + i) = (rounded(even) >> 16) | (rounded(odd) & 0xffff0000u);
+  }
+}
+
+inline void blend(BFloat16* __restrict out, const BFloat16* __restrict image,
+                  const Corners<float>& at, int64_t count) {
+  const int64_t paired = count - count % (2 * Vector<float>::lanes);
+  blend_pairs(out, image, at, paired, [](const Vector<float>::type& sum) { return sum; });
+  blend<BFloat16, BFloat16, float>(out + paired, image + paired, at, count - paired);
+}
+
+// Copies `bytes` past the caches. Worth it for results too large to be found in a cache later:
+// ordinary stores first fetch what they overwrite.
+inline void stream_copy(void* to, const void* from, int64_t bytes) {
+  char* target = static_cast<char*>(to);
+  const char* source = static_cast<const char*>(from);
+#if defined(__AVX2__)
+  constexpr int64_t step = 64;
+  const int64_t ragged = -reinterpret_cast<intptr_t>(target) & (step - 1);
+  const int64_t head = ragged < bytes ? ragged : bytes;
+  std::memcpy(target, source, head);
+  for (bytes -= head, target += head, source += head; bytes >= step; bytes -= step) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(target), _mm512_loadu_si512(source));
+#else
+    for (int part = 0; part < step; part += 32)
+      _mm256_stream_si256(reinterpret_cast<__m256i*>(target + part),
+                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + part)));
+#endif
+    target += step, source += step;
+  }
+#endif
+  std::memcpy(target, source, bytes);
+}
+
+// Makes what was streamed visible to other threads.
+inline void stream_fence() {
+#if defined(__AVX2__)
+  _mm_sfence();
+#endif
 }
 
 // dots[k] += sum over i of gradient[i] * tap_k[i]
@@ -94,20 +178,6 @@ inline void scatter(A* __restrict image, const Corners<A>& at, const T* __restri
     for (int64_t i = 0; i < count; ++i) target[i] += w * load(gradient[i]);
   }
 }
-
-// A vector of A of the level's natural width; operators apply lane by lane.
-#if defined(__AVX512F__)
-constexpr int vector_bytes = 64;
-#elif defined(__AVX2__)
-constexpr int vector_bytes = 32;
-#else
-constexpr int vector_bytes = 16;
-#endif
-template <class A, int bytes = vector_bytes>
-struct Vector {
-  typedef A type __attribute__((vector_size(bytes), aligned(alignof(A)), may_alias));
-  static constexpr int lanes = bytes / sizeof(A);
-};
 
 template <class A>
 inline A sum_lanes(typename Vector<A>::type vector) {

@@ -4,6 +4,12 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(ACCEL_RT_X86) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace accel_rt {
 namespace {
 
@@ -33,7 +39,25 @@ std::atomic<Simd>& chosen() {
   return level;
 }
 
+// Asks the system for the tiles' registers, which it hands out on request only.
+bool request_amx() {
+#if defined(ACCEL_RT_X86) && defined(__linux__)
+  constexpr unsigned amx_bf16 = 1u << 22, amx_tile = 1u << 24;
+  constexpr long request_permission = 0x1023, tile_data = 18;
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & amx_bf16) && (d & amx_tile) &&
+         syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
+
+bool has_amx() {
+  static const bool granted = request_amx();
+  return granted && simd_level() == Simd::avx512;
+}
 
 bool is_intel() {
 #ifdef ACCEL_RT_X86

@@ -9,6 +9,10 @@ enum class Simd { baseline, avx2, avx512 };
 // ACCEL_RT_SIMD (baseline, avx2 or avx512)
 Simd simd_level();
 
+// Whether the processor multiplies tiles of bfloat16 (AMX), the system lets it, and the level in
+// use is the best
+bool has_amx();
+
 // Whether the processor is Intel's, for whom MKL keeps its fastest code
 bool is_intel();
 

@@ -1,4 +1,5 @@
 #include "../common/tensor.h"
+#include "amx.h"
 #include "kernel.h"
 #ifdef ACCEL_RT_CUDA
 #include "../common/cuda_launch.h"
@@ -31,10 +32,44 @@ struct Cpu {
     linear(columns, weight, bias, out);
   }
 
+  // The whole convolution, where there is something faster than columns and a matrix product;
+  // returns whether that was done.
+#ifdef ACCEL_RT_X86
+  static bool convolve(const DeformParams& p, const Tensor& weight,
+                       const std::optional<Tensor>& bias, const Tensor& out) {
+    const int64_t outputs = out.size(1), pixels = out.size(0) * out.size(2) * out.size(3);
+    if (!has_amx() || pixels == 0 || !deform_amx_fits(p, outputs)) return false;
+    const Tensor packed =
+        torch::stable::empty(std::array<int64_t, 1>{deform_amx_packed(p, outputs)},
+                             ScalarType::BFloat16, std::nullopt, weight.device());
+    torch::stable::parallel_for(0, outputs / deform_amx_block, 1, [&](int64_t begin, int64_t end) {
+      deform_amx_pack(p, weight.const_data_ptr(), packed.mutable_data_ptr(), begin, end);
+    });
+    std::optional<Tensor> added;
+    if (bias.has_value()) added = cast(*bias, ScalarType::Float);
+    const float* shift =
+        added.has_value() ? static_cast<const float*>(added->const_data_ptr()) : nullptr;
+    // Tiles of at most that many pixels, as many for each thread, in whole blocks
+    constexpr int64_t most = 384, block = deform_amx_block;
+    const int64_t threads = torch::stable::get_num_threads();
+    const int64_t count =
+        std::max<int64_t>((pixels + threads * most - 1) / (threads * most), 1) * threads;
+    const int64_t size = ((pixels + count - 1) / count + block - 1) / block * block;
+    torch::stable::parallel_for(0, (pixels + size - 1) / size, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t tile = begin; tile < end; ++tile) {
+        const int64_t first = tile * size;
+        deform_amx(p, {first, std::min(size, pixels - first)}, packed.const_data_ptr(), shift,
+                   out.mutable_data_ptr(), outputs);
+      }
+    });
+    return true;
+  }
+#else
   static bool convolve(const DeformParams&, const Tensor&, const std::optional<Tensor>&,
                        const Tensor&) {
     return false;
   }
+#endif
 
   static void gather(const DeformParams& p, const DeformTile& tile, const Tensor& columns) {
     parallel(tile.pixels, int64_t(p.kernel_height) * p.kernel_width * p.channels,

@@ -1,5 +1,7 @@
 #include "../common/cpu.h"
 
+#include <cstdlib>
+
 #include "kernel.h"
 
 namespace accel_rt::ACCEL_RT_SIMD {
@@ -12,21 +14,32 @@ inline void sample_axes(const Params& p, const Pixel& at, int64_t pixel, Axis<A>
   y = sample_axis(A(at.y) + flow[1], p.height, p.zeros);
 }
 
+// Of a smaller output the next layer finds some in a cache, unless it was streamed.
+constexpr int64_t stream_bytes = int64_t(16) << 20;
+
 template <class T>
 void warp_nhwc(const FlowWarpParams& p, int64_t begin, int64_t end) {
   using A = accumulate_t<T>;
   const int64_t channels = p.channels, image_size = channels * p.height * p.width;
+  const int64_t bytes = channels * sizeof(T);
+  T* streamed = nullptr;  // holds a pixel until it is streamed
+  if (p.images * p.height * p.width * bytes >= stream_bytes)
+    streamed = static_cast<T*>(std::malloc(bytes));
   Axis<A> y, x;
   for (int64_t pixel = begin; pixel < end; ++pixel) {
     const Pixel at = pixel_at(pixel, p.height, p.width);
     sample_axes(p, at, pixel, y, x);
     const Corners<A> taps = corners(y, x, channels * p.width, channels);
-    T* out = static_cast<T*>(p.output) + pixel * channels;
+    T* target = static_cast<T*>(p.output) + pixel * channels;
+    T* out = streamed != nullptr ? streamed : target;
     if (taps.empty())
-      std::memset(static_cast<void*>(out), 0, channels * sizeof(T));
+      std::memset(static_cast<void*>(out), 0, bytes);
     else
       blend(out, static_cast<const T*>(p.input) + at.image * image_size, taps, channels);
+    if (streamed != nullptr) stream_copy(target, streamed, bytes);
   }
+  if (streamed != nullptr) stream_fence();
+  std::free(streamed);
 }
 
 // The taps of a stretch of a row are found once and used for every channel.

@@ -146,6 +146,19 @@ def test_empty(executor, shape):
     assert (grad_flow == 0).all()
 
 
+def test_outputs_too_large_for_a_cache(executor):
+    """They are written in another way; and in pieces they are small."""
+    if not executor.name.startswith("cpu"):
+        pytest.skip("the same as smaller ones here")
+    flow = displacement(1, 2, 60, 71)
+    for dtype, channels in ((torch.float32, 1001), (torch.bfloat16, 2005)):
+        input = channels_last(torch.randn(1, channels, 60, 71).to(dtype))
+        whole = executor.flow_warp(input, flow, True)
+        half = channels // 2
+        pieces = [executor.flow_warp(part, flow, True) for part in input.split(half, 1)]
+        assert_near(whole, torch.cat(pieces, 1), dtype)
+
+
 def test_many_threads_agree():
     """Results do not depend on how pixels and channels are split over threads."""
     input = channels_last(torch.randn(1, 200, 40, 50)).requires_grad_()

@@ -1,0 +1,104 @@
+// Matrix products of bfloat16 on AMX, whose instructions multiply tiles of 16 rows of 64 bytes.
+// Only files compiled for AMX may include this.
+//
+// Both factors are packed into blocks of 32 rows (of pixels or outputs) by 32 of the summed
+// depth, 1024 elements each: pixels row by row, weights as pairs of depth by output.
+#pragma once
+
+#include <immintrin.h>
+
+#include "cpu.h"
+
+namespace accel_rt {
+namespace {
+
+constexpr int amx_block = 32;
+constexpr int amx_elements = amx_block * amx_block;
+
+// All eight tiles of the thread have 16 rows of 64 bytes as long as this lives.
+struct AmxTiles {
+  AmxTiles() {
+    struct __attribute__((packed)) {
+      uint8_t palette = 1, start_row = 0, reserved[14] = {};
+      uint16_t row_bytes[16] = {};
+      uint8_t rows[16] = {};
+    } config;
+    for (int i = 0; i < 8; ++i) config.row_bytes[i] = 64, config.rows[i] = 16;
+    _tile_loadconfig(&config);
+  }
+  ~AmxTiles() { _tile_release(); }
+  AmxTiles(const AmxTiles&) = delete;
+  AmxTiles& operator=(const AmxTiles&) = delete;
+};
+
+// sum = (add ? sum : 0) + pixels x weight: a block [32 pixels, 32 outputs] from `blocks` packed
+// blocks of each factor. Four products run at a time, so that a tile is loaded for two of them.
+inline void amx_multiply(float* sum, const BFloat16* pixels, const BFloat16* weight, int blocks,
+                         bool add) {
+  constexpr int half = amx_elements / 2, row_bytes = amx_block * sizeof(float);
+  float* lower = sum + half;
+  if (add) {
+    _tile_loadd(0, sum, row_bytes);
+    _tile_loadd(1, sum + 16, row_bytes);
+    _tile_loadd(2, lower, row_bytes);
+    _tile_loadd(3, lower + 16, row_bytes);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (int i = 0; i < blocks; ++i, pixels += amx_elements, weight += amx_elements) {
+    _tile_loadd(4, pixels, 64);
+    _tile_loadd(6, weight, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, weight + half, 64);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_loadd(5, pixels + half, 64);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_stored(0, sum, row_bytes);
+  _tile_stored(1, sum + 16, row_bytes);
+  _tile_stored(2, lower, row_bytes);
+  _tile_stored(3, lower + 16, row_bytes);
+}
+
+using AmxRow = Vector<uint32_t, 64>::type;
+
+// Swaps rows and columns: quadrants change places, then quadrants of quadrants, and so on.
+inline void transpose(AmxRow rows[16]) {
+  for (int span = 8; span > 0; span /= 2) {
+    AmxRow upper, lower;
+    for (int lane = 0; lane < 16; ++lane) {
+      upper[lane] = lane & span ? 16 + lane - span : lane;
+      lower[lane] = lane & span ? 16 + lane : lane + span;
+    }
+    for (int i = 0; i < 16; ++i) {
+      if (i & span) continue;
+      const AmxRow above = rows[i], below = rows[i + span];
+      rows[i] = __builtin_shuffle(above, below, upper);
+      rows[i + span] = __builtin_shuffle(above, below, lower);
+    }
+  }
+}
+
+// Packs the block of weights whose rows (outputs) start at `from`, `stride` apart. Of fewer than
+// 32 outputs the rest count as zeros.
+inline void amx_pack_weight(BFloat16* to, const BFloat16* from, int64_t stride, int outputs) {
+  for (int first = 0; first < amx_block; first += 16, to += amx_elements / 2) {
+    AmxRow rows[16] = {};
+    for (int i = 0; i < 16 && first + i < outputs; ++i)
+      std::memcpy(&rows[i], from + (first + i) * stride, sizeof rows[i]);
+    transpose(rows);
+    std::memcpy(static_cast<void*>(to), rows, sizeof rows);
+  }
+}
+
+// Where 32 channels of a pixel go: `row` counts pixels and `blocks` is the depth in blocks.
+inline int64_t amx_offset(int64_t row, int blocks) {
+  return row / amx_block * blocks * amx_elements + row % amx_block * amx_block;
+}
+
+}  // namespace
+}  // namespace accel_rt

@@ -1,0 +1,25 @@
+// A deformable convolution of bfloat16 on AMX: tiles of output pixels small enough for a core's
+// cache are gathered tap by tap and multiplied at once.
+#pragma once
+
+#include "kernel.h"
+
+namespace accel_rt {
+
+constexpr int64_t deform_amx_block = 32;  // pixels, outputs or channels
+
+// Whether the shape suits: whole blocks of channels and of outputs, one weight group
+bool deform_amx_fits(const DeformParams& p, int64_t outputs);
+
+// Elements of the packed weights
+int64_t deform_amx_packed(const DeformParams& p, int64_t outputs);
+
+// Packs blocks [begin, end) of outputs of weight [outputs, KH, KW, C], all of bfloat16.
+void deform_amx_pack(const DeformParams& p, const void* weight, void* packed, int64_t begin,
+                     int64_t end);
+
+// output [N, OH, OW, outputs] of bfloat16, bias [outputs] of float or null; pixels of the tile
+void deform_amx(const DeformParams& p, const DeformTile& tile, const void* packed,
+                const float* bias, void* output, int64_t outputs);
+
+}  // namespace accel_rt
