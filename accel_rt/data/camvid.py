@@ -14,8 +14,6 @@ from accel_rt.data.dataset import DataSet, Frame, numbered_sequences
 from accel_rt.data.labels import class_coding
 from accel_rt.errors import InputError
 
-LabelledFrame = Frame
-
 CODING = class_coding(len(CAMVID), (11,), "CamVid labels are 0 to 10, and 11 for unlabelled")
 _MAX_STEP = 4  # frames of the 30 Hz recording: seconds apart, motion is not followed
 

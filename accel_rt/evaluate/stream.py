@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 
-from accel_rt.data.camvid import LabelledFrame
+from accel_rt.data.dataset import Frame
 from accel_rt.errors import UsageError
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.runtime.segmenter import Segmenter
@@ -29,9 +29,7 @@ class StreamScore:
         return total.miou()
 
 
-def score_stream(
-    segmenter: Segmenter, frames: Sequence[LabelledFrame], interval: int
-) -> StreamScore:
+def score_stream(segmenter: Segmenter, frames: Sequence[Frame], interval: int) -> StreamScore:
     """Run the video once per keyframe phase, so that every frame is met at every distance.
 
     ``segmenter`` must place keyframes every ``interval`` frames and nowhere else. The first
@@ -40,8 +38,7 @@ def score_stream(
     """
     if len(frames) < interval:
         raise UsageError(f"{len(frames)} frames are fewer than the interval {interval}")
-    images = [frame.image_bgr() for frame in frames]
-    labels = [frame.labels() for frame in frames]
+    images, labels = zip(*(frame.read() for frame in frames), strict=True)
     matrices = [ConfusionMatrix(len(segmenter.classes)) for _ in range(interval)]
     step_s = []
     for phase in range(interval):

@@ -139,9 +139,9 @@ def confusion(model: nn.Module, frames: list[Frame], classes: int) -> ConfusionM
     device = next(model.parameters()).device
     matrix = ConfusionMatrix(classes)
     for frame in frames:
-        labels = frame.labels()
+        frame_bgr, labels = frame.read()
         height, width = labels.shape
-        image = pad_to(frame.image_bgr(), (height + -height % 32, width + -width % 32))
+        image = pad_to(frame_bgr, (height + -height % 32, width + -width % 32))
         scores = model(normalise(torch.from_numpy(image)[None].to(device)))
         full = F.interpolate(scores, image.shape[:2], mode="bilinear", align_corners=False)
         predicted = full[0].argmax(0)[:height, :width]
