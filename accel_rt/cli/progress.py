@@ -113,11 +113,11 @@ def steps_bar(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[int
     """A function for messages and one for ``(steps done, all steps)``.
 
     On a terminal the steps are a bar with the time left under the messages; elsewhere the time
-    left is added to the messages.
+    left is added to the messages about a step.
     """
+    left = TimeLeft()
     if not sys.stderr.isatty():
-        left = TimeLeft()
-        yield (lambda message: say(message + left.text())), left.update
+        yield (lambda message: say(message + left.text() * message.startswith("step"))), left.update
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -129,7 +129,6 @@ def steps_bar(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[int
         TextColumn("{task.fields[left]}"),
         console=Console(stderr=True),
     )
-    left = TimeLeft()
     task = bar.add_task(title, total=None, left="")
 
     def update(done: int, total: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -262,6 +263,37 @@ def test_train_joint_passes_its_options_on(accel, monkeypatch, tmp_path):
     assert (settings.street, settings.tensorboard) == (0.25, False)
     assert accel("train", "joint", "--out", "run", "--reference", "r").code == 0
     assert (calls[1].update, calls[1].data, calls[1].street) == (None, None, 1.0)
+
+
+def test_train_interrupted_by_a_signal(accel, monkeypatch):
+    """The run is asked to stop and saves; the exit code is the signal's."""
+    import accel_rt.train.joint as joint
+
+    def train(settings, out, report, progress, stop):
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+        report("saved")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(joint, "train_joint", train)
+    done = accel("train", "joint", "--out", "run", "--reference", "r")
+    assert (done.code, done.out) == (143, "")
+    assert done.err.endswith("saved\n")
+
+
+def test_time_left_goes_with_the_steps(capsys, monkeypatch):
+    from accel_rt.cli import progress as module
+
+    times = iter([0.0, 10.0])
+    monkeypatch.setattr(module, "monotonic", lambda: next(times))
+    with module.steps_bar("run") as (report, progress):
+        report("step 0")
+        progress(1, 800)
+        progress(2, 800)
+        report("step 2 loss 1.0")
+        report("saved")
+    assert capsys.readouterr().err == "step 0\nstep 2 loss 1.0, 2:13:00 left\nsaved\n"
 
 
 def test_layouts_of_the_options_are_those_of_the_data():
