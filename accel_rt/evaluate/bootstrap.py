@@ -36,9 +36,12 @@ def resampled_weights(
     return weights
 
 
-def block_length(dense: bool, rate: float) -> int:
-    """Frames of a block: a second of densely labelled video at ``rate`` Hz, else 1."""
-    return max(1, round(_BLOCK_S * rate)) if dense else 1
+def block_length(dense: bool, rate: float, frames: int) -> int:
+    """Frames of a block: a second of densely labelled video at ``rate`` Hz, else 1.
+
+    At most a fifth of all ``frames``: fewer blocks would say nothing.
+    """
+    return max(1, min(round(_BLOCK_S * rate), frames // 5)) if dense else 1
 
 
 def interval_95(values: np.ndarray) -> tuple[float, float]:

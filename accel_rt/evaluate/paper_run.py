@@ -16,6 +16,7 @@ from accel_rt.evaluate.paper import INTERVAL, Family, Line
 from accel_rt.evaluate.predict import SharedPredictor
 from accel_rt.evaluate.results import About, Results, model_result
 from accel_rt.evaluate.run import Evaluation, evaluate
+from accel_rt.runtime.device import resolve_device, resolve_precision
 from accel_rt.runtime.load import keyframe_interval
 from accel_rt.runtime.settings import SegmenterSettings
 
@@ -62,7 +63,13 @@ def run_paper(plan: PaperRun, report: Callable[[str], None]) -> tuple[Results, l
     results.missing = plan.line.missing
     for name, found in _costs(plan, report).items():
         results.models[name].cost = found
-    results.machine = {"threads": plan.threads or torch.get_num_threads()}
+    any_model = next(iter(models.values()))
+    device = resolve_device(any_model.device)
+    results.machine = {
+        "threads": plan.threads or torch.get_num_threads(),
+        "device": str(device),
+        "precision": str(resolve_precision(any_model.precision, device)).removeprefix("torch."),
+    }
     report("drawing")
     return results, [strip(plan.footage, models, family) for family in plan.line.families]
 

@@ -46,11 +46,16 @@ class About:
         known = rate or footage.rate or DEFAULT_RATE
         return cls(footage.name, footage.classes, density, known, runs, (width, height))
 
+    @property
+    def block(self) -> int:
+        """Labelled frames that are drawn at once."""
+        return block_length(self.density == "dense", self.rate, sum(self.runs))
+
     @cached_property
     def weights(self) -> np.ndarray:
         """Resampled weights of the labelled frames, ``[B, F]``."""
         runs = [run for run in self.runs if run]
-        return resampled_weights(runs, block_length(self.density == "dense", self.rate))
+        return resampled_weights(runs, self.block)
 
 
 @dataclass

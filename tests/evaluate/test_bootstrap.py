@@ -47,7 +47,14 @@ def test_blocks_widen_the_interval_of_frames_that_look_alike() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dense", "rate", "length"), [(True, 15, 15), (False, 15, 1), (True, 0.2, 1)]
+    ("dense", "rate", "frames", "length"),
+    [
+        (True, 15, 101, 15),
+        (False, 15, 101, 1),
+        (True, 0.2, 101, 1),
+        (True, 15, 11, 2),
+        (True, 15, 3, 1),
+    ],
 )
-def test_block_length(dense: bool, rate: float, length: int) -> None:
-    assert block_length(dense, rate) == length
+def test_block_length(dense: bool, rate: float, frames: int, length: int) -> None:
+    assert block_length(dense, rate, frames) == length

@@ -18,6 +18,7 @@ from accel_rt.evaluate.paper import (
 from accel_rt.evaluate.report.svg import Chart, Series
 from accel_rt.evaluate.report.tables import (
     Table,
+    by_distance,
     longest_interval,
     milliseconds,
     offsets_table,
@@ -96,7 +97,7 @@ def figure_3b(results: Results, families: Sequence[Family]) -> Figure:
     y = TABLE_1["DeepLab-18"][0]
     theirs.append(Series("DeepLab-18", [1, LONGEST], [y, y], 6, quiet=True))
     chart = Chart(title + ", the paper's", "keyframe interval", _MIOU, range(1, LONGEST + 1))
-    charts.append(("in the paper", chart.draw(theirs)))
+    charts.insert(1, ("in the paper", chart.draw(theirs)))
     return Figure("fig3b", title, charts)
 
 
@@ -121,15 +122,13 @@ def by_offset(
     offsets = list(range(len(table.columns) - 1))
     series = []
     for number, name in enumerate(names):
-        tally = results.models[name].tally
-        if results.models[name].longest == 1:
-            y = tally.at_offset(0).summary(results.about.rate)[score]
-            series.append(Series(name, [0, offsets[-1]], [y, y], 6, quiet=True))
-            continue
-        ys = [tally.at_offset(o).summary(results.about.rate)[score] for o in offsets]
-        series.append(Series(name, offsets, ys, number))
+        ys = by_distance(results, name, score)
+        if len(ys) == 1:
+            series.append(Series(name, [0, offsets[-1]], ys * 2, 6, quiet=True))
+        else:
+            series.append(Series(name, offsets, ys, number))
     label = _MIOU if score == "miou" else "temporal consistency (%)"
-    chart = Chart(title, _DISTANCE, label, offsets, width=620, height=330, right=220)
+    chart = Chart(title, _DISTANCE, label, offsets, right=165)
     return Figure(key, title, [("", chart.draw(series))], text, (table,))
 
 

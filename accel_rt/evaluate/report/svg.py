@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 import numpy as np
 
@@ -164,30 +165,55 @@ class _Drawing:
 
     def _labels(self) -> list[str]:
         """A label at each line's end, or at each point where points have names of their own."""
+        boxes = [
+            _Box(px - 5, py - 5, px + 5, py + 5)
+            for s in self._series
+            if s.labels
+            for px, py, _, _ in self._points(s)
+        ]
         wanted = []
         for series in self._series:
             points = self._points(series)
-            if series.labels:
-                wanted += [
-                    (px + 9, py, label, series.number)
-                    for (px, py, _, _), label in zip(points, series.labels, strict=True)
-                ]
-            else:
-                px, py, _, _ = points[-1]
-                wanted.append((px + 9, py, series.name, series.number))
-        placed: list[tuple[float, float, float]] = []  # left, right, baseline
+            names = series.labels or [series.name]
+            points = points if series.labels else points[-1:]
+            wanted += [
+                (px, py, name, series) for (px, py, _, _), name in zip(points, names, strict=True)
+            ]
         parts = []
-        for x, y, text, number in sorted(wanted, key=lambda label: label[1]):
-            right = x + _LETTER * len(text)
-            taken = [row for start, end, row in placed if start < right and x < end]
-            while any(abs(y - other) < _LINE_HEIGHT for other in taken):
-                y = max(other for other in taken if abs(y - other) < _LINE_HEIGHT) + _LINE_HEIGHT
-            placed.append((x, right, y))
+        for x, y, text, series in sorted(wanted, key=lambda label: label[1]):
+            box = _place(x, y, _LETTER * len(text), boxes, around=bool(series.labels))
+            boxes.append(box)
             parts.append(
-                f'<text class="label c{number % COLOURS}" x="{x:.1f}" '
-                f'y="{y + 4:.1f}">{escape(text)}</text>'
+                f'<text class="label c{series.number % COLOURS}" x="{box.left:.1f}" '
+                f'y="{box.bottom - 3.5:.1f}">{escape(text)}</text>'
             )
         return parts
+
+
+class _Box(NamedTuple):
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def meets(self, other: _Box) -> bool:
+        """Whether the two share some of the picture."""
+        across = self.left < other.right and other.left < self.right
+        return across and self.top < other.bottom and other.top < self.bottom
+
+
+def _place(x: float, y: float, width: float, taken: list[_Box], around: bool) -> _Box:
+    """A free box for a label of a point: right of it, else (``around``) on another side, else
+    further and further down."""
+    half = _LINE_HEIGHT / 2
+    right = _Box(x + 9, y - half, x + 9 + width, y + half)
+    left = _Box(x - 9 - width, y - half, x - 9, y + half)
+    above = _Box(x - width / 2, y - 7 - 2 * half, x + width / 2, y - 7)
+    below = _Box(x - width / 2, y + 7, x + width / 2, y + 7 + 2 * half)
+    lower = [_Box(right.left, right.top + d, right.right, right.bottom + d) for d in range(200)]
+    choices = [right, above, left, below, *lower] if around else lower
+    free = (box for box in choices if not any(box.meets(other) for other in taken))
+    return next(free, right)
 
 
 def _marker(number: int, x: float, y: float) -> str:

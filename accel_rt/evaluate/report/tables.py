@@ -159,7 +159,7 @@ def table_3(results: Results, families: Sequence[Family]) -> Table:
                 best.add((len(rows), 1 + int(np.nanargmax(values))))
             theirs = [f"{value:.1f}" for value in TABLE_3.get(name, ())] or [NONE] * 3
             rows.append([name, *ours, *theirs])
-    columns = ["model", "N^R only", "N^U only", "both"]
+    columns = ["model", "reference alone", "update alone", "Accel"]
     columns += [f"paper: {column}" for column in columns[1:]]
     title = f"Table 3: the branches alone and together, {offset} frames after the keyframe"
     note = "All three columns on the same frames: those with a keyframe that far before them."
@@ -275,7 +275,27 @@ def offsets_table(results: Results, title: str, names: Sequence[str], score: str
     offsets = range(min(LONGEST, longest_interval(results)))
     rows = []
     for name in names:
-        tally = results.models[name].tally
-        values = [tally.at_offset(offset).summary(results.about.rate)[score] for offset in offsets]
-        rows.append([name, *map(percent, values)])
-    return Table("offsets", title, ["model", *map(str, offsets)], rows)
+        scores = by_distance(results, name, score)
+        rows.append([name, *map(percent, scores * (len(offsets) if len(scores) == 1 else 1))])
+    columns = ["model", *map(str, offsets)]
+    note = "All distances on the same frames: those with a keyframe as far back as the last column."
+    sparse = results.about.density == "sparse"
+    return Table("offsets", title, columns, rows, "" if sparse else note)
+
+
+def by_distance(results: Results, name: str, score: str) -> list[float]:
+    """A score at each distance from the keyframe; a single one for a network on every frame.
+
+    With dense labels all distances are scored on the same frames: those that have met them all.
+    With sparse labels each distance has frames of its own.
+    """
+    about, tally = results.about, results.models[name].tally
+    frames = np.ones(sum(about.runs), bool)
+    if about.density == "dense":
+        furthest = max(results.models.values(), key=lambda model: model.longest).tally
+        frames = furthest.at_offset(furthest.protocol.longest - 1).counts[:, 1].sum(1) > 0
+    weights = frames[None].astype(np.float64)
+    return [
+        float(tally.at_offset(offset).scores(weights, about.rate)[score][0])
+        for offset in range(tally.protocol.longest)
+    ]

@@ -14,7 +14,7 @@ import cv2
 import jinja2
 import numpy as np
 
-from accel_rt.evaluate.bootstrap import RESAMPLES, block_length
+from accel_rt.evaluate.bootstrap import RESAMPLES
 from accel_rt.evaluate.paper import INTERVAL, Family
 from accel_rt.evaluate.paper_run import Strip
 from accel_rt.evaluate.report import tables
@@ -56,6 +56,7 @@ def page(results: Results, families: Sequence[Family], strips: Sequence[Strip]) 
     return template.render(
         results=results,
         facts=facts(results),
+        missing=not_measured(results),
         differences=differences(results),
         table_1=one,
         tables=others,
@@ -83,7 +84,7 @@ def markdown(results: Results, families: Sequence[Family]) -> str:
     lines += [f"- {text}" for text in differences(results)]
     if results.missing:
         lines += ["", "Not measured:", ""]
-        lines += [f"- {name}: {why}" for name, why in results.missing.items()]
+        lines += [f"- {'; '.join(names)}: {why}" for why, names in not_measured(results).items()]
     lines += [""]
     lines += [table.markdown() for table in paper_tables(results, families)]
     for family in families:
@@ -139,8 +140,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
     about, machine = results.about, results.machine
     width, height = about.frame_size
     clips = sum(1 for run in about.runs if run)
-    block = block_length(about.density == "dense", about.rate)
-    precision = next(iter(results.models.values())).settings["precision"]
+    block = about.block
     protocol = {
         "dense": "dense: every labelled frame at every distance from the keyframe",
         "sparse": "sparse: the keyframe's distance rotates over the labelled frames",
@@ -162,11 +162,19 @@ def facts(results: Results) -> list[tuple[str, str]]:
         (
             "machine",
             f"{machine.get('gpu') or machine.get('cpu', 'unknown')}, "
-            f"{machine.get('threads', '?')} threads, precision {precision}, torch "
+            f"{machine.get('threads', '?')} threads, {machine.get('precision', '?')}, torch "
             f"{machine.get('torch', '?')}, accel-rt {machine.get('accel_rt', '?')}",
         ),
         ("command", results.command),
     ]
+
+
+def not_measured(results: Results) -> dict[str, list[str]]:
+    """Names of the models that are missing, by the reason."""
+    found: dict[str, list[str]] = {}
+    for name, why in results.missing.items():
+        found.setdefault(why, []).append(name)
+    return found
 
 
 def differences(results: Results) -> list[str]:
