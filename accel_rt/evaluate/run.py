@@ -94,7 +94,7 @@ def evaluate(
     if len(todo) < total:
         report(f"{total - len(todo)} of {total} parts are there from an earlier run")
     done = total - len(todo)
-    for number, arrays in _results(evaluation, todo, workers):
+    for number, arrays in _results(evaluation, todo, workers, report):
         parts.save(number, arrays)
         done += 1
         report(f"evaluated {done} of {total} parts")
@@ -115,7 +115,10 @@ _Arrays = dict[str, dict[str, np.ndarray]]
 
 
 def _results(
-    evaluation: Evaluation, todo: list[tuple[int, Share]], workers: int
+    evaluation: Evaluation,
+    todo: list[tuple[int, Share]],
+    workers: int,
+    report: Callable[[str], None],
 ) -> Iterator[tuple[int, _Arrays]]:
     if not todo:
         return
@@ -133,8 +136,16 @@ def _results(
     pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker, (evaluation,))
     try:
         numbers = {pool.submit(_work, share): number for number, share in todo}
-        for future in as_completed(numbers):
-            yield numbers[future], future.result()
+        try:
+            for future in as_completed(numbers):
+                yield numbers.pop(future), future.result()
+        except KeyboardInterrupt:
+            report("interrupted: finishing the parts that were begun")
+            pool.shutdown(wait=False, cancel_futures=True)
+            for future, number in numbers.items():
+                if not future.cancelled():
+                    yield number, future.result()
+            raise
     except BrokenProcessPool as error:
         raise AccelError(
             "a worker process died, perhaps for want of memory: use fewer --workers; the parts "
