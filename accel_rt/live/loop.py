@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from dataclasses import replace
@@ -99,6 +100,9 @@ class LiveLoop:
         except BaseException:
             self.stop()
             raise
+        # What is loaded stays: without it, collecting garbage does not hold up a frame.
+        gc.collect()
+        gc.freeze()
         self._thread.start()
 
     def stop(self) -> None:
@@ -112,6 +116,7 @@ class LiveLoop:
             self._ended = True
             self._changed.notify_all()
         self._networks.close()
+        gc.unfreeze()
 
     def __enter__(self) -> LiveLoop:
         self.start()

@@ -59,6 +59,8 @@ class FrameConverter:
         self._sample_aspect = _sane_aspect(sample_aspect)
         self._reformatter = VideoReformatter()
         self._tone_curves: dict[int, np.ndarray] = {}
+        self._rotation: float | None = None
+        self._display_matrix: list[int] | None = None
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         """``frame`` as uint8 BGR ``[H, W, 3]``, C-contiguous."""
@@ -82,7 +84,19 @@ class FrameConverter:
         elif frame.format.name.startswith("gray") and int(frame.color_range) == ColorRange.MPEG:
             # swscale takes every grey format as full range, whatever its tag says.
             image = cv2.LUT(image, _LIMITED_TO_FULL)
-        return np.ascontiguousarray(_orient(image, frame))
+        return np.ascontiguousarray(_orient(image, self._display_matrix_of(frame)))
+
+    def _display_matrix_of(self, frame: av.VideoFrame) -> list[int] | None:
+        """The frame's display matrix, read when the rotation changes.
+
+        A frame whose side data were looked at refers to itself, and its pixels stay in memory
+        until garbage is collected.
+        """
+        if frame.rotation != self._rotation:
+            self._rotation = frame.rotation
+            data: Any = frame.side_data.get("DISPLAYMATRIX")
+            self._display_matrix = None if data is None else np.frombuffer(data, np.int32).tolist()
+        return self._display_matrix
 
     def _tone_map(self, rgb16: np.ndarray, transfer: int) -> np.ndarray:
         if transfer not in self._tone_curves:
@@ -123,13 +137,12 @@ def _color_range(frame: av.VideoFrame) -> ColorRange:
     return ColorRange.JPEG if full else ColorRange.MPEG
 
 
-def _orient(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+def _orient(image: np.ndarray, matrix: list[int] | None) -> np.ndarray:
     """Apply the display matrix: ``x' = a x + c y``, ``y' = b x + d y`` in 16.16 fixed point."""
-    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return image
-    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5]
-    if abs(int(b)) > abs(int(a)):
+    a, b, _, c, d = matrix[:5]
+    if abs(b) > abs(a):
         image, mirror_x, mirror_y = cv2.transpose(image), c < 0, b < 0
     else:
         mirror_x, mirror_y = a < 0, d < 0

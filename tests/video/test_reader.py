@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import http.server
 import socket
 import threading
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -379,3 +382,17 @@ def test_probe_reads_what_the_clip_holds(clip):
     found = probe(clip)
     assert [picture_number(image) for image in found.images] == list(range(20))
     assert found.audio_codec == "aac"
+
+
+def test_frames_leave_memory_at_once(tmp_path: Path) -> None:
+    """Not only when garbage is collected, which counts objects and not their megabytes."""
+    with open_source(write_clip(tmp_path / "clip.mp4")) as source:
+        gc.collect()
+        gc.disable()
+        try:
+            frames = sum(1 for _ in source)
+            alive = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+        finally:
+            gc.enable()
+    assert frames == 20
+    assert alive <= 3
