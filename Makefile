@@ -1,6 +1,6 @@
 # make demo    set up .venv and segment a rendered street drive
 # make test    lint, types and every test
-# make cuda    compile the CUDA kernels for every architecture, spills are errors
+# make cuda    compile the CUDA kernels for every architecture, spills are errors, and list them
 #
 # TORCH=...    which torch to install if there is none, for example TORCH=torch==2.13.0
 # PYTHON=...   the Python that .venv is made with
@@ -37,6 +37,8 @@ format: $(READY)
 
 cuda: $(READY)
 	ACCEL_RT_CUDA=1 ACCEL_RT_STRICT=1 $(BIN)/python setup.py build_ext --build-temp build/cuda --build-lib build/cuda/lib
+	$(PIP) install -q nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm
+	$(BIN)/python benchmarks/cuda_kernels.py build/cuda/lib/accel_rt/ops/_C.abi3.so
 
 # The build sees the torch of this environment: isolation would fetch another one of several GB.
 $(READY): $(BUILD_INPUTS)

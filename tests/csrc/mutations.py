@@ -1,0 +1,218 @@
+"""Planted mistakes in the CUDA kernels, and checks that each of them fails.
+
+python -m tests.csrc.mutations LIBRARY:CHECK ...   prints one line for each library
+"""
+
+import math
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from accel_rt.data.normalise import MEAN_RGB, STD_RGB
+from accel_rt.ops import reference
+from tests.csrc.emulated.build import ROOT, Variant
+from tests.ops.inputs import channels_last, displacement
+from tests.ops.tolerances import assert_near
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A textual mistake: in a file of ``csrc/``, the first `old` becomes `new`."""
+
+    kernel: str
+    what: str
+    old: str
+    new: str
+
+    @property
+    def check(self) -> str:
+        return self.kernel.split("/")[0]
+
+    @property
+    def name(self) -> str:
+        return f"{self.kernel} {self.what}".translate(str.maketrans("/ .", "___"))
+
+    def plant(self, folder: Path) -> Variant:
+        kernel = ROOT / "csrc" / self.kernel
+        text = kernel.read_text()
+        assert self.old in text, f"{self.kernel} has no longer {self.old!r}: plant another mistake"
+        folder.mkdir(parents=True, exist_ok=True)
+        source = folder / f"{self.name}.cu"
+        mutant = text.replace(self.old, self.new, 1)
+        if not source.is_file() or source.read_text() != mutant:
+            source.write_text(mutant)
+        return Variant(self.name, kernel, source)
+
+
+BARRIER = "__syncthreads();"
+# of each kernel: what is wrong, the text that is replaced, and by what
+MISTAKES = {
+    "compose_flow/cuda.cu": [
+        ("swapped coordinates", "newer[0], p.width", "newer[1], p.width"),
+        ("wrong tail", "cell >= cells)", "cell >= cells - 1)"),
+        ("one component twice", "newer[c] +", "newer[0] +"),
+    ],
+    "deform_conv2d/cuda.cu": [
+        (
+            "swapped coordinates",
+            "item.k / p.kernel_width, item.k % p.kernel_width",
+            "item.k % p.kernel_width, item.k / p.kernel_width",
+        ),
+        ("wrong tail", "() >= items)", "() >= items - 1)"),
+        ("missing exchange", "warp_sum(dots[k])", "dots[k]"),
+    ],
+    "deform_conv2d/implicit.cu": [
+        ("swapped words", "2 * step + 1) + word", "2 * step) + word"),
+        ("missing barrier", BARRIER, ""),
+        ("missing wait", "wait_for_copies();", ""),
+        ("wrong tail", "pixel(pixel < pixels", "pixel(pixel + 1 < pixels"),
+    ],
+    "flow_warp/cuda.cu": [
+        ("swapped coordinates", "float(at.y) + flow[1]", "float(at.y) + flow[0]"),
+        (
+            "wrong tail",
+            "channel < p.channels; channel += blockDim.x * N",
+            "channel < p.channels - N; channel += blockDim.x * N",
+        ),
+        ("missing exchange", "warp_sum(dots[k])", "dots[k]"),
+    ],
+    "overlay/cuda.cu": [
+        ("swapped channels", "3 * label + channel", "3 * label + 2 - channel"),
+        ("missing barrier", BARRIER, ""),
+        ("wrong tail", "pixel < p.pixels;", "pixel + 1 < p.pixels;"),
+    ],
+    "preprocess/cuda.cu": [
+        ("swapped coordinates", "at.y, at.x) :", "at.x, at.y) :"),
+        ("swapped channels", "bgr[2 - c]", "bgr[c]"),
+        ("wrong tail", "i < y.end", "i < y.end - 1"),
+    ],
+    "reduce_flow/cuda.cu": [
+        ("swapped coordinates", "p.factor[c]", "p.factor[1 - c]"),
+        ("missing exchange", "warp_sum(sum[c])", "sum[c]"),
+        ("wrong tail", "pixel < pixels;", "pixel < pixels - 1;"),
+    ],
+    "upsample_argmax/cuda.cu": [
+        ("swapped coordinates", "(row, p.step_y)", "(row, p.step_x)"),
+        ("missing barrier", BARRIER, ""),
+        ("wrong tail", "i < p.out_width) out", "i + 1 < p.out_width) out"),
+    ],
+    "warp_score/cuda.cu": [
+        ("swapped coordinates", "x) + flow[0]", "x) + flow[1]"),
+        ("missing barrier", BARRIER, ""),
+        ("wrong tail", "pixel >= pixels |", "pixel >= pixels - 1 |"),
+    ],
+}
+MUTATIONS = [
+    Mutation(kernel, *mistake) for kernel, all_of in MISTAKES.items() for mistake in all_of
+]
+
+
+def check_compose_flow(ops: Any) -> None:
+    older, newer = (displacement(1, 2, 5, 7) for _ in range(2))
+    assert_near(
+        ops.compose_flow(older, newer), newer + reference.flow_warp(older, newer), torch.float32
+    )
+
+
+def check_deform_conv2d(ops: Any) -> None:
+    geometry = ([1, 1], [1, 1], [1, 1])
+    for outputs in (64, 5):  # on tensor cores, and gathered
+        input = torch.randn(1, 32, 4, 5)
+        offset, weight = displacement(1, 18, 4, 5), torch.randn(outputs, 32, 3, 3) / 17
+        tensors = [t.double().requires_grad_() for t in (input, offset, weight)]
+        expected = reference.deform_conv2d(*tensors, None, None, *geometry)
+        actual = ops.deform_conv2d(input, offset, weight, None, None, *geometry)
+        assert_near(actual, expected, torch.float32)
+    grad = torch.randn(expected.shape) / 4
+    gradients = torch.autograd.grad(expected, tensors, grad.double())
+    needed = (True, True, True, False)
+    found = ops.deform_conv2d_backward(grad, input, offset, weight, None, *geometry, *needed)
+    for one, other in zip(found, gradients, strict=False):
+        assert_near(one, other, torch.float32)
+
+
+def check_flow_warp(ops: Any) -> None:
+    input, flow = channels_last(torch.randn(1, 40, 5, 6)), displacement(1, 2, 5, 6)
+    wide = [t.double().requires_grad_() for t in (input, flow)]
+    expected = reference.flow_warp(*wide)
+    assert_near(ops.flow_warp(input, flow, False), expected, torch.float32)
+    grad = torch.randn(expected.shape) / math.sqrt(40)
+    gradients = torch.autograd.grad(expected, wide, grad.double())
+    for one, other in zip(
+        ops.flow_warp_backward(grad, input, flow, False, True, True), gradients, strict=True
+    ):
+        assert_near(one, other, torch.float32)
+
+
+def check_overlay(ops: Any) -> None:
+    frame, labels, palette = (
+        torch.randint(0, 256, shape, dtype=torch.uint8)
+        for shape in ((1, 9, 21, 3), (1, 9, 21), (256, 3))
+    )
+    expected = reference.overlay(frame, labels, palette, 0.5, None)
+    assert torch.equal(ops.overlay(frame, labels, palette, 0.5, None), expected)
+
+
+def check_preprocess(ops: Any) -> None:
+    frame = torch.randint(0, 256, (1, 37, 50, 3), dtype=torch.uint8)
+    arguments = (frame, (19, 26), (32, 32), (32, 32), MEAN_RGB, STD_RGB, torch.float32)
+    assert_near(ops.preprocess(*arguments), reference.preprocess(*arguments), torch.float32)
+
+
+def check_reduce_flow(ops: Any) -> None:
+    arguments = (displacement(1, 2, 37, 50), (48, 64), (3, 4), 0.25, 0.5)
+    assert_near(ops.reduce_flow(*arguments), reference.reduce_flow(*arguments), torch.float32)
+
+
+def check_upsample_argmax(ops: Any) -> None:
+    scores = torch.randn(1, 11, 7, 5)
+    expected = reference.upsample_argmax(scores.double(), (70, 33), (70, 33))
+    actual = ops.upsample_argmax(scores, (70, 33), 70.0, 33.0)
+    assert (actual != expected).double().mean() < 1e-3
+
+
+def check_warp_score(ops: Any) -> None:
+    cache, flow = channels_last(torch.randn(1, 200, 5, 7)), displacement(1, 2, 5, 7)
+    weight, bias = torch.randn(19, 200) / 14, torch.randn(19)
+    expected = reference.warp_score(*(t.double() for t in (cache, flow, weight, bias)))
+    assert_near(ops.warp_score(cache, flow, weight, bias), expected, torch.float32)
+
+
+CHECKS: dict[str, Callable[[Any], None]] = {
+    name.removeprefix("check_"): function
+    for name, function in list(globals().items())
+    if name.startswith("check_")
+}
+
+
+def passes(library: str, check: str) -> bool:
+    """Whether the operators of `library` pass, in a process of their own: they may crash."""
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # of the sanitizer's last words
+        try:
+            torch.ops.load_library(library)
+            CHECKS[check](torch.ops.accel_rt_emulated)
+        except (AssertionError, RuntimeError):
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    for argument in sys.argv[1:]:
+        library, _, check = argument.rpartition(":")
+        print(
+            Path(library).stem, check, "passes" if passes(library, check) else "fails", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()
