@@ -1,6 +1,6 @@
 """What a live viewer feels: the hitch of a keyframe, and hours of running.
 
-    python benchmarks/live.py keyframes [--reference NAME] [--update NAME] [--mode accel,dff]
+    python benchmarks/live.py keyframes [--reference NAME] [--update NAME] [--modes accel,dff]
     python benchmarks/live.py soak SOURCE [--minutes 10]
 
 ``keyframes`` steps a synchronous and an asynchronous segmenter over a rendered street at the pace
