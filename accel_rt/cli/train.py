@@ -43,6 +43,7 @@ train.add_command(flow)
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Run folder."
 )
+@setting(DeepLabSettings, "calibrate", "Take the weights of --balance out of the result again.")
 @setting(DeepLabSettings, "crop", "Size of the training crops.", type=Size())
 @setting(
     DeepLabSettings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from accel_rt.data.mixture import DataSetSource, FrameSource, Mixture, StreetSou
 from accel_rt.data.normalise import normalise, pad_to
 from accel_rt.data.open import open_dataset
 from accel_rt.evaluate.metrics import ConfusionMatrix
+from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, save_network
 from accel_rt.train.distil import Teacher, distillation_loss
 from accel_rt.train.losses import label_weights, segmentation_sums
@@ -98,7 +100,7 @@ class DeepLab(Stage):
         return loss, weight
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        processes = self._processes
+        processes, model = self._processes, self._calibrated(model)
         own = self._validation[processes.rank :: processes.world]
         matrix = ConfusionMatrix(len(self._classes))
         counts = torch.from_numpy(confusion(model, own, len(self._classes)).counts)
@@ -130,8 +132,18 @@ class DeepLab(Stage):
             evaluated,
         )
         path = folder / f"{settings.network}.safetensors"
-        save_network(path, model, info)  # type: ignore[arg-type]
+        save_network(path, self._calibrated(model), info)
         return [path]
+
+    def _calibrated(self, model: nn.Module) -> Network:
+        """With ``calibrate``, a copy whose scores the class weights have been taken out of."""
+        assert isinstance(model, Network)
+        if not self._settings.calibrate or self._weights is None:
+            return model
+        calibrated = copy.deepcopy(model)
+        assert calibrated.task.scoring.bias is not None
+        calibrated.task.scoring.bias.data -= self._weights.log()
+        return calibrated
 
 
 def confusion(model: nn.Module, frames: list[Frame], classes: int) -> ConfusionMatrix:

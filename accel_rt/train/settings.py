@@ -76,7 +76,9 @@ class DeepLabSettings(TrainingSettings):
     ``street`` the share of procedural streets; ``data`` gets the rest, and validates.
 
     ``balance`` weighs classes by their frequency in the training labels to the power of minus
-    ``balance``: 0 counts every pixel alike, 1 every class. ``hardest`` is the share of each
+    ``balance``: 0 counts every pixel alike, 1 every class. ``calibrate`` takes these weights out
+    of the finished network's scores again, so that it no longer finds rare classes too often
+    (Menon et al., logit adjustment, 2021). ``hardest`` is the share of each
     image's pixels that counts, those with the largest loss (1: all). ``mix`` is the share of
     samples that get part of another one pasted in: classes (``mix_with`` ``class``, ClassMix) or
     a ``box`` (CutMix). ``teacher`` names trained networks whose
@@ -92,6 +94,7 @@ class DeepLabSettings(TrainingSettings):
     crop: tuple[int, int] = (320, 240)
     scale: tuple[float, float] = (0.5, 1.75)
     balance: float = 0.5
+    calibrate: bool = False
     hardest: float = 1.0
     mix: float = 0.0
     mix_with: str = "class"

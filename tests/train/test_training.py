@@ -63,6 +63,19 @@ def test_loss_falls_and_weights_load(settings: DeepLabSettings, tmp_path: Path) 
     assert not network.training
 
 
+def test_calibrating_takes_the_class_weights_out(settings: DeepLabSettings, tmp_path: Path) -> None:
+    """Only the scoring bias differs, by the weights' logarithms: less for the rarer class."""
+    settings = replace(settings, steps=2, validate_every=2, balance=1.0)
+    biases = []
+    for calibrate in (False, True):
+        run = tmp_path / str(calibrate)
+        path = train_deeplab(replace(settings, calibrate=calibrate), run, lambda _: None)
+        biases.append(load_network(path)[0].task.scoring.bias.detach())
+    taken = biases[0] - biases[1]
+    assert taken[8] != taken[3]
+    assert taken[0] == taken.max()  # a class that no pixel has weighs most
+
+
 def test_resuming_takes_the_very_same_steps(settings: DeepLabSettings, tmp_path: Path) -> None:
     """Stopped after 6 of 12 steps and resumed: the same weights as in one go."""
     settings = replace(settings, steps=12, validate_every=100)
