@@ -216,9 +216,7 @@ class Joint(Stage):
         """Reference, update, their fusion and the flow network, as far as there are such."""
         assert isinstance(model, JointModel)
         accel, settings = model.accel, self._settings
-        how = (
-            f"then jointly at intervals up to {settings.interval}, {step} steps of {settings.batch}"
-        )
+        how = f"jointly at intervals up to {settings.interval}, {step} steps of {settings.batch}"
         written: list[Path] = []
         for network, info, score in (
             (accel.reference, self._info, scores.get("miou_key")),
@@ -228,7 +226,7 @@ class Joint(Stage):
                 path = folder / f"{info.network}.safetensors"
                 if path in written:
                     path = folder / f"{info.network}-update.safetensors"
-                trained_on = f"{info.trained_on}; {how}"
+                trained_on = f"{info.trained_on}; then {how}"
                 save_network(path, network, replace(info, trained_on=trained_on, miou=score))
                 written.append(path)
         if accel.fusion is not None:
