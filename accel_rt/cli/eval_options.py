@@ -7,25 +7,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from accel_rt.cli.options import layout_option
+
 if TYPE_CHECKING:
     from accel_rt.evaluate.footage import Footage
     from accel_rt.evaluate.results import About
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-# Named here because their modules are slow to import; a test holds them together.
-LAYOUTS = ("auto", "camvid", "cityscapes", "folders")
+# Named here because their module is slow to import; a test holds them together.
 DENSITIES = ("auto", "dense", "sparse")
 
 _OPTIONS = (
     click.option("--split", default="val", show_default=True, help="Part of the data set."),
-    click.option(
-        "--layout",
-        type=click.Choice(LAYOUTS),
-        default="auto",
-        show_default=True,
-        help="How the folder is laid out.",
-    ),
+    layout_option("How the folder is laid out."),
     click.option(
         "--protocol",
         "density",

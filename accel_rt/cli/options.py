@@ -15,6 +15,16 @@ _DEFAULTS = SegmenterSettings()
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Named here because their module is slow to import; a test holds them together.
+LAYOUTS = ("auto", "camvid", "cityscapes", "folders")
+
+
+def layout_option(help: str) -> Callable[[F], F]:
+    """``--layout`` of a data set's folder."""
+    return click.option(
+        "--layout", type=click.Choice(LAYOUTS), default="auto", show_default=True, help=help
+    )
+
 
 class Size(click.ParamType):
     """``640x360`` as ``(640, 360)``."""

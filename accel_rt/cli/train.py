@@ -8,11 +8,10 @@ from typing import Any
 
 import click
 
-from accel_rt.cli.options import CommaList, Size
+from accel_rt.cli.options import CommaList, Size, layout_option
 from accel_rt.cli.text import say
 from accel_rt.cli.train_flow import flow
 from accel_rt.cli.train_options import (
-    LAYOUTS,
     data_options,
     label_options,
     loop_options,
@@ -164,9 +163,7 @@ def joint(out: Path, threads: int | None, **values: Any) -> int:
 @click.option("--reference", required=True, metavar="NAME|PATH", help="Reference weights.")
 @click.option("--update", required=True, metavar="NAME|PATH", help="Update weights.")
 @click.option("--data", required=True, type=_FOLDER, metavar="DIR", help="Data set.")
-@click.option(
-    "--layout", type=click.Choice(LAYOUTS), default="auto", show_default=True, help="Its layout."
-)
+@layout_option("Its layout.")
 @click.option(
     "--out",
     required=True,

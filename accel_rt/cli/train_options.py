@@ -10,12 +10,9 @@ from typing import Any, TypeVar
 import click
 
 from accel_rt.cli.interrupt import Interruption, finishing_on_signals
-from accel_rt.cli.options import CommaList
+from accel_rt.cli.options import CommaList, layout_option
 from accel_rt.cli.progress import steps_bar
 from accel_rt.train.settings import TrainingSettings
-
-# Named here because their module is slow to import; a test holds them together.
-LAYOUTS = ("auto", "camvid", "cityscapes", "folders")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,13 +57,7 @@ def data_options(settings: type[TrainingSettings]) -> Callable[[F], F]:
             metavar="DIR",
             help="Data set; without it, procedural streets only.",
         ),
-        click.option(
-            "--layout",
-            type=click.Choice(LAYOUTS),
-            default="auto",
-            show_default=True,
-            help="Of the data set; auto tells by its folders.",
-        ),
+        layout_option("Of the data set; auto tells by its folders."),
         click.option(
             "--also",
             type=FolderShare(),

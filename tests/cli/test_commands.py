@@ -297,7 +297,7 @@ def test_time_left_goes_with_the_steps(capsys, monkeypatch):
 
 
 def test_layouts_of_the_options_are_those_of_the_data():
-    from accel_rt.cli.train_options import LAYOUTS
+    from accel_rt.cli.options import LAYOUTS
     from accel_rt.data.open import LAYOUTS as KNOWN
 
     assert LAYOUTS == KNOWN

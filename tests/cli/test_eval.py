@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from accel_rt.cli import eval_options
+from accel_rt.cli import eval_options, options
 from accel_rt.data.open import LAYOUTS
 from accel_rt.evaluate.protocol import DENSITIES
 from accel_rt.evaluate.results import read, write
@@ -32,7 +32,7 @@ def light_only(tmp_path, monkeypatch):
 
 
 def test_choices_are_those_of_the_modules():
-    assert tuple(LAYOUTS) == eval_options.LAYOUTS
+    assert tuple(LAYOUTS) == options.LAYOUTS
     assert ("auto", *DENSITIES) == eval_options.DENSITIES
 
 
