@@ -179,15 +179,6 @@ inline void scatter(A* __restrict image, const Corners<A>& at, const T* __restri
   }
 }
 
-template <class A>
-inline A sum_lanes(typename Vector<A>::type vector) {
-  A lane[Vector<A>::lanes];
-  std::memcpy(lane, &vector, sizeof lane);
-  for (int half = Vector<A>::lanes / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
-  return lane[0];
-}
-
 // Calls function(T{}) with the element type of `dtype`. Half precision is not among them: few
 // processors compute in it, so the ops convert it to float first.
 template <class F>

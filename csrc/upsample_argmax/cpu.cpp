@@ -12,6 +12,7 @@ namespace {
 struct Scratch {
   int stride;        // from class to class: w columns, and the last of them once more
   float* scores;     // [C, stride] a row of the score map, interpolated vertically
+  float* slopes;     // [C, stride] and from each of its columns to the next
   float* best;       // [stride] the highest score of each of its columns
   int* winner;       // [stride] and its class
   float* right;      // [W] weight of the right-hand column at each output pixel
@@ -20,9 +21,10 @@ struct Scratch {
 
   explicit Scratch(const UpsampleArgmaxParams& p) : stride(p.width + 1) {
     const size_t columns = stride, pixels = p.out_width;
-    scores =
-        static_cast<float*>(std::malloc(4 * (p.classes * columns + 2 * columns + 3 * pixels + 1)));
-    best = scores + p.classes * columns;
+    const size_t map = p.classes * columns;
+    scores = static_cast<float*>(std::malloc(4 * (2 * map + 2 * columns + 3 * pixels + 1)));
+    slopes = scores + map;
+    best = slopes + map;
     winner = reinterpret_cast<int*>(best + columns);
     right = best + 2 * columns;
     run = reinterpret_cast<int*>(right + pixels);
@@ -69,25 +71,31 @@ void interpolate_row(const UpsampleArgmaxParams& p, int64_t image, const Axis<fl
       winner[x] = wins ? c : winner[x];
     }
     scores[width] = scores[width - 1];
+    float* __restrict slopes = s.slopes + int64_t(c) * s.stride;
+#pragma omp simd
+    for (int x = 0; x < width; ++x) slopes[x] = scores[x + 1] - scores[x];
   }
   winner[width] = winner[width - 1];
 }
 
-constexpr int stretch = 16;  // pixels labelled at once
-using Floats = Vector<float, stretch * sizeof(float)>::type;
-using Ints = Vector<int, stretch * sizeof(int)>::type;
-using Bytes = Vector<uint8_t, stretch>::type;
+// Pixels labelled at once, in vectors of the level's width: wider ones would be taken apart lane by
+// lane.
+constexpr int stretch = 16;
+constexpr int lanes = Vector<float>::lanes;
+constexpr int parts = stretch / lanes;
+using Floats = Vector<float>::type;
+using Ints = Vector<int>::type;
 
 // Copies the first `count` of a stretch; a whole one, which is usual, in one piece.
 template <class T>
-inline void copy_lanes(T* to, const T* from, int count) {
+inline void copy_stretch(T* to, const T* from, int count) {
   if (count == stretch)
     std::memcpy(to, from, stretch * sizeof(T));
   else
     for (int i = 0; i < count; ++i) to[i] = from[i];
 }
 
-// The best class so far at each pixel of a stretch, and (with margins) the second best score
+// The best class so far at each pixel of a vector, and (with margins) the second best score
 template <bool margins>
 struct Top {
   Floats best = Floats{} - std::numeric_limits<float>::infinity(), second = best;
@@ -115,31 +123,37 @@ void label_run(const UpsampleArgmaxParams& p, const Scratch& s, int left, int be
                int64_t row) {
   for (int first = begin; first < end; first += stretch) {
     const int count = end - first < stretch ? end - first : stretch;
-    Floats high = {};
-    copy_lanes(reinterpret_cast<float*>(&high), s.right + first, count);
-    const Floats low = 1 - high;
-    // Each half of the classes finds its best: two chains of comparisons that need not wait for
-    // each other.
-    Top<margins> top, later;
+    Floats right[parts] = {};
+    copy_stretch(reinterpret_cast<float*>(right), s.right + first, count);
+    // Each half of the classes finds its best: chains of comparisons that need not wait for each
+    // other.
+    Top<margins> top[parts], later[parts];
     const int half = p.classes / 2;
-    const auto meet = [&](Top<margins>& of, int c) {
-      const float* ends = s.scores + int64_t(c) * s.stride + left;
-      of.meet(ends[0] * low + ends[1] * high, Ints{} + c);
+    const auto meet = [&](Top<margins>* of, int c, const Ints& label) {
+      const int64_t at = int64_t(c) * s.stride + left;
+      const float score = s.scores[at], slope = s.slopes[at];
+      for (int part = 0; part < parts; ++part) of[part].meet(score + slope * right[part], label);
     };
-    for (int c = 0; c < half; ++c) {
-      meet(top, c);
-      meet(later, half + c);
+    Ints label = {}, later_label = Ints{} + half;
+    for (int c = 0; c < half; ++c, ++label, ++later_label) {
+      meet(top, c, label);
+      meet(later, half + c, later_label);
     }
-    if (p.classes % 2 != 0) meet(later, p.classes - 1);
-    top.meet(later);
+    if (p.classes % 2 != 0) meet(later, p.classes - 1, later_label);
 
-    const int64_t at = row * p.out_width + first;
-    const Bytes labels = __builtin_convertvector(top.winner, Bytes);
-    copy_lanes(p.labels + at, reinterpret_cast<const uint8_t*>(&labels), count);
-    if (margins) {
-      const Floats lead = top.best - top.second;
-      copy_lanes(p.margins + at, reinterpret_cast<const float*>(&lead), count);
+    int winners[stretch];
+    float leads[stretch];
+    for (int part = 0; part < parts; ++part) {
+      top[part].meet(later[part]);
+      std::memcpy(winners + part * lanes, &top[part].winner, sizeof(Ints));
+      const Floats lead = top[part].best - top[part].second;
+      if (margins) std::memcpy(leads + part * lanes, &lead, sizeof(Floats));
     }
+    uint8_t labels[stretch];
+    for (int i = 0; i < stretch; ++i) labels[i] = uint8_t(winners[i]);
+    const int64_t at = row * p.out_width + first;
+    copy_stretch(p.labels + at, labels, count);
+    if (margins) copy_stretch(p.margins + at, leads, count);
   }
 }
 

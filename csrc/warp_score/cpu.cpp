@@ -7,69 +7,101 @@
 namespace accel_rt::ACCEL_RT_SIMD {
 namespace {
 
-// Sixteen vector accumulators and their operands fit 32 registers, eight fit 16.
+// Pixels scored at once, each for up to vector_block vectors of classes. The sums stay in registers
+// beside a vector of weights each: 32 of them hold eight pixels, 16 hold four.
 #if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int class_block = 4;
+constexpr int pixel_block = 8;
 #else
-constexpr int class_block = 2;
-#endif
 constexpr int pixel_block = 4;
-static_assert(score_class_step % class_block == 0);
+#endif
+constexpr int vector_block = 3;
 
-// products[i][j] = features[i] . weight[j] for pixel_block rows of features and class_block of
-// weight, both `depth` apart.
-template <class A>
-inline void multiply(const A* features, const A* weight, int depth,
-                     A products[pixel_block][class_block]) {
+// What a pixel is blended from
+template <class T, class A>
+struct Source {
+  const T* image;
+  Corners<A> at;
+};
+
+// scores[i] = bias + features[i] . weight for `vectors` vectors of classes, of which `classes` are
+// there. Features of one pixel lie `depth` apart, rows of weight `stride`, scores `width`. Memory
+// meanwhile brings what the `next` pixels are blended from: their rows are too short for the
+// processor to see them coming.
+template <int vectors, class T, class A>
+inline void multiply(const A* features, int depth, const A* weight, int stride, const A* bias,
+                     int pixels, A* scores, int width, int classes, const Source<T, A>* next) {
   using V = typename Vector<A>::type;
-  static_assert(score_depth_step % Vector<A>::lanes == 0);
-  V sum[pixel_block][class_block] = {};
-  for (int k = 0; k < depth; k += Vector<A>::lanes) {
-    V w[class_block];
-    for (int j = 0; j < class_block; ++j)
-      w[j] = *reinterpret_cast<const V*>(weight + j * depth + k);
-    for (int i = 0; i < pixel_block; ++i) {
-      const V f = *reinterpret_cast<const V*>(features + i * depth + k);
-      for (int j = 0; j < class_block; ++j) sum[i][j] += f * w[j];
+  constexpr int lanes = Vector<A>::lanes;
+  constexpr int line = 64 / sizeof(T);
+  V sum[pixel_block][vectors] = {};
+  for (int first = 0; first < depth; first += line) {
+    for (int i = 0; i < pixel_block; ++i)
+      for (int k = 0; k < 4; ++k)
+        __builtin_prefetch(next[i].image + next[i].at.offset[k] + first, 0, 2);
+    const int last = first + line < depth ? first + line : depth;
+    for (int k = first; k < last; ++k) {
+      const V* row = reinterpret_cast<const V*>(weight + int64_t(k) * stride);
+      for (int i = 0; i < pixel_block; ++i)
+        for (int j = 0; j < vectors; ++j) sum[i][j] += features[int64_t(i) * depth + k] * row[j];
     }
   }
-  for (int i = 0; i < pixel_block; ++i)
-    for (int j = 0; j < class_block; ++j) products[i][j] = sum_lanes<A>(sum[i][j]);
+  for (int i = 0; i < pixels; ++i) {
+    A lane[vectors * lanes];
+    std::memcpy(lane, sum[i], sizeof lane);
+    for (int c = 0; c < classes; ++c) scores[int64_t(i) * width + c] = lane[c] + bias[c];
+  }
 }
 
-// The warped, rectified features of one pixel
 template <class T, class A>
-inline void warp_pixel(const WarpScoreParams& p, int64_t pixel, A* features) {
+inline Source<T, A> source_of(const WarpScoreParams& p, int64_t pixel) {
   const Pixel at = pixel_at(pixel, p.height, p.width);
   const A* flow = static_cast<const A*>(p.flow) + 2 * pixel;
   const Axis<A> x = border_axis(A(at.x) + flow[0], p.width);
   const Axis<A> y = border_axis(A(at.y) + flow[1], p.height);
-  const int64_t image = at.image * p.height * p.width * p.depth;
-  blend(features, static_cast<const T*>(p.cache) + image,
-        corners(y, x, int64_t(p.width) * p.depth, p.depth), p.depth);
+  return {static_cast<const T*>(p.cache) + at.image * p.height * p.width * p.depth,
+          corners(y, x, int64_t(p.width) * p.depth, p.depth)};
+}
+
+// The warped, rectified features of one pixel
+template <class T, class A>
+inline void warp_pixel(const Source<T, A>& from, int depth, A* features) {
+  blend(features, from.image, from.at, depth);
 #pragma omp simd
-  for (int k = 0; k < p.depth; ++k) features[k] = features[k] < A(0) ? A(0) : features[k];
+  for (int k = 0; k < depth; ++k) features[k] = features[k] < A(0) ? A(0) : features[k];
 }
 
 template <class T>
 void score(const WarpScoreParams& p, int64_t begin, int64_t end) {
   using A = accumulate_t<T>;
-  const int depth = padded(p.depth, score_depth_step);
-  const A* weight = static_cast<const A*>(p.weight);
-  const A* bias = static_cast<const A*>(p.bias);
-  // Zeroed once: the padding beyond p.depth stays zero.
-  A* features = static_cast<A*>(std::calloc(size_t(pixel_block) * depth, sizeof(A)));
+  constexpr int lanes = Vector<A>::lanes;
+  const int stride = padded(p.classes, score_vector_step);
+  // Zeroed, since a last block of fewer pixels is multiplied whole
+  A* features = static_cast<A*>(std::calloc(size_t(pixel_block) * p.depth, sizeof(A)));
+  Source<T, A> sources[pixel_block];
+  const auto look_at = [&](int64_t first) {
+    for (int i = 0; i < pixel_block; ++i)
+      sources[i] = source_of<T, A>(p, first + i < end ? first + i : end - 1);
+  };
+  look_at(begin);
   for (int64_t first = begin; first < end; first += pixel_block) {
     const int pixels = end - first < pixel_block ? int(end - first) : pixel_block;
-    for (int i = 0; i < pixels; ++i) warp_pixel<T>(p, first + i, features + i * depth);
-    for (int c = 0; c < p.classes; c += class_block) {
-      A products[pixel_block][class_block];
-      multiply(features, weight + int64_t(c) * depth, depth, products);
-      const int classes = p.classes - c < class_block ? p.classes - c : class_block;
-      for (int i = 0; i < pixels; ++i) {
-        A* out = static_cast<A*>(p.scores) + (first + i) * p.classes + c;
-        for (int j = 0; j < classes; ++j) out[j] = products[i][j] + bias[c + j];
-      }
+    for (int i = 0; i < pixels; ++i)
+      warp_pixel(sources[i], p.depth, features + int64_t(i) * p.depth);
+    look_at(first + pixel_block);
+    for (int c = 0; c < p.classes; c += vector_block * lanes) {
+      const A* weight = static_cast<const A*>(p.weight) + c;
+      const A* bias = static_cast<const A*>(p.bias) + c;
+      A* scores = static_cast<A*>(p.scores) + first * p.classes + c;
+      const int left = p.classes - c;
+      if (left <= lanes)
+        multiply<1>(features, p.depth, weight, stride, bias, pixels, scores, p.classes, left,
+                    sources);
+      else if (left <= 2 * lanes)
+        multiply<2>(features, p.depth, weight, stride, bias, pixels, scores, p.classes, left,
+                    sources);
+      else
+        multiply<3>(features, p.depth, weight, stride, bias, pixels, scores, p.classes,
+                    left < 3 * lanes ? left : 3 * lanes, sources);
     }
   }
   std::free(features);

@@ -10,9 +10,10 @@
 namespace accel_rt {
 
 struct WarpScoreParams {
-  const void* cache;   // [N, H, W, K] of dtype
-  const void* flow;    // [N, H, W, 2] (x, y) in pixels, of the accumulation type
-  const void* weight;  // [padded classes, padded depth] of the accumulation type, padded with zeros
+  const void* cache;  // [N, H, W, K] of dtype
+  const void* flow;   // [N, H, W, 2] (x, y) in pixels, of the accumulation type
+  // Padded with zeros: [classes, K] on CUDA, [K, classes] on the CPU
+  const void* weight;  // of the accumulation type
   const void* bias;    // [classes] of the accumulation type
   void* scores;        // [N, H, W, classes] of the accumulation type
   DType dtype;
@@ -23,6 +24,7 @@ struct WarpScoreParams {
 // The matrix is padded to multiples of these, so that kernels need no tails.
 constexpr int score_depth_step = 16;
 constexpr int score_class_step = 4;
+constexpr int score_vector_step = 16;  // lanes of the widest vector
 
 constexpr int padded(int value, int step) { return (value + step - 1) / step * step; }
 

@@ -37,26 +37,36 @@ void score_cuda(const WarpScoreParams& p, const Tensor& on) {
 }
 #endif
 
-Tensor pad_matrix(const Tensor& weight, ScalarType type) {
-  const int64_t rows = weight.size(0), columns = weight.size(1);
-  Tensor result =
-      torch::stable::new_zeros(weight,
-                               std::array<int64_t, 2>{padded(int(rows), score_class_step),
-                                                      padded(int(columns), score_depth_step)},
-                               type);
+// `matrix` in the corner of zeros whose sides are multiples of the steps
+Tensor pad_matrix(const Tensor& matrix, ScalarType type, int row_step, int column_step) {
+  const int64_t rows = matrix.size(0), columns = matrix.size(1);
+  Tensor result = torch::stable::new_zeros(
+      matrix,
+      std::array<int64_t, 2>{padded(int(rows), row_step), padded(int(columns), column_step)}, type);
   Tensor top = torch::stable::narrow(result, 0, 0, rows);
   Tensor part = torch::stable::narrow(top, 1, 0, columns);
-  torch::stable::copy_(part, weight);
+  torch::stable::copy_(part, matrix);
   return result;
 }
 
-template <void (*run)(const WarpScoreParams&, const Tensor&)>
+Tensor matrix_cpu(const Tensor& weight, ScalarType type) {
+  return pad_matrix(torch::stable::transpose(weight, 0, 1), type, 1, score_vector_step);
+}
+
+#ifdef ACCEL_RT_CUDA
+Tensor matrix_cuda(const Tensor& weight, ScalarType type) {
+  return pad_matrix(weight, type, score_class_step, score_depth_step);
+}
+#endif
+
+template <void (*run)(const WarpScoreParams&, const Tensor&),
+          Tensor (*prepare)(const Tensor&, ScalarType)>
 Tensor warp_score(const Tensor& cache, const Tensor& flow, const Tensor& weight,
                   const Tensor& bias) {
   check(cache, flow, weight, bias);
   const ScalarType type = kernel_type(cache), sum_type = accumulate_type(type);
   const Tensor source = nhwc(cache, type), displacement = nhwc(flow, sum_type);
-  const Tensor matrix = pad_matrix(weight, sum_type);
+  const Tensor matrix = prepare(weight, sum_type);
   const Tensor added = torch::stable::contiguous(cast(bias, sum_type));
   const Tensor scores =
       empty_like(cache, {cache.size(0), weight.size(0), cache.size(2), cache.size(3)}, sum_type,
@@ -77,13 +87,13 @@ STABLE_TORCH_LIBRARY_FRAGMENT(ACCEL_RT_NAMESPACE, m) {
 
 #ifdef ACCEL_RT_CPU
 STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, CPU, m) {
-  m.impl("warp_score", TORCH_BOX((&warp_score<score_cpu>)));
+  m.impl("warp_score", TORCH_BOX((&warp_score<score_cpu, matrix_cpu>)));
 }
 #endif
 
 #ifdef ACCEL_RT_CUDA
 STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, ACCEL_RT_CUDA_KEY, m) {
-  m.impl("warp_score", TORCH_BOX((&warp_score<score_cuda>)));
+  m.impl("warp_score", TORCH_BOX((&warp_score<score_cuda, matrix_cuda>)));
 }
 #endif
 
