@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from accel_rt.data.classes import CAMVID
 from accel_rt.errors import OutputError, UsageError, WeightsError
@@ -70,9 +71,12 @@ def test_four_bits_are_within_their_step(shape: tuple[int, ...]) -> None:
     stored = quantise("w", weight, 4)
     assert sum(t.numel() * t.element_size() for t in stored.values()) < 0.55 * weight.numel() + 100
     restored = dequantise(stored)["w"]
-    step = weight.abs().max() / 7
-    inner = weight.abs() < 0.6 * restored.abs().max()
-    assert (restored - weight)[inner].abs().max() <= 0.501 * step
+    padding = (0, -weight.numel() % 64)
+    groups = F.pad(weight.flatten(), padding).view(-1, 64)
+    largest = groups.abs().amax(1, keepdim=True)
+    clipped = (groups.abs() - 0.7 * largest).clamp(min=0)
+    error = F.pad((restored - weight).flatten(), padding).view(-1, 64).abs()
+    assert torch.all(error <= 0.501 * largest / 7 + clipped)
     assert (restored - weight).norm() < 0.15 * weight.norm()
 
 
