@@ -97,7 +97,7 @@ def _devices() -> Iterator[Check]:
     threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
     yield Check("cpu", "ok", f"{cpu_name()}, {threads}, {torch.backends.cpu.get_cpu_capability()}")
     amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
-    bf16 = "in hardware" if has_fast_bf16() else "emulated, so fp32 is used"
+    bf16 = "in hardware" if has_fast_bf16(torch.device("cpu")) else "emulated, so fp32 is used"
     yield Check("bfloat16", "ok", bf16 + (", with AMX" if amx else ""))
     yield _cuda()
     device = resolve_device("auto")

@@ -123,7 +123,9 @@ def loop_options(settings: type[TrainingSettings]) -> Callable[[F], F]:
         setting(settings, "warmup", "Steps to the peak rate.", type=click.IntRange(min=0)),
         setting(settings, "clip", "Largest norm of the gradient.", type=float),
         setting(settings, "ema", "Decay of the weight average.", type=click.FloatRange(0, 1)),
-        setting(settings, "precision", "Of the networks.", type=click.Choice(["bf16", "fp32"])),
+        setting(
+            settings, "precision", "Of the networks.", type=click.Choice(["auto", "bf16", "fp32"])
+        ),
         setting(settings, "device", "Where to train.", metavar="auto|cpu|cuda[:N]"),
         setting(settings, "seed", "Of weights and samples."),
         setting(settings, "validate_every", "Steps between validations.", type=positive),

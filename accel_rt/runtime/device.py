@@ -26,8 +26,10 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def has_fast_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (AVX-512 BF16 or AMX)."""
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether ``device`` multiplies bfloat16 in hardware (on CPUs AVX-512 BF16 or AMX)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, bool)() for name in names)
 
@@ -40,7 +42,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         if device.type == "cuda":
             return torch.float16
-        return torch.bfloat16 if has_fast_bf16() else torch.float32
+        return torch.bfloat16 if has_fast_bf16(device) else torch.float32
     if name not in _DTYPES:
         raise UsageError(f"unknown precision '{name}': choose auto, {', '.join(_DTYPES)}")
     if name == "fp16" and device.type == "cpu":

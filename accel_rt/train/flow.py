@@ -56,6 +56,7 @@ class Flow(Stage):
     """FlowNetS on pairs; its score is the end-point error on held-out drives, in pixels."""
 
     scores = ("epe",)
+    least_is_best = True
     resumable = ("width",)
 
     def __init__(self, settings: FlowSettings, processes: Processes) -> None:

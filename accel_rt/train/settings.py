@@ -22,7 +22,8 @@ class TrainingSettings:
       half a cosine. ``optimiser``: ``adamw`` or ``sgd``.
     - ``clip``: the gradient's largest norm. ``ema``: decay of the weight average, which is what
       is validated and written.
-    - ``precision``: ``bf16`` (autocast) or ``fp32``. ``device``: ``auto``, ``cpu``, ``cuda[:N]``.
+    - ``precision``: ``bf16`` (autocast), ``fp32``, or ``auto``: bf16 where it is fast.
+    ``device``: ``auto``, ``cpu``, ``cuda[:N]``.
     - ``validate_every``: steps; ``validate_first``: the first validation's step, early, so that
       what is wrong shows at once (0: before the first step).
     - ``workers``: processes that make samples. ``sync_bn``: batch norms see the whole step's
@@ -39,7 +40,7 @@ class TrainingSettings:
     warmup: int = 100
     clip: float = 5.0
     ema: float = 0.998
-    precision: str = "bf16"
+    precision: str = "auto"
     device: str = "auto"
     seed: int = 0
     validate_every: int = 500
@@ -58,7 +59,7 @@ class TrainingSettings:
             )
         for name, value, allowed in (
             ("optimiser", self.optimiser, ("adamw", "sgd")),
-            ("precision", self.precision, ("bf16", "fp32")),
+            ("precision", self.precision, ("auto", "bf16", "fp32")),
         ):
             if value not in allowed:
                 raise UsageError(f"unknown {name} '{value}': choose from {', '.join(allowed)}")

@@ -20,6 +20,8 @@ class Stage(ABC):
 
     model: nn.Module
     scores: tuple[str, ...] = ()
+    least_is_best: bool = False
+    """Of the main score."""
     resumable: tuple[str, ...] = ()
     """Settings, beside the loop's own, that must be the same when a run goes on."""
 

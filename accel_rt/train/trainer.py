@@ -15,6 +15,7 @@ from torch.utils.data import default_collate
 
 from accel_rt.errors import AccelError
 from accel_rt.models.layers import to_fast_layout
+from accel_rt.runtime.device import has_fast_bf16
 from accel_rt.train.ema import WeightAverage
 from accel_rt.train.input import batches, to_device
 from accel_rt.train.log import RunLog
@@ -41,7 +42,8 @@ class Trainer:
 
     ``out/checkpoint.pt`` is replaced every ``save_every_s`` seconds and when ``stop`` says so,
     and the same call resumes it at the same sample. ``out/log.csv`` has a row per ``log_every``
-    steps, ``out/samples.png`` shows the newest results. ``report`` gets lines for the user,
+    steps, ``out/samples.png`` shows the newest results. The weights written are those that
+    validated best, or the last ones where nothing is validated. ``report`` gets lines for the user,
     ``progress`` the steps done and all steps.
     """
 
@@ -64,9 +66,12 @@ class Trainer:
         self._average = WeightAverage(self._model, settings.ema)
         if settings.sync_bn and processes.world > 1:
             self._model = stage.model = synchronise_batch_norm(self._model, processes.device)
+        self._bf16 = settings.precision == "bf16" or (
+            settings.precision == "auto" and has_fast_bf16(processes.device)
+        )
         self._optimiser = make_optimiser(stage.groups(), settings)
         self._step = 0
-        self._scores: dict[str, float] = {}
+        self._best: float | None = None
         self._files: list[Path] = []
 
     def run(self) -> list[Path]:
@@ -99,7 +104,8 @@ class Trainer:
                 if self._folder.save_is_due(settings.save_every_s):
                     self._save()
         self._save()
-        self._write()
+        if not stage.scores:
+            self._write({})
         return self._processes.shared(self._files)
 
     def _resume(self) -> None:
@@ -109,7 +115,8 @@ class Trainer:
         if not saved:
             return
         self._step = saved["step"]
-        self._scores = saved.get("scores", {})
+        self._best = saved["best"]
+        self._files = [self._folder.path / name for name in saved["files"]]
         self._model.load_state_dict(saved["network"])
         self._average.model.load_state_dict(saved["average"])
         self._optimiser.load_state_dict(saved["optimiser"])
@@ -138,9 +145,7 @@ class Trainer:
             batch = to_device(next(parts), processes.device)
             waited += time.monotonic() - before
             with processes.apart(self._shared, part < settings.accumulate - 1):
-                with torch.autocast(
-                    processes.device.type, torch.bfloat16, enabled=settings.precision == "bf16"
-                ):
+                with torch.autocast(processes.device.type, torch.bfloat16, enabled=self._bf16):
                     loss, weight = stage.loss(self._shared, batch)
                 loss.backward()
             sums[0] += loss.detach()
@@ -178,16 +183,16 @@ class Trainer:
     def _validate(self, log: Any, row: dict[str, Any], samples: Any) -> None:
         model = self._average.model.eval()
         with torch.inference_mode():
-            self._scores = self._stage.validate(model)
-        row.update((name, round(score, 2)) for name, score in self._scores.items())
+            scores = self._stage.validate(model)
+        row.update((name, round(score, 2)) for name, score in scores.items())
         if self._processes.leads:
             batch = default_collate([samples[i] for i in range(_PICTURED)])
             with torch.inference_mode():
                 picture = self._stage.pictures(model, to_device(batch, self._processes.device))
             if picture is not None:
                 log.picture(picture, self._step)
-        if self._step:
-            self._write()
+        if self._step and self._is_best(scores[self._stage.scores[0]]):
+            self._write(scores)
         self._write_row(log, row)
 
     def _write_row(self, log: Any, row: dict[str, Any]) -> None:
@@ -195,10 +200,17 @@ class Trainer:
         self._report(" ".join(f"{name} {value}" for name, value in row.items() if value != ""))
         log.restart()
 
-    def _write(self) -> None:
+    def _is_best(self, score: float) -> bool:
+        rank = -score if self._stage.least_is_best else score
+        if self._best is not None and rank < self._best:
+            return False
+        self._best = rank
+        return True
+
+    def _write(self, scores: dict[str, float]) -> None:
         if self._processes.leads:
             self._files = self._stage.write(
-                self._average.model, self._folder.path, self._step, self._scores
+                self._average.model, self._folder.path, self._step, scores
             )
 
     def _save(self) -> None:
@@ -208,7 +220,8 @@ class Trainer:
             {
                 "settings": self._settings.described(),
                 "step": self._step,
-                "scores": self._scores,
+                "best": self._best,
+                "files": [path.name for path in self._files],
                 "network": self._model.state_dict(),
                 "average": self._average.model.state_dict(),
                 "optimiser": self._optimiser.state_dict(),

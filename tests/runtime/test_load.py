@@ -153,5 +153,7 @@ class TestDevice:
 
     def test_auto_follows_the_processor(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for has, expected in ((True, torch.bfloat16), (False, torch.float32)):
-            monkeypatch.setattr("accel_rt.runtime.device.has_fast_bf16", lambda has=has: has)
+            monkeypatch.setattr(
+                "accel_rt.runtime.device.has_fast_bf16", lambda device, has=has: has
+            )
             assert resolve_precision("auto", torch.device("cpu")) == expected

@@ -81,6 +81,26 @@ class Line(Stage):
         return [folder / "line.pt"]
 
 
+class Judged(Line):
+    """A line whose validations give set scores; its file says which of them it was written at."""
+
+    scores = ("score",)
+
+    def __init__(self, values: list[float], least_is_best: bool = False) -> None:
+        super().__init__()
+        self.least_is_best = least_is_best
+        self._values = iter(values)
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        return {"score": next(self._values)}
+
+    def write(
+        self, model: nn.Module, folder: Path, step: int, scores: dict[str, float]
+    ) -> list[Path]:
+        (folder / "judged").write_text(f"step {step} of score {scores['score']}")
+        return [folder / "judged"]
+
+
 def run(out: Path, settings: TrainingSettings = SETTINGS, **changes: Any) -> list[str]:
     messages: list[str] = []
     Trainer(Line(**changes), settings, out, ALONE, messages.append).run()
@@ -117,6 +137,19 @@ class TestLoop:
         assert run(tmp_path) == [f"resumed {tmp_path} at step 6 of 6"]
         assert (tmp_path / "log.csv").read_text() == before
         assert (tmp_path / "line.pt").is_file()
+
+    @pytest.mark.parametrize("least_is_best", [False, True])
+    def test_the_best_weights_are_kept(self, tmp_path: Path, least_is_best: bool) -> None:
+        """Also when the run is interrupted after them and goes on."""
+        sign = -1 if least_is_best else 1
+        settings = replace(SETTINGS, validate_every=2, validate_first=1, save_every_s=0)
+        asked = iter([False] * 4 + [True])
+        first = Judged([sign * 1.0, sign * 7.0, sign * 5.0], least_is_best)
+        with pytest.raises(KeyboardInterrupt):
+            Trainer(first, settings, tmp_path, ALONE, print, stop=lambda: next(asked)).run()
+        written = Trainer(Judged([sign * 6.0], least_is_best), settings, tmp_path, ALONE).run()
+        assert written == [tmp_path / "judged"]
+        assert written[0].read_text() == f"step 2 of score {sign * 7.0}"
 
     def test_batches_that_do_not_divide(self) -> None:
         with pytest.raises(UsageError, match="does not divide into 3 parts"):

@@ -59,7 +59,7 @@ def test_loss_falls_and_weights_load(settings: DeepLabSettings, tmp_path: Path) 
     assert float(rows[1]["loss"]) < 0.8 * float(rows[0]["loss"])
     network, info = load_network(path)
     assert info.network == "resnet18"
-    assert info.miou == pytest.approx(float(rows[1]["miou"]), abs=0.01)
+    assert info.miou == pytest.approx(max(float(row["miou"]) for row in rows), abs=0.01)
     assert not network.training
 
 
