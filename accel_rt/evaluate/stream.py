@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
 
@@ -16,10 +15,9 @@ from accel_rt.runtime.segmenter import Segmenter
 
 @dataclass(frozen=True)
 class StreamScore:
-    """One matrix per distance from the keyframe, and the seconds each step took."""
+    """One matrix per distance from the keyframe."""
 
     by_offset: list[ConfusionMatrix]
-    step_s: list[float]
 
     def miou(self) -> float:
         """mIoU in percent over all distances: the paper's mean at this interval."""
@@ -40,13 +38,10 @@ def score_stream(segmenter: Segmenter, frames: Sequence[Frame], interval: int) -
         raise UsageError(f"{len(frames)} frames are fewer than the interval {interval}")
     images, labels = zip(*(frame.read() for frame in frames), strict=True)
     matrices = [ConfusionMatrix(len(segmenter.classes)) for _ in range(interval)]
-    step_s = []
     for phase in range(interval):
         segmenter.reset()
         for index in range(phase, len(frames)):
-            started = perf_counter()
             result = segmenter.step(images[index])
-            step_s.append(perf_counter() - started)
             offset = (index - phase) % interval
             if (result.kind == "key") != (offset == 0):
                 raise UsageError(
@@ -54,4 +49,4 @@ def score_stream(segmenter: Segmenter, frames: Sequence[Frame], interval: int) -
                     f"distance {offset}: the segmenter does not place keyframes every {interval}"
                 )
             matrices[offset].add(labels[index], np.asarray(result.labels))
-    return StreamScore(matrices, step_s)
+    return StreamScore(matrices)
