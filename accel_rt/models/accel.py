@@ -108,7 +108,7 @@ class Accel(nn.Module):
         if isinstance(self.fusion, FeatureFusion):
             features = self.reference.feature(frame)
             scores = self.reference.decode(self.reference.task.encode(features))
-            return self.fusion.reference_state(features[1]), scores
+            return self.fusion.reference_state(features[-1]), scores
         state = self.reference.encode(frame)
         return state, self.reference.decode(state)
 
@@ -130,7 +130,7 @@ class Accel(nn.Module):
         """What the update branch alone makes of a frame: scores, or features to be fused."""
         assert self.update is not None
         if isinstance(self.fusion, FeatureFusion):
-            return self.fusion.update_state(self.update.feature(update_frame)[1])
+            return self.fusion.update_state(self.update.feature(update_frame)[-1])
         return self.update(update_frame)
 
     def fuse(self, state: Tensor, flow: Tensor | None, fresh: Tensor) -> Tensor:

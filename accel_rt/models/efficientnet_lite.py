@@ -81,7 +81,10 @@ class MBConv(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """EfficientNet-Lite without its classifier: frame to features at strides 8 and 16."""
+    """EfficientNet-Lite without its classifier: frame to features at strides 4, 8 and 16.
+
+    ``channels`` are the widths of what :meth:`forward` returns.
+    """
 
     BN_PAIRS = (("_conv_stem", "_bn0"),)
 
@@ -94,6 +97,7 @@ class EfficientNetLite(nn.Module):
         self._blocks = nn.ModuleList()
         channels, total_stride = _STEM_CHANNELS, 2
         dilation = next_dilation = 1
+        last_of_stride: dict[int, tuple[int, int]] = {}  # its index and width
         for index, stage in enumerate(_STAGES):
             fixed = index in (0, len(_STAGES) - 1)  # the Lite models scale only what lies between
             repeats = stage.repeats if fixed else math.ceil(stage.repeats * spec.depth)
@@ -105,16 +109,17 @@ class EfficientNetLite(nn.Module):
             for _ in range(repeats):
                 self._blocks.append(MBConv(channels, out_channels, stage, stride, dilation))
                 channels, stride, dilation = out_channels, 1, next_dilation
-            if total_stride == 8:
-                self.channels8, self._stride8_block = channels, len(self._blocks) - 1
-        self.channels16 = channels
+            last_of_stride[total_stride] = len(self._blocks) - 1, channels
+        self._returned, self.channels = zip(*(last_of_stride[s] for s in (4, 8, 16)), strict=True)
         initialise(self)
 
     def forward(self, frame: Tensor) -> Features:
-        """``[N, 3, H, W]`` normalised RGB to ``([N, C8, H/8, W/8], [N, C16, H/16, W/16])``."""
+        """``[N, 3, H, W]`` normalised RGB to ``[N, C, H/s, W/s]`` for the strides s."""
         x = self.relu(self._bn0(self._conv_stem(frame)))
+        returned = []
         for index, block in enumerate(self._blocks):
             x = block(x)
-            if index == self._stride8_block:
-                stride8 = x
-        return stride8, x
+            if index in self._returned:
+                returned.append(x)
+        stride4, stride8, stride16 = returned
+        return stride4, stride8, stride16

@@ -13,8 +13,8 @@ from accel_rt import ops
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
-Features = tuple[Tensor, Tensor]
-"""What a feature network returns: its maps at stride 8 and at stride 16."""
+Features = tuple[Tensor, Tensor, Tensor]
+"""What a feature network returns: its maps at strides 4, 8 and 16."""
 
 
 class DeformConv2d(nn.Conv2d):

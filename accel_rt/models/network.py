@@ -35,7 +35,7 @@ class TaskNetwork(nn.Module):
 
     def encode(self, features: Features) -> Tensor:
         """Features to the state ``[N, state_channels, H/16, W/16]``."""
-        return self.projection(features[1])
+        return self.projection(features[-1])
 
     def decode(self, state: Tensor) -> Tensor:
         """State to scores ``[N, classes, H/16, W/16]``."""
@@ -50,33 +50,48 @@ class TaskNetwork(nn.Module):
 
 
 class SkipTaskNetwork(nn.Module):
-    """A light decoder at stride 8: deep features upsampled and joined with shallow ones.
+    """A light decoder: deep features joined with shallow ones at stride 8, then at stride 4.
 
-    Its state is its scores: one warped map per class, decoded by the identity.
+    What is thin or small (poles, signs, pedestrians) shows at stride 4 only, where a few channels
+    suffice to correct the scores of stride 8. Its state is its scores: one warped map per class,
+    decoded by the identity.
     """
 
-    stride = 8
+    stride = 4
 
-    def __init__(self, channels8: int, channels16: int, classes: int, width: int = 128) -> None:
+    def __init__(
+        self,
+        channels: tuple[int, int, int],
+        classes: int,
+        width: int = 128,
+        fine_width: int = 48,
+    ) -> None:
         super().__init__()
+        channels4, channels8, channels16 = channels
         self.deep = conv_bn_relu(nn.Conv2d(channels16, width, 1, bias=False))
         self.context = conv_bn_relu(DepthwiseConv2d(width, 5))
         self.skip = nn.Sequential(nn.Conv2d(channels8, width, 1, bias=False), nn.BatchNorm2d(width))
-        self.mix = nn.Sequential(
-            *conv_bn_relu(DepthwiseConv2d(width, 3)),
-            *conv_bn_relu(nn.Conv2d(width, width, 1, bias=False)),
-        )
+        self.mix = _separable(width)
         self.scoring = nn.Conv2d(width, classes, 1)
+        self.narrow = nn.Conv2d(width, fine_width, 1, bias=False)
+        self.fine_skip = nn.Sequential(
+            nn.Conv2d(channels4, fine_width, 1, bias=False), nn.BatchNorm2d(fine_width)
+        )
+        self.fine_mix = _separable(fine_width)
+        self.correction = nn.Conv2d(fine_width, classes, 1, bias=False)
         nn.init.normal_(self.scoring.weight, std=0.01)
         zero_bias(self.scoring)
+        nn.init.zeros_(self.correction.weight)
 
     def encode(self, features: Features) -> Tensor:
-        """Features to scores ``[N, classes, H/8, W/8]``."""
-        stride8, stride16 = features
+        """Features to scores ``[N, classes, H/4, W/4]``."""
+        stride4, stride8, stride16 = features
         deep = self.deep(stride16)
-        deep = deep + self.context(deep)
-        deep = F.interpolate(deep, size=stride8.shape[-2:], mode="bilinear", align_corners=False)
-        return self.scoring(self.mix(F.relu(deep + self.skip(stride8))))
+        deep = _resize_like(deep + self.context(deep), stride8)
+        mixed = self.mix(F.relu(deep + self.skip(stride8)))
+        fine = _resize_like(self.narrow(mixed), stride4) + self.fine_skip(stride4)
+        correction = self.correction(self.fine_mix(F.relu(fine)))
+        return _resize_like(self.scoring(mixed), stride4) + correction
 
     def decode(self, state: Tensor) -> Tensor:
         """The state already is the scores."""
@@ -85,6 +100,17 @@ class SkipTaskNetwork(nn.Module):
     def decode_warped(self, state: Tensor, flow: Tensor) -> Tensor:
         """Warped scores."""
         return ops.flow_warp(state, flow)
+
+
+def _separable(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        *conv_bn_relu(DepthwiseConv2d(width, 3)),
+        *conv_bn_relu(nn.Conv2d(width, width, 1, bias=False)),
+    )
+
+
+def _resize_like(grid: Tensor, finer: Tensor) -> Tensor:
+    return F.interpolate(grid, finer.shape[-2:], mode="bilinear", align_corners=False)
 
 
 class Network(nn.Module):

@@ -13,23 +13,32 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from accel_rt.models.accel import Accel, FeatureFusion
+from accel_rt.models.layers import Features
 from accel_rt.models.network import Network
 from accel_rt.ops import reference as twins
 
 
-def task_network(
-    network: Network, features: tuple[Tensor, Tensor], size: tuple[int, int]
-) -> Tensor:
+def task_network(network: Network, features: Features, size: tuple[int, int]) -> Tensor:
     """N_task: features to scores ``[N, C, H, W]`` at ``size``."""
     scores = network.task.decode(network.task.encode(features))
     return F.interpolate(scores, size, mode="bilinear", align_corners=False)
 
 
-def warp_features(features: tuple[Tensor, Tensor], flow: Tensor) -> tuple[Tensor, Tensor]:
-    """W: both feature maps warped by flow ``[N, 2, h, w]`` in cells of the stride-16 grid."""
-    stride8, stride16 = features
-    fine = 2 * F.interpolate(flow, stride8.shape[-2:], mode="bilinear", align_corners=False)
-    return twins.flow_warp(stride8, fine), twins.flow_warp(stride16, flow)
+def warp_features(features: Features, flow: Tensor) -> Features:
+    """W: all feature maps warped by flow ``[N, 2, h, w]`` in cells of the stride-16 grid."""
+    stride4, stride8, stride16 = features
+    return (
+        _warp_finer(stride4, flow, 4),
+        _warp_finer(stride8, flow, 2),
+        twins.flow_warp(stride16, flow),
+    )
+
+
+def _warp_finer(features: Tensor, flow: Tensor, times: int) -> Tensor:
+    """``features`` on a grid ``times`` as fine as the flow's."""
+    size = features.shape[-2:]
+    fine = times * F.interpolate(flow, size, mode="bilinear", align_corners=False)
+    return twins.flow_warp(features, fine)
 
 
 class PaperForward:
@@ -40,7 +49,7 @@ class PaperForward:
 
     def __init__(self, model: Accel) -> None:
         self._model = model
-        self._features: tuple[Tensor, Tensor] | None = None
+        self._features: Features | None = None
 
     def keyframe(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Frame ``[N, 3, H, W]`` to ``(probabilities [N, C, H, W], labels [N, H, W])``."""
@@ -59,9 +68,10 @@ class PaperForward:
             return output_block(task_network(model.reference, self._features, size))
         update_features = model.update.feature(frame)
         if isinstance(model.fusion, FeatureFusion):
-            fused = model.fusion.reference_half(self._features[1])
-            fused = fused + model.fusion.update_half(update_features[1])
-            return output_block(task_network(model.reference, (self._features[0], fused), size))
+            fused = model.fusion.reference_half(self._features[-1])
+            fused = fused + model.fusion.update_half(update_features[-1])
+            features = (*self._features[:-1], fused)
+            return output_block(task_network(model.reference, features, size))
         assert model.fusion is not None
         reference_scores = task_network(model.reference, self._features, size)
         update_scores = task_network(model.update, update_features, size)

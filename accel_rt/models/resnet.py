@@ -101,9 +101,9 @@ def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | N
 
 
 class ResNet(nn.Module):
-    """A ResNet without its classifier: frame to features at strides 8 and 16.
+    """A ResNet without its classifier: frame to features at strides 4, 8 and 16.
 
-    ``channels8`` and ``channels16`` are the widths of what :meth:`forward` returns.
+    ``channels`` are the widths of what :meth:`forward` returns.
     """
 
     BN_PAIRS = (("conv1", "bn1"),)
@@ -128,12 +128,11 @@ class ResNet(nn.Module):
                 channels = width * block.expansion
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        self.channels8 = 128 * block.expansion
-        self.channels16 = channels
+        self.channels = 64 * block.expansion, 128 * block.expansion, channels
         initialise(self)
 
     def forward(self, frame: Tensor) -> Features:
-        """``[N, 3, H, W]`` normalised RGB to ``([N, C8, H/8, W/8], [N, C16, H/16, W/16])``."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(frame))))
-        stride8 = self.layer2(self.layer1(x))
-        return stride8, self.layer4(self.layer3(stride8))
+        """``[N, 3, H, W]`` normalised RGB to ``[N, C, H/s, W/s]`` for the strides s."""
+        stride4 = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(frame)))))
+        stride8 = self.layer2(stride4)
+        return stride4, stride8, self.layer4(self.layer3(stride8))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import nn
-
 from accel_rt.errors import UsageError
 from accel_rt.models.efficientnet_lite import EfficientNetLite, EfficientNetLiteSpec
 from accel_rt.models.network import Network, SkipTaskNetwork, TaskNetwork
@@ -17,7 +15,7 @@ from accel_rt.models.resnet import ResNet, ResNetSpec
 class NetworkSpec:
     """A feature network, and the task network that belongs on it.
 
-    ``task`` is ``paper`` (stride 16, the state is the projected features) or ``skip`` (stride 8,
+    ``task`` is ``paper`` (stride 16, the state is the projected features) or ``skip`` (stride 4,
     the state is the scores).
     """
 
@@ -42,13 +40,13 @@ NETWORKS = {
         "deformable ResNet-101 (the paper's reference)",
     ),
     "efficientnet_lite0": NetworkSpec(
-        EfficientNetLiteSpec(1.0, 1.0), "skip", "EfficientNet-Lite0 with a stride-8 skip"
+        EfficientNetLiteSpec(1.0, 1.0), "skip", "EfficientNet-Lite0 with a stride-4 skip"
     ),
     "efficientnet_lite1": NetworkSpec(
-        EfficientNetLiteSpec(1.0, 1.1), "skip", "EfficientNet-Lite1 with a stride-8 skip"
+        EfficientNetLiteSpec(1.0, 1.1), "skip", "EfficientNet-Lite1 with a stride-4 skip"
     ),
     "efficientnet_lite2": NetworkSpec(
-        EfficientNetLiteSpec(1.1, 1.2), "skip", "EfficientNet-Lite2 with a stride-8 skip"
+        EfficientNetLiteSpec(1.1, 1.2), "skip", "EfficientNet-Lite2 with a stride-4 skip"
     ),
 }
 
@@ -61,13 +59,11 @@ def build_network(name: str, classes: int) -> Network:
     if name not in NETWORKS:
         raise UsageError(f"unknown network '{name}': choose from {', '.join(NETWORKS)}")
     spec = NETWORKS[name]
-    feature: nn.Module
+    feature: ResNet | EfficientNetLite
     if isinstance(spec.feature, ResNetSpec):
-        feature = resnet = ResNet(spec.feature)
-        channels8, channels16 = resnet.channels8, resnet.channels16
+        feature = ResNet(spec.feature)
     else:
-        feature = lite = EfficientNetLite(spec.feature)
-        channels8, channels16 = lite.channels8, lite.channels16
+        feature = EfficientNetLite(spec.feature)
     if spec.task == "paper":
-        return Network(feature, TaskNetwork(channels16, classes))
-    return Network(feature, SkipTaskNetwork(channels8, channels16, classes))
+        return Network(feature, TaskNetwork(feature.channels[-1], classes))
+    return Network(feature, SkipTaskNetwork(feature.channels, classes))

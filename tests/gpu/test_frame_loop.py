@@ -29,7 +29,7 @@ SIZE = (192, 320)
 
 def network(block: str) -> Network:
     feature = ResNet(ResNetSpec(block, (1, 1, 1, 1)))
-    built = Network(feature, TaskNetwork(feature.channels16, len(CLASSES)))
+    built = Network(feature, TaskNetwork(feature.channels[-1], len(CLASSES)))
     nn.init.normal_(built.task.scoring.weight, std=0.3)
     for name, parameter in built.named_parameters():
         if "offset.weight" in name:

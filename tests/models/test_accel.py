@@ -19,7 +19,7 @@ CLASSES = 7
 
 def network(spec: ResNetSpec) -> Network:
     feature = ResNet(spec)
-    return Network(feature, TaskNetwork(feature.channels16, CLASSES, state_channels=96))
+    return Network(feature, TaskNetwork(feature.channels[-1], CLASSES, state_channels=96))
 
 
 def lively(module: nn.Module) -> nn.Module:

@@ -25,22 +25,25 @@ SIZE = (64, 96)
 
 
 class Strided(nn.Module):
-    """A small feature network with maps at stride 8 and 16."""
+    """A small feature network with maps at strides 4, 8 and 16."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.eight, self.sixteen = nn.Conv2d(3, 8, 8, 8), nn.Conv2d(8, 12, 2, 2)
+        self.four, self.eight = nn.Conv2d(3, 6, 4, 4), nn.Conv2d(6, 8, 2, 2)
+        self.sixteen = nn.Conv2d(8, 12, 2, 2)
 
     def forward(self, frame):
-        eight = self.eight(frame)
-        return eight, self.sixteen(eight.relu())
+        four = self.four(frame)
+        eight = self.eight(four.relu())
+        return four, eight, self.sixteen(eight.relu())
 
 
 def network(task: type) -> Network:
     if task is TaskNetwork:
         built = TaskNetwork(12, len(CLASSES), state_channels=16)
     else:
-        built = SkipTaskNetwork(8, 12, len(CLASSES), width=8)
+        built = SkipTaskNetwork((6, 8, 12), len(CLASSES), width=8, fine_width=4)
+        nn.init.normal_(built.correction.weight, std=0.5)
     nn.init.normal_(built.scoring.weight, std=0.5)
     return Network(Strided(), built).eval()
 

@@ -29,7 +29,7 @@ class Colours(nn.Module):
     """A feature network whose features are the cells' mean colours."""
 
     def forward(self, frame: Tensor) -> Features:
-        return F.avg_pool2d(frame, 8), F.avg_pool2d(frame, 16)
+        return F.avg_pool2d(frame, 4), F.avg_pool2d(frame, 8), F.avg_pool2d(frame, 16)
 
 
 def colour_network() -> Network:
@@ -213,7 +213,7 @@ def test_labels_agree_with_the_papers_forward(dtype: torch.dtype, least: float) 
 
     def network(block: str) -> Network:
         feature = ResNet(ResNetSpec(block, (1, 1, 1, 1)))  # type: ignore[arg-type]
-        network = Network(feature, TaskNetwork(feature.channels16, 3, state_channels=64))
+        network = Network(feature, TaskNetwork(feature.channels[-1], 3, state_channels=64))
         nn.init.normal_(network.task.scoring.weight, std=0.3)
         for name, parameter in network.named_parameters():
             if "offset.weight" in name:

@@ -16,6 +16,7 @@ from accel_rt.data.open import open_dataset
 from accel_rt.errors import UsageError
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.flownet import FlowNetS
+from accel_rt.models.layers import Features
 from accel_rt.models.network import Network, TaskNetwork
 from accel_rt.models.store import find_fusion, load_fusion, load_pair_fusion, save_fusion
 from accel_rt.models.weights import load_network, save_network
@@ -33,16 +34,18 @@ CLASSES = 3
 
 
 class TinyFeature(nn.Module):
-    """Features at strides 8 and 16 that cost nothing."""
+    """Features at strides 4, 8 and 16 that cost nothing."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.fine = nn.Conv2d(3, 4, 8, 8)
-        self.coarse = nn.Conv2d(4, 6, 2, 2)
+        self.four = nn.Conv2d(3, 3, 4, 4)
+        self.eight = nn.Conv2d(3, 4, 2, 2)
+        self.sixteen = nn.Conv2d(4, 6, 2, 2)
 
-    def forward(self, frame: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        fine = self.fine(frame)
-        return fine, self.coarse(fine.relu())
+    def forward(self, frame: torch.Tensor) -> Features:
+        four = self.four(frame)
+        eight = self.eight(four.relu())
+        return four, eight, self.sixteen(eight.relu())
 
 
 def paper_network() -> Network:
