@@ -28,7 +28,7 @@ from accel_rt.data.street import StreetDrive
 from accel_rt.evaluate.flow import endpoint_error, network_flow, warped_label_miou
 from accel_rt.flow.dis import DISFlow, Preset
 from accel_rt.flow.flownets import load_flownet
-from accel_rt.models.layers import to_fast_layout
+from accel_rt.models.inference import for_inference
 from accel_rt.runtime.device import resolve_precision
 
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -46,7 +46,7 @@ def zero(previous: np.ndarray, current: np.ndarray) -> np.ndarray:
 
 def flownets(path: Path, precision: str) -> Method:
     cpu = torch.device("cpu")
-    network = to_fast_layout(load_flownet(path), cpu, resolve_precision(precision, cpu))
+    network = for_inference(load_flownet(path), cpu, resolve_precision(precision, cpu))
     return lambda previous, current: network_flow(network, previous, current)
 
 

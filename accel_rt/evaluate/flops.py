@@ -27,14 +27,22 @@ def count_flops(run: Callable[[], object]) -> int:
 
 def _formulas() -> dict[Any, Callable[..., int]]:
     """Shapes to FLOPs; without the extension its twins are counted by torch itself."""
+    prepared = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
+    known: dict[Any, Callable[..., int]] = {} if prepared is None else {prepared: _convolution}
     if not ops.extension_status().loaded:
-        return {}
+        return known
     formulas: dict[str, Callable[..., int]] = {
         "deform_conv2d": _deform_conv2d,
         "warp_score": _warp_score,
         "flow_warp": _flow_warp,
     }
-    return {getattr(torch.ops.accel_rt, name): formula for name, formula in formulas.items()}
+    return known | {getattr(torch.ops.accel_rt, name): run for name, run in formulas.items()}
+
+
+def _convolution(
+    x: list[int], weight: list[int], *rest: Any, out_shape: list[int], **named: Any
+) -> int:
+    return 2 * prod(weight) * out_shape[0] * out_shape[2] * out_shape[3]
 
 
 def _deform_conv2d(

@@ -21,7 +21,7 @@ from torch import Tensor
 from accel_rt import ops
 from accel_rt.flow.grid import Grid
 from accel_rt.models.accel import FeatureFusion
-from accel_rt.models.layers import fold_batch_norm, to_fast_layout
+from accel_rt.models.inference import for_inference
 from accel_rt.models.weights import load_network
 from accel_rt.runtime.device import resolve_device, resolve_precision
 from accel_rt.runtime.geometry import Geometry, plan
@@ -119,7 +119,7 @@ class _Model:
         self.device = resolve_device(settings.device)
         self._dtype = resolve_precision(settings.precision, self.device)
         loaded: LoadedModel = load_model(settings, load)
-        self._model = to_fast_layout(fold_batch_norm(loaded.model.eval()), self.device, self._dtype)
+        self._model = for_inference(loaded.model, self.device, self._dtype)
         self._trained, self._settings = loaded.info.size[::-1], settings
         self._scale = settings.update_scale if self._model.update is not None else 1.0
         whole = isinstance(self._model.fusion, FeatureFusion)

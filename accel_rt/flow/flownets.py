@@ -13,7 +13,7 @@ from accel_rt.data.normalise import normalise
 from accel_rt.errors import WeightsError
 from accel_rt.flow.grid import Grid
 from accel_rt.models.flownet import FlowNetS
-from accel_rt.models.layers import to_fast_layout
+from accel_rt.models.inference import for_inference
 from accel_rt.models.weights import fit, load_tensors, save_tensors
 
 
@@ -42,7 +42,7 @@ class FlowNetSFlow:
     name = "flownets"
 
     def __init__(self, network: FlowNetS, device: torch.device, dtype: torch.dtype) -> None:
-        self._network = to_fast_layout(network, device, dtype)
+        self._network = for_inference(network, device, dtype)
         self._device, self._dtype = device, dtype
         self._previous: Tensor | None = None
 

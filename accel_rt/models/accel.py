@@ -32,6 +32,8 @@ class ScoreFusion(nn.Module):
     Starts as the branches' mean.
     """
 
+    UNPREPARED = ("conv",)
+
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(2 * classes, classes, 1)
@@ -57,6 +59,8 @@ class FeatureFusion(nn.Module):
     The convolution is split by branch, ``A f^R + B f^U + b``, so that each branch's half can be
     projected on its own grid: the reference's half is cached and warped as ``P A f^R``.
     """
+
+    UNPREPARED = ("_projection",)
 
     def __init__(self, reference: Network, update: Network) -> None:
         super().__init__()

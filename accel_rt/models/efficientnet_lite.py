@@ -56,6 +56,7 @@ class MBConv(nn.Module):
     """Inverted bottleneck: 1x1 expansion, depthwise convolution, 1x1 projection, shortcut."""
 
     BN_PAIRS = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
+    ACTIVATED = (("relu", ("_expand_conv", "_depthwise_conv")),)
 
     def __init__(
         self, in_channels: int, out_channels: int, stage: _Stage, stride: int, dilation: int
@@ -87,6 +88,7 @@ class EfficientNetLite(nn.Module):
     """
 
     BN_PAIRS = (("_conv_stem", "_bn0"),)
+    ACTIVATED = (("relu", ("_conv_stem",)),)
 
     def __init__(self, spec: EfficientNetLiteSpec) -> None:
         super().__init__()

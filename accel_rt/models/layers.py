@@ -1,14 +1,12 @@
-"""Layers that the feature networks share: deformable convolution and batch-norm folding."""
+"""Layers that the networks share, and how they are initialised and laid out."""
 
 from __future__ import annotations
 
-import itertools
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from accel_rt import ops
 
@@ -99,45 +97,6 @@ class DepthwiseConv2d(nn.Conv2d):
         out = out.permute(0, 2, 3, 1).reshape(step, step, n, h, w, c).permute(2, 3, 0, 4, 1, 5)
         out = out.reshape(n, h * step, w * step, c).permute(0, 3, 1, 2)[..., :height, :width]
         return out.contiguous(memory_format=torch.channels_last)
-
-
-def fold_batch_norm(model: ModelT) -> ModelT:
-    """Fold every batch norm into the convolution before it, in place, and return ``model``.
-
-    Modules name their pairs in ``BN_PAIRS = (("conv1", "bn1"), ...)``; a ``nn.Sequential`` is
-    searched for neighbours. The model must be in ``eval`` mode: the running statistics become
-    constants.
-    """
-    for module in list(model.modules()):
-        for conv_name, bn_name in _pairs(module):
-            conv, bn = getattr(module, conv_name), getattr(module, bn_name)
-            if not isinstance(bn, nn.BatchNorm2d):
-                continue
-            assert bn.running_mean is not None
-            assert bn.running_var is not None
-            conv.weight, conv.bias = fuse_conv_bn_weights(
-                conv.weight,
-                conv.bias,
-                bn.running_mean,
-                bn.running_var,
-                bn.eps,
-                bn.weight,
-                bn.bias,
-            )
-            setattr(module, bn_name, nn.Identity())
-    return model
-
-
-def _pairs(module: nn.Module) -> list[tuple[str, str]]:
-    pairs = list(getattr(module, "BN_PAIRS", ()))
-    if isinstance(module, nn.Sequential):
-        names = list(module._modules)
-        pairs += [
-            (a, b)
-            for a, b in itertools.pairwise(names)
-            if isinstance(module._modules[a], nn.Conv2d)
-        ]
-    return [(a, b) for a, b in pairs if hasattr(module, a) and hasattr(module, b)]
 
 
 def conv_bn_relu(conv: nn.Conv2d) -> nn.Sequential:

@@ -23,6 +23,7 @@ class TaskNetwork(nn.Module):
     """
 
     stride = 16
+    UNPREPARED = ("projection", "scoring")
 
     def __init__(self, channels16: int, classes: int, state_channels: int = 1024) -> None:
         super().__init__()
@@ -58,6 +59,7 @@ class SkipTaskNetwork(nn.Module):
     """
 
     stride = 4
+    UNPREPARED = ("scoring",)
 
     def __init__(
         self,

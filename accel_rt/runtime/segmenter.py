@@ -17,7 +17,7 @@ from accel_rt.data.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.flow.grid import Grid
 from accel_rt.models.accel import Accel
-from accel_rt.models.layers import fold_batch_norm, to_fast_layout
+from accel_rt.models.inference import for_inference
 from accel_rt.runtime.cuda_loop import CudaLoop
 from accel_rt.runtime.geometry import Geometry, plan
 from accel_rt.runtime.policy import FixedInterval, KeyframePolicy
@@ -69,7 +69,7 @@ class Segmenter:
     ) -> None:
         self.classes = classes
         self._device, self._dtype = device or torch.device("cpu"), dtype
-        self._model = to_fast_layout(fold_batch_norm(model.eval()), self._device, dtype)
+        self._model = for_inference(model, self._device, dtype)
         self._flow = flow
         self._policy = policy or FixedInterval(5)
         self._incremental = incremental

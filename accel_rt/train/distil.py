@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from accel_rt.models import store
-from accel_rt.models.layers import fold_batch_norm, to_fast_layout
+from accel_rt.models.inference import for_inference
 from accel_rt.models.network import Network
 from accel_rt.models.weights import load_network
+from accel_rt.runtime.device import has_fast_bf16
 
 _CELL = 32  # pixels; a multiple of every network's deepest stride
 
@@ -23,12 +24,12 @@ class Teacher:
     def __init__(
         self,
         networks: Sequence[Network],
-        dtype: torch.dtype = torch.bfloat16,
+        dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
         scales: Sequence[float] = (1.0,),
     ) -> None:
         self._networks = [
-            to_fast_layout(fold_batch_norm(network.eval()), device, dtype) for network in networks
+            for_inference(network, device or torch.device("cpu"), dtype) for network in networks
         ]
         self._dtype, self._scales = dtype, scales
 
@@ -36,11 +37,11 @@ class Teacher:
     def load(
         cls,
         names: Sequence[str],
-        dtype: torch.dtype = torch.bfloat16,
-        device: torch.device | None = None,
+        device: torch.device,
         scales: Sequence[float] = (1.0,),
     ) -> Teacher:
-        """From installed names or weight files."""
+        """From installed names or weight files, in bfloat16 where ``device`` is fast at it."""
+        dtype = torch.bfloat16 if has_fast_bf16(device) else torch.float32
         return cls([load_network(store.find(name))[0] for name in names], dtype, device, scales)
 
     @torch.no_grad()

@@ -21,7 +21,7 @@ from accel_rt.errors import UsageError
 from accel_rt.flow.dis import DISFlow
 from accel_rt.models import store
 from accel_rt.models.accel import ScoreFusion, resize_grid
-from accel_rt.models.layers import fold_batch_norm, to_fast_layout
+from accel_rt.models.inference import for_inference
 from accel_rt.models.network import Network
 from accel_rt.models.weights import load_network
 from accel_rt.runtime.device import resolve_precision
@@ -49,10 +49,9 @@ def train_fusion(
             f"'{settings.reference}', '{settings.update}' and {data.describe()} are of different "
             f"classes: choose those of one class set"
         )
-    dtype = resolve_precision(settings.precision, torch.device("cpu"))
-    reference, update = (
-        to_fast_layout(fold_batch_norm(network), dtype=dtype) for network in (reference, update)
-    )
+    cpu = torch.device("cpu")
+    dtype = resolve_precision(settings.precision, cpu)
+    reference, update = (for_inference(network, cpu, dtype) for network in (reference, update))
     snippets = SnippetMixture(data, settings.interval)
     rng = np.random.default_rng(settings.seed)
     samples = []

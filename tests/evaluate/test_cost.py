@@ -14,6 +14,7 @@ from accel_rt.bench.harness import Effort
 from accel_rt.errors import AccelError
 from accel_rt.evaluate import cost
 from accel_rt.evaluate.flops import count_flops
+from accel_rt.models.inference import PreparedConv2d
 from accel_rt.runtime.settings import SegmenterSettings
 
 SMALL = SegmenterSettings(interval=2, size=(64, 48), precision="fp32", scene_cuts=False)
@@ -25,6 +26,9 @@ def test_operations_by_hand() -> None:
     x, flow = torch.zeros(1, 8, 6, 7), torch.zeros(1, 2, 6, 7)
     convolution = nn.Conv2d(8, 5, 3, padding=1)
     assert count_flops(lambda: convolution(x)) == 2 * 9 * 8 * 5 * 42
+    if torch.backends.mkldnn.is_available():
+        prepared = PreparedConv2d(convolution, nn.ReLU())
+        assert count_flops(lambda: prepared(x)) == 2 * 9 * 8 * 5 * 42
     if not ops.extension_status().loaded:
         pytest.skip("the formulas are those of the compiled operators")
     assert count_flops(lambda: ops.flow_warp(x, flow)) == 8 * 8 * 42

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from accel_rt.errors import UsageError, WeightsError
+from accel_rt.models.inference import PreparedConv2d, fold_batch_norm, for_inference
 from accel_rt.models.init import load_feature_weights
-from accel_rt.models.layers import DeformConv2d, fold_batch_norm
+from accel_rt.models.layers import DeformConv2d, DepthwiseConv2d
 from accel_rt.models.resnet import ResNet, ResNetSpec
 from accel_rt.models.zoo import NETWORKS, build_network
 
@@ -87,6 +88,21 @@ def test_fresh_deformable_layer_is_the_plain_convolution() -> None:
     torch.testing.assert_close(layer(x), plain)
 
 
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), (3, 2), (5, 2), (5, 3)])
+def test_depthwise_training_computes_the_same_convolution(kernel: int, dilation: int) -> None:
+    """On sizes that dilation does not divide, with gradients."""
+    layer = DepthwiseConv2d(6, kernel, dilation=dilation)
+    frame = torch.randn(2, 6, 11, 16)
+    towards = torch.randn_like(frame)
+    found = []
+    for training in (True, False):
+        x = frame.clone().requires_grad_()
+        out = layer.train(training)(x)
+        found.append((out, *torch.autograd.grad(out, (x, layer.weight), towards)))
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain)
+
+
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
 def test_folding_batch_norms_changes_nothing(name: str) -> None:
     network = build_network(name, 5).double()
@@ -99,6 +115,27 @@ def test_folding_batch_norms_changes_nothing(name: str) -> None:
         after = folded(frame)
     torch.testing.assert_close(after, before, rtol=1e-9, atol=1e-9)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "efficientnet_lite0"])
+def test_preparing_for_inference_keeps_the_scores(name: str) -> None:
+    """Prepared convolutions, their activations with them, on two sizes of frame."""
+    network = build_network(name, 5)
+    randomise_batch_norms(network)
+    nn.init.normal_(network.task.scoring.weight, std=0.1)
+    network.eval()
+    frames = torch.randn(1, 3, 64, 96), torch.randn(2, 3, 48, 64)
+    with torch.inference_mode():
+        before = [network(frame) for frame in frames]
+        prepared = for_inference(network, torch.device("cpu"), torch.float32)
+        after = [prepared(frame) for frame in frames]
+    for old, new in zip(before, after, strict=True):
+        torch.testing.assert_close(new, old, rtol=1e-4, atol=1e-4 * float(old.abs().max()))
+    if torch.backends.mkldnn.is_available():
+        kinds = {type(module) for module in prepared.feature.modules()}
+        assert PreparedConv2d in kinds
+        assert nn.Conv2d not in kinds
+        assert nn.ReLU6 not in kinds
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])

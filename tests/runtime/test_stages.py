@@ -9,7 +9,8 @@ from accel_rt.data.classes import CAMVID
 from accel_rt.flow.flownets import FlowNetSFlow
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.flownet import FlowNetS
-from accel_rt.models.layers import fold_batch_norm, to_fast_layout
+from accel_rt.models.inference import fold_batch_norm
+from accel_rt.models.layers import to_fast_layout
 from accel_rt.models.zoo import build_network
 from accel_rt.runtime.geometry import plan
 from accel_rt.runtime.result import Overlay

@@ -8,7 +8,7 @@ from accel_rt.train.distil import Teacher, distillation_loss
 
 def test_teacher_averages_networks_and_mirror_images() -> None:
     networks = [build_network(name, 4) for name in ("efficientnet_lite0", "resnet18")]
-    teacher = Teacher(networks, torch.float32)
+    teacher = Teacher(networks)
     images = torch.randn(2, 3, 64, 96)
     probabilities = teacher(images)
     assert probabilities.shape == (2, 4, 8, 12)

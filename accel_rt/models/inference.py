@@ -1,0 +1,150 @@
+"""Networks as inference wants them: batch norms folded, convolutions prepared for the processor."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, TypeGuard
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from accel_rt.models.layers import DepthwiseConv2d, ModelT, to_fast_layout
+from accel_rt.runtime.device import has_fast_bf16
+
+
+def for_inference(model: ModelT, device: torch.device, dtype: torch.dtype) -> ModelT:
+    """``model`` in ``eval`` mode on ``device`` in ``dtype``, changed in place to run fast.
+
+    Its parameters are no longer all there: keep a copy of a model that is to be trained on.
+    """
+    model = to_fast_layout(fold_batch_norm(model.eval()), device, dtype)
+    if device.type == "cpu" and _can_prepare(dtype):
+        prepare_convolutions(model)
+    return model
+
+
+def fold_batch_norm(model: ModelT) -> ModelT:
+    """Fold every batch norm into the convolution before it, in place, and return ``model``.
+
+    Modules name their pairs in ``BN_PAIRS = (("conv1", "bn1"), ...)``; a ``nn.Sequential`` is
+    searched for neighbours. The model must be in ``eval`` mode: the running statistics become
+    constants.
+    """
+    for module in list(model.modules()):
+        for conv_name, bn_name in _pairs(module):
+            conv, bn = getattr(module, conv_name), getattr(module, bn_name)
+            if not isinstance(bn, nn.BatchNorm2d):
+                continue
+            assert bn.running_mean is not None
+            assert bn.running_var is not None
+            conv.weight, conv.bias = fuse_conv_bn_weights(
+                conv.weight,
+                conv.bias,
+                bn.running_mean,
+                bn.running_var,
+                bn.eps,
+                bn.weight,
+                bn.bias,
+            )
+            setattr(module, bn_name, nn.Identity())
+    return model
+
+
+def _pairs(module: nn.Module) -> list[tuple[str, str]]:
+    pairs = list(getattr(module, "BN_PAIRS", ()))
+    if isinstance(module, nn.Sequential):
+        names = list(module._modules)
+        pairs += [
+            (a, b)
+            for a, b in itertools.pairwise(names)
+            if isinstance(module._modules[a], nn.Conv2d)
+        ]
+    return [(a, b) for a, b in pairs if hasattr(module, a) and hasattr(module, b)]
+
+
+class PreparedConv2d(nn.Module):
+    """A convolution that lays its weights out for oneDNN once, and the activation after it.
+
+    An ordinary one lays its weights out anew at every call and leaves the activation to another
+    pass over its output. The best layout depends on the input's shape, so this one's is made for
+    the first input, and again if the shape changes. ``activation`` is None, a ReLU or a ReLU6.
+    """
+
+    def __init__(self, conv: nn.Conv2d, activation: nn.Module | None = None) -> None:
+        super().__init__()
+        assert not isinstance(conv.padding, str)
+        self._geometry: Any = [*conv.padding], [*conv.stride], [*conv.dilation], conv.groups
+        self._weight, self._shape = conv.weight.detach(), conv.weight.shape
+        self._bias = None if conv.bias is None else conv.bias.detach()
+        self._prepared_for: torch.Size | None = None
+        self._activation: tuple[str, list[float]] = ("none", [])
+        if isinstance(activation, nn.ReLU6):
+            self._activation = ("hardtanh", [0.0, 6.0])
+        elif isinstance(activation, nn.ReLU):
+            self._activation = ("relu", [])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, H, W]`` to ``[N, out_channels, H', W']``."""
+        if x.shape != self._prepared_for:
+            dense = self._weight.to_dense() if self._weight.is_mkldnn else self._weight
+            self._weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
+                dense.reshape(self._shape).to_mkldnn(),
+                *self._geometry,
+                x.shape,  # type: ignore[call-arg]  # torch's stubs lack the last
+            )
+            self._prepared_for = x.shape
+        return torch.ops.mkldnn._convolution_pointwise(
+            x, self._weight, self._bias, *self._geometry, *self._activation, ""
+        )
+
+
+def prepare_convolutions(model: nn.Module) -> None:
+    """Replace plain convolutions, in place, by prepared ones.
+
+    Modules name the activation that follows some of their convolutions, and nothing else, in
+    ``ACTIVATED = (("relu", ("conv1", "conv2")),)``; in a ``nn.Sequential`` it is the neighbour.
+    Convolutions whose weights are read by others are named in ``UNPREPARED = ("scoring",)``.
+    """
+    for module in list(model.modules()):
+        for name, followers in _activated(module):
+            convs = {conv: getattr(module, conv) for conv in followers if hasattr(module, conv)}
+            activation = getattr(module, name)
+            if not all(map(_is_plain, convs.values())):
+                continue
+            for follower, conv in convs.items():
+                setattr(module, follower, PreparedConv2d(conv, activation))
+            setattr(module, name, nn.Identity())
+        for name, child in module.named_children():
+            if _is_plain(child) and name not in getattr(module, "UNPREPARED", ()):
+                setattr(module, name, PreparedConv2d(child))
+
+
+def _can_prepare(dtype: torch.dtype) -> bool:
+    """Whether this torch has oneDNN's prepared convolutions, which inductor's code calls, too."""
+    fast = dtype == torch.float32 or (
+        dtype == torch.bfloat16 and has_fast_bf16(torch.device("cpu"))
+    )
+    return (
+        fast
+        and torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
+    )
+
+
+def _is_plain(module: object) -> TypeGuard[nn.Conv2d]:
+    return type(module) in (nn.Conv2d, DepthwiseConv2d)
+
+
+def _activated(module: nn.Module) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Names of activations with those of the convolutions before them."""
+    yield from getattr(module, "ACTIVATED", ())
+    if isinstance(module, nn.Sequential):
+        names = list(module._modules)
+        for conv, norm, activation in zip(names, names[1:], names[2:], strict=False):
+            if isinstance(module._modules[norm], nn.Identity) and isinstance(
+                module._modules[activation], nn.ReLU
+            ):
+                yield activation, (conv,)
