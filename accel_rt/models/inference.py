@@ -68,17 +68,17 @@ class PreparedConv2d(nn.Module):
     """A convolution that lays its weights out for oneDNN once, and the activation after it.
 
     An ordinary one lays its weights out anew at every call and leaves the activation to another
-    pass over its output. The best layout depends on the input's shape, so this one's is made for
-    the first input, and again if the shape changes. ``activation`` is None, a ReLU or a ReLU6.
+    pass over its output. The best layout depends on the input's shape: those for the two newest
+    shapes are kept. ``activation`` is None, a ReLU or a ReLU6.
     """
 
     def __init__(self, conv: nn.Conv2d, activation: nn.Module | None = None) -> None:
         super().__init__()
         assert not isinstance(conv.padding, str)
         self._geometry: Any = [*conv.padding], [*conv.stride], [*conv.dilation], conv.groups
-        self._weight, self._shape = conv.weight.detach(), conv.weight.shape
+        self._shape = conv.weight.shape
+        self._weights = {torch.Size(): conv.weight.detach().to_mkldnn()}
         self._bias = None if conv.bias is None else conv.bias.detach()
-        self._prepared_for: torch.Size | None = None
         self._activation: tuple[str, list[float]] = ("none", [])
         if isinstance(activation, nn.ReLU6):
             self._activation = ("hardtanh", [0.0, 6.0])
@@ -87,17 +87,24 @@ class PreparedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, H, W]`` to ``[N, out_channels, H', W']``."""
-        if x.shape != self._prepared_for:
-            dense = self._weight.to_dense() if self._weight.is_mkldnn else self._weight
-            self._weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
-                dense.reshape(self._shape).to_mkldnn(),
-                *self._geometry,
-                x.shape,  # type: ignore[call-arg]  # torch's stubs lack the last
-            )
-            self._prepared_for = x.shape
+        weight = self._weights.get(x.shape)
+        if weight is None:
+            weight = self._prepare(x.shape)
         return torch.ops.mkldnn._convolution_pointwise(
-            x, self._weight, self._bias, *self._geometry, *self._activation, ""
+            x, weight, self._bias, *self._geometry, *self._activation, ""
         )
+
+    def _prepare(self, shape: torch.Size) -> Tensor:
+        newest = list(self._weights.items())[-1]
+        weight = torch._C._nn.mkldnn_reorder_conv2d_weight(
+            newest[1].to_dense().reshape(self._shape).to_mkldnn(),
+            *self._geometry,
+            shape,  # type: ignore[call-arg]  # torch's stubs lack the last
+        )
+        # Replaced at once: frames and keyframes may come from two threads.
+        kept = {newest[0]: newest[1]} if newest[0] else {}
+        self._weights = {**kept, shape: weight}
+        return weight
 
 
 def prepare_convolutions(model: nn.Module) -> None:
