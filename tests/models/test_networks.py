@@ -100,7 +100,7 @@ def test_depthwise_training_computes_the_same_convolution(kernel: int, dilation:
         out = layer.train(training)(x)
         found.append((out, *torch.autograd.grad(out, (x, layer.weight), towards)))
     for ours, plain in zip(*found, strict=True):
-        torch.testing.assert_close(ours, plain)
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)  # sums of 352
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
