@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from accel_rt.models.layers import DepthwiseConv2d, ModelT, to_fast_layout
-from accel_rt.runtime.device import has_fast_bf16
 
 
 def for_inference(model: ModelT, device: torch.device, dtype: torch.dtype) -> ModelT:
@@ -130,15 +129,14 @@ def prepare_convolutions(model: nn.Module) -> None:
 
 def _can_prepare(dtype: torch.dtype) -> bool:
     """Whether this torch has oneDNN's prepared convolutions, which inductor's code calls, too."""
-    fast = dtype == torch.float32 or (
-        dtype == torch.bfloat16 and has_fast_bf16(torch.device("cpu"))
-    )
-    return (
-        fast
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    if not torch.backends.mkldnn.is_available() or not (
+        hasattr(torch.ops.mkldnn, "_convolution_pointwise")
         and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
-    )
+    ):
+        return False
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32
 
 
 def _is_plain(module: object) -> TypeGuard[nn.Conv2d]:

@@ -115,8 +115,8 @@ class Trainer:
         if not saved:
             return
         self._step = saved["step"]
-        self._best = saved["best"]
-        self._files = [self._folder.path / name for name in saved["files"]]
+        self._best = saved.get("best")
+        self._files = [self._folder.path / name for name in saved.get("files", [])]
         self._model.load_state_dict(saved["network"])
         self._average.model.load_state_dict(saved["average"])
         self._optimiser.load_state_dict(saved["optimiser"])
