@@ -104,7 +104,7 @@ class Trainer:
                 if self._folder.save_is_due(settings.save_every_s):
                     self._save()
         self._save()
-        if not stage.scores:
+        if not stage.scores or not self._files:
             self._write({})
         return self._processes.shared(self._files)
 

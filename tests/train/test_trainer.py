@@ -97,7 +97,7 @@ class Judged(Line):
     def write(
         self, model: nn.Module, folder: Path, step: int, scores: dict[str, float]
     ) -> list[Path]:
-        (folder / "judged").write_text(f"step {step} of score {scores['score']}")
+        (folder / "judged").write_text(f"step {step} of score {scores.get('score')}")
         return [folder / "judged"]
 
 
@@ -150,6 +150,18 @@ class TestLoop:
         written = Trainer(Judged([sign * 6.0], least_is_best), settings, tmp_path, ALONE).run()
         assert written == [tmp_path / "judged"]
         assert written[0].read_text() == f"step 2 of score {sign * 7.0}"
+
+    def test_a_finished_run_without_a_best_score_still_has_weights(self, tmp_path: Path) -> None:
+        """As checkpoints are that were written before the best weights were kept."""
+        values = [1.0, 2.0]
+        Trainer(Judged(values), SETTINGS, tmp_path, ALONE).run()
+        saved = torch.load(tmp_path / "checkpoint.pt")
+        torch.save(
+            {k: v for k, v in saved.items() if k not in ("best", "files")},
+            tmp_path / "checkpoint.pt",
+        )
+        written = Trainer(Judged(values), SETTINGS, tmp_path, ALONE).run()
+        assert written[0].read_text() == "step 6 of score None"
 
     def test_batches_that_do_not_divide(self) -> None:
         with pytest.raises(UsageError, match="does not divide into 3 parts"):
