@@ -121,17 +121,20 @@ class PartFile(io.FileIO):
     """A binary file ``NAME.part`` that becomes ``NAME`` on :meth:`commit`.
 
     It keeps ``reserve`` bytes of disk space beside it. When the disk fills up the reserve is given
-    back, the write that failed is done again and ``full`` is set: the owner stops adding data
-    and finishes the file in the space that was given back. With ``in_place`` the file has its
-    final name from the start, for formats that are whole at any moment.
+    back, the write that failed is done again and ``full`` says so: the owner stops adding data
+    and finishes the file in the space that was given back. Likewise ``full`` says so when the
+    file could not grow by twice the reserve, as on file systems that hold 4 GB at most in a file.
+    With ``in_place`` the file has its final name from the start, for formats that are whole at any
+    moment.
     """
 
     def __init__(self, path: Path, reserve: int = 0, in_place: bool = False) -> None:
         self.path = path
-        self.full = False
+        self.full: str | None = None
         self._written = path if in_place else part_path(path)
         self._reserve = path.with_name(path.name + ".reserve")
         self._reserved = 0
+        self._allowed = 0  # size to which it may grow and still be finished
         super().__init__(str(self._written), "w+")
         try:
             self.reserve(reserve)
@@ -158,9 +161,25 @@ class PartFile(io.FileIO):
             except OSError as error:
                 if error.errno not in _FULL or self.full:
                     raise
-                self.full = True
+                self.full = "the disk is full"
                 self._release()
+        if not self.full and self._reserved:
+            self._look_ahead()
         return len(data)
+
+    def _look_ahead(self) -> None:
+        """See to it that the end of the file will not exceed the largest size allowed."""
+        size = os.fstat(self.fileno()).st_size
+        if size < self._allowed or not hasattr(os, "pwrite"):
+            return
+        try:
+            os.pwrite(self.fileno(), b"\0", size + 2 * self._reserved)
+            self._allowed = size + self._reserved
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                self.full = "no larger file is allowed there"
+        finally:
+            os.ftruncate(self.fileno(), size)
 
     def commit(self) -> None:
         """Close the file and give it its name, replacing what was there."""

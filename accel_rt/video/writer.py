@@ -52,10 +52,11 @@ class VideoWriter:
     Colours are converted with BT.709's matrix to limited range and tagged so.
 
     The file is written as ``NAME.part`` and renamed by :meth:`finish`, which every way out but
-    an error should reach; an error that leaves the ``with`` block removes it. On a full disk the
-    frames already encoded are completed into a playable file in space held back for this, then
-    :class:`OutputError` says so. Signal handlers that raise must not interrupt :meth:`write`:
-    call it from a thread other than the main one, where Python runs no signal handlers.
+    an error should reach; an error that leaves the ``with`` block removes it. On a full disk, or
+    where no larger file is allowed, the frames already encoded are completed into a playable file
+    in space held back for this, then :class:`OutputError` says so. Signal handlers that raise
+    must not interrupt :meth:`write`: call it from a thread other than the main one, where Python
+    runs no signal handlers.
 
     With ``fragmented`` an MP4 or MOV has its own name from the start and grows by a piece a second:
     it can be played at any moment, and whatever ends the process. An error leaves it there.
@@ -304,8 +305,8 @@ class VideoWriter:
             self.abandon()
             raise
         raise OutputError(
-            f"the disk is full: '{self.path}' is playable but ends early, near frame "
-            f"{self.frames}; free space and run again"
+            f"{self._file.full}: '{self.path}' is playable but ends early, near frame "
+            f"{self.frames}; free space or write somewhere else, and run again"
         )
 
 

@@ -148,12 +148,17 @@ def file_size_limit(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_largest_file_allowed(tmp_path, monkeypatch):
-    monkeypatch.setattr(VideoWriter, "_reserve", lambda _: 1000)
-    message = "beyond the largest file allowed"
-    with file_size_limit(300_000), pytest.raises(OutputError, match=message):
-        write_until_it_fails(tmp_path / "out.mp4", crf=15)
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_largest_file_allowed(tmp_path, suffix):
+    """What was written until then stays, as a file that plays."""
+    path = tmp_path / f"out{suffix}"
+    message = "no larger file is allowed there: .* is playable but ends early"
+    with file_size_limit(16_000_000), pytest.raises(OutputError, match=message):
+        write_until_it_fails(path, crf=0)
+    assert list(tmp_path.iterdir()) == [path]
+    images = probe(path).images
+    assert 10 < len(images) < 250
+    assert [picture_number(image) for image in images] == list(range(len(images)))
 
 
 def test_no_room_to_begin(tmp_path):
