@@ -20,12 +20,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 def setting(settings: type, name: str, help: str, **details: Any) -> Callable[[F], F]:
     """An option for the field ``name`` of ``settings``, with that field's default."""
     default = getattr(settings, name)
-    shown: bool | str = True
-    if isinstance(default, tuple):
-        shown = ("x" if name == "crop" else ",").join(f"{part:g}" for part in default)
+    if isinstance(default, tuple):  # as the user would write it, so that help shows it so
+        default = ("x" if name == "crop" else ",").join(f"{part:g}" for part in default)
     flag = name.replace("_", "-")
     flag = f"--{flag}/--no-{flag}" if isinstance(default, bool) else f"--{flag}"
-    return click.option(flag, name, default=default, show_default=shown, help=help, **details)
+    return click.option(flag, name, default=default, show_default=True, help=help, **details)
 
 
 class FolderShare(click.ParamType):
