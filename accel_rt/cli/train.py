@@ -66,6 +66,12 @@ train.add_command(flow)
 @label_options(DeepLabSettings)
 @setting(
     DeepLabSettings,
+    "hints",
+    "Weight of also guessing the first teacher's features.",
+    type=click.FloatRange(0),
+)
+@setting(
+    DeepLabSettings,
     "init",
     "Start from nothing, from installed ImageNet weights, from an ImageNet checkpoint, or from "
     "weights of this network or of a shallower ResNet.",

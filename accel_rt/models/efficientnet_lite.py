@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from accel_rt.models.layers import DepthwiseConv2d, Features, initialise
+from accel_rt.models.layers import DepthwiseConv2d, FeatureNetwork, Features, initialise
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,8 @@ class MBConv(nn.Module):
         return out + x if self.has_shortcut else out
 
 
-class EfficientNetLite(nn.Module):
-    """EfficientNet-Lite without its classifier: frame to features at strides 4, 8 and 16.
-
-    ``channels`` are the widths of what :meth:`forward` returns.
-    """
+class EfficientNetLite(FeatureNetwork):
+    """EfficientNet-Lite without its classifier: frame to features at strides 4, 8 and 16."""
 
     BN_PAIRS = (("_conv_stem", "_bn0"),)
     ACTIVATED = (("relu", ("_conv_stem",)),)
@@ -112,7 +109,8 @@ class EfficientNetLite(nn.Module):
                 self._blocks.append(MBConv(channels, out_channels, stage, stride, dilation))
                 channels, stride, dilation = out_channels, 1, next_dilation
             last_of_stride[total_stride] = len(self._blocks) - 1, channels
-        self._returned, self.channels = zip(*(last_of_stride[s] for s in (4, 8, 16)), strict=True)
+        self._returned = [last_of_stride[s][0] for s in (4, 8, 16)]
+        self.channels = last_of_stride[4][1], last_of_stride[8][1], last_of_stride[16][1]
         initialise(self)
 
     def forward(self, frame: Tensor) -> Features:

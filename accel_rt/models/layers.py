@@ -16,6 +16,12 @@ Features = tuple[Tensor, Tensor, Tensor]
 """What a feature network returns: its maps at strides 4, 8 and 16."""
 
 
+class FeatureNetwork(nn.Module):
+    """Normalised RGB frames ``[N, 3, H, W]`` to :data:`Features`, ``channels`` wide."""
+
+    channels: tuple[int, int, int]
+
+
 class DeformConv2d(nn.Conv2d):
     """Deformable convolution (v1) that predicts its own offsets.
 

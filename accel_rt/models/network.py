@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accel_rt import ops
-from accel_rt.models.layers import DepthwiseConv2d, Features, conv_bn_relu, zero_bias
+from accel_rt.models.layers import (
+    DepthwiseConv2d,
+    FeatureNetwork,
+    Features,
+    conv_bn_relu,
+    zero_bias,
+)
 
 
 class TaskNetwork(nn.Module):
@@ -118,7 +124,7 @@ def _resize_like(grid: Tensor, finer: Tensor) -> Tensor:
 class Network(nn.Module):
     """A feature network with its task network: DeepLab-x, and each branch of Accel."""
 
-    def __init__(self, feature: nn.Module, task: TaskNetwork | SkipTaskNetwork) -> None:
+    def __init__(self, feature: FeatureNetwork, task: TaskNetwork | SkipTaskNetwork) -> None:
         super().__init__()
         self.feature = feature
         self.task = task

@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from accel_rt.models.layers import DeformConv2d, Features, initialise
+from accel_rt.models.layers import DeformConv2d, FeatureNetwork, Features, initialise
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,8 @@ def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | N
     )
 
 
-class ResNet(nn.Module):
-    """A ResNet without its classifier: frame to features at strides 4, 8 and 16.
-
-    ``channels`` are the widths of what :meth:`forward` returns.
-    """
+class ResNet(FeatureNetwork):
+    """A ResNet without its classifier: frame to features at strides 4, 8 and 16."""
 
     BN_PAIRS = (("conv1", "bn1"),)
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from accel_rt.errors import UsageError
 from accel_rt.models.efficientnet_lite import EfficientNetLite, EfficientNetLiteSpec
+from accel_rt.models.layers import FeatureNetwork
 from accel_rt.models.network import Network, SkipTaskNetwork, TaskNetwork
 from accel_rt.models.resnet import ResNet, ResNetSpec
 
@@ -59,7 +60,7 @@ def build_network(name: str, classes: int) -> Network:
     if name not in NETWORKS:
         raise UsageError(f"unknown network '{name}': choose from {', '.join(NETWORKS)}")
     spec = NETWORKS[name]
-    feature: ResNet | EfficientNetLite
+    feature: FeatureNetwork
     if isinstance(spec.feature, ResNetSpec):
         feature = ResNet(spec.feature)
     else:

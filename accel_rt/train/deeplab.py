@@ -20,7 +20,7 @@ from accel_rt.data.open import open_dataset
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, save_network
-from accel_rt.train.distil import Teacher, distillation_loss
+from accel_rt.train.distil import HintedNetwork, Teacher, distillation_loss, hint_loss
 from accel_rt.train.losses import label_weights, segmentation_sums
 from accel_rt.train.optimiser import parameter_groups
 from accel_rt.train.pictures import comparison
@@ -51,8 +51,7 @@ def train_deeplab(
 class DeepLab(Stage):
     """One network on single frames."""
 
-    model: nn.Module
-    resumable = ("network",)
+    resumable = ("network", "hints")
 
     def __init__(self, settings: DeepLabSettings, processes: Processes) -> None:
         self._settings, self._processes = settings, processes
@@ -62,9 +61,8 @@ class DeepLab(Stage):
         if settings.data:
             self._validation = open_dataset(settings.data, "val", settings.layout).labelled()
         self.scores = ("miou",) if self._validation else ()
-        self.model = start_network(
-            settings.network, len(self._classes), settings.init, settings.seed
-        )
+        network = start_network(settings.network, len(self._classes), settings.init, settings.seed)
+        self.model: nn.Module = network
         weights = label_weights([dataset for dataset, _ in data.sets], settings.balance)
         self._weights = None if weights is None else weights.to(processes.device)
         self._teacher: Teacher | None = None
@@ -72,6 +70,8 @@ class DeepLab(Stage):
             self._teacher = Teacher.load(
                 settings.teacher, device=processes.device, scales=settings.teacher_scales
             )
+            if settings.hints:
+                self.model = HintedNetwork(network, self._teacher.channels)
 
     def groups(self) -> list[dict[str, Any]]:
         return parameter_groups([self.model], self._settings.weight_decay)
@@ -92,11 +92,15 @@ class DeepLab(Stage):
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         images, labels = batch
         frames = normalise(images)
-        scores = model(frames).float()
+        scores, guesses = model(frames) if self._settings.hints else (model(frames), [])
+        scores = scores.float()
         loss, weight = segmentation_sums(scores, labels, self._weights, self._settings.hardest)
         if self._teacher is not None:
-            taught = distillation_loss(scores, self._teacher(frames))
+            lesson = self._teacher(frames)
+            taught = distillation_loss(scores, lesson.probabilities)
             loss = torch.lerp(loss, taught * weight, self._settings.distil)
+            if guesses:
+                loss = loss + self._settings.hints * weight * hint_loss(guesses, lesson.features)
         return loss, weight
 
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -109,7 +113,7 @@ class DeepLab(Stage):
 
     def pictures(self, model: nn.Module, batch: Any) -> np.ndarray | None:
         images, labels = batch
-        return comparison(images, labels, model(normalise(images)), self._classes)
+        return comparison(images, labels, _network(model)(normalise(images)), self._classes)
 
     def write(
         self, model: nn.Module, folder: Path, step: int, scores: dict[str, float]
@@ -137,13 +141,20 @@ class DeepLab(Stage):
 
     def _calibrated(self, model: nn.Module) -> Network:
         """With ``calibrate``, a copy whose scores the class weights have been taken out of."""
-        assert isinstance(model, Network)
+        network = _network(model)
         if not self._settings.calibrate or self._weights is None:
-            return model
-        calibrated = copy.deepcopy(model)
+            return network
+        calibrated = copy.deepcopy(network)
         assert calibrated.task.scoring.bias is not None
         calibrated.task.scoring.bias.data -= self._weights.log()
         return calibrated
+
+
+def _network(model: nn.Module) -> Network:
+    """Without what is there for training only."""
+    network = model.network if isinstance(model, HintedNetwork) else model
+    assert isinstance(network, Network)
+    return network
 
 
 def confusion(model: nn.Module, frames: list[Frame], classes: int) -> ConfusionMatrix:

@@ -1,21 +1,35 @@
-"""Learning from trained networks: soft scores of a teacher beside the labels."""
+"""Learning from trained networks: a teacher's soft scores, and its features, beside the labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accel_rt.models import store
 from accel_rt.models.inference import for_inference
+from accel_rt.models.layers import Features
 from accel_rt.models.network import Network
 from accel_rt.models.weights import load_network
 from accel_rt.runtime.device import has_fast_bf16
 
 _CELL = 32  # pixels; a multiple of every network's deepest stride
+
+
+class Lesson(NamedTuple):
+    """What a teacher makes of frames ``[N, 3, H, W]``.
+
+    ``probabilities`` are float32 ``[N, C, H/8, W/8]``; ``features`` those of the first network
+    at the first scale, unmirrored: float32 ``[N, K, H/s, W/s]`` for the strides s 4, 8 and 16
+    at scale 1.
+    """
+
+    probabilities: Tensor
+    features: Features
 
 
 class Teacher:
@@ -44,20 +58,32 @@ class Teacher:
         dtype = torch.bfloat16 if has_fast_bf16(device) else torch.float32
         return cls([load_network(store.find(name))[0] for name in names], dtype, device, scales)
 
+    @property
+    def channels(self) -> tuple[int, int, int]:
+        """Widths of the features that a lesson has."""
+        return self._networks[0].feature.channels
+
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Tensor:
-        """Normalised ``[N, 3, H, W]`` to class probabilities float32 ``[N, C, H/8, W/8]``."""
+    def __call__(self, images: Tensor) -> Lesson:
+        """What there is to learn of normalised ``images [N, 3, H, W]``."""
         size = images.shape[-2] // 8, images.shape[-1] // 8
         total = torch.zeros((), device=images.device)
+        kept: Features | None = None
         for scale in self._scales:
-            scaled = self._scaled(images, scale)
+            scaled = self._scaled(images, scale).to(self._dtype)
             for network, mirrored in product(self._networks, (False, True)):
-                seen = scaled.flip(-1) if mirrored else scaled
-                scores = network(seen.to(self._dtype)).float()
+                features = network.feature(scaled.flip(-1) if mirrored else scaled)
+                kept = kept or features
+                scores = network.decode(network.task.encode(features)).float()
                 scores = scores.flip(-1) if mirrored else scores
                 scores = F.interpolate(scores, size, mode="bilinear", align_corners=False)
                 total = total + scores.softmax(1)
-        return total / (2 * len(self._networks) * len(self._scales))
+        assert kept is not None
+        stride4, stride8, stride16 = kept
+        return Lesson(
+            total / (2 * len(self._networks) * len(self._scales)),
+            (stride4.float(), stride8.float(), stride16.float()),
+        )
 
     @staticmethod
     def _scaled(images: Tensor, scale: float) -> Tensor:
@@ -76,3 +102,43 @@ def distillation_loss(scores: Tensor, target: Tensor) -> Tensor:
     """
     upsampled = F.interpolate(scores, target.shape[-2:], mode="bilinear", align_corners=False)
     return -(target * upsampled.log_softmax(1)).sum(1).mean()
+
+
+class HintedNetwork(nn.Module):
+    """A network with what guesses a teacher's features from its own, for training only.
+
+    The guesses are 1x1 convolutions of the features at strides 4, 8 and 16 (the hints of FitNets,
+    Romero et al. 2015). What a small data set's labels say too little about, such as textures and
+    parts of things, a teacher trained on far more images says at every position.
+    """
+
+    def __init__(self, network: Network, teacher_channels: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.guesses = nn.ModuleList(
+            nn.Conv2d(own, taught, 1)
+            for own, taught in zip(network.feature.channels, teacher_channels, strict=True)
+        )
+
+    def forward(self, frame: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Frame to the network's scores, and to guesses of the teacher's features."""
+        features = self.network.feature(frame)
+        scores = self.network.decode(self.network.task.encode(features))
+        return scores, [guess(own) for guess, own in zip(self.guesses, features, strict=True)]
+
+
+def hint_loss(guesses: Sequence[Tensor], features: Features) -> Tensor:
+    """Mean squared error of guesses of a teacher's features, each channel of which is
+    standardised over the batch: 1 is what guessing its mean gives."""
+    errors = [
+        F.mse_loss(guess.float(), F.batch_norm(_resized(taught, guess), None, None, training=True))
+        for guess, taught in zip(guesses, features, strict=True)
+    ]
+    return torch.stack(errors).mean()
+
+
+def _resized(features: Tensor, like: Tensor) -> Tensor:
+    """``features`` on the grid of ``like``, which is another one at teacher scales other than 1."""
+    if features.shape[-2:] == like.shape[-2:]:
+        return features
+    return F.interpolate(features, like.shape[-2:], mode="bilinear", align_corners=False)

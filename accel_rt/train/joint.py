@@ -135,8 +135,8 @@ class Joint(Stage):
         fused, branches = model(*(batch[name] for name in _INPUTS))
         loss, weight = segmentation_sums(fused.float(), labels, self._weights, settings.hardest)
         if self._teacher is not None:
-            target = self._teacher(normalise(batch["frames"][:, -1]))
-            taught = distillation_loss(fused.float(), target)
+            lesson = self._teacher(normalise(batch["frames"][:, -1]))
+            taught = distillation_loss(fused.float(), lesson.probabilities)
             loss = torch.lerp(loss, taught * weight, settings.distil)
         if self._phase == 2 and settings.branch_loss:
             for scores in branches:

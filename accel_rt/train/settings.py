@@ -84,7 +84,8 @@ class DeepLabSettings(TrainingSettings):
     samples that get part of another one pasted in: classes (``mix_with`` ``class``, ClassMix) or
     a ``box`` (CutMix). ``teacher`` names trained networks whose
     averaged predictions are learned too, with a share ``distil`` of the loss; they see the
-    samples, and their mirror images, at each of ``teacher_scales``.
+    samples, and their mirror images, at each of ``teacher_scales``. ``hints`` weighs the error of
+    guessing the first teacher's features from the network's own (0: not learned).
     """
 
     network: str
@@ -102,7 +103,13 @@ class DeepLabSettings(TrainingSettings):
     teacher: tuple[str, ...] = ()
     teacher_scales: tuple[float, ...] = (1.0,)
     distil: float = 0.5
+    hints: float = 0.0
     init: str = "none"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hints and not self.teacher:
+            raise UsageError("--hints are a teacher's: name one with --teacher")
 
 
 @dataclass(frozen=True)

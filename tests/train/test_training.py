@@ -63,6 +63,31 @@ def test_loss_falls_and_weights_load(settings: DeepLabSettings, tmp_path: Path) 
     assert not network.training
 
 
+def test_hints_are_learnt_and_left_out_of_the_weights(
+    settings: DeepLabSettings, tmp_path: Path
+) -> None:
+    """A teacher of another family: its features are guessed better with time."""
+    teacher = tmp_path / "teacher.safetensors"
+    save_network(teacher, build_network("efficientnet_lite0", 11), INFO)
+    settings = replace(
+        settings, steps=20, validate_every=10, log_every=5, teacher=(str(teacher),), hints=5.0
+    )
+    stops = iter([False] * 9 + [True])
+    with pytest.raises(KeyboardInterrupt):
+        train_deeplab(settings, tmp_path / "run", _quiet, stop=lambda: next(stops))
+    path = train_deeplab(settings, tmp_path / "run", _quiet)
+    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+    assert float(rows[-1]["loss"]) < 0.9 * float(rows[0]["loss"])
+    assert (
+        load_network(path)[0].state_dict().keys()
+        == build_network("resnet18", 11).state_dict().keys()
+    )
+    with pytest.raises(UsageError, match="hints = 5.0, not 0"):
+        train_deeplab(replace(settings, hints=0.0), tmp_path / "run", _quiet)
+    with pytest.raises(UsageError, match="name one with --teacher"):
+        replace(settings, teacher=())
+
+
 def test_calibrating_takes_the_class_weights_out(settings: DeepLabSettings, tmp_path: Path) -> None:
     """Only the scoring bias differs, by the weights' logarithms: less for the rarer class."""
     settings = replace(settings, steps=2, validate_every=2, balance=1.0)
