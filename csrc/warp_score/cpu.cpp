@@ -1,6 +1,7 @@
 #include "../common/cpu.h"
 
 #include <cstdlib>
+#include <type_traits>
 
 #include "kernel.h"
 
@@ -89,19 +90,20 @@ void score(const WarpScoreParams& p, int64_t begin, int64_t end) {
       warp_pixel(sources[i], p.depth, features + int64_t(i) * p.depth);
     look_at(first + pixel_block);
     for (int c = 0; c < p.classes; c += vector_block * lanes) {
-      const A* weight = static_cast<const A*>(p.weight) + c;
-      const A* bias = static_cast<const A*>(p.bias) + c;
-      A* scores = static_cast<A*>(p.scores) + first * p.classes + c;
       const int left = p.classes - c;
+      const auto multiply_by = [&](auto vectors) {
+        constexpr int most = decltype(vectors)::value * lanes;
+        multiply<decltype(vectors)::value>(features, p.depth, static_cast<const A*>(p.weight) + c,
+                                           stride, static_cast<const A*>(p.bias) + c, pixels,
+                                           static_cast<A*>(p.scores) + first * p.classes + c,
+                                           p.classes, left < most ? left : most, sources);
+      };
       if (left <= lanes)
-        multiply<1>(features, p.depth, weight, stride, bias, pixels, scores, p.classes, left,
-                    sources);
+        multiply_by(std::integral_constant<int, 1>{});
       else if (left <= 2 * lanes)
-        multiply<2>(features, p.depth, weight, stride, bias, pixels, scores, p.classes, left,
-                    sources);
+        multiply_by(std::integral_constant<int, 2>{});
       else
-        multiply<3>(features, p.depth, weight, stride, bias, pixels, scores, p.classes,
-                    left < 3 * lanes ? left : 3 * lanes, sources);
+        multiply_by(std::integral_constant<int, 3>{});
     }
   }
   std::free(features);
