@@ -170,10 +170,10 @@ class PartFile(io.FileIO):
     def _look_ahead(self) -> None:
         """See to it that the end of the file will not exceed the largest size allowed."""
         size = os.fstat(self.fileno()).st_size
-        if size < self._allowed or not hasattr(os, "pwrite"):
+        if size < self._allowed:
             return
         try:
-            os.pwrite(self.fileno(), b"\0", size + 2 * self._reserved)
+            os.ftruncate(self.fileno(), size + 2 * self._reserved)
             self._allowed = size + self._reserved
         except OSError as error:
             if error.errno == errno.EFBIG:
