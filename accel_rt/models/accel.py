@@ -15,15 +15,8 @@ from torch.nn import functional as F
 
 from accel_rt import ops
 from accel_rt.errors import UsageError
-from accel_rt.models.layers import zero_bias
+from accel_rt.models.layers import resize_grid, zero_bias
 from accel_rt.models.network import Network, TaskNetwork
-
-
-def resize_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
-    """A map ``[N, C, h, w]`` on another grid of the same extent, bilinearly."""
-    if grid.shape[-2:] == size:
-        return grid
-    return F.interpolate(grid, size, mode="bilinear", align_corners=False)
 
 
 class ScoreFusion(nn.Module):
@@ -111,7 +104,7 @@ class Accel(nn.Module):
         """Keyframe ``[N, 3, H, W]`` to ``(state, scores)``: ``S_k = N_task^R(N_feat^R(I_k))``."""
         if isinstance(self.fusion, FeatureFusion):
             features = self.reference.feature(frame)
-            scores = self.reference.decode(self.reference.task.encode(features))
+            scores = self.reference.score(features)
             return self.fusion.reference_state(features[-1]), scores
         state = self.reference.encode(frame)
         return state, self.reference.decode(state)
@@ -141,7 +134,7 @@ class Accel(nn.Module):
         """Scores from a keyframe's state, its flow to this frame, and this frame's refresh."""
         if isinstance(self.fusion, FeatureFusion):
             warped = state if flow is None else ops.flow_warp(state, flow)
-            fresh = resize_grid(fresh, (warped.shape[-2], warped.shape[-1]))
+            fresh = resize_grid(fresh, warped.shape[-2:])
             return self.reference.decode(warped + fresh)
         assert self.fusion is not None
         return self.fusion(self._reference_scores(state, flow), fresh)

@@ -105,6 +105,13 @@ class DepthwiseConv2d(nn.Conv2d):
         return out.contiguous(memory_format=torch.channels_last)
 
 
+def resize_grid(grid: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+    """A map ``[N, C, h, w]`` on another grid of the same extent, bilinearly."""
+    if grid.shape[-2:] == size:
+        return grid
+    return F.interpolate(grid, size, mode="bilinear", align_corners=False)
+
+
 def conv_bn_relu(conv: nn.Conv2d) -> nn.Sequential:
     """``conv`` followed by batch norm and ReLU."""
     return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU(inplace=True))

@@ -16,6 +16,7 @@ from accel_rt.models.layers import (
     FeatureNetwork,
     Features,
     conv_bn_relu,
+    resize_grid,
     zero_bias,
 )
 
@@ -95,11 +96,12 @@ class SkipTaskNetwork(nn.Module):
         """Features to scores ``[N, classes, H/4, W/4]``."""
         stride4, stride8, stride16 = features
         deep = self.deep(stride16)
-        deep = _resize_like(deep + self.context(deep), stride8)
+        deep = resize_grid(deep + self.context(deep), stride8.shape[-2:])
         mixed = self.mix(F.relu(deep + self.skip(stride8)))
-        fine = _resize_like(self.narrow(mixed), stride4) + self.fine_skip(stride4)
+        finer = stride4.shape[-2:]
+        fine = resize_grid(self.narrow(mixed), finer) + self.fine_skip(stride4)
         correction = self.correction(self.fine_mix(F.relu(fine)))
-        return _resize_like(self.scoring(mixed), stride4) + correction
+        return resize_grid(self.scoring(mixed), finer) + correction
 
     def decode(self, state: Tensor) -> Tensor:
         """The state already is the scores."""
@@ -115,10 +117,6 @@ def _separable(width: int) -> nn.Sequential:
         *conv_bn_relu(DepthwiseConv2d(width, 3)),
         *conv_bn_relu(nn.Conv2d(width, width, 1, bias=False)),
     )
-
-
-def _resize_like(grid: Tensor, finer: Tensor) -> Tensor:
-    return F.interpolate(grid, finer.shape[-2:], mode="bilinear", align_corners=False)
 
 
 class Network(nn.Module):
@@ -151,6 +149,10 @@ class Network(nn.Module):
         """Scores of the state warped by ``flow [N, 2, h, w]``, in cells of the state's grid."""
         return self.task.decode_warped(state, flow)
 
+    def score(self, features: Features) -> Tensor:
+        """The feature network's maps to scores ``[N, classes, H/stride, W/stride]``."""
+        return self.decode(self.task.encode(features))
+
     def forward(self, frame: Tensor) -> Tensor:
         """Frame to scores: one pass of DeepLab-x without its upsampling."""
-        return self.decode(self.encode(frame))
+        return self.score(self.feature(frame))

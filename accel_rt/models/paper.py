@@ -20,8 +20,7 @@ from accel_rt.ops import reference as twins
 
 def task_network(network: Network, features: Features, size: tuple[int, int]) -> Tensor:
     """N_task: features to scores ``[N, C, H, W]`` at ``size``."""
-    scores = network.task.decode(network.task.encode(features))
-    return F.interpolate(scores, size, mode="bilinear", align_corners=False)
+    return F.interpolate(network.score(features), size, mode="bilinear", align_corners=False)
 
 
 def warp_features(features: Features, flow: Tensor) -> Features:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from accel_rt.models import store
 from accel_rt.models.inference import for_inference
-from accel_rt.models.layers import Features
+from accel_rt.models.layers import Features, resize_grid
 from accel_rt.models.network import Network
 from accel_rt.models.weights import load_network
 from accel_rt.runtime.device import has_fast_bf16
@@ -24,8 +24,8 @@ class Lesson(NamedTuple):
     """What a teacher makes of frames ``[N, 3, H, W]``.
 
     ``probabilities`` are float32 ``[N, C, H/8, W/8]``; ``features`` those of the first network
-    at the first scale, unmirrored: float32 ``[N, K, H/s, W/s]`` for the strides s 4, 8 and 16
-    at scale 1.
+    at the first scale, unmirrored, of its type: ``[N, K, H/s, W/s]`` for the strides s 4, 8 and
+    16 at scale 1.
     """
 
     probabilities: Tensor
@@ -74,16 +74,12 @@ class Teacher:
             for network, mirrored in product(self._networks, (False, True)):
                 features = network.feature(scaled.flip(-1) if mirrored else scaled)
                 kept = kept or features
-                scores = network.decode(network.task.encode(features)).float()
+                scores = network.score(features).float()
                 scores = scores.flip(-1) if mirrored else scores
                 scores = F.interpolate(scores, size, mode="bilinear", align_corners=False)
                 total = total + scores.softmax(1)
         assert kept is not None
-        stride4, stride8, stride16 = kept
-        return Lesson(
-            total / (2 * len(self._networks) * len(self._scales)),
-            (stride4.float(), stride8.float(), stride16.float()),
-        )
+        return Lesson(total / (2 * len(self._networks) * len(self._scales)), kept)
 
     @staticmethod
     def _scaled(images: Tensor, scale: float) -> Tensor:
@@ -123,22 +119,16 @@ class HintedNetwork(nn.Module):
     def forward(self, frame: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Frame to the network's scores, and to guesses of the teacher's features."""
         features = self.network.feature(frame)
-        scores = self.network.decode(self.network.task.encode(features))
+        scores = self.network.score(features)
         return scores, [guess(own) for guess, own in zip(self.guesses, features, strict=True)]
 
 
 def hint_loss(guesses: Sequence[Tensor], features: Features) -> Tensor:
     """Mean squared error of guesses of a teacher's features, each channel of which is
     standardised over the batch: 1 is what guessing its mean gives."""
-    errors = [
-        F.mse_loss(guess.float(), F.batch_norm(_resized(taught, guess), None, None, training=True))
-        for guess, taught in zip(guesses, features, strict=True)
-    ]
+    errors = []
+    for guess, taught in zip(guesses, features, strict=True):
+        target = resize_grid(taught.float(), guess.shape[-2:])  # at teacher scales other than 1
+        target = F.batch_norm(target, None, None, training=True)
+        errors.append(F.mse_loss(guess.float(), target))
     return torch.stack(errors).mean()
-
-
-def _resized(features: Tensor, like: Tensor) -> Tensor:
-    """``features`` on the grid of ``like``, which is another one at teacher scales other than 1."""
-    if features.shape[-2:] == like.shape[-2:]:
-        return features
-    return F.interpolate(features, like.shape[-2:], mode="bilinear", align_corners=False)

@@ -20,8 +20,9 @@ from accel_rt.data.motion import Snippet
 from accel_rt.errors import UsageError
 from accel_rt.flow.dis import DISFlow
 from accel_rt.models import store
-from accel_rt.models.accel import ScoreFusion, resize_grid
+from accel_rt.models.accel import ScoreFusion
 from accel_rt.models.inference import for_inference
+from accel_rt.models.layers import resize_grid
 from accel_rt.models.network import Network
 from accel_rt.models.weights import load_network
 from accel_rt.runtime.device import resolve_precision

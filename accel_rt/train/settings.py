@@ -23,7 +23,7 @@ class TrainingSettings:
     - ``clip``: the gradient's largest norm. ``ema``: decay of the weight average, which is what
       is validated and written.
     - ``precision``: ``bf16`` (autocast), ``fp32``, or ``auto``: bf16 where it is fast.
-    ``device``: ``auto``, ``cpu``, ``cuda[:N]``.
+      ``device``: ``auto``, ``cpu``, ``cuda[:N]``.
     - ``validate_every``: steps; ``validate_first``: the first validation's step, early, so that
       what is wrong shows at once (0: before the first step).
     - ``workers``: processes that make samples. ``sync_bn``: batch norms see the whole step's
