@@ -104,15 +104,18 @@ class HintedNetwork(nn.Module):
     """A network with what guesses a teacher's features from its own, for training only.
 
     The guesses are 1x1 convolutions of the features at strides 4, 8 and 16 (the hints of FitNets,
-    Romero et al. 2015). What a small data set's labels say too little about, such as textures and
-    parts of things, a teacher trained on far more images says at every position.
+    Romero et al. 2015), standardised as their targets are, so that the scale of the features does
+    not matter. What a small data set's labels say too little about, such as textures and parts of
+    things, a teacher trained on far more images says at every position.
     """
 
     def __init__(self, network: Network, teacher_channels: Sequence[int]) -> None:
         super().__init__()
         self.network = network
         self.guesses = nn.ModuleList(
-            nn.Conv2d(own, taught, 1)
+            nn.Sequential(
+                nn.Conv2d(own, taught, 1, bias=False), nn.BatchNorm2d(taught, affine=False)
+            )
             for own, taught in zip(network.feature.channels, teacher_channels, strict=True)
         )
 
