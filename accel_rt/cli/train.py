@@ -38,6 +38,12 @@ train.add_command(flow)
 
 @train.command()
 @click.option("--network", required=True, metavar="NAME", help="Such as resnet18.")
+@setting(
+    DeepLabSettings,
+    "task",
+    "Its task network, if not its own: the paper's, or one with skips from strides 8 and 4.",
+    type=click.Choice(["paper", "skip"]),
+)
 @data_options(DeepLabSettings)
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Run folder."
@@ -74,7 +80,7 @@ train.add_command(flow)
     DeepLabSettings,
     "init",
     "Start from nothing, from installed ImageNet weights, from an ImageNet checkpoint, or from "
-    "weights of this network or of a shallower ResNet.",
+    "weights of this network, of a shallower ResNet, or of a ResNet with another task network.",
     metavar="none|imagenet|NAME|FILE",
 )
 @loop_options(DeepLabSettings)

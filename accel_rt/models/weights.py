@@ -22,7 +22,7 @@ from accel_rt.data.normalise import MEAN_RGB, STD_RGB
 from accel_rt.errors import OutputError, WeightsError
 from accel_rt.models.network import Network
 from accel_rt.models.quantise import Bits, dequantise, quantise
-from accel_rt.models.zoo import build_network
+from accel_rt.models.zoo import Task, build_network
 
 METADATA_KEY = "accel_rt"
 """Where a file's description is found in its safetensors metadata."""
@@ -33,7 +33,8 @@ class ModelInfo:
     """What a weight file says of its model.
 
     ``size`` is the processing size ``(width, height)`` it was trained for; ``miou`` its mIoU in
-    percent on ``evaluated_on`` (None: not measured).
+    percent on ``evaluated_on`` (None: not measured); ``task`` the kind of its task network (None:
+    the one that belongs to ``network``).
     """
 
     network: str
@@ -44,6 +45,7 @@ class ModelInfo:
     evaluated_on: str = ""
     mean_rgb: tuple[float, ...] = MEAN_RGB
     std_rgb: tuple[float, ...] = STD_RGB
+    task: Task | None = None
 
 
 def save_network(path: Path, network: Network, info: ModelInfo, bits: Bits = 8) -> None:
@@ -66,7 +68,7 @@ def load_network(path: Path) -> tuple[Network, ModelInfo]:
     )
     tuples = {name: tuple(v) for name, v in description.items() if isinstance(v, list)}
     info = ModelInfo(**{**description, **tuples, "classes": classes})
-    network = build_network(info.network, len(classes))
+    network = build_network(info.network, len(classes), info.task)
     fit(network, tensors, path)
     return network.eval(), info
 

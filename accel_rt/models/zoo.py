@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from accel_rt.errors import UsageError
 from accel_rt.models.efficientnet_lite import EfficientNetLite, EfficientNetLiteSpec
@@ -11,17 +11,19 @@ from accel_rt.models.layers import FeatureNetwork
 from accel_rt.models.network import Network, SkipTaskNetwork, TaskNetwork
 from accel_rt.models.resnet import ResNet, ResNetSpec
 
+Task = Literal["paper", "skip"]
+"""Kinds of task networks: ``paper`` (stride 16, the state is the projected features) and ``skip``
+(stride 4, the state is the scores)."""
+
+TASKS = get_args(Task)
+
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A feature network, and the task network that belongs on it.
-
-    ``task`` is ``paper`` (stride 16, the state is the projected features) or ``skip`` (stride 4,
-    the state is the scores).
-    """
+    """A feature network, and the task network that it has unless another one is asked for."""
 
     feature: ResNetSpec | EfficientNetLiteSpec
-    task: Literal["paper", "skip"]
+    task: Task
     summary: str
 
 
@@ -52,9 +54,10 @@ NETWORKS = {
 }
 
 
-def build_network(name: str, classes: int) -> Network:
+def build_network(name: str, classes: int, task: Task | None = None) -> Network:
     """The network called ``name`` with fresh weights, scoring ``classes`` classes.
 
+    ``task`` chooses another task network than its own.
     Raises :class:`~accel_rt.errors.UsageError` if there is no such network.
     """
     if name not in NETWORKS:
@@ -65,6 +68,6 @@ def build_network(name: str, classes: int) -> Network:
         feature = ResNet(spec.feature)
     else:
         feature = EfficientNetLite(spec.feature)
-    if spec.task == "paper":
+    if (task or spec.task) == "paper":
         return Network(feature, TaskNetwork(feature.channels[-1], classes))
     return Network(feature, SkipTaskNetwork(feature.channels, classes))

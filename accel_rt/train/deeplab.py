@@ -51,7 +51,7 @@ def train_deeplab(
 class DeepLab(Stage):
     """One network on single frames."""
 
-    resumable = ("network", "hints")
+    resumable = ("network", "task", "hints")
 
     def __init__(self, settings: DeepLabSettings, processes: Processes) -> None:
         self._settings, self._processes = settings, processes
@@ -61,7 +61,9 @@ class DeepLab(Stage):
         if settings.data:
             self._validation = open_dataset(settings.data, "val", settings.layout).labelled()
         self.scores = ("miou",) if self._validation else ()
-        network = start_network(settings.network, len(self._classes), settings.init, settings.seed)
+        network = start_network(
+            settings.network, len(self._classes), settings.init, settings.seed, settings.task
+        )
         self.model: nn.Module = network
         weights = label_weights([dataset for dataset, _ in data.sets], settings.balance)
         self._weights = None if weights is None else weights.to(processes.device)
@@ -134,6 +136,7 @@ class DeepLab(Stage):
             f"{self._data.describe()}, {step} steps of {settings.batch}",
             scores.get("miou"),
             evaluated,
+            task=settings.task,
         )
         path = folder / f"{settings.network}.safetensors"
         save_network(path, self._calibrated(model), info)

@@ -10,6 +10,7 @@ from accel_rt.errors import UsageError
 
 if TYPE_CHECKING:
     from accel_rt.data.open import Layout
+    from accel_rt.models.zoo import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class DeepLabSettings(TrainingSettings):
-    """One run. ``init`` is what :func:`~accel_rt.train.start.start_network` takes.
+    """One run. ``init`` and ``task`` are what :func:`~accel_rt.train.start.start_network` takes.
 
     ``data`` is a data set in ``layout``, ``also`` further ones with their shares of the samples,
     ``street`` the share of procedural streets; ``data`` gets the rest, and validates.
@@ -90,6 +91,7 @@ class DeepLabSettings(TrainingSettings):
 
     network: str
     data: Path | None
+    task: Task | None = None
     street: float = 0.2
     layout: Layout = "auto"
     also: tuple[tuple[Path, float], ...] = ()

@@ -32,6 +32,26 @@ def test_inserted_blocks_learn() -> None:
     assert inserted.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("deep", ["resnet18", "resnet34"])
+def test_another_task_network_starts_fresh_on_the_same_features(deep: str) -> None:
+    trained = build_network("resnet18", 5).eval()
+    network = build_network(deep, 7, "skip").eval()
+    fresh = network.task.scoring.weight.clone()
+    network.load_state_dict(grow(network, trained.state_dict()))
+    assert torch.equal(network.task.scoring.weight, fresh)
+    frame = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        for grown, own in zip(network.feature(frame), trained.feature(frame), strict=True):
+            torch.testing.assert_close(grown, own, rtol=1e-4, atol=1e-4)
+
+
+def test_other_classes_do_not_fit() -> None:
+    """The same kind of task network is not replaced unasked."""
+    network = build_network("resnet34", 3)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        network.load_state_dict(grow(network, build_network("resnet18", 4).state_dict()))
+
+
 def test_other_block_types_do_not_fit() -> None:
     network = build_network("resnet50", 3)
     grown = grow(network, build_network("resnet18", 3).state_dict())

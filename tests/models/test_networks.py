@@ -11,7 +11,7 @@ from accel_rt.models.inference import PreparedConv2d, fold_batch_norm, for_infer
 from accel_rt.models.init import load_feature_weights
 from accel_rt.models.layers import DeformConv2d, DepthwiseConv2d
 from accel_rt.models.resnet import ResNet, ResNetSpec
-from accel_rt.models.zoo import NETWORKS, build_network
+from accel_rt.models.zoo import NETWORKS, Task, build_network
 
 SLIM = ResNetSpec("basic", (1, 1, 1, 1))
 
@@ -34,6 +34,18 @@ def test_every_network_scores_on_its_grid(name: str) -> None:
         scores = network.decode(state)
     assert scores.shape == (1, 11, 64 // network.stride, 96 // network.stride)
     assert state.shape[1] == (1024 if name.startswith("resnet") else 11)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "stride"),
+    [("resnet18", "skip", 4), ("resnet50", "skip", 4), ("efficientnet_lite0", "paper", 16)],
+)
+def test_any_network_takes_either_task_network(name: str, task: Task, stride: int) -> None:
+    network = build_network(name, 5, task).eval()
+    assert network.stride == stride
+    with torch.inference_mode():
+        scores = network(torch.randn(1, 3, 64, 96))
+    assert scores.shape == (1, 5, 64 // stride, 96 // stride)
 
 
 def test_unknown_network_names_the_choices() -> None:

@@ -32,6 +32,14 @@ def test_what_is_described_comes_back(saved: Path) -> None:
     assert [p.name for p in saved.parent.iterdir()] == ["net.safetensors"]
 
 
+def test_the_task_network_is_described_too(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    network = build_network("resnet18", 11, "skip").eval()
+    save_network(path, network, replace(INFO, network="resnet18", task="skip"))
+    loaded, info = load_network(path)
+    assert (loaded.stride, info.task) == (4, "skip")
+
+
 def test_scores_survive_quantisation(tmp_path: Path) -> None:
     torch.manual_seed(1)
     network = build_network("resnet18", 11).eval()

@@ -63,6 +63,17 @@ def test_loss_falls_and_weights_load(settings: DeepLabSettings, tmp_path: Path) 
     assert not network.training
 
 
+def test_another_task_network_is_trained_and_described(
+    settings: DeepLabSettings, tmp_path: Path
+) -> None:
+    init = tmp_path / "init.safetensors"
+    save_network(init, build_network("resnet18", 11), replace(INFO, network="resnet18"))
+    settings = replace(settings, steps=2, task="skip", init=str(init))
+    path = train_deeplab(settings, tmp_path / "run", _quiet)
+    network, info = load_network(path)
+    assert (network.stride, info.network, info.task) == (4, "resnet18", "skip")
+
+
 def test_hints_are_learnt_and_left_out_of_the_weights(
     settings: DeepLabSettings, tmp_path: Path
 ) -> None:
