@@ -145,7 +145,7 @@ class Trainer:
             batch = to_device(next(parts), processes.device)
             waited += time.monotonic() - before
             with processes.apart(self._shared, part < settings.accumulate - 1):
-                with torch.autocast(processes.device.type, torch.bfloat16, enabled=self._bf16):
+                with self._autocast():
                     loss, weight = stage.loss(self._shared, batch)
                 loss.backward()
             sums[0] += loss.detach()
@@ -171,6 +171,9 @@ class Trainer:
         log.add(mean, waited)
         return rate, stops > 0
 
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._processes.device.type, torch.bfloat16, enabled=self._bf16)
+
     def _validation_is_due(self) -> bool:
         if not self._stage.scores:
             return False
@@ -182,12 +185,12 @@ class Trainer:
 
     def _validate(self, log: Any, row: dict[str, Any], samples: Any) -> None:
         model = self._average.model.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), self._autocast():
             scores = self._stage.validate(model)
         row.update((name, round(score, 2)) for name, score in scores.items())
         if self._processes.leads:
             batch = default_collate([samples[i] for i in range(_PICTURED)])
-            with torch.inference_mode():
+            with torch.inference_mode(), self._autocast():
                 picture = self._stage.pictures(model, to_device(batch, self._processes.device))
             if picture is not None:
                 log.picture(picture, self._step)
