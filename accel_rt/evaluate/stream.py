@@ -1,4 +1,4 @@
-"""mIoU of a segmenter on a densely labelled video, by distance from the keyframe."""
+"""mIoU of a segmenter on labelled video, by distance from the keyframe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accel_rt.data.dataset import Frame
+from accel_rt.data.dataset import Frame, FrameSequence
 from accel_rt.errors import UsageError
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.runtime.segmenter import Segmenter
@@ -41,12 +41,52 @@ def score_stream(segmenter: Segmenter, frames: Sequence[Frame], interval: int) -
     for phase in range(interval):
         segmenter.reset()
         for index in range(phase, len(frames)):
-            result = segmenter.step(images[index])
             offset = (index - phase) % interval
-            if (result.kind == "key") != (offset == 0):
-                raise UsageError(
-                    f"frame {index} is a{' key' if result.kind == 'key' else 'n update '}frame at "
-                    f"distance {offset}: the segmenter does not place keyframes every {interval}"
-                )
-            matrices[offset].add(labels[index], np.asarray(result.labels))
+            predicted = _step(segmenter, images[index], offset, interval)
+            matrices[offset].add(labels[index], predicted)
     return StreamScore(matrices)
+
+
+def score_snippets(
+    segmenter: Segmenter, sequences: Sequence[FrameSequence], interval: int
+) -> StreamScore:
+    """Meet every labelled frame once; the distance of the keyframe before it rotates.
+
+    The paper's protocol for sparse labels (section 4.1). Labelled frames that too few frames come
+    before are left out. ``segmenter`` is as for :func:`score_stream`. Raises
+    :class:`~accel_rt.errors.UsageError` if fewer frames are left than the interval.
+    """
+    met = met_in_snippets(sequences, interval)
+    if len(met) < interval:
+        raise UsageError(
+            f"{len(met)} labelled frames have {interval - 1} frames before them: fewer than the "
+            f"interval {interval}"
+        )
+    matrices = [ConfusionMatrix(len(segmenter.classes)) for _ in range(interval)]
+    for rank, (sequence, index) in enumerate(met):
+        last = rank % interval
+        segmenter.reset()
+        image, labels = sequence.frames[index].read()
+        images = [frame.image_bgr() for frame in sequence.frames[index - last : index]]
+        for offset, frame_bgr in enumerate([*images, image]):
+            predicted = _step(segmenter, frame_bgr, offset, interval)
+        matrices[last].add(labels, predicted)
+    return StreamScore(matrices)
+
+
+def met_in_snippets(
+    sequences: Sequence[FrameSequence], interval: int
+) -> list[tuple[FrameSequence, int]]:
+    """The labelled frames, by sequence and index, that can be met at every distance."""
+    return [(s, index) for s in sequences for index in s.labelled() if index + 1 >= interval]
+
+
+def _step(segmenter: Segmenter, frame_bgr: np.ndarray, offset: int, interval: int) -> np.ndarray:
+    """Labels of the frame ``offset`` frames after its keyframe, which must be one there."""
+    result = segmenter.step(frame_bgr)
+    if (result.kind == "key") != (offset == 0):
+        raise UsageError(
+            f"there is a{' key' if result.kind == 'key' else 'n update '}frame at distance "
+            f"{offset}: the segmenter does not place keyframes every {interval}"
+        )
+    return np.asarray(result.labels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
-from accel_rt.data.dataset import Frame
 from accel_rt.data.normalise import normalise
 from accel_rt.data.open import open_dataset
-from accel_rt.evaluate.stream import score_stream
+from accel_rt.evaluate.stream import (
+    StreamScore,
+    met_in_snippets,
+    score_snippets,
+    score_stream,
+)
 from accel_rt.flow.dis import DISFlow
 from accel_rt.flow.flownets import FlowNetSFlow, save_flownet
 from accel_rt.models import store
@@ -67,7 +72,7 @@ class Joint(Stage):
     def __init__(self, settings: JointSettings, processes: Processes) -> None:
         self._settings, self._processes = settings, processes
         self._data = training_data(settings.data, settings.layout, settings.also, settings.street)
-        self._validation = _dense_video(settings)
+        self._validation = _validation(settings)
         start = start_joint(settings, self._data.classes)
         self.model, self._info, self._update_info = start.model, start.reference, start.update
         self.scores = self._score_names() if self._validation else ()
@@ -145,7 +150,7 @@ class Joint(Stage):
         return loss, weight
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """mIoU on the validation video at ``validate_interval``, each branch's own among them.
+        """mIoU on the validation frames at ``validate_interval``, each branch's own among them.
 
         The first process computes; the others wait.
         """
@@ -165,21 +170,22 @@ class Joint(Stage):
 
     def _measure(self, model: JointModel) -> dict[str, float]:
         """By :meth:`_score_names`: at the first update scale, at the others, the update alone."""
+        assert self._validation is not None
         interval = self._settings.validate_interval
         first, *others = self._settings.update_scales
-        score = score_stream(self._segmenter(model, interval, first), self._validation, interval)
+        score = self._validation(self._segmenter(model, interval, first), interval)
         values = [score.miou(), score.by_offset[0].miou(), score.by_offset[-1].miou()]
         if model.accel.update is not None:
             for scale in others:
                 segmenter = self._segmenter(model, interval, scale)
-                values.append(score_stream(segmenter, self._validation, interval).miou())
+                values.append(self._validation(segmenter, interval).miou())
             alone = Segmenter(
                 Accel(copy.deepcopy(model.accel.update)),
                 self._info.classes,
                 policy=FixedInterval(1),
                 **self._segmenter_options(),
             )
-            values.append(score_stream(alone, self._validation, 1).miou())
+            values.append(self._validation(alone, 1).miou())
         return dict(zip(self._score_names(), values, strict=True))
 
     def _segmenter(self, model: JointModel, interval: int, scale: float) -> Segmenter:
@@ -243,14 +249,17 @@ class Joint(Stage):
         return written
 
 
-def _dense_video(settings: JointSettings) -> list[Frame]:
-    """The longest fully labelled validation sequence; empty if none is long enough."""
+def _validation(settings: JointSettings) -> Callable[[Segmenter, int], StreamScore] | None:
+    """What scores a segmenter at an interval: the longest fully labelled validation sequence, or
+    else the sparsely labelled ones; None if there are too few frames for either."""
     if not settings.data:
-        return []
-    dense = [
-        list(sequence.frames)
-        for sequence in open_dataset(settings.data, "val", settings.layout).sequences
-        if all(frame.label_path is not None for frame in sequence.frames)
-        and len(sequence.frames) >= settings.validate_interval
-    ]
-    return max(dense, key=len, default=[])
+        return None
+    interval = settings.validate_interval
+    sequences = open_dataset(settings.data, "val", settings.layout).sequences
+    dense = [s.frames for s in sequences if len(list(s.labelled())) == len(s.frames)]
+    longest = max(dense, key=len, default=())
+    if len(longest) >= interval:
+        return lambda segmenter, interval: score_stream(segmenter, longest, interval)
+    if len(met_in_snippets(sequences, interval)) >= interval:
+        return lambda segmenter, interval: score_snippets(segmenter, sequences, interval)
+    return None

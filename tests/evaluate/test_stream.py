@@ -1,5 +1,6 @@
 """The evaluation protocol, with a segmenter whose answer at each distance is known."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 
 from accel_rt.data.camvid import camvid_frames
+from accel_rt.data.dataset import FrameSequence
 from accel_rt.errors import UsageError
-from accel_rt.evaluate.stream import score_stream
+from accel_rt.evaluate.stream import met_in_snippets, score_snippets, score_stream
 from accel_rt.runtime.segmenter import Segmenter
 from tests.data.test_samples import write_camvid
 
@@ -50,6 +52,38 @@ def test_every_frame_is_met_at_every_distance(tmp_path: Path) -> None:
     met = [m.counts.sum() // per_frame for m in score.by_offset]
     assert met == [7, 6, 5]  # frame d is the first that has a keyframe d frames before it
     assert score.miou() < score.by_offset[0].miou()
+
+
+def sparse(tmp_path: Path, labelled: dict[int, list[int]]) -> list[FrameSequence]:
+    """Sequences of so many frames, labelled at these indices only."""
+    video = frames(tmp_path, max(labelled))
+    return [
+        FrameSequence(
+            str(count),
+            tuple(
+                frame if i in kept else replace(frame, label_path=None)
+                for i, frame in enumerate(video[:count])
+            ),
+        )
+        for count, kept in labelled.items()
+    ]
+
+
+def test_sparse_labels_are_met_once_at_a_distance_that_rotates(tmp_path: Path) -> None:
+    sequences = sparse(tmp_path, {4: [2, 3], 6: [1, 5], 5: [4]})
+    met = [(s.name, i) for s, i in met_in_snippets(sequences, 3)]
+    assert met == [("4", 2), ("4", 3), ("6", 5), ("5", 4)]  # one has too few frames before it
+    score = score_snippets(AgeingSegmenter(3), sequences, 3)  # type: ignore[arg-type]
+    per_frame = 47 * 64
+    assert [m.counts.sum() // per_frame for m in score.by_offset] == [2, 1, 1]
+    accuracy = [np.trace(m.counts) / m.counts.sum() for m in score.by_offset]
+    assert accuracy == [1.0, pytest.approx(1 - 4 / 47), pytest.approx(1 - 9 / 47)]
+
+
+def test_too_few_sparse_labels(tmp_path: Path) -> None:
+    sequences = sparse(tmp_path, {4: [2, 3], 5: [0]})
+    with pytest.raises(UsageError, match="2 labelled frames have 2 frames before them: fewer"):
+        score_snippets(AgeingSegmenter(3), sequences, 3)  # type: ignore[arg-type]
 
 
 def test_keyframes_elsewhere_are_refused(tmp_path: Path) -> None:

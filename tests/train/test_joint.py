@@ -1,5 +1,6 @@
 """Joint training: gradients reach every part, the fast form equals the plain one, files load."""
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from accel_rt import ops
 from accel_rt.data.augment import Augmentation
+from accel_rt.data.classes import CITYSCAPES
 from accel_rt.data.motion import Snippet
 from accel_rt.data.normalise import normalise
 from accel_rt.data.open import open_dataset
@@ -27,6 +29,7 @@ from accel_rt.train.joint_data import DataSetSnippets, JointSamples
 from accel_rt.train.joint_model import JointModel
 from accel_rt.train.losses import segmentation_loss
 from accel_rt.train.settings import JointSettings
+from tests.data.test_layouts import write_picture
 from tests.data.test_samples import write_camvid
 from tests.models.test_weights import INFO
 
@@ -252,6 +255,26 @@ class TestTraining:
         parts = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
         for name, tensor in full["network"].items():
             torch.testing.assert_close(parts["network"][name], tensor, rtol=1e-4, atol=1e-5)
+
+    def test_sparse_labels_train_and_validate(self, tmp_path: Path) -> None:
+        """Cityscapes' layout: snippets of three frames whose last one is labelled."""
+        for split, snippets in (("train", 1), ("val", 2)):
+            for snippet in range(snippets):
+                for frame in range(3):
+                    name = f"ulm_{snippet:06}_{frame:06}"
+                    folder = tmp_path / "data" / "leftImg8bit_sequence" / split / "ulm"
+                    write_picture(folder / f"{name}_leftImg8bit.png", value=60 * frame)
+                name = f"ulm_{snippet:06}_000002_gtFine_labelIds.png"
+                write_picture(tmp_path / "data" / "gtFine" / split / "ulm" / name, 1, 7)
+        own = tmp_path / "a.safetensors"
+        info = replace(INFO, classes=CITYSCAPES)
+        save_network(own, build_network("efficientnet_lite0", len(CITYSCAPES)), info)
+        settings = self.settings(own.parent, tmp_path / "data", steps=2, fusion_steps=1)
+        files = train_joint(settings, tmp_path / "run", _quiet)
+        assert load_network(files[0])[1].classes == CITYSCAPES
+        rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+        assert 0 <= float(rows[-1]["miou"]) <= 100
+        assert 0 <= float(rows[-1]["update_alone"]) <= 100
 
     def test_feature_fusion_is_stored_without_what_it_shares(self, tmp_path: Path) -> None:
         reference, update = paper_network(), paper_network()
