@@ -22,6 +22,7 @@ from accel_rt.train.flow import train_flow
 from accel_rt.train.losses import multiscale_epe_sums
 from accel_rt.train.settings import FlowSettings
 from tests.data.test_flow_data import smooth_picture
+from tests.train.torchrun import train as train_processes
 
 SIZES = ((1, 1), (2, 2), (4, 4), (8, 8), (16, 16))
 
@@ -159,3 +160,21 @@ def test_command(pictures: Path, tmp_path: Path) -> None:
     written = Path(result.stdout.strip().splitlines()[-1])
     assert written == tmp_path / "flownets.safetensors"
     assert load_flownet(written).width == 0.125
+
+
+def test_two_processes_take_the_steps_of_one(pictures: Path, tmp_path: Path) -> None:
+    """torchrun with two CPU processes of two pairs each against one of four."""
+    command = [
+        "flow", "--width", "0.125", "--data", str(pictures), "--street", "0", "--steps", "4",
+        "--batch", "4", "--crop", "64x64", "--precision", "fp32", "--optimiser", "sgd", "--rate",
+        "1e-3", "--warmup", "0", "--log-every", "1", "--workers", "0", "--threads", "1",
+        "--validate-first", "4", "--no-tensorboard",
+    ]  # fmt: skip
+    _, one = train_processes(command, tmp_path / "one")
+    shared, two = train_processes(command, tmp_path / "two", processes=2)
+    assert shared == [tmp_path / "two" / "flownets.safetensors"]
+    assert load_flownet(shared[0]).width == 0.125
+    assert [float(row["loss"]) for row in two] == pytest.approx(
+        [float(row["loss"]) for row in one], rel=1e-3
+    )
+    assert float(two[-1]["epe"]) == pytest.approx(float(one[-1]["epe"]), rel=1e-2)

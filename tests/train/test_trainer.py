@@ -1,8 +1,6 @@
 """The shared loop: parts of a batch and several processes add up, and a bad run says so."""
 
 import csv
-import os
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +22,7 @@ from accel_rt.train.settings import TrainingSettings
 from accel_rt.train.stage import Stage
 from accel_rt.train.trainer import Trainer
 from tests.data.test_samples import write_camvid
+from tests.train.torchrun import train
 
 ALONE = Processes(torch.device("cpu"))
 SETTINGS = TrainingSettings(
@@ -229,20 +228,10 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
         "--optimiser", "sgd", "--rate", "1e-2", "--warmup", "0", "--log-every", "1", "--workers",
         "0", "--threads", "1", "--no-tensorboard", "--sync-bn",
     ]  # fmt: skip
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for name, launcher in (("one", []), ("two", torchrun)):
-        done = subprocess.run(
-            [sys.executable, *launcher, "-m", "accel_rt.train", *command, "--out", tmp_path / name],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.split() == [str(tmp_path / name / "resnet18.safetensors")]
-    one, two = (
-        list(csv.DictReader((tmp_path / name / "log.csv").open())) for name in ("one", "two")
-    )
+    files, one = train(command, tmp_path / "one")
+    shared, two = train(command, tmp_path / "two", processes=2)
+    assert files == [tmp_path / "one" / "resnet18.safetensors"]
+    assert shared == [tmp_path / "two" / "resnet18.safetensors"]
     assert [float(row["loss"]) for row in two] == pytest.approx(
         [float(row["loss"]) for row in one], rel=1e-3
     )
