@@ -120,7 +120,7 @@ def deeplab(out: Path, threads: int | None, **values: Any) -> int:
 @setting(TransplantSettings, "frames", "Frames to fit the rest on.", type=click.IntRange(min=1))
 @setting(TransplantSettings, "seed", "Of fresh weights and samples.")
 def transplant(out: Path, **values: Any) -> None:
-    """Write a trained EfficientNet-Lite2 into a ResNet-101, to train on from there.
+    """Write a trained EfficientNet-Lite2 into a ResNet-50 or -101, to train on from there.
 
     The stem learns the donor's features at stride 4; every bottleneck behind it takes over some
     of the donor's channels, fitted by least squares. Prints the weight file it ends with.

@@ -62,14 +62,19 @@ def _slots(*pairs: tuple[int, int]) -> tuple[_Slot, ...]:
     return tuple(_Slot(source, goal) for source, goal in pairs)
 
 
+def _each(blocks: Sequence[int], times: int) -> tuple[_Slot, ...]:
+    return tuple(_Slot(block, block) for block in blocks for _ in range(times))
+
+
 _STEM_ENDS = 3  # donor block whose output the ResNet's conv1 and layer1 are trained to give
-_STAGES = {
-    "layer2": _slots((4, 4), (5, 5), (6, 6), (6, 6)),
-    "layer3": _slots((7, 7), *((b, b) for b in (8, 9, 10, 11) for _ in range(2)))
-    + _slots(*((b, b) for b in (12, 13, 14, 15) for _ in range(3))),
-    "layer4": _slots((16, 17), (18, 19), (20, 20)),
+_LAYER2 = (*_each((4, 5), 1), *_each((6,), 2))
+_LAYER4 = (_Slot(16, 17), _Slot(18, 19), _Slot(20, 20))
+_LAYER3 = {
+    6: (_Slot(7, 7), _Slot(8, 10), _Slot(11, 11), _Slot(12, 14), *_each((15,), 2)),
+    23: (*_each((7,), 1), *_each((8, 9, 10, 11), 2), *_each((12, 13, 14, 15), 3)),
 }
-"""Bottlenecks of ResNet-101 for the 21 blocks of EfficientNet-Lite2, in order."""
+"""What the bottlenecks of ResNet-50 and -101 do of the 21 blocks of EfficientNet-Lite2, in order;
+layer3 by its length. Blocks between a slot's source and its goal are left out."""
 
 
 class Stem(nn.Module):
@@ -98,12 +103,12 @@ def check_pair(student: FeatureNetwork, donor: FeatureNetwork) -> None:
         isinstance(student, ResNet)
         and isinstance(donor, EfficientNetLite)
         and student.spec.block == "bottleneck"
-        and len(donor._blocks) > max(slot.source for slot in _STAGES["layer4"])
-        and all(len(getattr(student, name)) >= len(slots) for name, slots in _STAGES.items())
+        and len(donor._blocks) == _LAYER4[-1].source + 1
+        and student.spec.layers[1:] in {(len(_LAYER2), n, len(_LAYER4)) for n in _LAYER3}
     )
     if not fits:
         raise UsageError(
-            "features go from an EfficientNet-Lite2 into a ResNet-101: choose networks of these"
+            "features go from an EfficientNet-Lite2 into a ResNet-50 or -101: choose two of these"
         )
 
 
@@ -136,7 +141,8 @@ def transplant(
     stream = stem.trunk(frames)
     readers = {_STEM_ENDS: stem.reader()}
     quality = []
-    for name, slots in _STAGES.items():
+    stages = {"layer2": _LAYER2, "layer3": _LAYER3[resnet.spec.layers[2]], "layer4": _LAYER4}
+    for name, slots in stages.items():
         bottlenecks = list(getattr(resnet, name))
         stage = _Stage(lite, wanted, readers)
         for index, slot in enumerate(slots):
@@ -148,7 +154,7 @@ def transplant(
             nn.init.zeros_(unused.bn3.weight)
             stream = unused(stream)
     if isinstance(student.task, SkipTaskNetwork) and isinstance(donor.task, SkipTaskNetwork):
-        ends = (_STEM_ENDS, _STAGES["layer2"][-1].goal, _STAGES["layer4"][-1].goal)
+        ends = _STEM_ENDS, _LAYER2[-1].goal, _LAYER4[-1].goal
         _transplant_decoder(student.task, donor.task, [readers[block] for block in ends])
     return quality
 

@@ -1,4 +1,4 @@
-"""Start a ResNet-101 with a trained EfficientNet-Lite2's features."""
+"""Start a ResNet-50 or -101 with a trained EfficientNet-Lite2's features."""
 
 from __future__ import annotations
 

@@ -44,5 +44,5 @@ def test_a_network_with_the_donors_features_is_written(
 def test_other_networks_are_refused_before_anything_is_trained(
     settings: TransplantSettings, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="choose networks of these"):
-        train_transplant(replace(settings, network="resnet50"), tmp_path, _quiet)
+    with pytest.raises(UsageError, match="choose two of these"):
+        train_transplant(replace(settings, network="resnet34"), tmp_path, _quiet)
