@@ -31,7 +31,7 @@ from accel_rt.models.resnet import Bottleneck, ResNet
 _RIDGE = 1e-4  # of the mean square, so that least squares has a unique answer
 _LOWEST = 1e-4  # share of a feature's values that the ReLU may cut off below
 _ALIVE = 0.1  # what a stream's unused channels hold: at zero, ReLU would let no gradient through
-_QUANTILE_OF = 16384  # values; torch takes no more than some millions at once
+_QUANTILE_OF = 16384  # pixels; torch takes no more than some millions of values at once
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,6 @@ class _Slot:
 
     source: int
     goal: int
-
-
-def _slots(*pairs: tuple[int, int]) -> tuple[_Slot, ...]:
-    return tuple(_Slot(source, goal) for source, goal in pairs)
 
 
 def _each(blocks: Sequence[int], times: int) -> tuple[_Slot, ...]:
@@ -217,9 +213,8 @@ class _Stage:
     def _raised(self, goal: int) -> Tensor:
         """What to add to the output of ``goal`` to make it, and those joined to it, positive."""
         joined = [b for b in range(goal, len(self._wanted)) if self._joined(goal, b)]
-        lows = [
-            torch.quantile(_pixels(self._wanted[b])[:_QUANTILE_OF], _LOWEST, dim=0) for b in joined
-        ]
+        every = -(-_pixels(self._wanted[goal]).shape[0] // _QUANTILE_OF)
+        lows = [torch.quantile(_pixels(self._wanted[b])[::every], _LOWEST, dim=0) for b in joined]
         return (0.5 * _pixels(self._wanted[goal]).std(0) - torch.stack(lows).amin(0)).clamp(min=0)
 
     def _claim(self, raised: Tensor, width: int) -> Reader:
