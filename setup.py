@@ -33,7 +33,7 @@ SIMD_FLAGS = {
     "avx2": "-march=x86-64-v3",
     "avx512": "-march=x86-64-v4 -mprefer-vector-width=512",
 }
-AMX_FLAGS = f"{SIMD_FLAGS['avx512']} -mamx-tile -mamx-bf16"
+AMX_FLAGS = f"{SIMD_FLAGS['avx512']} -mavx512bf16 -mamx-tile -mamx-bf16"
 PURE_PYTHON = os.environ.get("ACCEL_RT_PURE_PYTHON") == "1"
 STRICT = os.environ.get("ACCEL_RT_STRICT") == "1"
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")

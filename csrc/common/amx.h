@@ -2,7 +2,8 @@
 // Only files compiled for AMX may include this.
 //
 // Both factors are packed into blocks of 32 rows (of pixels or outputs) by 32 of the summed
-// depth, 1024 elements each: pixels row by row, weights as pairs of depth by output.
+// depth, 1024 elements each: pixels row by row, weights as pairs of depth by output. In which order
+// a block's depth is summed does not matter, so pixels keep the one they come in most cheaply.
 #pragma once
 
 #include <immintrin.h>
@@ -15,6 +16,10 @@ namespace {
 constexpr int amx_block = 32;
 constexpr int amx_elements = amx_block * amx_block;
 
+// The compiler does not know that the instructions for tiles read memory: what was written before
+// this really is there after it.
+inline void written(const void* memory) { asm volatile("" ::"r"(memory) : "memory"); }
+
 // All eight tiles of the thread have 16 rows of 64 bytes as long as this lives.
 struct AmxTiles {
   AmxTiles() {
@@ -24,6 +29,7 @@ struct AmxTiles {
       uint8_t rows[16] = {};
     } config;
     for (int i = 0; i < 8; ++i) config.row_bytes[i] = 64, config.rows[i] = 16;
+    written(&config);
     _tile_loadconfig(&config);
   }
   ~AmxTiles() { _tile_release(); }
@@ -36,6 +42,7 @@ struct AmxTiles {
 inline void amx_multiply(float* sum, const BFloat16* pixels, const BFloat16* weight, int blocks,
                          bool add) {
   constexpr int half = amx_elements / 2, row_bytes = amx_block * sizeof(float);
+  written(pixels);
   float* lower = sum + half;
   if (add) {
     _tile_loadd(0, sum, row_bytes);
@@ -83,13 +90,21 @@ inline void transpose(AmxRow rows[16]) {
   }
 }
 
+// The order of a block's depth in pixels of pack_halves(): first the even channels.
+inline AmxRow halves(const AmxRow& channels) {
+  using Elements = Vector<uint16_t, 64>::type;
+  Elements order;
+  for (int i = 0; i < amx_block; ++i) order[i] = uint16_t(i < 16 ? 2 * i : 2 * (i - 16) + 1);
+  return AmxRow(__builtin_shuffle(Elements(channels), order));
+}
+
 // Packs the block of weights whose rows (outputs) start at `from`, `stride` apart. Of fewer than
 // 32 outputs the rest count as zeros.
 inline void amx_pack_weight(BFloat16* to, const BFloat16* from, int64_t stride, int outputs) {
   for (int first = 0; first < amx_block; first += 16, to += amx_elements / 2) {
     AmxRow rows[16] = {};
     for (int i = 0; i < 16 && first + i < outputs; ++i)
-      std::memcpy(&rows[i], from + (first + i) * stride, sizeof rows[i]);
+      rows[i] = halves(*reinterpret_cast<const AmxRow*>(from + (first + i) * stride));
     transpose(rows);
     std::memcpy(static_cast<void*>(to), rows, sizeof rows);
   }

@@ -46,6 +46,7 @@ bool request_amx() {
   constexpr long request_permission = 0x1023, tile_data = 18;
   unsigned a, b, c, d;
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & amx_bf16) && (d & amx_tile) &&
+         __builtin_cpu_supports("avx512bf16") &&
          syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
 #else
   return false;

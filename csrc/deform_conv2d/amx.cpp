@@ -1,6 +1,8 @@
 #include "amx.h"
 
 #include <cstdlib>
+#include <limits>
+#include <type_traits>
 
 #include "../common/amx.h"
 #include "sampling.h"
@@ -12,40 +14,177 @@ static_assert(deform_amx_block == amx_block);
 
 int taps(const DeformParams& p) { return p.kernel_height * p.kernel_width; }
 
-// Gathers tap (ky, kx) of the tile's pixels, packed: [pixels / 32, C / 32, 32, 32]
-void gather(const DeformParams& p, const DeformTile& tile, int ky, int kx, BFloat16* columns) {
-  const BFloat16* input = static_cast<const BFloat16*>(p.input);
-  const int share = p.channels / p.offset_groups, blocks = p.channels / amx_block;
-  const auto unchanged = [](const Vector<float>::type& sum) { return sum; };
-  // Where the channels of an offset group lie for a pixel; what is there is wanted soon.
-  const auto find = [&](int64_t row, int group) {
-    const int64_t index = tap_index(p, tile.first + row, group, ky * p.kernel_width + kx);
-    const Pixel at = output_pixel(p, tile.first + row);
-    const Tap<float> tap = sample_tap<float>(p, at, index, ky, kx);
-    Corners<float> found = tap_corners(p, at, tap, tap.mask);
-    for (int64_t& offset : found.offset) {
-      offset += group * share;
-      for (int i = 0; i < share; i += amx_block) __builtin_prefetch(input + offset + i);
-    }
-    return found;
-  };
-  Corners<float> next = find(0, 0);
+// Channels are summed so many blocks at a time: what is then read of the image stays in a core's
+// cache from tap to tap, and the weights of 32 outputs in its innermost cache from pixel to pixel.
+constexpr int part_blocks = 8;
+
+int first_block(int part) { return part * part_blocks; }
+
+int blocks_of(const DeformParams& p, int part) {
+  const int left = p.channels / amx_block - first_block(part);
+  return left < part_blocks ? left : part_blocks;
+}
+
+int parts(const DeformParams& p) {
+  return (p.channels / amx_block + part_blocks - 1) / part_blocks;
+}
+
+// Where the packed weights of a part, a tap and 32 outputs lie
+int64_t weight_offset(const DeformParams& p, int64_t outputs, int part, int k, int64_t block) {
+  const int64_t above = taps(p) * outputs * first_block(part) * amx_block;
+  return above + (k * outputs / amx_block + block) * blocks_of(p, part) * amx_elements;
+}
+
+using Floats = Vector<float, 64>::type;
+using Ints = Vector<int, 64>::type;
+constexpr int lanes = 16;
+
+inline Ints* lanes_at(int* values, int64_t row) { return reinterpret_cast<Ints*>(values + row); }
+inline Floats* lanes_at(float* values, int64_t row) {
+  return reinterpret_cast<Floats*>(values + row);
+}
+
+// The taps of zeros_axis(), sixteen at a time. Of a position outside both weigh nothing.
+struct AxisLanes {
+  Ints low, high;
+  Floats low_weight, high_weight;
+
+  AxisLanes(const Floats& x, int n) {
+    const Ints inside = (x >= -1.0f) & (x < float(n));
+    const Floats within = inside ? x : Floats{};
+    const Ints floor = __builtin_convertvector(within + 1.0f, Ints) - 1;
+    const Ints has_low = inside & (floor >= 0), has_high = inside & (floor + 1 < n);
+    const Floats fraction = within - __builtin_convertvector(floor, Floats);
+    low = floor < 0 ? Ints{} : floor;
+    high = floor + 1 < n ? floor + 1 : low;
+    low_weight = has_low ? 1.0f - fraction : Floats{};
+    high_weight = has_high ? fraction : Floats{};
+  }
+};
+
+// One thread's memory for a tile
+struct Workspace {
+  BFloat16* columns;  // of a part of a tap: [rows / 32, blocks of the part, 32, 32]
+  float* sums;        // [rows / 32, outputs / 32, 32, 32]
+  int *y, *x, *row;   // [rows] where the kernel's corner lies, and the image's first pixel
+  int* source[4];     // [rows] pixels of a tap's corners
+  float* weight[4];   // [rows]
+
+  Workspace(int64_t rows, int64_t outputs) {
+    const int64_t column_bytes = rows * part_blocks * amx_block * sizeof(BFloat16);
+    const int64_t sum_bytes = rows * outputs * sizeof(float), row_bytes = rows * sizeof(int);
+    char* next =
+        static_cast<char*>(std::aligned_alloc(64, column_bytes + sum_bytes + 11 * row_bytes));
+    const auto take = [&](auto& pointer, int64_t bytes) {
+      pointer = reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(next);
+      next += bytes;
+    };
+    take(columns, column_bytes);
+    take(sums, sum_bytes);
+    take(y, row_bytes), take(x, row_bytes), take(row, row_bytes);
+    for (int*& part : source) take(part, row_bytes);
+    for (float*& part : weight) take(part, row_bytes);
+  }
+  ~Workspace() { std::free(columns); }
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+};
+
+// Rows beyond the tile's pixels, up to a whole block, repeat its last one.
+void find_pixels(const DeformParams& p, const DeformTile& tile, int64_t rows, Workspace& w) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const Pixel at = output_pixel(p, tile.first + (row < tile.pixels ? row : tile.pixels - 1));
+    w.y[row] = at.y * p.stride_y - p.padding_y;
+    w.x[row] = at.x * p.stride_x - p.padding_x;
+    w.row[row] = int(at.image * p.height * p.width);
+  }
+}
+
+// Finds the corners of a tap of an offset group for all rows.
+void find_corners(const DeformParams& p, const DeformTile& tile, int64_t rows, int group, int k,
+                  Workspace& w) {
+  const int64_t first = tap_index(p, tile.first, group, k);
+  const float* offset = static_cast<const float*>(p.offset) + 2 * first;
+  const float* mask = p.mask == nullptr ? nullptr : static_cast<const float*>(p.mask) + first;
+  const int step = p.offset_groups * taps(p), last = int(tile.pixels) - 1;
+  const int down = k / p.kernel_width * p.dilation_y, along = k % p.kernel_width * p.dilation_x;
+  Ints row_index;
+  for (int lane = 0; lane < lanes; ++lane) row_index[lane] = lane;
+  for (int64_t row = 0; row < rows; row += lanes, row_index += lanes) {
+    const Ints tap = (row_index < last ? row_index : Ints{} + last) * step;
+    const auto look_up = [&](const float* values, const Ints& index) {
+      return Floats(
+          _mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, __m512i(index), values, 4));
+    };
+    const AxisLanes y(
+        __builtin_convertvector(*lanes_at(w.y, row) + down, Floats) + look_up(offset, 2 * tap),
+        p.height);
+    const AxisLanes x(
+        __builtin_convertvector(*lanes_at(w.x, row) + along, Floats) + look_up(offset + 1, 2 * tap),
+        p.width);
+    const Floats scale = mask == nullptr ? Floats{} + 1.0f : look_up(mask, tap);
+    const Ints top = *lanes_at(w.row, row) + y.low * p.width,
+               bottom = *lanes_at(w.row, row) + y.high * p.width;
+    *lanes_at(w.source[0], row) = top + x.low;
+    *lanes_at(w.source[1], row) = top + x.high;
+    *lanes_at(w.source[2], row) = bottom + x.low;
+    *lanes_at(w.source[3], row) = bottom + x.high;
+    *lanes_at(w.weight[0], row) = scale * y.low_weight * x.low_weight;
+    *lanes_at(w.weight[1], row) = scale * y.low_weight * x.high_weight;
+    *lanes_at(w.weight[2], row) = scale * y.high_weight * x.low_weight;
+    *lanes_at(w.weight[3], row) = scale * y.high_weight * x.high_weight;
+  }
+}
+
+// Neighbours lie in one word: each half becomes floats by itself and stays apart from the other.
+inline void blend_halves(BFloat16* out, const BFloat16* const source[4], const Floats weight[4]) {
+  Floats even = {}, odd = {};
+  for (int corner = 0; corner < 4; ++corner) {
+    const AmxRow pair = *reinterpret_cast<const AmxRow*>(source[corner]);
+    even += weight[corner] * Floats(pair << 16);
+    odd += weight[corner] * Floats(pair & 0xffff0000u);
+  }
+  _mm512_store_si512(out, __m512i(_mm512_cvtne2ps_pbh(__m512(odd), __m512(even))));
+}
+
+// Gathers channels [begin, end), all of one offset group, of the tap whose corners were found, into
+// columns of `blocks` blocks.
+void gather(const DeformParams& p, const DeformTile& tile, const Workspace& w, int begin, int end,
+            BFloat16* columns, int blocks) {
+  const BFloat16* input = static_cast<const BFloat16*>(p.input) + begin;
   for (int64_t row = 0; row < tile.pixels; ++row) {
     BFloat16* out = columns + amx_offset(row, blocks);
-    for (int group = 0; group < p.offset_groups; ++group) {
-      const Corners<float> at = next;
-      if (group + 1 < p.offset_groups)
-        next = find(row, group + 1);
-      else if (row + 1 < tile.pixels)
-        next = find(row + 1, 0);
-      const bool empty = at.empty();  // weight zero alone would let Inf and NaN in
-      for (int i = 0; i < share; i += amx_block, out += amx_elements) {
-        if (empty)
-          std::memset(static_cast<void*>(out), 0, amx_block * sizeof(BFloat16));
-        else
-          blend_pairs(out, input + i, at, amx_block, unchanged);
-      }
+    const BFloat16* source[4];
+    Floats weight[4];
+    bool empty = true;  // weight zero alone would let Inf and NaN in
+    for (int corner = 0; corner < 4; ++corner) {
+      source[corner] = input + int64_t(w.source[corner][row]) * p.channels;
+      weight[corner] = Floats{} + w.weight[corner][row];
+      empty = empty && w.weight[corner][row] == 0.0f;
     }
+    for (int i = begin; i < end; i += amx_block, out += amx_elements) {
+      if (empty)
+        std::memset(static_cast<void*>(out), 0, amx_block * sizeof(BFloat16));
+      else
+        blend_halves(out, source, weight);
+      for (const BFloat16*& corner : source) corner += amx_block;
+    }
+  }
+}
+
+// Gathers a part of a tap.
+void gather_part(const DeformParams& p, const DeformTile& tile, int64_t rows, int part, int k,
+                 Workspace& w) {
+  const int share = p.channels / p.offset_groups, blocks = blocks_of(p, part);
+  const int end = (first_block(part) + blocks) * amx_block;
+  BFloat16* columns = w.columns;
+  for (int begin = first_block(part) * amx_block; begin < end;) {
+    const int group = begin / share;
+    const int group_end = (group + 1) * share < end ? (group + 1) * share : end;
+    find_corners(p, tile, rows, group, k, w);
+    gather(p, tile, w, begin, group_end, columns, blocks);
+    columns += (group_end - begin) / amx_block * amx_elements;
+    begin = group_end;
   }
 }
 
@@ -67,46 +206,54 @@ void finish(const float* sums, const float* bias, BFloat16* output, int64_t pixe
 
 bool deform_amx_fits(const DeformParams& p, int64_t outputs) {
   return p.dtype == DType::bf16 && p.groups == 1 && outputs % amx_block == 0 &&
-         p.channels % (p.offset_groups * amx_block) == 0;
+         p.channels % (p.offset_groups * amx_block) == 0 &&
+         p.images * p.height * p.width <= std::numeric_limits<int>::max();
 }
 
 int64_t deform_amx_packed(const DeformParams& p, int64_t outputs) {
   return outputs * taps(p) * p.channels;
 }
 
-void deform_amx_pack(const DeformParams& p, const void* weight, void* packed, int64_t begin,
-                     int64_t end) {
+void deform_amx_pack(const DeformParams& p, const void* weight, void* packed, int64_t outputs,
+                     int64_t begin, int64_t end) {
   const int64_t depth = int64_t(taps(p)) * p.channels;
-  const BFloat16* from = static_cast<const BFloat16*>(weight) + begin * amx_block * depth;
-  BFloat16* to = static_cast<BFloat16*>(packed) + begin * amx_block * depth;
-  for (int64_t block = begin; block < end; ++block, from += amx_block * depth)
-    for (int64_t k = 0; k < depth; k += amx_block, to += amx_elements)
-      amx_pack_weight(to, from + k, depth, amx_block);
+  for (int64_t block = begin; block < end; ++block) {
+    const BFloat16* from = static_cast<const BFloat16*>(weight) + block * amx_block * depth;
+    for (int k = 0; k < taps(p); ++k)
+      for (int part = 0; part < parts(p); ++part) {
+        BFloat16* to = static_cast<BFloat16*>(packed) + weight_offset(p, outputs, part, k, block);
+        for (int i = 0; i < blocks_of(p, part); ++i, from += amx_block, to += amx_elements)
+          amx_pack_weight(to, from, depth, amx_block);
+      }
+  }
 }
 
-void deform_amx(const DeformParams& p, const DeformTile& tile, const void* packed,
+void deform_amx(const DeformParams& p, const DeformTile& pixels, int64_t most, const void* packed,
                 const float* bias, void* output, int64_t outputs) {
-  const int channel_blocks = p.channels / amx_block, output_blocks = int(outputs / amx_block);
-  const int64_t pixel_blocks = (tile.pixels + amx_block - 1) / amx_block;
-  const int64_t rows = pixel_blocks * amx_block;
-  BFloat16* columns =
-      static_cast<BFloat16*>(std::aligned_alloc(64, rows * p.channels * sizeof(BFloat16)));
-  float* sums = static_cast<float*>(std::aligned_alloc(64, rows * outputs * sizeof(float)));
-  const BFloat16* weight = static_cast<const BFloat16*>(packed);
-  const int64_t depth = int64_t(taps(p)) * p.channels;
+  const int64_t output_blocks = outputs / amx_block;
+  Workspace w(most, outputs);
   const AmxTiles tiles;
-  for (int k = 0; k < taps(p); ++k) {
-    gather(p, tile, k / p.kernel_width, k % p.kernel_width, columns);
-    for (int n = 0; n < output_blocks; ++n) {
-      const BFloat16* block = weight + amx_block * (n * depth + int64_t(k) * p.channels);
-      for (int64_t m = 0; m < pixel_blocks; ++m)
-        amx_multiply(sums + (m * output_blocks + n) * amx_elements,
-                     columns + m * channel_blocks * amx_elements, block, channel_blocks, k > 0);
+  for (int64_t first = 0; first < pixels.pixels; first += most) {
+    const int64_t left = pixels.pixels - first;
+    const DeformTile tile{pixels.first + first, left < most ? left : most};
+    const int64_t pixel_blocks = (tile.pixels + amx_block - 1) / amx_block;
+    find_pixels(p, tile, pixel_blocks * amx_block, w);
+    for (int part = 0; part < parts(p); ++part) {
+      const int blocks = blocks_of(p, part);
+      for (int k = 0; k < taps(p); ++k) {
+        gather_part(p, tile, pixel_blocks * amx_block, part, k, w);
+        for (int64_t n = 0; n < output_blocks; ++n) {
+          const BFloat16* weight =
+              static_cast<const BFloat16*>(packed) + weight_offset(p, outputs, part, k, n);
+          for (int64_t m = 0; m < pixel_blocks; ++m)
+            amx_multiply(w.sums + (m * output_blocks + n) * amx_elements,
+                         w.columns + m * blocks * amx_elements, weight, blocks, part + k > 0);
+        }
+      }
     }
+    finish(w.sums, bias, static_cast<BFloat16*>(output) + tile.first * outputs, tile.pixels,
+           outputs);
   }
-  finish(sums, bias, static_cast<BFloat16*>(output) + tile.first * outputs, tile.pixels, outputs);
-  std::free(sums);
-  std::free(columns);
 }
 
 }  // namespace accel_rt

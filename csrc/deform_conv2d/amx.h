@@ -15,11 +15,12 @@ bool deform_amx_fits(const DeformParams& p, int64_t outputs);
 int64_t deform_amx_packed(const DeformParams& p, int64_t outputs);
 
 // Packs blocks [begin, end) of outputs of weight [outputs, KH, KW, C], all of bfloat16.
-void deform_amx_pack(const DeformParams& p, const void* weight, void* packed, int64_t begin,
-                     int64_t end);
+void deform_amx_pack(const DeformParams& p, const void* weight, void* packed, int64_t outputs,
+                     int64_t begin, int64_t end);
 
-// output [N, OH, OW, outputs] of bfloat16, bias [outputs] of float or null; pixels of the tile
-void deform_amx(const DeformParams& p, const DeformTile& tile, const void* packed,
+// output [N, OH, OW, outputs] of bfloat16, bias [outputs] of float or null; the given pixels, at
+// most `most` at a time, which is in whole blocks
+void deform_amx(const DeformParams& p, const DeformTile& pixels, int64_t most, const void* packed,
                 const float* bias, void* output, int64_t outputs);
 
 }  // namespace accel_rt

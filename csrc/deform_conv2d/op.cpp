@@ -43,7 +43,7 @@ struct Cpu {
         torch::stable::empty(std::array<int64_t, 1>{deform_amx_packed(p, outputs)},
                              ScalarType::BFloat16, std::nullopt, weight.device());
     torch::stable::parallel_for(0, outputs / deform_amx_block, 1, [&](int64_t begin, int64_t end) {
-      deform_amx_pack(p, weight.const_data_ptr(), packed.mutable_data_ptr(), begin, end);
+      deform_amx_pack(p, weight.const_data_ptr(), packed.mutable_data_ptr(), outputs, begin, end);
     });
     std::optional<Tensor> added;
     if (bias.has_value()) added = cast(*bias, ScalarType::Float);
@@ -56,11 +56,9 @@ struct Cpu {
         std::max<int64_t>((pixels + threads * most - 1) / (threads * most), 1) * threads;
     const int64_t size = ((pixels + count - 1) / count + block - 1) / block * block;
     torch::stable::parallel_for(0, (pixels + size - 1) / size, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t tile = begin; tile < end; ++tile) {
-        const int64_t first = tile * size;
-        deform_amx(p, {first, std::min(size, pixels - first)}, packed.const_data_ptr(), shift,
-                   out.mutable_data_ptr(), outputs);
-      }
+      const int64_t first = begin * size;
+      deform_amx(p, {first, std::min(end * size, pixels) - first}, size, packed.const_data_ptr(),
+                 shift, out.mutable_data_ptr(), outputs);
     });
     return true;
   }

@@ -159,11 +159,19 @@ def test_several_tiles(executor):
     assert_near(together[3], torch.stack(apart[3]).sum(0).cpu(), torch.float32)
 
 
-def test_several_tiles_of_whole_blocks(executor):
-    """What processors with tile instructions compute in a way of its own."""
+# What processors with tile instructions compute in a way of their own: several tiles of pixels, and
+# channels summed in two parts, between which an offset group is divided
+WHOLE_BLOCKS = {
+    "tiles": Case(128, 64, (37, 23), stride=(2, 1), dilation=(1, 2), images=3, offset_groups=4),
+    "parts": Case(288, 32, (6, 9), padding=(2, 1), kernel=(2, 3), offset_groups=3),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE_BLOCKS)
+def test_whole_blocks(executor, name):
     if not executor.name.startswith("cpu"):
         pytest.skip("the same as other shapes here")
-    case = Case(128, 64, (37, 23), stride=(2, 1), dilation=(1, 2), images=3, offset_groups=4)
+    case = WHOLE_BLOCKS[name]
     for masked in (False, True):
         input, offset, weight, bias, mask = case.tensors()
         input, weight, bias = input.bfloat16(), weight.bfloat16(), bias.bfloat16()
