@@ -37,24 +37,38 @@ struct AmxTiles {
   AmxTiles& operator=(const AmxTiles&) = delete;
 };
 
-// sum = (add ? sum : 0) + pixels x weight: a block [32 pixels, 32 outputs] from `blocks` packed
-// blocks of each factor. Four products run at a time, so that a tile is loaded for two of them.
-inline void amx_multiply(float* sum, const BFloat16* pixels, const BFloat16* weight, int blocks,
-                         bool add) {
-  constexpr int half = amx_elements / 2, row_bytes = amx_block * sizeof(float);
+// A block of sums [32 pixels, 32 outputs] lies in four tiles.
+inline void amx_clear() {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+}
+
+inline void amx_load(const float* sum) {
+  constexpr int row_bytes = amx_block * sizeof(float);
+  const float* lower = sum + amx_elements / 2;
+  written(sum);
+  _tile_loadd(0, sum, row_bytes);
+  _tile_loadd(1, sum + 16, row_bytes);
+  _tile_loadd(2, lower, row_bytes);
+  _tile_loadd(3, lower + 16, row_bytes);
+}
+
+inline void amx_store(float* sum) {
+  constexpr int row_bytes = amx_block * sizeof(float);
+  float* lower = sum + amx_elements / 2;
+  _tile_stored(0, sum, row_bytes);
+  _tile_stored(1, sum + 16, row_bytes);
+  _tile_stored(2, lower, row_bytes);
+  _tile_stored(3, lower + 16, row_bytes);
+}
+
+// Adds pixels x weight, `blocks` packed blocks of each factor, to the sums. Four products run at a
+// time, so that a tile is loaded for two of them.
+inline void amx_add(const BFloat16* pixels, const BFloat16* weight, int blocks) {
+  constexpr int half = amx_elements / 2;
   written(pixels);
-  float* lower = sum + half;
-  if (add) {
-    _tile_loadd(0, sum, row_bytes);
-    _tile_loadd(1, sum + 16, row_bytes);
-    _tile_loadd(2, lower, row_bytes);
-    _tile_loadd(3, lower + 16, row_bytes);
-  } else {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-  }
   for (int i = 0; i < blocks; ++i, pixels += amx_elements, weight += amx_elements) {
     _tile_loadd(4, pixels, 64);
     _tile_loadd(6, weight, 64);
@@ -65,10 +79,6 @@ inline void amx_multiply(float* sum, const BFloat16* pixels, const BFloat16* wei
     _tile_dpbf16ps(2, 5, 6);
     _tile_dpbf16ps(3, 5, 7);
   }
-  _tile_stored(0, sum, row_bytes);
-  _tile_stored(1, sum + 16, row_bytes);
-  _tile_stored(2, lower, row_bytes);
-  _tile_stored(3, lower + 16, row_bytes);
 }
 
 using AmxRow = Vector<uint32_t, 64>::type;

@@ -245,9 +245,12 @@ void deform_amx(const DeformParams& p, const DeformTile& pixels, int64_t most, c
         for (int64_t n = 0; n < output_blocks; ++n) {
           const BFloat16* weight =
               static_cast<const BFloat16*>(packed) + weight_offset(p, outputs, part, k, n);
-          for (int64_t m = 0; m < pixel_blocks; ++m)
-            amx_multiply(w.sums + (m * output_blocks + n) * amx_elements,
-                         w.columns + m * blocks * amx_elements, weight, blocks, part + k > 0);
+          for (int64_t m = 0; m < pixel_blocks; ++m) {
+            float* sums = w.sums + (m * output_blocks + n) * amx_elements;
+            part + k > 0 ? amx_load(sums) : amx_clear();
+            amx_add(w.columns + m * blocks * amx_elements, weight, blocks);
+            amx_store(sums);
+          }
         }
       }
     }

@@ -12,8 +12,9 @@ namespace accel_rt {
 struct WarpScoreParams {
   const void* cache;  // [N, H, W, K] of dtype
   const void* flow;   // [N, H, W, 2] (x, y) in pixels, of the accumulation type
-  // Padded with zeros: [classes, K] on CUDA, [K, classes] on the CPU
-  const void* weight;  // of the accumulation type
+  // Padded with zeros: [classes, K] on CUDA, [K, classes] on the CPU, of the accumulation type; or
+  // packed for AMX
+  const void* weight;
   const void* bias;    // [classes] of the accumulation type
   void* scores;        // [N, H, W, classes] of the accumulation type
   DType dtype;

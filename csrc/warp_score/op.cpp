@@ -1,4 +1,5 @@
 #include "../common/tensor.h"
+#include "amx.h"
 #include "kernel.h"
 #ifdef ACCEL_RT_CUDA
 #include "../common/cuda_launch.h"
@@ -26,17 +27,6 @@ void check(const Tensor& cache, const Tensor& flow, const Tensor& weight, const 
                   "warp_score: all tensors must be on one device");
 }
 
-void score_cpu(const WarpScoreParams& p, const Tensor&) {
-  parallel(p.images * p.height * p.width, int64_t(p.depth) * p.classes,
-           [&](int64_t begin, int64_t end) { ACCEL_RT_KERNEL(warp_score)(p, begin, end); });
-}
-
-#ifdef ACCEL_RT_CUDA
-void score_cuda(const WarpScoreParams& p, const Tensor& on) {
-  launch(on, [&](void* stream) { return warp_score_cuda(p, stream); });
-}
-#endif
-
 // `matrix` in the corner of zeros whose sides are multiples of the steps
 Tensor pad_matrix(const Tensor& matrix, ScalarType type, int row_step, int column_step) {
   const int64_t rows = matrix.size(0), columns = matrix.size(1);
@@ -49,33 +39,63 @@ Tensor pad_matrix(const Tensor& matrix, ScalarType type, int row_step, int colum
   return result;
 }
 
-Tensor matrix_cpu(const Tensor& weight, ScalarType type) {
-  return pad_matrix(torch::stable::transpose(weight, 0, 1), type, 1, score_vector_step);
+#ifdef ACCEL_RT_CPU
+template <class F>
+void for_pixels(const WarpScoreParams& p, const F& function) {
+  parallel(p.images * p.height * p.width, int64_t(p.depth) * p.classes, function);
 }
 
-#ifdef ACCEL_RT_CUDA
-Tensor matrix_cuda(const Tensor& weight, ScalarType type) {
-  return pad_matrix(weight, type, score_class_step, score_depth_step);
+#ifdef ACCEL_RT_X86
+void score_amx(WarpScoreParams p, const Tensor& weight) {
+  // A term holds all of bfloat16.
+  const int terms = weight.scalar_type() == ScalarType::BFloat16 ? 1 : 3;
+  const Tensor floats = torch::stable::contiguous(cast(weight, ScalarType::Float));
+  const Tensor packed =
+      torch::stable::empty(std::array<int64_t, 1>{warp_score_amx_packed(p.classes, p.depth, terms)},
+                           ScalarType::BFloat16, std::nullopt, weight.device());
+  p.weight = packed.const_data_ptr();
+  warp_score_amx_pack(static_cast<const float*>(floats.const_data_ptr()), packed.mutable_data_ptr(),
+                      p.dtype, p.classes, p.depth, terms);
+  for_pixels(p, [&](int64_t begin, int64_t end) { warp_score_amx(p, terms, begin, end); });
 }
 #endif
 
-template <void (*run)(const WarpScoreParams&, const Tensor&),
-          Tensor (*prepare)(const Tensor&, ScalarType)>
+void score_cpu(WarpScoreParams p, const Tensor& weight, const Tensor&) {
+#ifdef ACCEL_RT_X86
+  if (has_amx() && warp_score_amx_fits(p.dtype, p.depth)) return score_amx(p, weight);
+#endif
+  const ScalarType type = p.dtype == DType::f64 ? ScalarType::Double : ScalarType::Float;
+  const Tensor matrix =
+      pad_matrix(torch::stable::transpose(weight, 0, 1), type, 1, score_vector_step);
+  p.weight = matrix.const_data_ptr();
+  for_pixels(p, [&](int64_t begin, int64_t end) { ACCEL_RT_KERNEL(warp_score)(p, begin, end); });
+}
+#endif
+
+#ifdef ACCEL_RT_CUDA
+void score_cuda(WarpScoreParams p, const Tensor& weight, const Tensor& on) {
+  const Tensor matrix = pad_matrix(weight, ScalarType::Float, score_class_step, score_depth_step);
+  p.weight = matrix.const_data_ptr();
+  launch(on, [&](void* stream) { return warp_score_cuda(p, stream); });
+}
+#endif
+
+// `run` lays the weight out as its kernel wants it.
+template <void (*run)(WarpScoreParams, const Tensor& weight, const Tensor& on)>
 Tensor warp_score(const Tensor& cache, const Tensor& flow, const Tensor& weight,
                   const Tensor& bias) {
   check(cache, flow, weight, bias);
   const ScalarType type = kernel_type(cache), sum_type = accumulate_type(type);
   const Tensor source = nhwc(cache, type), displacement = nhwc(flow, sum_type);
-  const Tensor matrix = prepare(weight, sum_type);
   const Tensor added = torch::stable::contiguous(cast(bias, sum_type));
   const Tensor scores =
       empty_like(cache, {cache.size(0), weight.size(0), cache.size(2), cache.size(3)}, sum_type,
                  MemoryFormat::ChannelsLast);
   if (scores.numel() > 0)
-    run({source.const_data_ptr(), displacement.const_data_ptr(), matrix.const_data_ptr(),
-         added.const_data_ptr(), scores.mutable_data_ptr(), to_dtype(type), cache.size(0),
-         int(cache.size(1)), int(cache.size(2)), int(cache.size(3)), int(weight.size(0))},
-        source);
+    run({source.const_data_ptr(), displacement.const_data_ptr(), nullptr, added.const_data_ptr(),
+         scores.mutable_data_ptr(), to_dtype(type), cache.size(0), int(cache.size(1)),
+         int(cache.size(2)), int(cache.size(3)), int(weight.size(0))},
+        weight, source);
   return torch::stable::contiguous(scores, layout_of(cache));
 }
 
@@ -87,13 +107,13 @@ STABLE_TORCH_LIBRARY_FRAGMENT(ACCEL_RT_NAMESPACE, m) {
 
 #ifdef ACCEL_RT_CPU
 STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, CPU, m) {
-  m.impl("warp_score", TORCH_BOX((&warp_score<score_cpu, matrix_cpu>)));
+  m.impl("warp_score", TORCH_BOX(&warp_score<score_cpu>));
 }
 #endif
 
 #ifdef ACCEL_RT_CUDA
 STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, ACCEL_RT_CUDA_KEY, m) {
-  m.impl("warp_score", TORCH_BOX((&warp_score<score_cuda, matrix_cuda>)));
+  m.impl("warp_score", TORCH_BOX(&warp_score<score_cuda>));
 }
 #endif
 

@@ -7,6 +7,7 @@ from torch.library import opcheck
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import flow_warp, reference, warp_score
+from tests.ops.executors import HALVES
 from tests.ops.inputs import LAYOUTS, channels_last, displacement
 from tests.ops.tolerances import assert_near
 
@@ -18,6 +19,8 @@ SHAPES = [
     (2, 200, 3, 11, 4),
     (1, 1024, 4, 9, 33),
     (1, 16, 8, 8, 70),
+    (2, 160, 5, 9, 49),
+    (3, 288, 3, 7, 20),
 ]
 
 
@@ -41,6 +44,28 @@ def test_matches_twin(executor, shape):
         assert actual.dtype == wide
         # nothing is rounded to the cache's type on the way
         assert_near(actual, expected, wide)
+
+
+def test_small_parts_of_floats_count(executor):
+    """Products keep the accuracy of float32 where a type of fewer bits would lose it."""
+    cache, flow, weight, bias = inputs(1, 64, 5, 9, 19)
+    cache = channels_last(1 + cache / 1000)
+    weight = weight - weight.mean(1, keepdim=True)  # so that the ones cancel
+    arguments = (cache, flow, weight, bias.zero_())
+    expected = reference.warp_score(*(t.double() for t in arguments))
+    actual = executor.warp_score(*arguments).cpu()
+    assert (actual - expected).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("depth", [33, 64])
+def test_weights_of_few_bits(executor, depth):
+    cache, flow, weight, bias = inputs(1, depth, 5, 9, 19)
+    for dtype in executor.dtypes:
+        for few in HALVES:
+            arguments = (channels_last(cache.to(dtype)), flow, weight.to(few), bias)
+            expected = reference.warp_score(*(t.double() for t in arguments))
+            wide = torch.float64 if dtype == torch.float64 else torch.float32
+            assert_near(executor.warp_score(*arguments), expected, wide)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
