@@ -53,15 +53,20 @@ Source source_of(const WarpScoreParams& p, int64_t pixel) {
           corners(y, x, int64_t(p.width) * p.depth, p.depth)};
 }
 
-inline void add_block(const float* from, float weight, Floats& low, Floats& high) {
+inline void add_block(const float* from, const Floats& weight, Floats& low, Floats& high) {
   low += weight * *reinterpret_cast<const Floats*>(from);
   high += weight * *reinterpret_cast<const Floats*>(from + lanes);
 }
 
-inline void add_block(const BFloat16* from, float weight, Floats& low, Floats& high) {
+inline void add_block(const BFloat16* from, const Floats& weight, Floats& low, Floats& high) {
   const AmxRow pair = *reinterpret_cast<const AmxRow*>(from);
   low += weight * Floats(pair << 16);
   high += weight * Floats(pair & upper_half);
+}
+
+// NaN stays.
+inline Floats rectified(const Floats& x) {
+  return Floats(_mm512_mask_max_ps(__m512(x), 0xffff, _mm512_setzero_ps(), __m512(x)));
 }
 
 // Asks memory for `blocks` blocks of what a pixel is blended from: the pieces are too short for the
@@ -77,13 +82,17 @@ inline void fetch(const Source& from, int channel, int blocks) {
 // Warps and rectifies `blocks` blocks of a pixel's channels.
 template <class T>
 inline void warp(const Source& from, int channel, int blocks, BFloat16* features) {
-  for (int block = 0; block < blocks; ++block, channel += amx_block, features += amx_elements) {
+  const T* tap[4];  // of their own, since the stores below could change what `from` refers to
+  Floats weight[4];
+  for (int k = 0; k < 4; ++k) {
+    tap[k] = static_cast<const T*>(from.image) + from.at.offset[k] + channel;
+    weight[k] = Floats{} + from.at.weight[k];
+  }
+  for (int block = 0; block < blocks; ++block, features += amx_elements) {
     Floats low = {}, high = {};
-    for (int k = 0; k < 4; ++k)
-      add_block(static_cast<const T*>(from.image) + from.at.offset[k] + channel, from.at.weight[k],
-                low, high);
+    for (int k = 0; k < 4; ++k) add_block(tap[k] + block * amx_block, weight[k], low, high);
     AmxRow terms[most_terms];
-    split(low < 0.0f ? Floats{} : low, high < 0.0f ? Floats{} : high, terms);
+    split(rectified(low), rectified(high), terms);
     for (int i = 0; i < most_terms; ++i)
       *reinterpret_cast<AmxRow*>(features + i * part_blocks * amx_elements) = terms[i];
   }
