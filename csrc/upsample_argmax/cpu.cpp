@@ -10,25 +10,33 @@ namespace {
 
 // Scratch of one thread, in one allocation
 struct Scratch {
-  int stride;        // from class to class: w columns, and the last of them once more
-  float* scores;     // [C, stride] a row of the score map, interpolated vertically
-  float* slopes;     // [C, stride] and from each of its columns to the next
-  float* best;       // [stride] the highest score of each of its columns
-  int* winner;       // [stride] and its class
-  float* right;      // [W] weight of the right-hand column at each output pixel
-  int* run;          // [W + 1] first output pixel of each run
-  int* left_column;  // [W] left-hand column of each run; the right-hand one is its neighbour
+  int stride;            // from class to class: w columns, and the last of them once more
+  float* scores;         // [C, stride] a row of the score map, interpolated vertically
+  float* best;           // [stride] the highest score of each of its columns
+  int* winner;           // [stride] and its class
+  float* crossing;       // [w] where between a column and the next their winners are equal, 0 to 1
+  float* level;          // [w] and their score there
+  uint32_t* candidates;  // [C / 32, w] a bit for each class that may be best in between
+  float* right;          // [W] weight of the right-hand column at each output pixel
+  int* run;              // [W + 1] first output pixel of each run
+  int* left_column;      // [W] left-hand column of each run; the right-hand one is its neighbour
+  int *mixed, *count, *order;  // [W] runs of several candidates, their number, and by their number
 
   explicit Scratch(const UpsampleArgmaxParams& p) : stride(p.width + 1) {
-    const size_t columns = stride, pixels = p.out_width;
+    const size_t columns = stride, pixels = p.out_width, words = (p.classes + 31) / 32;
     const size_t map = p.classes * columns;
-    scores = static_cast<float*>(std::malloc(4 * (2 * map + 2 * columns + 3 * pixels + 1)));
-    slopes = scores + map;
-    best = slopes + map;
+    scores = static_cast<float*>(std::malloc(4 * (map + (4 + words) * columns + 6 * pixels + 1)));
+    best = scores + map;
     winner = reinterpret_cast<int*>(best + columns);
-    right = best + 2 * columns;
+    crossing = best + 2 * columns;
+    level = crossing + columns;
+    candidates = reinterpret_cast<uint32_t*>(level + columns);
+    right = level + columns + words * columns;
     run = reinterpret_cast<int*>(right + pixels);
     left_column = run + pixels + 1;
+    mixed = left_column + pixels;
+    count = mixed + pixels;
+    order = count + pixels;
   }
   ~Scratch() { std::free(scores); }
   Scratch(const Scratch&) = delete;
@@ -71,11 +79,45 @@ void interpolate_row(const UpsampleArgmaxParams& p, int64_t image, const Axis<fl
       winner[x] = wins ? c : winner[x];
     }
     scores[width] = scores[width - 1];
-    float* __restrict slopes = s.slopes + int64_t(c) * s.stride;
-#pragma omp simd
-    for (int x = 0; x < width; ++x) slopes[x] = scores[x + 1] - scores[x];
   }
   winner[width] = winner[width - 1];
+}
+
+// Between two columns a class's scores are a line. Above those of the two winners it can only be
+// where it is above them at their crossing, where the higher of the two is lowest.
+void find_candidates(const UpsampleArgmaxParams& p, Scratch& s) {
+  const int width = p.width, stride = s.stride;
+  const float* __restrict scores = s.scores;
+  const int* __restrict winner = s.winner;
+  float* __restrict crossing = s.crossing;
+  float* __restrict level = s.level;
+#pragma omp simd
+  for (int x = 0; x < width; ++x) {
+    const float* of_left = scores + winner[x] * stride + x;
+    const float* of_right = scores + winner[x + 1] * stride + x;
+    const float before = of_left[0] - of_right[0], after = of_right[1] - of_left[1];
+    const float sum = before + after;
+    crossing[x] = sum > 0.0f ? before / sum : 0.0f;
+    level[x] = of_left[0] + crossing[x] * (of_left[1] - of_left[0]);
+  }
+  for (int first = 0; first < p.classes; first += 32) {
+    uint32_t* __restrict candidates = s.candidates + first / 32 * width;
+#pragma omp simd
+    for (int x = 0; x < width; ++x) {
+      // The winners themselves, whom rounding could put below
+      const uint32_t left = winner[x] - first, right = winner[x + 1] - first;
+      candidates[x] = (left < 32 ? 1u << (left & 31) : 0u) | (right < 32 ? 1u << (right & 31) : 0u);
+    }
+    for (int c = first; c < p.classes && c < first + 32; ++c) {
+      const float* __restrict row = scores + int64_t(c) * stride;
+      const uint32_t bit = 1u << (c - first);
+#pragma omp simd
+      for (int x = 0; x < width; ++x) {
+        const float value = row[x] + crossing[x] * (row[x + 1] - row[x]);
+        candidates[x] |= value < level[x] ? 0u : bit;
+      }
+    }
+  }
 }
 
 // Pixels labelled at once, in vectors of the level's width: wider ones would be taken apart lane by
@@ -125,26 +167,35 @@ void label_run(const UpsampleArgmaxParams& p, const Scratch& s, int left, int be
     const int count = end - first < stretch ? end - first : stretch;
     Floats right[parts] = {};
     copy_stretch(reinterpret_cast<float*>(right), s.right + first, count);
-    // Each half of the classes finds its best: chains of comparisons that need not wait for each
-    // other.
     Top<margins> top[parts], later[parts];
-    const int half = p.classes / 2;
     const auto meet = [&](Top<margins>* of, int c, const Ints& label) {
-      const int64_t at = int64_t(c) * s.stride + left;
-      const float score = s.scores[at], slope = s.slopes[at];
-      for (int part = 0; part < parts; ++part) of[part].meet(score + slope * right[part], label);
+      const float* score = s.scores + int64_t(c) * s.stride + left;
+      const float slope = score[1] - score[0];
+      for (int part = 0; part < parts; ++part) of[part].meet(*score + slope * right[part], label);
     };
-    Ints label = {}, later_label = Ints{} + half;
-    for (int c = 0; c < half; ++c, ++label, ++later_label) {
-      meet(top, c, label);
-      meet(later, half + c, later_label);
+    if (margins) {
+      // Each half of the classes finds its best: chains of comparisons that need not wait for each
+      // other.
+      const int half = p.classes / 2;
+      Ints label = {}, later_label = Ints{} + half;
+      for (int c = 0; c < half; ++c, ++label, ++later_label) {
+        meet(top, c, label);
+        meet(later, half + c, later_label);
+      }
+      if (p.classes % 2 != 0) meet(later, p.classes - 1, later_label);
+      for (int part = 0; part < parts; ++part) top[part].meet(later[part]);
+    } else {
+      for (int first = 0; first < p.classes; first += 32)
+        for (uint32_t bits = s.candidates[first / 32 * p.width + left]; bits != 0;
+             bits &= bits - 1) {
+          const int c = first + __builtin_ctz(bits);
+          meet(top, c, Ints{} + c);
+        }
     }
-    if (p.classes % 2 != 0) meet(later, p.classes - 1, later_label);
 
     int winners[stretch];
     float leads[stretch];
     for (int part = 0; part < parts; ++part) {
-      top[part].meet(later[part]);
       std::memcpy(winners + part * lanes, &top[part].winner, sizeof(Ints));
       const Floats lead = top[part].best - top[part].second;
       if (margins) std::memcpy(leads + part * lanes, &lead, sizeof(Floats));
@@ -157,6 +208,13 @@ void label_run(const UpsampleArgmaxParams& p, const Scratch& s, int left, int be
   }
 }
 
+int candidates_of(const UpsampleArgmaxParams& p, const Scratch& s, int left) {
+  int count = 0;
+  for (int first = 0; first < p.classes; first += 32)
+    count += __builtin_popcount(s.candidates[first / 32 * p.width + left]);
+  return count;
+}
+
 template <bool margins>
 void label_row(const UpsampleArgmaxParams& p, const Scratch& s, int runs, int64_t row) {
   uint8_t* labels = p.labels + row * p.out_width;
@@ -165,15 +223,30 @@ void label_row(const UpsampleArgmaxParams& p, const Scratch& s, int runs, int64_
     return !margins && run < runs && s.winner[s.left_column[run]] == label &&
            s.winner[s.left_column[run] + 1] == label;
   };
+  // Runs of as many candidates follow each other, so that the processor foresees when each ends.
+  constexpr int most = 16;
+  int ends[most + 1] = {};
+  int mixed = 0;
   for (int i = 0; i < runs;) {
     const int left = s.left_column[i], label = s.winner[left], first = s.run[i];
     if (uniform(i, label)) {
       while (uniform(i, label)) ++i;
       std::memset(labels + first, label, s.run[i] - first);
-    } else {
+    } else if (margins) {
       label_run<margins>(p, s, left, first, s.run[i + 1], row);
       ++i;
+    } else {
+      const int count = candidates_of(p, s, left);
+      s.count[mixed] = count < most ? count : most;
+      ++ends[s.count[mixed]];
+      s.mixed[mixed++] = i++;
     }
+  }
+  for (int count = 1; count <= most; ++count) ends[count] += ends[count - 1];
+  for (int i = mixed; i-- > 0;) s.order[--ends[s.count[i]]] = s.mixed[i];
+  for (int i = 0; i < mixed; ++i) {
+    const int run = s.order[i];
+    label_run<margins>(p, s, s.left_column[run], s.run[run], s.run[run + 1], row);
   }
 }
 
@@ -184,6 +257,7 @@ void upsample(const UpsampleArgmaxParams& p, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     const float position = source_position(int(row % p.out_height), p.step_y);
     interpolate_row(p, row / p.out_height, border_axis(position, p.height), scratch);
+    if (!margins) find_candidates(p, scratch);
     label_row<margins>(p, scratch, runs, row);
   }
 }
