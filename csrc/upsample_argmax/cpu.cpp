@@ -12,8 +12,7 @@ namespace {
 struct Scratch {
   int stride;            // from class to class: w columns, and the last of them once more
   float* scores;         // [C, stride] a row of the score map, interpolated vertically
-  float* best;           // [stride] the highest score of each of its columns
-  int* winner;           // [stride] and its class
+  int* winner;           // [stride] the best class of each of its columns
   float* crossing;       // [w] where between a column and the next their winners are equal, 0 to 1
   float* level;          // [w] and their score there
   uint32_t* candidates;  // [C / 32, w] a bit for each class that may be best in between
@@ -25,10 +24,9 @@ struct Scratch {
   explicit Scratch(const UpsampleArgmaxParams& p) : stride(p.width + 1) {
     const size_t columns = stride, pixels = p.out_width, words = (p.classes + 31) / 32;
     const size_t map = p.classes * columns;
-    scores = static_cast<float*>(std::malloc(4 * (map + (4 + words) * columns + 6 * pixels + 1)));
-    best = scores + map;
-    winner = reinterpret_cast<int*>(best + columns);
-    crossing = best + 2 * columns;
+    scores = static_cast<float*>(std::malloc(4 * (map + (3 + words) * columns + 6 * pixels + 1)));
+    winner = reinterpret_cast<int*>(scores + map);
+    crossing = scores + map + columns;
     level = crossing + columns;
     candidates = reinterpret_cast<uint32_t*>(level + columns);
     right = level + columns + words * columns;
@@ -58,29 +56,50 @@ int find_runs(const UpsampleArgmaxParams& p, Scratch& s) {
   return runs;
 }
 
+// Calls function(x, vector) for vectors of columns that together are all of them, some twice: where
+// the row is too short for one of the level's width, for single columns.
+template <class F>
+inline void for_columns(int width, F&& function) {
+  using Wide = Vector<float>;
+  if (width < Wide::lanes) {
+    for (int x = 0; x < width; ++x) function(x, Vector<float, 4>{});
+  } else {
+    for (int x = 0; x < width - Wide::lanes; x += Wide::lanes) function(x, Wide{});
+    function(width - Wide::lanes, Wide{});
+  }
+}
+
 // scores[c][x] between two rows of the map, and each column's best class (the first, if tied)
 void interpolate_row(const UpsampleArgmaxParams& p, int64_t image, const Axis<float>& y,
                      Scratch& s) {
   const int width = p.width;
   const float low = y.weight[0], high = y.weight[1];
-  float* __restrict best = s.best;
-  int* __restrict winner = s.winner;
-  for (int c = 0; c < p.classes; ++c) {
-    const float* plane = p.scores + (image * p.classes + c) * p.height * width;
-    const float* __restrict above = plane + int64_t(y.index[0]) * width;
-    const float* __restrict below = plane + int64_t(y.index[1]) * width;
-    float* __restrict scores = s.scores + int64_t(c) * s.stride;
-#pragma omp simd
-    for (int x = 0; x < width; ++x) {
-      const float value = low * above[x] + high * below[x];
-      scores[x] = value;
-      const bool wins = c == 0 || value > best[x];
-      best[x] = wins ? value : best[x];
-      winner[x] = wins ? c : winner[x];
+  const int64_t plane = int64_t(p.height) * width;
+  const float* first = p.scores + image * p.classes * plane;
+  for_columns(width, [&](int x, auto vector) {
+    constexpr int bytes = sizeof(typename decltype(vector)::type);
+    using Floats = typename Vector<float, bytes>::type;
+    using Ints = typename Vector<int, bytes>::type;
+    const float* above = first + int64_t(y.index[0]) * width + x;
+    const float* below = first + int64_t(y.index[1]) * width + x;
+    float* scores = s.scores + x;
+    Floats best = {};
+    Ints winner = {};
+    for (int c = 0; c < p.classes; ++c, above += plane, below += plane, scores += s.stride) {
+      const Floats value = low * *reinterpret_cast<const Floats*>(above) +
+                           high * *reinterpret_cast<const Floats*>(below);
+      *reinterpret_cast<Floats*>(scores) = value;
+      const Ints wins = c == 0 ? ~Ints{} : value > best;
+      best = wins ? value : best;
+      winner = wins ? Ints{} + c : winner;
     }
-    scores[width] = scores[width - 1];
+    *reinterpret_cast<Ints*>(s.winner + x) = winner;
+  });
+  for (int c = 0; c < p.classes; ++c) {
+    float* row = s.scores + int64_t(c) * s.stride;
+    row[width] = row[width - 1];
   }
-  winner[width] = winner[width - 1];
+  s.winner[width] = s.winner[width - 1];
 }
 
 // Between two columns a class's scores are a line. Above those of the two winners it can only be
@@ -102,21 +121,27 @@ void find_candidates(const UpsampleArgmaxParams& p, Scratch& s) {
   }
   for (int first = 0; first < p.classes; first += 32) {
     uint32_t* __restrict candidates = s.candidates + first / 32 * width;
-#pragma omp simd
-    for (int x = 0; x < width; ++x) {
+    for_columns(width, [&](int x, auto vector) {
+      constexpr int bytes = sizeof(typename decltype(vector)::type);
+      using Floats = typename Vector<float, bytes>::type;
+      using Ints = typename Vector<int, bytes>::type;
+      const Floats at = *reinterpret_cast<const Floats*>(crossing + x);
+      const Floats least = *reinterpret_cast<const Floats*>(level + x);
       // The winners themselves, whom rounding could put below
-      const uint32_t left = winner[x] - first, right = winner[x + 1] - first;
-      candidates[x] = (left < 32 ? 1u << (left & 31) : 0u) | (right < 32 ? 1u << (right & 31) : 0u);
-    }
-    for (int c = first; c < p.classes && c < first + 32; ++c) {
-      const float* __restrict row = scores + int64_t(c) * stride;
-      const uint32_t bit = 1u << (c - first);
-#pragma omp simd
-      for (int x = 0; x < width; ++x) {
-        const float value = row[x] + crossing[x] * (row[x + 1] - row[x]);
-        candidates[x] |= value < level[x] ? 0u : bit;
+      const Ints left = *reinterpret_cast<const Ints*>(winner + x) - first;
+      const Ints right = *reinterpret_cast<const Ints*>(winner + x + 1) - first;
+      const auto bit_of = [](const Ints& c) {
+        return (c >= 0) & (c < 32) ? (Ints{} + 1) << (c & 31) : Ints{};
+      };
+      Ints found = bit_of(left) | bit_of(right);
+      const float* row = scores + int64_t(first) * stride + x;
+      for (int c = first; c < p.classes && c < first + 32; ++c, row += stride) {
+        const Floats here = *reinterpret_cast<const Floats*>(row);
+        const Floats next = *reinterpret_cast<const Floats*>(row + 1);
+        found |= here + at * (next - here) < least ? Ints{} : Ints{} + int(1u << (c - first));
       }
-    }
+      *reinterpret_cast<Ints*>(candidates + x) = found;
+    });
   }
 }
 
