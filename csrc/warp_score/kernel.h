@@ -15,8 +15,8 @@ struct WarpScoreParams {
   // Padded with zeros: [classes, K] on CUDA, [K, classes] on the CPU, of the accumulation type; or
   // packed for AMX
   const void* weight;
-  const void* bias;    // [classes] of the accumulation type
-  void* scores;        // [N, H, W, classes] of the accumulation type
+  const void* bias;  // [classes] of the accumulation type
+  void* scores;      // [N, H, W, classes] of the accumulation type
   DType dtype;
   int64_t images;
   int depth, height, width, classes;  // depth: K
