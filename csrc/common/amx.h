@@ -100,7 +100,7 @@ inline void transpose(AmxRow rows[16]) {
   }
 }
 
-// The order of a block's depth in pixels of pack_halves(): first the even channels.
+// Channels in the order in which blending pairs of them leaves them: first the even ones.
 inline AmxRow halves(const AmxRow& channels) {
   using Elements = Vector<uint16_t, 64>::type;
   Elements order;
@@ -108,8 +108,8 @@ inline AmxRow halves(const AmxRow& channels) {
   return AmxRow(__builtin_shuffle(Elements(channels), order));
 }
 
-// Packs the block of weights whose rows (outputs) start at `from`, `stride` apart. Of fewer than
-// 32 outputs the rest count as zeros.
+// Packs, for pixels of halves(), the block of weights whose rows (outputs) start at `from`,
+// `stride` apart. Of fewer than 32 outputs the rest count as zeros.
 inline void amx_pack_weight(BFloat16* to, const BFloat16* from, int64_t stride, int outputs) {
   for (int first = 0; first < amx_block; first += 16, to += amx_elements / 2) {
     AmxRow rows[16] = {};
