@@ -6,23 +6,23 @@
 set -eu
 camvid=$1 runs=$2
 
-train() { # NETWORK RUN INIT STEPS RATE CROP SCALE BALANCE
+train() { # NETWORK RUN INIT STEPS RATE CROP SCALE
     accel-rt train deeplab --network "$1" --task skip --data "$camvid" --out "$runs/$2" \
-        --init "$3" --steps "$4" --rate "$5" --crop "$6" --scale "$7" --balance "$8" --calibrate \
+        --init "$3" --steps "$4" --rate "$5" --crop "$6" --scale "$7" --balance 0.3 \
         --weight-decay 0.05 --ema 0.998 --street 0.1 --mix 0.4 --teacher efficientnet_lite2 \
         --distil 0.5 --hints 1
 }
 
 accel-rt train transplant --donor efficientnet_lite2 --network resnet101 --data "$camvid" \
     --out "$runs/resnet101-start" --steps 700 --frames 40
-train resnet101 resnet101 "$runs/resnet101-start/resnet101.safetensors" 1000 4e-4 320x240 0.6,1.75 0
-train resnet18 resnet18-low none 2500 1.5e-3 192x144 0.4,1.1 0.3
-train resnet18 resnet18 "$runs/resnet18-low/resnet18.safetensors" 6000 1e-3 320x240 0.5,1.75 0.3
-train resnet34 resnet34 "$runs/resnet18/resnet18.safetensors" 1000 5e-4 320x240 0.5,1.75 0.3
+train resnet101 resnet101 "$runs/resnet101-start/resnet101.safetensors" 1000 4e-4 320x240 0.6,1.75
+train resnet18 resnet18-low none 2500 1.5e-3 192x144 0.4,1.1
+train resnet18 resnet18 "$runs/resnet18-low/resnet18.safetensors" 6000 1e-3 320x240 0.5,1.75
+train resnet34 resnet34 "$runs/resnet18/resnet18.safetensors" 1000 5e-4 320x240 0.5,1.75
 
 accel-rt train joint --reference "$runs/resnet101/resnet101.safetensors" \
     --update "$runs/resnet18/resnet18.safetensors" --data "$camvid" --out "$runs/paper-pair" \
-    --street 0.1 --balance 0 --branch-loss 1 --steps 400 --fusion-steps 40 --rate 2e-4 \
+    --street 0.1 --balance 0.3 --branch-loss 1 --steps 400 --fusion-steps 40 --rate 2e-4 \
     --warmup 30 --ema 0.994 --validate-every 100 --teacher efficientnet_lite2
 accel-rt train fusion --reference "$runs/paper-pair/resnet101.safetensors" \
     --update "$runs/resnet34/resnet34.safetensors" --data "$camvid" --out "$runs/paper-pair"
