@@ -20,9 +20,8 @@ train resnet18 resnet18-low none 2500 1.5e-3 192x144 0.4,1.1
 train resnet18 resnet18 "$runs/resnet18-low/resnet18.safetensors" 6000 1e-3 320x240 0.5,1.75
 train resnet34 resnet34 "$runs/resnet18/resnet18.safetensors" 1000 5e-4 320x240 0.5,1.75
 
-accel-rt train joint --reference "$runs/resnet101/resnet101.safetensors" \
-    --update "$runs/resnet18/resnet18.safetensors" --data "$camvid" --out "$runs/paper-pair" \
-    --street 0.1 --balance 0.3 --branch-loss 1 --steps 400 --fusion-steps 40 --rate 2e-4 \
-    --warmup 30 --ema 0.994 --validate-every 100 --teacher efficientnet_lite2
-accel-rt train fusion --reference "$runs/paper-pair/resnet101.safetensors" \
-    --update "$runs/resnet34/resnet34.safetensors" --data "$camvid" --out "$runs/paper-pair"
+accel-rt pack "$runs/resnet34/resnet34.safetensors" --bits 4 -o "$runs/resnet34.safetensors"
+for update in "$runs/resnet18/resnet18.safetensors" "$runs/resnet34.safetensors"; do
+    accel-rt train fusion --reference "$runs/resnet101/resnet101.safetensors" --update "$update" \
+        --data "$camvid" --out "$runs"
+done
