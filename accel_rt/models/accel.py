@@ -60,8 +60,8 @@ class FeatureFusion(nn.Module):
         task = reference.task
         if not isinstance(task, TaskNetwork) or not isinstance(update.task, TaskNetwork):
             raise UsageError(
-                "feature fusion needs two networks with the paper's task network: choose resnet "
-                "networks, or use score fusion"
+                "feature fusion needs two networks with the paper's task network: train such with "
+                "'accel-rt train deeplab --task paper', or use score fusion"
             )
         self._projection = task.projection
         width = task.projection.in_channels

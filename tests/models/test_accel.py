@@ -144,7 +144,7 @@ def test_joint_training_reaches_every_part() -> None:
 
 def test_feature_fusion_needs_the_papers_task_network() -> None:
     lite = build_network("efficientnet_lite0", CLASSES)
-    with pytest.raises(UsageError, match="choose resnet networks, or use score fusion"):
+    with pytest.raises(UsageError, match="--task paper', or use score fusion"):
         FeatureFusion(lite, lite)
 
 
