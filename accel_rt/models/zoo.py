@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from accel_rt.errors import UsageError
 from accel_rt.models.efficientnet_lite import EfficientNetLite, EfficientNetLiteSpec
@@ -14,8 +14,6 @@ from accel_rt.models.resnet import ResNet, ResNetSpec
 Task = Literal["paper", "skip"]
 """Kinds of task networks: ``paper`` (stride 16, the state is the projected features) and ``skip``
 (stride 4, the state is the scores)."""
-
-TASKS = get_args(Task)
 
 
 @dataclass(frozen=True)

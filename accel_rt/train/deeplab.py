@@ -24,6 +24,7 @@ from accel_rt.train.distil import HintedNetwork, Teacher, distillation_loss, hin
 from accel_rt.train.losses import label_weights, segmentation_sums
 from accel_rt.train.optimiser import parameter_groups
 from accel_rt.train.pictures import comparison
+from accel_rt.train.precision import autocast
 from accel_rt.train.processes import Processes, joined
 from accel_rt.train.settings import DeepLabSettings
 from accel_rt.train.sources import training_data
@@ -109,7 +110,8 @@ class DeepLab(Stage):
         processes, model = self._processes, self._calibrated(model)
         own = self._validation[processes.rank :: processes.world]
         matrix = ConfusionMatrix(len(self._classes))
-        counts = torch.from_numpy(confusion(model, own, len(self._classes)).counts)
+        with autocast(self._settings, processes.device):
+            counts = torch.from_numpy(confusion(model, own, len(self._classes)).counts)
         matrix.counts += processes.total(counts.to(processes.device)).cpu().numpy()
         return {"miou": matrix.miou()}
 

@@ -15,11 +15,11 @@ from torch.utils.data import default_collate
 
 from accel_rt.errors import AccelError
 from accel_rt.models.layers import to_fast_layout
-from accel_rt.runtime.device import has_fast_bf16
 from accel_rt.train.ema import WeightAverage
 from accel_rt.train.input import batches, to_device
 from accel_rt.train.log import RunLog
 from accel_rt.train.optimiser import cosine_rate, make_optimiser, set_rate
+from accel_rt.train.precision import autocast
 from accel_rt.train.processes import Processes, synchronise_batch_norm
 from accel_rt.train.run import RunFolder
 from accel_rt.train.settings import RESUMABLE, TrainingSettings
@@ -66,9 +66,6 @@ class Trainer:
         self._average = WeightAverage(self._model, settings.ema)
         if settings.sync_bn and processes.world > 1:
             self._model = stage.model = synchronise_batch_norm(self._model, processes.device)
-        self._bf16 = settings.precision == "bf16" or (
-            settings.precision == "auto" and has_fast_bf16(processes.device)
-        )
         self._optimiser = make_optimiser(stage.groups(), settings)
         self._step = 0
         self._best: float | None = None
@@ -145,7 +142,7 @@ class Trainer:
             batch = to_device(next(parts), processes.device)
             waited += time.monotonic() - before
             with processes.apart(self._shared, part < settings.accumulate - 1):
-                with self._autocast():
+                with autocast(settings, processes.device):
                     loss, weight = stage.loss(self._shared, batch)
                 loss.backward()
             sums[0] += loss.detach()
@@ -171,9 +168,6 @@ class Trainer:
         log.add(mean, waited)
         return rate, stops > 0
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self._processes.device.type, torch.bfloat16, enabled=self._bf16)
-
     def _validation_is_due(self) -> bool:
         if not self._stage.scores:
             return False
@@ -185,12 +179,12 @@ class Trainer:
 
     def _validate(self, log: Any, row: dict[str, Any], samples: Any) -> None:
         model = self._average.model.eval()
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode():
             scores = self._stage.validate(model)
         row.update((name, round(score, 2)) for name, score in scores.items())
         if self._processes.leads:
             batch = default_collate([samples[i] for i in range(_PICTURED)])
-            with torch.inference_mode(), self._autocast():
+            with torch.inference_mode():
                 picture = self._stage.pictures(model, to_device(batch, self._processes.device))
             if picture is not None:
                 log.picture(picture, self._step)

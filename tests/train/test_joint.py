@@ -16,6 +16,7 @@ from accel_rt.data.motion import Snippet
 from accel_rt.data.normalise import normalise
 from accel_rt.data.open import open_dataset
 from accel_rt.errors import UsageError
+from accel_rt.evaluate.stream import StreamScore, score_stream
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.layers import Features
@@ -275,6 +276,24 @@ class TestTraining:
         rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
         assert 0 <= float(rows[-1]["miou"]) <= 100
         assert 0 <= float(rows[-1]["update_alone"]) <= 100
+
+    def test_the_runtime_validates_in_its_own_precision(
+        self, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Autocast is for the networks as they are trained, not for folded and cast ones."""
+        contexts = []
+
+        def scored(*args: object) -> StreamScore:
+            contexts.append(torch.is_autocast_enabled("cpu"))
+            return score_stream(*args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr("accel_rt.train.joint.score_stream", scored)
+        write_camvid(tmp_path / "data", "train", 2)
+        data = write_camvid(tmp_path / "data", "val", 2)
+        settings = self.settings(weights, data, steps=1, fusion_steps=0, precision="bf16")
+        train_joint(settings, tmp_path / "run", _quiet)
+        assert contexts
+        assert not any(contexts)
 
     def test_feature_fusion_is_stored_without_what_it_shares(self, tmp_path: Path) -> None:
         reference, update = paper_network(), paper_network()

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from accel_rt.errors import UsageError
+from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.models.store import load_fusion
 from accel_rt.models.weights import load_network, save_network
 from accel_rt.models.zoo import build_network
-from accel_rt.train.deeplab import DeepLabSettings, train_deeplab
+from accel_rt.train.deeplab import DeepLabSettings, confusion, train_deeplab
 from accel_rt.train.ema import WeightAverage
 from accel_rt.train.fusion import FusionSettings, fit_fusion, train_fusion
 from accel_rt.train.losses import class_weights, segmentation_loss
@@ -61,6 +62,21 @@ def test_loss_falls_and_weights_load(settings: DeepLabSettings, tmp_path: Path) 
     assert info.network == "resnet18"
     assert info.miou == pytest.approx(max(float(row["miou"]) for row in rows), abs=0.01)
     assert not network.training
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_validates_in_the_precision_of_training(
+    settings: DeepLabSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    contexts = []
+
+    def counted(*args: object) -> ConfusionMatrix:
+        contexts.append(torch.is_autocast_enabled("cpu"))
+        return confusion(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("accel_rt.train.deeplab.confusion", counted)
+    train_deeplab(replace(settings, steps=1, precision=precision), tmp_path / "run", _quiet)
+    assert contexts == [precision == "bf16"]
 
 
 def test_another_task_network_is_trained_and_described(
