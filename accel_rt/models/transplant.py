@@ -176,9 +176,13 @@ class _Stage:
         before, goal = self._wanted[slot.source - 1], self._wanted[slot.goal]
         reader = self._readers[slot.source - 1]
         width = bottleneck.conv2.out_channels
-        chosen = _most_important(block, before)[part * width : (part + 1) * width]
+        convolved = block._bn1(
+            block._depthwise_conv(block.relu(block._bn0(block._expand_conv(before))))
+        )
+        convolved = convolved.clamp(max=6)
+        chosen = _most_important(block, convolved)[part * width : (part + 1) * width]
         middle = _expand(bottleneck, block, reader, stream, chosen)
-        middle = _convolve(bottleneck, block, middle, before, chosen)
+        middle = _convolve(bottleneck, middle, convolved[:, chosen])
 
         joins = self._joined(slot.source - 1, slot.goal)
         begun = reader if joins else self._readers.get(slot.goal)
@@ -244,17 +248,13 @@ def _expand(
     return bottleneck.relu(bottleneck.bn1(bottleneck.conv1(stream)))
 
 
-def _convolve(
-    bottleneck: Bottleneck, block: MBConv, middle: Tensor, before: Tensor, chosen: Tensor
-) -> Tensor:
+def _convolve(bottleneck: Bottleneck, middle: Tensor, goal: Tensor) -> Tensor:
     """The bottleneck's 3x3 convolution: on its diagonal, fitted to the donor's depthwise one."""
-    expanded = block.relu(block._bn0(block._expand_conv(before)))
-    goal = block._bn1(block._depthwise_conv(expanded))[:, chosen].clamp(max=6)
-    conv = bottleneck.conv2
-    taps, bias = _fit_taps(middle[:, : len(chosen)], goal, conv)
-    rows = torch.arange(len(chosen))
+    conv, count = bottleneck.conv2, goal.shape[1]
+    taps, bias = _fit_taps(middle[:, :count], goal, conv)
+    rows = torch.arange(count)
     own = conv.weight[rows].flatten(1)
-    weight = torch.zeros(len(chosen), *conv.weight.shape[1:])
+    weight = torch.zeros(count, *conv.weight.shape[1:])
     weight[rows, rows] = taps.view(-1, 3, 3)
     scaled, factor = _normalised(weight.flatten(1), own)
     _write(conv, bottleneck.bn2, middle, rows, scaled, bias, factor)
@@ -323,13 +323,11 @@ def _folded(norm: nn.Module) -> tuple[Tensor, Tensor]:
     return scale, norm.bias - norm.running_mean * scale
 
 
-def _most_important(block: MBConv, before: Tensor) -> Tensor:
+def _most_important(block: MBConv, convolved: Tensor) -> Tensor:
     """The expanded channels of ``block``, those that move its output most first."""
-    expanded = block.relu(block._bn0(block._expand_conv(before)))
-    middle = block.relu(block._bn1(block._depthwise_conv(expanded)))
     scale, _ = _folded(block._bn2)
     reach = (block._project_conv.weight.flatten(1) * scale[:, None]).norm(dim=0)
-    return (reach * _pixels(middle).std(0)).argsort(descending=True)
+    return (reach * _pixels(F.relu(convolved)).std(0)).argsort(descending=True)
 
 
 def _fit_taps(x: Tensor, goal: Tensor, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from accel_rt.data.augment import Augmentation
-from accel_rt.data.dataset import DataSet
 from accel_rt.data.mixture import DataSetSource, Mixture
 from accel_rt.data.normalise import normalise
 from accel_rt.data.open import open_dataset
@@ -42,10 +41,13 @@ def train_transplant(
     assert isinstance(student.feature, ResNet)
     assert isinstance(donor.feature, EfficientNetLite)
     dataset = open_dataset(settings.data, "train", settings.layout)
-    stem = to_fast_layout(Stem(student.feature, donor.feature))
-    _train_stem(stem, donor.feature, _frames(dataset, settings), settings, report)
+    source = [(DataSetSource(dataset), 1.0)]
+    crops = Augmentation(settings.crop, (0.5, 1.75))
     whole = Augmentation((480, 352), (1.0, 1.0), colour=0.1)
-    samples = Mixture([(DataSetSource(dataset), 1.0)], whole, settings.frames, settings.seed + 1)
+    stem = to_fast_layout(Stem(student.feature, donor.feature))
+    samples = Mixture(source, crops, settings.steps * settings.batch, settings.seed)
+    _train_stem(stem, donor.feature, samples, settings, report)
+    samples = Mixture(source, whole, settings.frames, settings.seed + 1)
     frames = torch.stack([samples[i][0] for i in range(settings.frames)])
     quality = transplant(student.eval(), donor, stem.eval(), normalise(frames))
     for name, explained in quality:
@@ -57,12 +59,6 @@ def train_transplant(
         out, student, ModelInfo(settings.network, info.classes, info.size, described, task=task)
     )
     return out
-
-
-def _frames(dataset: DataSet, settings: TransplantSettings) -> Mixture:
-    augmentation = Augmentation(settings.crop, (0.5, 1.75))
-    length = settings.steps * settings.batch
-    return Mixture([(DataSetSource(dataset), 1.0)], augmentation, length, settings.seed)
 
 
 def _train_stem(
