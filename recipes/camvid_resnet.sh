@@ -2,7 +2,7 @@
 # Trains the paper's networks: recipes/camvid_resnet.sh CAMVID RUNS
 # ResNet-101 starts with the features of the installed light reference, which also teaches all of
 # them its scores and features; ResNet-18 starts from nothing, and ResNet-34 grows out of it. Each
-# stage goes on where it was interrupted. Some six hours on two cores with AMX, days without.
+# training run goes on where it was interrupted. Hours on two cores with AMX, days without.
 set -eu
 camvid=$1 runs=$2
 
