@@ -179,6 +179,12 @@ def transplant(out: Path, **values: Any) -> None:
     "Weight of each branch's own loss beside the fused one.",
     type=click.FloatRange(0),
 )
+@setting(
+    JointSettings,
+    "batch_norms",
+    "Keep their statistics, or take them from the batch in phase 2.",
+    type=click.Choice(["frozen", "learning"]),
+)
 @setting(JointSettings, "crop", "Size of the training crops.", type=Size())
 @setting(
     JointSettings,

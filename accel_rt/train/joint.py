@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
@@ -112,10 +113,7 @@ class Joint(Stage):
         )
 
     def begin(self, step: int) -> bool:
-        """Phase 1 trains the fusion alone, phase 2 everything; batch norms stay as they are.
-
-        A snippet's few frames would make poor statistics, and two input scales share them.
-        """
+        """Phase 1 trains the fusion alone, phase 2 everything."""
         accel = self.model.accel
         phase = 1 if step < self._settings.fusion_steps and accel.fusion is not None else 2
         if phase == self._phase:
@@ -123,8 +121,8 @@ class Joint(Stage):
         self._phase = phase
         self.model.train(phase == 2).requires_grad_(phase == 2)
         for module in self.model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
+            if isinstance(module, _BatchNorm):
+                module.train(phase == 2 and self._settings.batch_norms == "learning")
         if phase == 1:
             assert accel.fusion is not None
             accel.fusion.requires_grad_(True)
@@ -135,18 +133,25 @@ class Joint(Stage):
         return True
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        """Cross-entropy of the fused scores on the last frame, and a share of the branches'."""
+        """The fused scores' loss on the last frame, and a share of the branches' own."""
         settings, labels = self._settings, batch["labels"]
         fused, branches = model(*(batch[name] for name in _INPUTS))
-        loss, weight = segmentation_sums(fused.float(), labels, self._weights, settings.hardest)
+        lesson = None
         if self._teacher is not None:
             lesson = self._teacher(normalise(batch["frames"][:, -1]))
-            taught = distillation_loss(fused.float(), lesson.probabilities)
-            loss = torch.lerp(loss, taught * weight, settings.distil)
+
+        def sums(scores: Tensor) -> tuple[Tensor, Tensor]:
+            scores = scores.float()
+            loss, weight = segmentation_sums(scores, labels, self._weights, settings.hardest)
+            if lesson is not None:
+                taught = distillation_loss(scores, lesson.probabilities)
+                loss = torch.lerp(loss, taught * weight, settings.distil)
+            return loss, weight
+
+        loss, weight = sums(fused)
         if self._phase == 2 and settings.branch_loss:
             for scores in branches:
-                own, _ = segmentation_sums(scores.float(), labels, self._weights, settings.hardest)
-                loss = loss + settings.branch_loss * own
+                loss = loss + settings.branch_loss * sums(scores)[0]
         return loss, weight
 
     def validate(self, model: nn.Module) -> dict[str, float]:

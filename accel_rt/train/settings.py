@@ -129,8 +129,11 @@ class JointSettings(TrainingSettings):
       everything (phase 2).
     - ``branch_loss``: weight of each branch's own loss beside the fused one, so that each stays
       good alone (score fusion; 0 as in the paper).
+    - ``batch_norms``: ``frozen`` keeps their statistics, for small batches of networks that are
+      nearly done, since few snippets make poor ones and two input scales share them; ``learning``
+      takes them from the batch in phase 2, as when the branches were trained.
     - ``balance``, ``hardest``, ``teacher``, ``teacher_scales``, ``distil``: as in
-      :class:`DeepLabSettings`.
+      :class:`DeepLabSettings`. The teacher teaches the branches, too.
     """
 
     reference: str
@@ -147,6 +150,7 @@ class JointSettings(TrainingSettings):
     fusion_steps: int = 100
     fusion_rate: float = 5e-3
     branch_loss: float = 0.25
+    batch_norms: str = "frozen"
     crop: tuple[int, int] = (320, 256)
     scale: tuple[float, float] = (0.6, 1.6)
     balance: float = 0.5
@@ -168,6 +172,7 @@ class JointSettings(TrainingSettings):
         for name, value, allowed in (
             ("warp", self.warp, ("composed", "incremental")),
             ("fusion", self.fusion, ("score", "feature")),
+            ("batch_norms", self.batch_norms, ("frozen", "learning")),
         ):
             if value not in allowed:
                 raise UsageError(f"unknown {name} '{value}': choose from {', '.join(allowed)}")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import default_collate
 
 from accel_rt import ops
 from accel_rt.data.augment import Augmentation
@@ -25,10 +26,12 @@ from accel_rt.models.store import find_fusion, load_fusion, load_pair_fusion, sa
 from accel_rt.models.weights import load_network, save_network
 from accel_rt.models.zoo import build_network
 from accel_rt.ops import reference as twins
-from accel_rt.train.joint import train_joint
+from accel_rt.train.distil import Teacher, distillation_loss
+from accel_rt.train.joint import Joint, train_joint
 from accel_rt.train.joint_data import DataSetSnippets, JointSamples
 from accel_rt.train.joint_model import JointModel
 from accel_rt.train.losses import segmentation_loss
+from accel_rt.train.processes import joined
 from accel_rt.train.settings import JointSettings
 from tests.data.test_layouts import write_picture
 from tests.data.test_samples import write_camvid
@@ -295,6 +298,47 @@ class TestTraining:
         assert contexts
         assert not any(contexts)
 
+    @pytest.mark.parametrize("batch_norms", ["frozen", "learning"])
+    def test_batch_norms_learn_in_phase_2_if_told_to(
+        self, weights: Path, tmp_path: Path, batch_norms: str
+    ) -> None:
+        write_camvid(tmp_path / "data", "train", 2)
+        data = write_camvid(tmp_path / "data", "val", 2)
+        settings = self.settings(weights, data, steps=3, fusion_steps=2, batch_norms=batch_norms)
+        before = load_network(weights / "a.safetensors")[0].state_dict()
+        stops = iter([False, True, False])  # the end of phase 1
+        with pytest.raises(KeyboardInterrupt):
+            train_joint(settings, tmp_path / "run", _quiet, stop=lambda: next(stops))
+        for learning in (False, batch_norms == "learning"):
+            saved = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["network"]
+            for branch in ("reference", "update"):
+                moved = [
+                    not torch.equal(saved[f"accel.{branch}.{name}"], statistic)
+                    for name, statistic in before.items()
+                    if name.endswith("running_mean")
+                ]
+                assert any(moved) == learning
+            train_joint(settings, tmp_path / "run", _quiet)
+
+    def test_a_teacher_teaches_the_branches_too(self, weights: Path, tmp_path: Path) -> None:
+        """With nothing to learn from labels, only the teacher moves the branches."""
+        write_camvid(tmp_path / "data", "train", 2)
+        data = write_camvid(tmp_path / "data", "val", 2)
+        own = str(weights / "a.safetensors")
+        settings = self.settings(
+            weights, data, batch=2, teacher=(own,), distil=1.0, branch_loss=0.5
+        )
+        with joined("cpu") as processes:
+            stage = Joint(settings, processes)
+            stage.begin(settings.fusion_steps)
+            batch = default_collate([stage.samples()[i] for i in range(2)])
+            fused, branches = (torch.randn(2, 11, 4, 8) for _ in range(2))
+            alone, weight = stage.loss(_Returning(fused, []), batch)
+            both, _ = stage.loss(_Returning(fused, [branches]), batch)
+            lesson = Teacher.load([own], processes.device)(normalise(batch["frames"][:, -1]))
+        taught = distillation_loss(branches, lesson.probabilities)
+        torch.testing.assert_close(both - alone, 0.5 * weight * taught, rtol=1e-3, atol=1e-3)
+
     def test_feature_fusion_is_stored_without_what_it_shares(self, tmp_path: Path) -> None:
         reference, update = paper_network(), paper_network()
         fusion = FeatureFusion(reference, update)
@@ -312,6 +356,17 @@ class TestTraining:
             self.settings(weights, tmp_path, crop=(48, 48))
         with pytest.raises(UsageError, match="an interval of 2 or more, got 1"):
             self.settings(weights, tmp_path, interval=1)
+
+
+class _Returning(nn.Module):
+    """Stands for a model of which only the scores matter."""
+
+    def __init__(self, fused: torch.Tensor, branches: list[torch.Tensor]) -> None:
+        super().__init__()
+        self._scores = fused, branches
+
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        return self._scores
 
 
 def _quiet(message: str) -> None: ...
