@@ -83,23 +83,6 @@ inline void amx_add(const BFloat16* pixels, const BFloat16* weight, int blocks) 
 
 using AmxRow = Vector<uint32_t, 64>::type;
 
-// Swaps rows and columns: quadrants change places, then quadrants of quadrants, and so on.
-inline void transpose(AmxRow rows[16]) {
-  for (int span = 8; span > 0; span /= 2) {
-    AmxRow upper, lower;
-    for (int lane = 0; lane < 16; ++lane) {
-      upper[lane] = lane & span ? 16 + lane - span : lane;
-      lower[lane] = lane & span ? 16 + lane : lane + span;
-    }
-    for (int i = 0; i < 16; ++i) {
-      if (i & span) continue;
-      const AmxRow above = rows[i], below = rows[i + span];
-      rows[i] = __builtin_shuffle(above, below, upper);
-      rows[i + span] = __builtin_shuffle(above, below, lower);
-    }
-  }
-}
-
 // Channels in the order in which blending pairs of them leaves them: first the even ones.
 inline AmxRow halves(const AmxRow& channels) {
   using Elements = Vector<uint16_t, 64>::type;

@@ -66,6 +66,25 @@ struct Vector {
   static constexpr int lanes = bytes / sizeof(A);
 };
 
+// Swaps rows and columns of a square: quadrants change places, then quadrants of quadrants, and so
+// on.
+template <int lanes, class Row = typename Vector<uint32_t, 4 * lanes>::type>
+inline void transpose(Row (&rows)[lanes]) {
+  for (int span = lanes / 2; span > 0; span /= 2) {
+    Row upper, lower;
+    for (int lane = 0; lane < lanes; ++lane) {
+      upper[lane] = lane & span ? lanes + lane - span : lane;
+      lower[lane] = lane & span ? lanes + lane : lane + span;
+    }
+    for (int i = 0; i < lanes; ++i) {
+      if (i & span) continue;
+      const Row above = rows[i], below = rows[i + span];
+      rows[i] = __builtin_shuffle(above, below, upper);
+      rows[i + span] = __builtin_shuffle(above, below, lower);
+    }
+  }
+}
+
 // out[i] = sum of the four taps, each weighted
 template <class O, class T, class A>
 inline void blend(O* __restrict out, const T* __restrict image, const Corners<A>& at,

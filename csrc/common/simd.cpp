@@ -55,17 +55,18 @@ bool request_amx() {
 
 }  // namespace
 
-bool has_amx() {
-  static const bool granted = request_amx();
-  return granted && simd_level() == Simd::avx512;
-}
-
-bool is_intel() {
+bool has_avx512_bf16() {
 #ifdef ACCEL_RT_X86
-  return __builtin_cpu_is("intel");
+  static const bool present = __builtin_cpu_supports("avx512bf16");
+  return present && simd_level() == Simd::avx512;
 #else
   return false;
 #endif
+}
+
+bool has_amx() {
+  static const bool granted = request_amx();
+  return granted && simd_level() == Simd::avx512;
 }
 
 Simd simd_level() { return chosen().load(std::memory_order_relaxed); }

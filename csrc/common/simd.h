@@ -9,12 +9,12 @@ enum class Simd { baseline, avx2, avx512 };
 // ACCEL_RT_SIMD (baseline, avx2 or avx512)
 Simd simd_level();
 
+// Whether the processor multiplies vectors of bfloat16, and the level in use is the best
+bool has_avx512_bf16();
+
 // Whether the processor multiplies tiles of bfloat16 (AMX), the system lets it, and the level in
 // use is the best
 bool has_amx();
-
-// Whether the processor is Intel's, for whom MKL keeps its fastest code
-bool is_intel();
 
 #ifdef ACCEL_RT_X86
 

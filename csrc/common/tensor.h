@@ -156,31 +156,6 @@ inline void linear(const Tensor& a, const Tensor& weight, const std::optional<Te
   torch::stable::detail::to<Tensor>(stack[0]);
 }
 
-// a @ weight.T (+ bias) as a convolution over a row of pixels
-inline Tensor linear_as_convolution(const Tensor& a, const Tensor& weight,
-                                    const std::optional<Tensor>& bias) {
-  using torch::stable::detail::from;
-  const int64_t pixels = a.size(0), depth = a.size(1), outputs = weight.size(0);
-  const auto view = [&](const Tensor& of, const Size4& size, const Size4& stride) {
-    return torch::stable::from_blob(of.mutable_data_ptr(), size, stride, of.device(),
-                                    of.scalar_type());
-  };
-  const std::vector<int64_t> ones{1, 1}, zeros{0, 0};
-  std::array<StableIValue, 7> stack{
-      from(view(a, {1, depth, pixels, 1}, {pixels * depth, 1, depth, depth})),
-      from(view(weight, {outputs, depth, 1, 1}, {depth, 1, 1, 1})),
-      from(bias),
-      from(ones),
-      from(zeros),
-      from(ones),
-      from(int64_t(1))};
-  TORCH_ERROR_CODE_CHECK(
-      torch_call_dispatcher("aten::conv2d", "", stack.data(), TORCH_ABI_VERSION));
-  const Tensor result = torch::stable::detail::to<Tensor>(stack[0]);  // [1, outputs, pixels, 1]
-  return torch::stable::contiguous(torch::stable::transpose(
-      torch::stable::select(torch::stable::select(result, 3, 0), 0, 0), 0, 1));
-}
-
 // Gradients that are scattered into an image are split over threads by blocks of channels, each of
 // at least one cache line, so that no two threads write the same one.
 constexpr int64_t channel_block = 16;

@@ -1,6 +1,7 @@
 #include "../common/cpu.h"
 
 #include "kernel.h"
+#include "panels.h"
 #include "sampling.h"
 
 namespace accel_rt::ACCEL_RT_SIMD {
@@ -114,6 +115,25 @@ void accumulate(accumulate_t<T>* __restrict sum, const T* __restrict part, int64
 }
 
 }  // namespace
+
+void deform_pack(const DeformParams& p, const void* weight, void* packed, int64_t outputs,
+                 int64_t begin, int64_t end) {
+  const PanelLayout layout(p, outputs);
+  for (int64_t output = begin; output < end; output += panel_outputs)
+    pack_panel(layout, static_cast<const float*>(weight), output, static_cast<float*>(packed));
+}
+
+void deform_panels(const DeformParams& p, const DeformTile& pixels, int64_t most,
+                   const void* packed, const float* bias, void* output, int64_t outputs) {
+  const float* panels = static_cast<const float*>(packed);
+#if defined(__AVX512F__)
+  if (p.dtype == DType::bf16)
+    return convolve_in_panels<WordOfPair>(p, pixels, most, panels, bias,
+                                          static_cast<BFloat16*>(output), outputs);
+#endif
+  convolve_in_panels<WordOfFloat>(p, pixels, most, panels, bias, static_cast<float*>(output),
+                                  outputs);
+}
 
 void deform_gather(const DeformParams& p, const DeformTile& tile, void* columns, int64_t begin,
                    int64_t end) {

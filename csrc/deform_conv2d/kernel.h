@@ -42,9 +42,20 @@ struct DeformImplicitParams {
   int out_channels;
 };
 
+constexpr int64_t deform_panel_block = 32;  // outputs: a panel, or several, at every SIMD level
+
 // columns: [groups, tile.pixels, KH * KW, C / groups] of dtype; rows [begin, end) of the tile
 ACCEL_RT_DECLARE_KERNEL(deform_gather, const DeformParams& p, const DeformTile& tile, void* columns,
                         int64_t begin, int64_t end)
+// Packs outputs [begin, end), in blocks of deform_panel_block, of weight [outputs, KH, KW, C] for
+// deform_panels(), in as many elements.
+ACCEL_RT_DECLARE_KERNEL(deform_pack, const DeformParams& p, const void* weight, void* packed,
+                        int64_t outputs, int64_t begin, int64_t end)
+// The whole convolution of the given pixels, at most `most` at a time: output [N, OH, OW, outputs]
+// of dtype, bias [outputs] of float
+ACCEL_RT_DECLARE_KERNEL(deform_panels, const DeformParams& p, const DeformTile& pixels,
+                        int64_t most, const void* packed, const float* bias, void* output,
+                        int64_t outputs)
 // Gradients of offset and mask from those of the columns; rows [begin, end) of the tile
 ACCEL_RT_DECLARE_KERNEL(deform_grad_offset, const DeformBackwardParams& p, const DeformTile& tile,
                         const void* grad_columns, int64_t begin, int64_t end)

@@ -14,34 +14,29 @@ struct Cpu {
   // Below 32 MB, up to which malloc keeps the memory of the last call
   static constexpr int64_t tile_bytes = int64_t(30) << 20;
 
-  // out = columns @ weight.T (+ bias). Measured: oneDNN's matrix product takes bfloat16 at half
-  // speed between 400 and 1,300 rows, where its convolution does not; and MKL, behind the product
-  // of floats, keeps its fastest code for Intel's processors.
-  static void multiply(const Tensor& columns, const Tensor& weight,
-                       const std::optional<Tensor>& bias, Tensor& out) {
-#ifdef ACCEL_RT_X86
-    const ScalarType type = columns.scalar_type();
-    const bool slow_product = type == ScalarType::BFloat16
-                                  ? columns.size(0) < 1300
-                                  : type == ScalarType::Float && !is_intel();
-    if (slow_product) {
-      torch::stable::copy_(out, linear_as_convolution(columns, weight, bias));
-      return;
-    }
-#endif
-    linear(columns, weight, bias, out);
-  }
-
   // The whole convolution, where there is something faster than columns and a matrix product;
   // returns whether that was done.
-#ifdef ACCEL_RT_X86
   static bool convolve(const DeformParams& p, const Tensor& weight,
                        const std::optional<Tensor>& bias, const Tensor& out) {
-    const int64_t outputs = out.size(1), pixels = out.size(0) * out.size(2) * out.size(3);
-    if (!has_amx() || pixels == 0 || !deform_amx_fits(p, outputs)) return false;
-    const Tensor packed =
-        torch::stable::empty(std::array<int64_t, 1>{deform_amx_packed(p, outputs)},
-                             ScalarType::BFloat16, std::nullopt, weight.device());
+#ifdef ACCEL_RT_X86
+    if (out.numel() == 0) return false;
+    if (has_amx() && deform_amx_fits(p, out.size(1))) {
+      convolve_on_amx(p, weight, bias, out);
+      return true;
+    }
+    if (panels_fit(p, out.size(1))) {
+      convolve_in_panels(p, weight, bias, out);
+      return true;
+    }
+#endif
+    return false;
+  }
+
+#ifdef ACCEL_RT_X86
+  static void convolve_on_amx(const DeformParams& p, const Tensor& weight,
+                              const std::optional<Tensor>& bias, const Tensor& out) {
+    const int64_t outputs = out.size(1);
+    const Tensor packed = unfilled(deform_amx_packed(p, outputs), weight);
     torch::stable::parallel_for(0, outputs / deform_amx_block, 1, [&](int64_t begin, int64_t end) {
       deform_amx_pack(p, weight.const_data_ptr(), packed.mutable_data_ptr(), outputs, begin, end);
     });
@@ -49,23 +44,57 @@ struct Cpu {
     if (bias.has_value()) added = cast(*bias, ScalarType::Float);
     const float* shift =
         added.has_value() ? static_cast<const float*>(added->const_data_ptr()) : nullptr;
-    // Tiles of at most that many pixels, as many for each thread, in whole blocks
-    constexpr int64_t most = 384, block = deform_amx_block;
+    in_tiles(out, deform_amx_block, [&](const DeformTile& pixels, int64_t most) {
+      deform_amx(p, pixels, most, packed.const_data_ptr(), shift, out.mutable_data_ptr(), outputs);
+    });
+  }
+
+  static bool panels_fit(const DeformParams& p, int64_t outputs) {
+    const bool type_fits =
+        p.dtype == DType::bf16 ? has_avx512_bf16() && p.channels % 2 == 0 : p.dtype == DType::f32;
+    return type_fits && p.groups == 1 && outputs % deform_panel_block == 0;
+  }
+
+  static void convolve_in_panels(const DeformParams& p, const Tensor& weight,
+                                 const std::optional<Tensor>& bias, const Tensor& out) {
+    const int64_t outputs = out.size(1);
+    const Tensor packed = unfilled(weight.numel(), weight);
+    torch::stable::parallel_for(0, outputs / deform_panel_block, 1,
+                                [&](int64_t begin, int64_t end) {
+                                  ACCEL_RT_KERNEL(deform_pack)
+                                  (p, weight.const_data_ptr(), packed.mutable_data_ptr(), outputs,
+                                   begin * deform_panel_block, end * deform_panel_block);
+                                });
+    const Tensor added =
+        bias.has_value()
+            ? cast(*bias, ScalarType::Float)
+            : torch::stable::new_zeros(weight, std::array<int64_t, 1>{outputs}, ScalarType::Float);
+    in_tiles(out, 1, [&](const DeformTile& pixels, int64_t most) {
+      ACCEL_RT_KERNEL(deform_panels)
+      (p, pixels, most, packed.const_data_ptr(), static_cast<const float*>(added.const_data_ptr()),
+       out.mutable_data_ptr(), outputs);
+    });
+  }
+
+  static Tensor unfilled(int64_t elements, const Tensor& like) {
+    return torch::stable::empty(std::array<int64_t, 1>{elements}, like.scalar_type(), std::nullopt,
+                                like.device());
+  }
+
+  // Calls function(pixels, most) for runs of an output's pixels on all threads: tiles of at most
+  // that many pixels, as many for each thread, in whole blocks.
+  template <class F>
+  static void in_tiles(const Tensor& out, int64_t block, const F& function) {
+    constexpr int64_t most = 384;
+    const int64_t pixels = out.size(0) * out.size(2) * out.size(3);
     const int64_t threads = torch::stable::get_num_threads();
     const int64_t count =
         std::max<int64_t>((pixels + threads * most - 1) / (threads * most), 1) * threads;
     const int64_t size = ((pixels + count - 1) / count + block - 1) / block * block;
     torch::stable::parallel_for(0, (pixels + size - 1) / size, 1, [&](int64_t begin, int64_t end) {
       const int64_t first = begin * size;
-      deform_amx(p, {first, std::min(end * size, pixels) - first}, size, packed.const_data_ptr(),
-                 shift, out.mutable_data_ptr(), outputs);
+      function(DeformTile{first, std::min(end * size, pixels) - first}, size);
     });
-    return true;
-  }
-#else
-  static bool convolve(const DeformParams&, const Tensor&, const std::optional<Tensor>&,
-                       const Tensor&) {
-    return false;
   }
 #endif
 
@@ -107,11 +136,6 @@ struct Cpu {
 #ifdef ACCEL_RT_CUDA
 struct Cuda {
   static constexpr int64_t tile_bytes = emulated_cuda ? 1 << 16 : 1 << 28;
-
-  static void multiply(const Tensor& columns, const Tensor& weight,
-                       const std::optional<Tensor>& bias, Tensor& out) {
-    linear(columns, weight, bias, out);
-  }
 
   // The whole convolution without columns, if its shape allows; returns whether that was done.
   static bool convolve(const DeformParams& p, const Tensor& weight,
@@ -302,8 +326,8 @@ Tensor deform_conv2d(const Tensor& input, const Tensor& offset, const Tensor& we
         group_bias = torch::stable::narrow(*added, 0, group * problem.group_outputs(),
                                            problem.group_outputs());
       Tensor result = problem.group_output(out, tile, group);
-      Device::multiply(problem.group_columns(columns, tile, group),
-                       problem.group_weight(problem.weight, group), group_bias, result);
+      linear(problem.group_columns(columns, tile, group),
+             problem.group_weight(problem.weight, group), group_bias, result);
     }
   });
   return finish(out, input);

@@ -159,27 +159,29 @@ def test_several_tiles(executor):
     assert_near(together[3], torch.stack(apart[3]).sum(0).cpu(), torch.float32)
 
 
-# What processors with tile instructions compute in a way of their own: several tiles of pixels, and
-# channels summed in two parts, between which an offset group is divided
+# Whole blocks of outputs are computed in ways of their own, with tile instructions and without:
+# several tiles of pixels, and channels summed in parts, between which an offset group is divided
 WHOLE_BLOCKS = {
     "tiles": Case(128, 64, (37, 23), stride=(2, 1), dilation=(1, 2), images=3, offset_groups=4),
     "parts": Case(288, 32, (6, 9), padding=(2, 1), kernel=(2, 3), offset_groups=3),
+    "odd parts": Case(602, 32, (5, 7), kernel=(2, 3), offset_groups=2),
 }
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", WHOLE_BLOCKS)
-def test_whole_blocks(executor, name):
+def test_whole_blocks(executor, name, dtype):
     if not executor.name.startswith("cpu"):
         pytest.skip("the same as other shapes here")
     case = WHOLE_BLOCKS[name]
     for masked in (False, True):
         input, offset, weight, bias, mask = case.tensors()
-        input, weight, bias = input.bfloat16(), weight.bfloat16(), bias.bfloat16()
+        input, weight, bias = input.to(dtype), weight.to(dtype), bias.to(dtype)
         input[0, :, 3, 4] = torch.nan
         offset[0] += 100  # outside, where not even NaN is read
         tensors = input, offset, weight, bias, mask if masked else None
         actual = executor.deform_conv2d(*tensors, *case.geometry)
-        assert_near(actual, twin(case, *tensors), torch.bfloat16)
+        assert_near(actual, twin(case, *tensors), dtype)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
