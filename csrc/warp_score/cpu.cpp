@@ -16,6 +16,8 @@ constexpr int pixel_block = 8;
 constexpr int pixel_block = 4;
 #endif
 constexpr int vector_block = 3;
+// Some processors work on half of 64 bytes at a time: for them half a vector is half the work.
+constexpr int last_bytes = vector_bytes == 64 ? 32 : vector_bytes;
 
 // What a pixel is blended from
 template <class T, class A>
@@ -24,17 +26,18 @@ struct Source {
   Corners<A> at;
 };
 
-// scores[i] = bias + features[i] . weight for `vectors` vectors of classes, of which `classes` are
-// there. Features of one pixel lie `depth` apart, rows of weight `stride`, scores `width`. Memory
-// meanwhile brings what the `next` pixels are blended from: their rows are too short for the
-// processor to see them coming.
-template <int vectors, class T, class A>
+// scores[i] = bias + features[i] . weight for `vectors` vectors of classes and a Last one, which
+// may be half as wide; `classes` of them are there. Features of one pixel lie `depth` apart, rows
+// of weight `stride`, scores `width`. Memory meanwhile brings what the `next` pixels are blended
+// from: their rows are too short for the processor to see them coming.
+template <int vectors, class Last, class T, class A>
 inline void multiply(const A* features, int depth, const A* weight, int stride, const A* bias,
                      int pixels, A* scores, int width, int classes, const Source<T, A>* next) {
   using V = typename Vector<A>::type;
   constexpr int lanes = Vector<A>::lanes;
   constexpr int line = 64 / sizeof(T);
-  V sum[pixel_block][vectors] = {};
+  V sum[pixel_block][vectors > 0 ? vectors : 1] = {};
+  Last last_sum[pixel_block] = {};
   for (int first = 0; first < depth; first += line) {
     for (int i = 0; i < pixel_block; ++i)
       for (int k = 0; k < 4; ++k)
@@ -42,13 +45,18 @@ inline void multiply(const A* features, int depth, const A* weight, int stride, 
     const int last = first + line < depth ? first + line : depth;
     for (int k = first; k < last; ++k) {
       const V* row = reinterpret_cast<const V*>(weight + int64_t(k) * stride);
-      for (int i = 0; i < pixel_block; ++i)
-        for (int j = 0; j < vectors; ++j) sum[i][j] += features[int64_t(i) * depth + k] * row[j];
+      const Last last_row = *reinterpret_cast<const Last*>(row + vectors);
+      for (int i = 0; i < pixel_block; ++i) {
+        const A feature = features[int64_t(i) * depth + k];
+        for (int j = 0; j < vectors; ++j) sum[i][j] += feature * row[j];
+        last_sum[i] += feature * last_row;
+      }
     }
   }
   for (int i = 0; i < pixels; ++i) {
-    A lane[vectors * lanes];
-    std::memcpy(lane, sum[i], sizeof lane);
+    A lane[(vectors + 1) * lanes];
+    std::memcpy(lane, sum[i], vectors * sizeof(V));
+    std::memcpy(lane + vectors * lanes, &last_sum[i], sizeof(Last));
     for (int c = 0; c < classes; ++c) scores[int64_t(i) * width + c] = lane[c] + bias[c];
   }
 }
@@ -89,21 +97,27 @@ void score(const WarpScoreParams& p, int64_t begin, int64_t end) {
     for (int i = 0; i < pixels; ++i)
       warp_pixel(sources[i], p.depth, features + int64_t(i) * p.depth);
     look_at(first + pixel_block);
+    const auto multiply_by = [&](auto vectors, auto last, int c, int classes) {
+      multiply<decltype(vectors)::value, decltype(last)>(
+          features, p.depth, static_cast<const A*>(p.weight) + c, stride,
+          static_cast<const A*>(p.bias) + c, pixels,
+          static_cast<A*>(p.scores) + first * p.classes + c, p.classes, classes, sources);
+    };
+    const auto multiply_up_to = [&](auto vectors, int c, int classes) {
+      constexpr int most = decltype(vectors)::value * lanes + last_bytes / int(sizeof(A));
+      if (classes <= most)
+        multiply_by(vectors, typename Vector<A, last_bytes>::type{}, c, classes);
+      else
+        multiply_by(vectors, typename Vector<A>::type{}, c, classes);
+    };
     for (int c = 0; c < p.classes; c += vector_block * lanes) {
       const int left = p.classes - c;
-      const auto multiply_by = [&](auto vectors) {
-        constexpr int most = decltype(vectors)::value * lanes;
-        multiply<decltype(vectors)::value>(features, p.depth, static_cast<const A*>(p.weight) + c,
-                                           stride, static_cast<const A*>(p.bias) + c, pixels,
-                                           static_cast<A*>(p.scores) + first * p.classes + c,
-                                           p.classes, left < most ? left : most, sources);
-      };
       if (left <= lanes)
-        multiply_by(std::integral_constant<int, 1>{});
+        multiply_up_to(std::integral_constant<int, 0>{}, c, left);
       else if (left <= 2 * lanes)
-        multiply_by(std::integral_constant<int, 2>{});
+        multiply_up_to(std::integral_constant<int, 1>{}, c, left);
       else
-        multiply_by(std::integral_constant<int, 3>{});
+        multiply_up_to(std::integral_constant<int, 2>{}, c, left < 3 * lanes ? left : 3 * lanes);
     }
   }
   std::free(features);
