@@ -185,6 +185,12 @@ def transplant(out: Path, **values: Any) -> None:
     "Keep their statistics, or take them from the batch in phase 2.",
     type=click.Choice(["frozen", "learning"]),
 )
+@setting(
+    JointSettings,
+    "start_share",
+    "Share of the weights it started from in what is validated and written.",
+    type=click.FloatRange(0, 1, max_open=True),
+)
 @setting(JointSettings, "crop", "Size of the training crops.", type=Size())
 @setting(
     JointSettings,

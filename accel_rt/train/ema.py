@@ -1,4 +1,4 @@
-"""Exponential moving average of a model's weights."""
+"""Averages of weights: over the steps of training, and with those it started from."""
 
 from __future__ import annotations
 
@@ -27,6 +27,15 @@ class WeightAverage(Generic[ModelT]):
         """Move the average towards ``model`` after optimiser step ``step`` (from 0)."""
         weight = 1 - min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(_floats(self.model), _floats(model), weight)
+
+
+@torch.no_grad()
+def blended(model: ModelT, other: nn.Module, share: float) -> ModelT:
+    """A copy of ``model`` whose weights and batch-norm statistics are moved ``share`` of the way to
+    those of ``other``, which is built alike."""
+    result = copy.deepcopy(model)
+    torch._foreach_lerp_(_floats(result), _floats(other), share)
+    return result
 
 
 def _floats(model: nn.Module) -> list[Tensor]:

@@ -32,6 +32,7 @@ from accel_rt.runtime.device import resolve_precision
 from accel_rt.runtime.policy import FixedInterval
 from accel_rt.runtime.segmenter import FlowSource, Segmenter
 from accel_rt.train.distil import Teacher, distillation_loss
+from accel_rt.train.ema import blended
 from accel_rt.train.joint_data import JointSamples, SnippetMixture
 from accel_rt.train.joint_model import JointModel
 from accel_rt.train.joint_start import start_joint
@@ -76,6 +77,7 @@ class Joint(Stage):
         self._validation = _validation(settings)
         start = start_joint(settings, self._data.classes)
         self.model, self._info, self._update_info = start.model, start.reference, start.update
+        self._start = copy.deepcopy(start.model) if settings.start_share else None
         self.scores = self._score_names() if self._validation else ()
         self._phase = 0
         weights = label_weights([dataset for dataset, _ in self._data.sets], settings.balance)
@@ -161,8 +163,8 @@ class Joint(Stage):
         """
         values = torch.zeros(len(self.scores), dtype=torch.float64, device=self._processes.device)
         if self._processes.leads:
-            assert isinstance(model, JointModel)
-            values += torch.tensor(list(self._measure(model).values()), device=values.device)
+            measured = self._measure(self._result(model))
+            values += torch.tensor(list(measured.values()), device=values.device)
         total = self._processes.total(values).tolist()
         return dict(zip(self.scores, total, strict=True))
 
@@ -192,6 +194,13 @@ class Joint(Stage):
             )
             values.append(self._validation(alone, 1).miou())
         return dict(zip(self._score_names(), values, strict=True))
+
+    def _result(self, model: nn.Module) -> JointModel:
+        """What counts as trained: the averaged model, or that on its way back to the start."""
+        assert isinstance(model, JointModel)
+        if self._start is None:
+            return model
+        return blended(model, self._start.to(self._processes.device), self._settings.start_share)
 
     def _segmenter(self, model: JointModel, interval: int, scale: float) -> Segmenter:
         """The runtime on copies of the networks, which it folds and casts."""
@@ -225,9 +234,11 @@ class Joint(Stage):
         self, model: nn.Module, folder: Path, step: int, scores: dict[str, float]
     ) -> list[Path]:
         """Reference, update, their fusion and the flow network, as far as there are such."""
-        assert isinstance(model, JointModel)
+        model = self._result(model)
         accel, settings = model.accel, self._settings
         how = f"jointly at intervals up to {settings.interval}, {step} steps of {settings.batch}"
+        if settings.start_share:
+            how += f", a share of {settings.start_share:g} as before"
         written: list[Path] = []
         for network, info, score in (
             (accel.reference, self._info, scores.get("miou_key")),

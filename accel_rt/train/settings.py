@@ -132,6 +132,9 @@ class JointSettings(TrainingSettings):
     - ``batch_norms``: ``frozen`` keeps their statistics, for small batches of networks that are
       nearly done, since few snippets make poor ones and two input scales share them; ``learning``
       takes them from the batch in phase 2, as when the branches were trained.
+    - ``start_share``: share of the weights that training started from in those that are validated
+      and written, 0 to below 1 (Wortsman et al., Robust fine-tuning of zero-shot models, 2022):
+      both ends have learned, and what lies between them is often better than either.
     - ``balance``, ``hardest``, ``teacher``, ``teacher_scales``, ``distil``: as in
       :class:`DeepLabSettings`. The teacher teaches the branches, too.
     """
@@ -151,6 +154,7 @@ class JointSettings(TrainingSettings):
     fusion_rate: float = 5e-3
     branch_loss: float = 0.25
     batch_norms: str = "frozen"
+    start_share: float = 0.0
     crop: tuple[int, int] = (320, 256)
     scale: tuple[float, float] = (0.6, 1.6)
     balance: float = 0.5
@@ -169,6 +173,10 @@ class JointSettings(TrainingSettings):
         super().__post_init__()
         if self.interval < 2:
             raise UsageError(f"joint training needs an interval of 2 or more, got {self.interval}")
+        if not 0 <= self.start_share < 1:
+            raise UsageError(
+                f"--start-share is a share of the weights, 0 to below 1, got {self.start_share}"
+            )
         for name, value, allowed in (
             ("warp", self.warp, ("composed", "incremental")),
             ("fusion", self.fusion, ("score", "feature")),

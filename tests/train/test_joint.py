@@ -320,6 +320,28 @@ class TestTraining:
                 assert any(moved) == learning
             train_joint(settings, tmp_path / "run", _quiet)
 
+    def test_a_share_of_the_start_stays_in_what_is_written(
+        self, weights: Path, tmp_path: Path
+    ) -> None:
+        write_camvid(tmp_path / "data", "train", 2)
+        data = write_camvid(tmp_path / "data", "val", 2)
+        settings = self.settings(
+            weights, data, steps=3, fusion_steps=1, batch_norms="learning", validate_interval=3
+        )  # more than there are frames: the last weights are written
+        start = load_network(weights / "a.safetensors")[0].state_dict()
+        run = tmp_path / "run"
+        files = train_joint(replace(settings, start_share=0.25), run, _quiet)
+        average = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
+        for branch, file in zip(("reference", "update"), files[:2], strict=True):
+            network, info = load_network(file)
+            assert info.trained_on.endswith("3 steps of 2, a share of 0.25 as before")
+            for name, tensor in network.state_dict().items():
+                if tensor.is_floating_point() and tensor.ndim == 1:  # matrices are stored in 8 bits
+                    moved = average[f"accel.{branch}.{name}"]
+                    assert not torch.equal(moved, start[name])
+                    expected = torch.lerp(moved, start[name], 0.25)
+                    torch.testing.assert_close(tensor, expected)
+
     def test_a_teacher_teaches_the_branches_too(self, weights: Path, tmp_path: Path) -> None:
         """With nothing to learn from labels, only the teacher moves the branches."""
         write_camvid(tmp_path / "data", "train", 2)
@@ -356,6 +378,8 @@ class TestTraining:
             self.settings(weights, tmp_path, crop=(48, 48))
         with pytest.raises(UsageError, match="an interval of 2 or more, got 1"):
             self.settings(weights, tmp_path, interval=1)
+        with pytest.raises(UsageError, match="0 to below 1, got 1"):
+            self.settings(weights, tmp_path, start_share=1)
 
 
 class _Returning(nn.Module):
