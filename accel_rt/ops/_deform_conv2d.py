@@ -29,6 +29,10 @@ def deform_conv2d(
     without `mask`, version 2 with. The image is zero outside. Differentiable in every tensor.
     Under autocast it runs in the autocast type, while offsets and mask keep theirs.
 
+    On x86 tiles of pixels are gathered and summed without storing columns where there is one weight
+    group with outputs in multiples of 32: in float32, and in bfloat16 where the processor has it
+    (with AMX offset groups are multiples of 32 channels).
+
     On CUDA a kernel for tensor cores that stores no columns serves one weight group with 64 to 512
     outputs in multiples of 8 and offset groups of a multiple of 32 channels (16 in float32), from
     sm_80 on; columns and a matrix product serve the rest. benchmarks/README.md says why.
