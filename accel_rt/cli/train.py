@@ -179,6 +179,7 @@ def transplant(out: Path, **values: Any) -> None:
     "Weight of each branch's own loss beside the fused one.",
     type=click.FloatRange(0),
 )
+@setting(JointSettings, "keep_reference", "Train all but the reference.")
 @setting(
     JointSettings,
     "batch_norms",

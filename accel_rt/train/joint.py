@@ -90,8 +90,9 @@ class Joint(Stage):
 
     def groups(self) -> list[dict[str, Any]]:
         settings, accel = self._settings, self.model.accel
-        branches = [network for network in (accel.reference, accel.update) if network is not None]
-        groups = parameter_groups(branches, settings.weight_decay)
+        learning = [] if settings.keep_reference else [accel.reference]
+        learning += [] if accel.update is None else [accel.update]
+        groups = parameter_groups(learning, settings.weight_decay)
         if isinstance(accel.fusion, FeatureFusion):
             halves = [accel.fusion.reference_half, accel.fusion.update_half]
             groups += parameter_groups(halves, 0.0)
@@ -115,7 +116,7 @@ class Joint(Stage):
         )
 
     def begin(self, step: int) -> bool:
-        """Phase 1 trains the fusion alone, phase 2 everything."""
+        """Phase 1 trains the fusion alone, phase 2 everything but what is to be kept."""
         accel = self.model.accel
         phase = 1 if step < self._settings.fusion_steps and accel.fusion is not None else 2
         if phase == self._phase:
@@ -125,13 +126,15 @@ class Joint(Stage):
         for module in self.model.modules():
             if isinstance(module, _BatchNorm):
                 module.train(phase == 2 and self._settings.batch_norms == "learning")
+        if self._settings.keep_reference:
+            accel.reference.eval().requires_grad_(False)
         if phase == 1:
             assert accel.fusion is not None
             accel.fusion.requires_grad_(True)
         if isinstance(accel.fusion, FeatureFusion):
             assert accel.update is not None
             accel.update.task.requires_grad_(False)  # its features go into the reference's task
-            accel.reference.task.requires_grad_(phase == 2)
+            accel.reference.task.requires_grad_(phase == 2 and not self._settings.keep_reference)
         return True
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
@@ -233,7 +236,7 @@ class Joint(Stage):
     def write(
         self, model: nn.Module, folder: Path, step: int, scores: dict[str, float]
     ) -> list[Path]:
-        """Reference, update, their fusion and the flow network, as far as there are such."""
+        """Reference, update, their fusion and the flow network, as far as they were trained."""
         model = self._result(model)
         accel, settings = model.accel, self._settings
         how = f"jointly at intervals up to {settings.interval}, {step} steps of {settings.batch}"
@@ -244,7 +247,8 @@ class Joint(Stage):
             (accel.reference, self._info, scores.get("miou_key")),
             (accel.update, self._update_info, scores.get("update_alone")),
         ):
-            if network is not None and info is not None:
+            kept = settings.keep_reference and network is accel.reference
+            if network is not None and info is not None and not kept:
                 path = folder / f"{info.network}.safetensors"
                 if path in written:
                     path = folder / f"{info.network}-update.safetensors"

@@ -129,6 +129,7 @@ class JointSettings(TrainingSettings):
       everything (phase 2).
     - ``branch_loss``: weight of each branch's own loss beside the fused one, so that each stays
       good alone (score fusion; 0 as in the paper).
+    - ``keep_reference``: the reference stays as it is, so that several updates can share one.
     - ``batch_norms``: ``frozen`` keeps their statistics, for small batches of networks that are
       nearly done, since few snippets make poor ones and two input scales share them; ``learning``
       takes them from the batch in phase 2, as when the branches were trained.
@@ -153,6 +154,7 @@ class JointSettings(TrainingSettings):
     fusion_steps: int = 100
     fusion_rate: float = 5e-3
     branch_loss: float = 0.25
+    keep_reference: bool = False
     batch_norms: str = "frozen"
     start_share: float = 0.0
     crop: tuple[int, int] = (320, 256)
@@ -173,6 +175,11 @@ class JointSettings(TrainingSettings):
         super().__post_init__()
         if self.interval < 2:
             raise UsageError(f"joint training needs an interval of 2 or more, got {self.interval}")
+        if self.keep_reference and self.update is None and self.flow == "dis":
+            raise UsageError(
+                "with --keep-reference, fixed flow and no --update nothing is left to train: name "
+                "an --update or FlowNetS weights"
+            )
         if not 0 <= self.start_share < 1:
             raise UsageError(
                 f"--start-share is a share of the weights, 0 to below 1, got {self.start_share}"

@@ -320,6 +320,23 @@ class TestTraining:
                 assert any(moved) == learning
             train_joint(settings, tmp_path / "run", _quiet)
 
+    def test_a_kept_reference_stays_as_it_is(self, weights: Path, tmp_path: Path) -> None:
+        write_camvid(tmp_path / "data", "train", 2)
+        data = write_camvid(tmp_path / "data", "val", 2)
+        settings = self.settings(weights, data, keep_reference=True, batch_norms="learning")
+        files = train_joint(settings, tmp_path / "run", _quiet)
+        assert [path.name for path in files] == [
+            "efficientnet_lite0.safetensors",
+            "fusion-efficientnet_lite0-efficientnet_lite0.safetensors",
+        ]
+        start = load_network(weights / "a.safetensors")[0].state_dict()
+        trained = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["network"]
+        for name, tensor in start.items():
+            torch.testing.assert_close(trained[f"accel.reference.{name}"], tensor, rtol=0, atol=0)
+        assert not torch.equal(
+            trained["accel.update.task.scoring.weight"], start["task.scoring.weight"]
+        )
+
     def test_a_share_of_the_start_stays_in_what_is_written(
         self, weights: Path, tmp_path: Path
     ) -> None:
@@ -378,6 +395,8 @@ class TestTraining:
             self.settings(weights, tmp_path, crop=(48, 48))
         with pytest.raises(UsageError, match="an interval of 2 or more, got 1"):
             self.settings(weights, tmp_path, interval=1)
+        with pytest.raises(UsageError, match="nothing is left to train"):
+            self.settings(weights, tmp_path, update=None, keep_reference=True)
         with pytest.raises(UsageError, match="0 to below 1, got 1"):
             self.settings(weights, tmp_path, start_share=1)
 
