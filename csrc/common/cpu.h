@@ -100,10 +100,9 @@ inline void blend(O* __restrict out, const T* __restrict image, const Corners<A>
 }
 
 // Two neighbours of bfloat16 lie in one word: each half becomes floats by itself, without being
-// moved apart, and both go back into it. `finish` is applied to the sums.
-template <class F>
+// moved apart, and both go back into it.
 inline void blend_pairs(BFloat16* __restrict out, const BFloat16* __restrict image,
-                        const Corners<float>& at, int64_t count, F&& finish) {
+                        const Corners<float>& at, int64_t count) {
   using Bits = Vector<uint32_t>::type;
   using Floats = Vector<float>::type;
   const auto tap = [&](int k, int64_t i) {
@@ -112,7 +111,7 @@ inline void blend_pairs(BFloat16* __restrict out, const BFloat16* __restrict ima
   const auto low = [](const Bits& pair) { return Floats(pair << 16); };
   const auto high = [](const Bits& pair) { return Floats(pair & 0xffff0000u); };
   const auto rounded = [&](const Floats& sum) {
-    const Bits bits = Bits(finish(sum));
+    const Bits bits = Bits(sum);
     return bits + 0x7fffu + ((bits >> 16) & 1u);  // see store()
   };
   for (int64_t i = 0; i < count; i += 2 * Vector<float>::lanes) {
@@ -130,7 +129,7 @@ inline void blend_pairs(BFloat16* __restrict out, const BFloat16* __restrict ima
 inline void blend(BFloat16* __restrict out, const BFloat16* __restrict image,
                   const Corners<float>& at, int64_t count) {
   const int64_t paired = count - count % (2 * Vector<float>::lanes);
-  blend_pairs(out, image, at, paired, [](const Vector<float>::type& sum) { return sum; });
+  blend_pairs(out, image, at, paired);
   blend<BFloat16, BFloat16, float>(out + paired, image + paired, at, count - paired);
 }
 
