@@ -60,8 +60,8 @@ ACCEL_RT_HD Axis<T> border_axis(T x, int n) {
 template <class T>
 ACCEL_RT_HD Axis<T> zeros_axis(T x, int n) {
   if (!(x >= T(-1) && x < T(n))) return {{0, 0}, {T(0), T(0)}, {T(0), T(0)}};
-  const int floor = int(x + T(1)) - 1;        // since x + 1 >= 0
-  const int low = floor < n ? floor : n - 1;  // x + 1 may be rounded up to n + 1
+  const int whole = int(x);
+  const int low = T(whole) > x ? whole - 1 : whole;
   const bool has_low = low >= 0;
   const bool has_high = low + 1 < n;
   const T fraction = x - T(low);

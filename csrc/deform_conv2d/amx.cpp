@@ -52,7 +52,8 @@ struct AxisLanes {
   AxisLanes(const Floats& x, int n) {
     const Ints inside = (x >= -1.0f) & (x < float(n));
     const Floats within = inside ? x : Floats{};
-    const Ints floor = __builtin_convertvector(within + 1.0f, Ints) - 1;
+    const Ints whole = __builtin_convertvector(within, Ints);
+    const Ints floor = whole + (__builtin_convertvector(whole, Floats) > within);
     const Ints has_low = inside & (floor >= 0), has_high = inside & (floor + 1 < n);
     const Floats fraction = within - __builtin_convertvector(floor, Floats);
     low = floor < 0 ? Ints{} : floor;

@@ -184,6 +184,33 @@ def test_whole_blocks(executor, name, dtype):
         assert_near(actual, twin(case, *tensors), dtype)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_just_inside_the_last_row_and_column(executor, axis):
+    """A position that one more would round up past the edge reads and writes inside the image."""
+    side = 16
+    case = Case(32, 32, (side, side), kernel=(1, 1), padding=(0, 0), masked=False)
+    for dtype in (torch.float32, torch.bfloat16):
+        input, _, weight, _, _ = case.tensors()
+        input, weight = channels_last(input.to(dtype)), weight.to(dtype)
+        input[1] = torch.nan  # lies behind the first image
+        edge = torch.nextafter(torch.tensor(float(side)), torch.tensor(0.0))
+        place = torch.arange(float(side)).expand(side, side)
+        offset = torch.zeros(2, 2, side, side)
+        offset[:, axis] = edge - (place if axis == 1 else place.T)
+        alone = [t[:1] for t in (input, offset)]
+        actual = executor.deform_conv2d(input, offset, weight, None, None, *case.geometry)
+        assert_near(actual[:1], twin(case, *alone, weight, None, None), dtype)
+
+        grad = torch.zeros(2, 32, side, side, dtype=dtype)
+        grad[0] = 1
+        input[1] = 0
+        found, *_ = executor.deform_conv2d_backward(
+            grad, input, offset, weight, None, *case.geometry, True, True, True, False
+        )
+        assert found[0].any()
+        assert not found[1].any()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(executor, layout):
     case = Case(channels=16, offset_groups=2)
