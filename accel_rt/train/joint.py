@@ -77,7 +77,9 @@ class Joint(Stage):
         self._validation = _validation(settings)
         start = start_joint(settings, self._data.classes)
         self.model, self._info, self._update_info = start.model, start.reference, start.update
-        self._start = copy.deepcopy(start.model) if settings.start_share else None
+        self._start: JointModel | None = None
+        if settings.start_share:
+            self._start = copy.deepcopy(start.model).to(processes.device)
         self.scores = self._score_names() if self._validation else ()
         self._phase = 0
         weights = label_weights([dataset for dataset, _ in self._data.sets], settings.balance)
@@ -126,15 +128,15 @@ class Joint(Stage):
         for module in self.model.modules():
             if isinstance(module, _BatchNorm):
                 module.train(phase == 2 and self._settings.batch_norms == "learning")
-        if self._settings.keep_reference:
-            accel.reference.eval().requires_grad_(False)
         if phase == 1:
             assert accel.fusion is not None
             accel.fusion.requires_grad_(True)
         if isinstance(accel.fusion, FeatureFusion):
             assert accel.update is not None
             accel.update.task.requires_grad_(False)  # its features go into the reference's task
-            accel.reference.task.requires_grad_(phase == 2 and not self._settings.keep_reference)
+            accel.reference.task.requires_grad_(phase == 2)
+        if self._settings.keep_reference:
+            accel.reference.eval().requires_grad_(False)
         return True
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
@@ -203,7 +205,7 @@ class Joint(Stage):
         assert isinstance(model, JointModel)
         if self._start is None:
             return model
-        return blended(model, self._start.to(self._processes.device), self._settings.start_share)
+        return blended(model, self._start, self._settings.start_share)
 
     def _segmenter(self, model: JointModel, interval: int, scale: float) -> Segmenter:
         """The runtime on copies of the networks, which it folds and casts."""
