@@ -27,8 +27,10 @@ def count_flops(run: Callable[[], object]) -> int:
 
 def _formulas() -> dict[Any, Callable[..., int]]:
     """Shapes to FLOPs; without the extension its twins are counted by torch itself."""
-    prepared = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
-    known: dict[Any, Callable[..., int]] = {} if prepared is None else {prepared: _convolution}
+    known: dict[Any, Callable[..., int]] = {}
+    if hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        known[torch.ops.mkldnn._convolution_pointwise] = _convolution
+        known[torch.ops.mkldnn._convolution_pointwise_] = _convolution_onto
     if not ops.extension_status().loaded:
         return known
     formulas: dict[str, Callable[..., int]] = {
@@ -43,6 +45,10 @@ def _convolution(
     x: list[int], weight: list[int], *rest: Any, out_shape: list[int], **named: Any
 ) -> int:
     return 2 * prod(weight) * out_shape[0] * out_shape[2] * out_shape[3]
+
+
+def _convolution_onto(shortcut: list[int], *convolution: Any, **named: Any) -> int:
+    return _convolution(*convolution, **named)
 
 
 def _deform_conv2d(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from accel_rt.models.inference import join
 from accel_rt.models.layers import DepthwiseConv2d, FeatureNetwork, Features, initialise
 
 
@@ -77,8 +78,9 @@ class MBConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu(self._bn0(self._expand_conv(x))) if self.expands else x
         out = self.relu(self._bn1(self._depthwise_conv(out)))
-        out = self._bn2(self._project_conv(out))
-        return out + x if self.has_shortcut else out
+        if self.has_shortcut:
+            return join(self._project_conv, self._bn2, out, x, relu=False)
+        return self._bn2(self._project_conv(out))
 
 
 class EfficientNetLite(FeatureNetwork):

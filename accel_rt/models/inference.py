@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from accel_rt.models.layers import DepthwiseConv2d, ModelT, to_fast_layout
@@ -86,12 +87,29 @@ class PreparedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, H, W]`` to ``[N, out_channels, H', W']``."""
-        weight = self._weights.get(x.shape)
-        if weight is None:
-            weight = self._prepare(x.shape)
         return torch.ops.mkldnn._convolution_pointwise(
-            x, weight, self._bias, *self._geometry, *self._activation, ""
+            x, self._weight_for(x.shape), self._bias, *self._geometry, *self._activation, ""
         )
+
+    def onto(self, x: Tensor, shortcut: Tensor, relu: bool) -> Tensor:
+        """The convolution of ``x``, without its own activation, added to ``shortcut`` in place,
+        and rectified if ``relu`` says so; all in one pass."""
+        return torch.ops.mkldnn._convolution_pointwise_.binary(
+            shortcut,
+            x,
+            self._weight_for(x.shape),
+            self._bias,
+            *self._geometry,
+            "add",
+            None,
+            "relu" if relu else None,
+            [],
+            "",
+        )
+
+    def _weight_for(self, shape: torch.Size) -> Tensor:
+        weight = self._weights.get(shape)
+        return self._prepare(shape) if weight is None else weight
 
     def _prepare(self, shape: torch.Size) -> Tensor:
         newest = list(self._weights.items())[-1]
@@ -104,6 +122,18 @@ class PreparedConv2d(nn.Module):
         kept = {newest[0]: newest[1]} if newest[0] else {}
         self._weights = {**kept, shape: weight}
         return weight
+
+
+def join(conv: nn.Module, norm: nn.Module, x: Tensor, shortcut: Tensor, relu: bool) -> Tensor:
+    """The end of a residual block: ``norm(conv(x)) + shortcut``, rectified if ``relu`` says so.
+
+    For inference the result may be written over ``shortcut``, which nobody else may want then.
+    """
+    if isinstance(conv, PreparedConv2d):
+        return conv.onto(x, shortcut, relu)
+    out = norm(conv(x))
+    out += shortcut
+    return F.relu(out, inplace=True) if relu else out
 
 
 def prepare_convolutions(model: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """Feature and task networks: shapes, names, geometry, initialisation, folding."""
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -138,10 +139,10 @@ def test_preparing_for_inference_keeps_the_scores(name: str) -> None:
     network.eval()
     frames = torch.randn(1, 3, 64, 96), torch.randn(2, 3, 48, 64)
     with torch.inference_mode():
-        before = [network(frame) for frame in frames]
+        before = [(*network.feature(frame), network(frame)) for frame in frames]
         prepared = for_inference(network, torch.device("cpu"), torch.float32)
-        after = [prepared(frame) for frame in frames]
-    for old, new in zip(before, after, strict=True):
+        after = [(*prepared.feature(frame), prepared(frame)) for frame in frames]
+    for old, new in zip(itertools.chain(*before), itertools.chain(*after), strict=True):
         torch.testing.assert_close(new, old, rtol=1e-4, atol=1e-4 * float(old.abs().max()))
     if torch.backends.mkldnn.is_available():
         kinds = {type(module) for module in prepared.feature.modules()}
