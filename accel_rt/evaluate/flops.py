@@ -35,10 +35,16 @@ def _formulas() -> dict[Any, Callable[..., int]]:
         return known
     formulas: dict[str, Callable[..., int]] = {
         "deform_conv2d": _deform_conv2d,
+        "deform_conv2d_packed": _deform_conv2d,
         "warp_score": _warp_score,
         "flow_warp": _flow_warp,
     }
-    return known | {getattr(torch.ops.accel_rt, name): run for name, run in formulas.items()}
+    operators = torch.ops.accel_rt
+    return known | {
+        getattr(operators, name): formula
+        for name, formula in formulas.items()
+        if hasattr(operators, name)
+    }
 
 
 def _convolution(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import reference
-from accel_rt.ops._extension import extension_status, has_kernels, output_format
+from accel_rt.ops._extension import extension_status, has_kernels, has_operator, output_format
 from accel_rt.ops._flow_warp import fake_gradient
 
 Pair = tuple[int, int]
@@ -67,6 +67,90 @@ def deform_conv2d(
     if not has_kernels(input):
         return reference.deform_conv2d(input, offset, weight, bias, mask, *geometry)
     return torch.ops.accel_rt.deform_conv2d(input, offset, weight, bias, mask, *geometry)
+
+
+def pack_deform_conv2d(weight: Tensor, channels: int, offset_groups: int) -> Tensor | None:
+    """`weight` laid out once as :func:`deform_conv2d_packed` reads it on this processor.
+
+    Args:
+        weight: [C_out, C / groups, KH, KW] on the CPU, of the input's type.
+        channels: C of the inputs to come.
+        offset_groups: of the offsets to come.
+
+    Returns:
+        A tensor of the same shape, of use for nothing else, or None where the compiled operators
+        are missing.
+
+    Raises:
+        UsageError: shapes or types do not fit together.
+    """
+    if weight.dim() != 4 or not weight.is_floating_point() or weight.device.type == "cuda":
+        raise UsageError(
+            "pack_deform_conv2d: weight must be a floating point tensor of 4 dimensions on the CPU,"
+            f" got {tuple(weight.shape)} of {weight.dtype} on {weight.device}"
+        )
+    if weight.numel() == 0 or channels < 1 or channels % weight.shape[1]:
+        raise UsageError(
+            "pack_deform_conv2d: weight must be [C_out, C / groups, KH, KW] for an input of"
+            f" {channels} channels, got {tuple(weight.shape)}"
+        )
+    if offset_groups < 1 or channels % offset_groups:
+        raise UsageError(
+            f"pack_deform_conv2d: offset_groups must divide {channels} channels, got"
+            f" {offset_groups}"
+        )
+    if not has_kernels(weight, "deform_conv2d_packed"):
+        return None
+    with torch.no_grad():
+        return torch.ops.accel_rt.deform_conv2d_pack(weight, channels, offset_groups)
+
+
+def deform_conv2d_packed(
+    input: Tensor,
+    offset: Tensor,
+    packed: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    dilation: int | Pair = 1,
+    mask: Tensor | None = None,
+    shortcut: Tensor | None = None,
+    relu: bool = False,
+) -> Tensor:
+    """``relu(deform_conv2d(...) + shortcut)`` with weights that were laid out before.
+
+    For inference on the CPU: no gradient flows, and autocast changes nothing.
+
+    Args:
+        input, offset, bias, stride, padding, dilation, mask: as of :func:`deform_conv2d`.
+        packed: from :func:`pack_deform_conv2d` for as many channels and offset groups.
+        shortcut: [N, C_out, OH, OW] in the input's type, or None.
+        relu: whether negative results become zero.
+
+    Returns:
+        [N, C_out, OH, OW] in the input's element type and layout.
+
+    Raises:
+        UsageError: shapes, types or devices do not fit together.
+    """
+    geometry = (
+        _pair("stride", stride, 1),
+        _pair("padding", padding, 0),
+        _pair("dilation", dilation, 1),
+    )
+    _check(input, offset, packed, bias, mask, *geometry)
+    if input.device.type == "cuda":
+        raise UsageError("deform_conv2d_packed: tensors must be on the CPU, use deform_conv2d")
+    size = (input.shape[0], packed.shape[0], *_output_size(input, packed, *geometry))
+    if shortcut is not None and (shortcut.shape != size or shortcut.dtype != input.dtype):
+        raise UsageError(
+            f"deform_conv2d_packed: shortcut must be {size} of {input.dtype}, got"
+            f" {tuple(shortcut.shape)} of {shortcut.dtype}"
+        )
+    with torch.no_grad():
+        return torch.ops.accel_rt.deform_conv2d_packed(
+            input, offset, packed, bias, mask, shortcut, relu, *geometry
+        )
 
 
 def _autocast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -172,6 +256,25 @@ def _fake(
     return input.new_empty(shape).to(memory_format=output_format(input))
 
 
+def _fake_pack(weight: Tensor, channels: int, offset_groups: int) -> Tensor:
+    return torch.empty_like(weight, memory_format=torch.channels_last)
+
+
+def _fake_packed(
+    input: Tensor,
+    offset: Tensor,
+    packed: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    shortcut: Tensor | None,
+    relu: bool,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+) -> Tensor:
+    return _fake(input, offset, packed, bias, mask, stride, padding, dilation)
+
+
 def _fake_backward(
     grad: Tensor,
     input: Tensor,
@@ -213,6 +316,9 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return found[0], found[1], found[2], grad_bias, found[3], None, None, None
 
 
+if has_operator("deform_conv2d_packed"):
+    torch.library.register_fake("accel_rt::deform_conv2d_pack", _fake_pack)
+    torch.library.register_fake("accel_rt::deform_conv2d_packed", _fake_packed)
 if extension_status().loaded:
     torch.library.register_fake("accel_rt::deform_conv2d", _fake)
     torch.library.register_fake("accel_rt::deform_conv2d_backward", _fake_backward)

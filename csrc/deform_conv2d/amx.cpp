@@ -1,10 +1,10 @@
 #include "amx.h"
 
 #include <cstdlib>
-#include <limits>
 #include <type_traits>
 
 #include "../common/amx.h"
+#include "finish.h"
 #include "sampling.h"
 
 namespace accel_rt {
@@ -189,16 +189,15 @@ void gather_part(const DeformParams& p, const DeformTile& tile, int64_t rows, in
   }
 }
 
-// Rounds sums [pixels / 32, outputs / 32, 32, 32] into output [pixels, outputs].
-void finish(const float* sums, const float* bias, BFloat16* output, int64_t pixels,
-            int64_t outputs) {
-  for (int64_t row = 0; row < pixels; ++row) {
-    const float* __restrict sum = sums + amx_offset(row, int(outputs / amx_block));
+// Finishes a tile's sums [pixels / 32, outputs / 32, 32, 32] into the output.
+void finish_tile(const DeformFinish& finish, const DeformTile& tile, float* sums, BFloat16* output,
+                 int64_t outputs) {
+  for (int64_t row = 0; row < tile.pixels; ++row) {
+    float* sum = sums + amx_offset(row, int(outputs / amx_block));
     for (int64_t first = 0; first < outputs; first += amx_block, sum += amx_elements) {
-      BFloat16* __restrict out = output + row * outputs + first;
-#pragma omp simd
-      for (int i = 0; i < amx_block; ++i)
-        store(out[i], sum[i] + (bias != nullptr ? bias[first + i] : 0.0f));
+      if (finish.bias != nullptr)
+        for (int i = 0; i < amx_block; ++i) sum[i] += finish.bias[first + i];
+      finish_run(finish, output, sum, (tile.first + row) * outputs + first, amx_block);
     }
   }
 }
@@ -207,12 +206,7 @@ void finish(const float* sums, const float* bias, BFloat16* output, int64_t pixe
 
 bool deform_amx_fits(const DeformParams& p, int64_t outputs) {
   return p.dtype == DType::bf16 && p.groups == 1 && outputs % amx_block == 0 &&
-         p.channels % (p.offset_groups * amx_block) == 0 &&
-         p.images * p.height * p.width <= std::numeric_limits<int>::max();
-}
-
-int64_t deform_amx_packed(const DeformParams& p, int64_t outputs) {
-  return outputs * taps(p) * p.channels;
+         p.channels % (p.offset_groups * amx_block) == 0;
 }
 
 void deform_amx_pack(const DeformParams& p, const void* weight, void* packed, int64_t outputs,
@@ -230,7 +224,7 @@ void deform_amx_pack(const DeformParams& p, const void* weight, void* packed, in
 }
 
 void deform_amx(const DeformParams& p, const DeformTile& pixels, int64_t most, const void* packed,
-                const float* bias, void* output, int64_t outputs) {
+                const DeformFinish& finish, void* output, int64_t outputs) {
   const int64_t output_blocks = outputs / amx_block;
   Workspace w(most, outputs);
   const AmxTiles tiles;
@@ -255,8 +249,7 @@ void deform_amx(const DeformParams& p, const DeformTile& pixels, int64_t most, c
         }
       }
     }
-    finish(w.sums, bias, static_cast<BFloat16*>(output) + tile.first * outputs, tile.pixels,
-           outputs);
+    finish_tile(finish, tile, w.sums, static_cast<BFloat16*>(output), outputs);
   }
 }
 

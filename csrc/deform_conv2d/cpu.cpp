@@ -1,5 +1,6 @@
 #include "../common/cpu.h"
 
+#include "finish.h"
 #include "kernel.h"
 #include "panels.h"
 #include "sampling.h"
@@ -124,15 +125,23 @@ void deform_pack(const DeformParams& p, const void* weight, void* packed, int64_
 }
 
 void deform_panels(const DeformParams& p, const DeformTile& pixels, int64_t most,
-                   const void* packed, const float* bias, void* output, int64_t outputs) {
+                   const void* packed, const DeformFinish& finish, void* output, int64_t outputs) {
   const float* panels = static_cast<const float*>(packed);
 #if defined(__AVX512F__)
   if (p.dtype == DType::bf16)
-    return convolve_in_panels<WordOfPair>(p, pixels, most, panels, bias,
+    return convolve_in_panels<WordOfPair>(p, pixels, most, panels, finish,
                                           static_cast<BFloat16*>(output), outputs);
 #endif
-  convolve_in_panels<WordOfFloat>(p, pixels, most, panels, bias, static_cast<float*>(output),
+  convolve_in_panels<WordOfFloat>(p, pixels, most, panels, finish, static_cast<float*>(output),
                                   outputs);
+}
+
+void deform_finish(DType dtype, const DeformFinish& finish, void* output, int64_t begin,
+                   int64_t end) {
+  for_dtype(dtype, [&](auto type) {
+    auto* out = static_cast<decltype(type)*>(output);
+    finish_run(finish, out, out + begin, begin, end - begin);
+  });
 }
 
 void deform_gather(const DeformParams& p, const DeformTile& tile, void* columns, int64_t begin,

@@ -35,6 +35,13 @@ struct DeformBackwardParams {
   void* grad_input;   // [N, H, W, C] of the accumulation type, or null
 };
 
+// What becomes of sums: output = relu(sums + bias + shortcut), of which each may be left out.
+struct DeformFinish {
+  const float* bias = nullptr;     // [outputs]
+  const void* shortcut = nullptr;  // [N, OH, OW, outputs] of dtype
+  bool relu = false;
+};
+
 struct DeformImplicitParams {
   const void* weight;  // [out_channels, KH * KW, C] of dtype
   const void* bias;    // [out_channels] of dtype, or null
@@ -52,10 +59,13 @@ ACCEL_RT_DECLARE_KERNEL(deform_gather, const DeformParams& p, const DeformTile& 
 ACCEL_RT_DECLARE_KERNEL(deform_pack, const DeformParams& p, const void* weight, void* packed,
                         int64_t outputs, int64_t begin, int64_t end)
 // The whole convolution of the given pixels, at most `most` at a time: output [N, OH, OW, outputs]
-// of dtype, bias [outputs] of float
+// of dtype; there is a bias
 ACCEL_RT_DECLARE_KERNEL(deform_panels, const DeformParams& p, const DeformTile& pixels,
-                        int64_t most, const void* packed, const float* bias, void* output,
+                        int64_t most, const void* packed, const DeformFinish& finish, void* output,
                         int64_t outputs)
+// Elements [begin, end) of an output of dtype that is complete but for shortcut and ReLU
+ACCEL_RT_DECLARE_KERNEL(deform_finish, DType dtype, const DeformFinish& finish, void* output,
+                        int64_t begin, int64_t end)
 // Gradients of offset and mask from those of the columns; rows [begin, end) of the tile
 ACCEL_RT_DECLARE_KERNEL(deform_grad_offset, const DeformBackwardParams& p, const DeformTile& tile,
                         const void* grad_columns, int64_t begin, int64_t end)

@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "../common/tensor.h"
 #include "amx.h"
 #include "kernel.h"
@@ -17,68 +19,75 @@ struct Cpu {
   // The whole convolution, where there is something faster than columns and a matrix product;
   // returns whether that was done.
   static bool convolve(const DeformParams& p, const Tensor& weight,
-                       const std::optional<Tensor>& bias, const Tensor& out) {
-#ifdef ACCEL_RT_X86
-    if (out.numel() == 0) return false;
-    if (has_amx() && deform_amx_fits(p, out.size(1))) {
-      convolve_on_amx(p, weight, bias, out);
-      return true;
-    }
-    if (panels_fit(p, out.size(1))) {
-      convolve_in_panels(p, weight, bias, out);
-      return true;
-    }
-#endif
-    return false;
+                       const std::optional<Tensor>& bias, const Tensor& out,
+                       const DeformFinish& finish = {}, bool is_packed = false) {
+    if (out.numel() == 0 || packing(p, out.size(1)) == Packing::none) return false;
+    convolve_packed(p, is_packed ? weight : pack(p, weight), bias, finish, out);
+    return true;
   }
 
-#ifdef ACCEL_RT_X86
-  static void convolve_on_amx(const DeformParams& p, const Tensor& weight,
-                              const std::optional<Tensor>& bias, const Tensor& out) {
-    const int64_t outputs = out.size(1);
-    const Tensor packed = unfilled(deform_amx_packed(p, outputs), weight);
-    torch::stable::parallel_for(0, outputs / deform_amx_block, 1, [&](int64_t begin, int64_t end) {
-      deform_amx_pack(p, weight.const_data_ptr(), packed.mutable_data_ptr(), outputs, begin, end);
-    });
-    std::optional<Tensor> added;
-    if (bias.has_value()) added = cast(*bias, ScalarType::Float);
-    const float* shift =
-        added.has_value() ? static_cast<const float*>(added->const_data_ptr()) : nullptr;
-    in_tiles(out, deform_amx_block, [&](const DeformTile& pixels, int64_t most) {
-      deform_amx(p, pixels, most, packed.const_data_ptr(), shift, out.mutable_data_ptr(), outputs);
-    });
-  }
+  // How weights are laid out for this processor and such a convolution
+  enum class Packing { none, amx, panels };
 
-  static bool panels_fit(const DeformParams& p, int64_t outputs) {
+  static Packing packing(const DeformParams& p, int64_t outputs) {
+#ifdef ACCEL_RT_X86
+    if (has_amx() && deform_amx_fits(p, outputs)) return Packing::amx;
     const bool type_fits =
         p.dtype == DType::bf16 ? has_avx512_bf16() && p.channels % 2 == 0 : p.dtype == DType::f32;
-    return type_fits && p.groups == 1 && outputs % deform_panel_block == 0;
+    if (type_fits && p.groups == 1 && outputs % deform_panel_block == 0) return Packing::panels;
+#endif
+    return Packing::none;
   }
 
-  static void convolve_in_panels(const DeformParams& p, const Tensor& weight,
-                                 const std::optional<Tensor>& bias, const Tensor& out) {
+  // weight [outputs, KH, KW, C] laid out so, in as many elements
+  static Tensor pack(const DeformParams& p, const Tensor& weight) {
+    const int64_t outputs = weight.size(0);
+    const Packing wanted = packing(p, outputs);
+    const Tensor packed =
+        empty_like(weight, sizes4(weight), weight.scalar_type(), MemoryFormat::ChannelsLast);
+    const void* from = weight.const_data_ptr();
+    void* to = packed.mutable_data_ptr();
+    const int64_t block = wanted == Packing::amx ? deform_amx_block : deform_panel_block;
+    torch::stable::parallel_for(0, outputs / block, 1, [&](int64_t begin, int64_t end) {
+#ifdef ACCEL_RT_X86
+      if (wanted == Packing::amx) return deform_amx_pack(p, from, to, outputs, begin, end);
+#endif
+      ACCEL_RT_KERNEL(deform_pack)(p, from, to, outputs, begin * block, end * block);
+    });
+    return packed;
+  }
+
+  // The whole convolution, of which finish.bias is yet to come
+  static void convolve_packed(const DeformParams& p, const Tensor& packed,
+                              const std::optional<Tensor>& bias, DeformFinish finish,
+                              const Tensor& out) {
     const int64_t outputs = out.size(1);
-    const Tensor packed = unfilled(weight.numel(), weight);
-    torch::stable::parallel_for(0, outputs / deform_panel_block, 1,
-                                [&](int64_t begin, int64_t end) {
-                                  ACCEL_RT_KERNEL(deform_pack)
-                                  (p, weight.const_data_ptr(), packed.mutable_data_ptr(), outputs,
-                                   begin * deform_panel_block, end * deform_panel_block);
-                                });
     const Tensor added =
         bias.has_value()
             ? cast(*bias, ScalarType::Float)
-            : torch::stable::new_zeros(weight, std::array<int64_t, 1>{outputs}, ScalarType::Float);
+            : torch::stable::new_zeros(packed, std::array<int64_t, 1>{outputs}, ScalarType::Float);
+    finish.bias = static_cast<const float*>(added.const_data_ptr());
+    const void* weight = packed.const_data_ptr();
+    void* output = out.mutable_data_ptr();
+#ifdef ACCEL_RT_X86
+    if (packing(p, outputs) == Packing::amx) {
+      STD_TORCH_CHECK(p.images * p.height * p.width <= std::numeric_limits<int>::max(),
+                      "deform_conv2d: an input of more than 2^31 - 1 pixels");
+      return in_tiles(out, deform_amx_block, [&](const DeformTile& pixels, int64_t most) {
+        deform_amx(p, pixels, most, weight, finish, output, outputs);
+      });
+    }
+#endif
     in_tiles(out, 1, [&](const DeformTile& pixels, int64_t most) {
-      ACCEL_RT_KERNEL(deform_panels)
-      (p, pixels, most, packed.const_data_ptr(), static_cast<const float*>(added.const_data_ptr()),
-       out.mutable_data_ptr(), outputs);
+      ACCEL_RT_KERNEL(deform_panels)(p, pixels, most, weight, finish, output, outputs);
     });
   }
 
-  static Tensor unfilled(int64_t elements, const Tensor& like) {
-    return torch::stable::empty(std::array<int64_t, 1>{elements}, like.scalar_type(), std::nullopt,
-                                like.device());
+  // The end of a convolution by columns
+  static void finish(DType dtype, const DeformFinish& finish, const Tensor& out) {
+    parallel(out.numel(), 1, [&](int64_t begin, int64_t end) {
+      ACCEL_RT_KERNEL(deform_finish)(dtype, finish, out.mutable_data_ptr(), begin, end);
+    });
   }
 
   // Calls function(pixels, most) for runs of an output's pixels on all threads: tiles of at most
@@ -96,7 +105,6 @@ struct Cpu {
       function(DeformTile{first, std::min(end * size, pixels) - first}, size);
     });
   }
-#endif
 
   static void gather(const DeformParams& p, const DeformTile& tile, const Tensor& columns) {
     parallel(tile.pixels, int64_t(p.kernel_height) * p.kernel_width * p.channels,
@@ -225,6 +233,19 @@ struct Problem {
   int64_t pixels() const { return p.images * p.out_height * p.out_width; }
   int64_t group_outputs() const { return out_channels / p.groups; }
 
+  std::optional<Tensor> checked_bias(const std::optional<Tensor>& bias) const {
+    if (!bias.has_value()) return std::nullopt;
+    check_floating("bias", *bias, input, 1);
+    STD_TORCH_CHECK(bias->size(0) == out_channels, "deform_conv2d: bias must be [", out_channels,
+                    "], got [", bias->size(0), "]");
+    return torch::stable::contiguous(cast(*bias, type));
+  }
+
+  Size4 output_sizes() const { return {p.images, out_channels, p.out_height, p.out_width}; }
+  Tensor new_output() const {
+    return empty_like(input, output_sizes(), type, MemoryFormat::ChannelsLast);
+  }
+
   // [groups * tile, depth], uninitialised
   Tensor new_columns() const {
     return torch::stable::empty(std::array<int64_t, 2>{p.groups * tile, depth}, type, std::nullopt,
@@ -301,37 +322,83 @@ Tensor Problem::checked(const Tensor& x, const Tensor& off, const Tensor& w,
 }
 
 template <class Device>
-Tensor deform_conv2d(const Tensor& input, const Tensor& offset, const Tensor& weight,
-                     const std::optional<Tensor>& bias, const std::optional<Tensor>& mask,
-                     std::vector<int64_t> stride, std::vector<int64_t> padding,
-                     std::vector<int64_t> dilation) {
-  const Problem problem(input, offset, weight, mask, stride, padding, dilation, Device::tile_bytes);
-  const DeformParams& p = problem.p;
-  std::optional<Tensor> added;
-  if (bias.has_value()) {
-    check_floating("bias", *bias, input, 1);
-    STD_TORCH_CHECK(bias->size(0) == problem.out_channels, "deform_conv2d: bias must be [",
-                    problem.out_channels, "], got [", bias->size(0), "]");
-    added = torch::stable::contiguous(cast(*bias, problem.type));
-  }
-  Tensor out = empty_like(input, {p.images, problem.out_channels, p.out_height, p.out_width},
-                          problem.type, MemoryFormat::ChannelsLast);
-  if (Device::convolve(p, problem.weight, added, out)) return finish(out, input);
+void convolve_by_columns(const Problem& problem, std::optional<Tensor> bias, const Tensor& out) {
   const Tensor columns = problem.new_columns();
   problem.for_tiles([&](const DeformTile& tile) {
-    Device::gather(p, tile, columns);
-    for (int64_t group = 0; group < p.groups; ++group) {
+    Device::gather(problem.p, tile, columns);
+    for (int64_t group = 0; group < problem.p.groups; ++group) {
       std::optional<Tensor> group_bias;
-      if (added.has_value())
-        group_bias = torch::stable::narrow(*added, 0, group * problem.group_outputs(),
+      if (bias.has_value())
+        group_bias = torch::stable::narrow(*bias, 0, group * problem.group_outputs(),
                                            problem.group_outputs());
       Tensor result = problem.group_output(out, tile, group);
       linear(problem.group_columns(columns, tile, group),
              problem.group_weight(problem.weight, group), group_bias, result);
     }
   });
+}
+
+template <class Device>
+Tensor deform_conv2d(const Tensor& input, const Tensor& offset, const Tensor& weight,
+                     const std::optional<Tensor>& bias, const std::optional<Tensor>& mask,
+                     std::vector<int64_t> stride, std::vector<int64_t> padding,
+                     std::vector<int64_t> dilation) {
+  const Problem problem(input, offset, weight, mask, stride, padding, dilation, Device::tile_bytes);
+  const std::optional<Tensor> added = problem.checked_bias(bias);
+  const Tensor out = problem.new_output();
+  if (!Device::convolve(problem.p, problem.weight, added, out))
+    convolve_by_columns<Device>(problem, added, out);
   return finish(out, input);
 }
+
+#ifdef ACCEL_RT_CPU
+// weight [outputs, channels / groups, KH, KW] as deform_conv2d_packed() wants it, in the same shape
+Tensor deform_conv2d_pack(const Tensor& weight, int64_t channels, int64_t offset_groups) {
+  check_floating("weight", weight, weight, 4);
+  STD_TORCH_CHECK(weight.numel() > 0 && channels > 0 && channels % weight.size(1) == 0 &&
+                      offset_groups > 0 && channels % offset_groups == 0,
+                  "deform_conv2d: weight and offset_groups must divide ", channels, " channels");
+  const Tensor dense = torch::stable::contiguous(weight, MemoryFormat::ChannelsLast);
+  DeformParams p{};
+  p.dtype = to_dtype(kernel_type(weight));
+  p.channels = int(channels), p.groups = int(channels / weight.size(1));
+  p.kernel_height = int(weight.size(2)), p.kernel_width = int(weight.size(3));
+  p.offset_groups = int(offset_groups);
+  const bool fits = weight.scalar_type() == kernel_type(weight) &&
+                    Cpu::packing(p, weight.size(0)) != Cpu::Packing::none;
+  return fits ? Cpu::pack(p, dense) : torch::stable::clone(dense);
+}
+
+// relu(deform_conv2d() + shortcut), with weights from deform_conv2d_pack()
+Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset, const Tensor& packed,
+                            const std::optional<Tensor>& bias, const std::optional<Tensor>& mask,
+                            const std::optional<Tensor>& shortcut, bool relu,
+                            std::vector<int64_t> stride, std::vector<int64_t> padding,
+                            std::vector<int64_t> dilation) {
+  STD_TORCH_CHECK(packed.scalar_type() == input.scalar_type(),
+                  "deform_conv2d: packed weights must have input's type");
+  const Problem problem(input, offset, packed, mask, stride, padding, dilation, Cpu::tile_bytes);
+  const DeformParams& p = problem.p;
+  const std::optional<Tensor> added = problem.checked_bias(bias);
+  DeformFinish rest;
+  rest.relu = relu;
+  std::optional<Tensor> base;
+  if (shortcut.has_value()) {
+    check_floating("shortcut", *shortcut, input, 4);
+    STD_TORCH_CHECK(sizes4(*shortcut) == problem.output_sizes(),
+                    "deform_conv2d: shortcut must have the output's shape");
+    base = nhwc(*shortcut, problem.type);
+    rest.shortcut = base->const_data_ptr();
+  }
+  const Tensor out = problem.new_output();
+  const bool is_packed = packed.scalar_type() == problem.type;
+  if (!Cpu::convolve(p, problem.weight, added, out, rest, is_packed)) {
+    convolve_by_columns<Cpu>(problem, added, out);
+    if (relu || base.has_value()) Cpu::finish(p.dtype, rest, out);
+  }
+  return finish(out, input);
+}
+#endif
 
 // Gradients of input, offset, weight and mask; those not needed come back empty.
 template <class Device>
@@ -343,9 +410,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
   const Problem problem(input, offset, weight, mask, stride, padding, dilation, Device::tile_bytes);
   const DeformParams& p = problem.p;
   check_floating("grad_output", grad_output, input, 4);
-  STD_TORCH_CHECK(
-      sizes4(grad_output) == (Size4{p.images, problem.out_channels, p.out_height, p.out_width}),
-      "deform_conv2d_backward: grad_output must have the output's shape");
+  STD_TORCH_CHECK(sizes4(grad_output) == problem.output_sizes(),
+                  "deform_conv2d_backward: grad_output must have the output's shape");
   STD_TORCH_CHECK(mask.has_value() || !need_mask,
                   "deform_conv2d_backward: there is no mask to find the gradient of");
 
@@ -403,12 +469,21 @@ STABLE_TORCH_LIBRARY_FRAGMENT(ACCEL_RT_NAMESPACE, m) {
       "deform_conv2d_backward(Tensor grad_output, Tensor input, Tensor offset, Tensor weight, "
       "Tensor? mask, int[] stride, int[] padding, int[] dilation, bool need_input, "
       "bool need_offset, bool need_weight, bool need_mask) -> (Tensor, Tensor, Tensor, Tensor)");
+#ifdef ACCEL_RT_CPU
+  m.def("deform_conv2d_pack(Tensor weight, int channels, int offset_groups) -> Tensor");
+  m.def(
+      "deform_conv2d_packed(Tensor input, Tensor offset, Tensor packed, Tensor? bias, "
+      "Tensor? mask, Tensor? shortcut, bool relu, int[] stride, int[] padding, int[] dilation) "
+      "-> Tensor");
+#endif
 }
 
 #ifdef ACCEL_RT_CPU
 STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, CPU, m) {
   m.impl("deform_conv2d", TORCH_BOX(&deform_conv2d<Cpu>));
   m.impl("deform_conv2d_backward", TORCH_BOX(&deform_conv2d_backward<Cpu>));
+  m.impl("deform_conv2d_pack", TORCH_BOX(&deform_conv2d_pack));
+  m.impl("deform_conv2d_packed", TORCH_BOX(&deform_conv2d_packed));
 }
 #endif
 

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "../common/cpu.h"
+#include "finish.h"
 #include "sampling.h"
 
 namespace accel_rt {
@@ -184,7 +185,8 @@ void sum_tile(const DeformParams& p, const DeformTile& tile, const PanelLayout& 
 
 template <class Word, class T>
 void convolve_in_panels(const DeformParams& p, const DeformTile& pixels, int64_t most,
-                        const float* packed, const float* bias, T* output, int64_t outputs) {
+                        const float* packed, const DeformFinish& finish, T* output,
+                        int64_t outputs) {
   constexpr bool rounded = !std::is_same_v<T, float>;
   const PanelLayout layout(p, outputs);
   const int64_t column_bytes = (most * part_words * 4 + 63) / 64 * 64;
@@ -193,15 +195,12 @@ void convolve_in_panels(const DeformParams& p, const DeformTile& pixels, int64_t
   for (int64_t first = 0; first < pixels.pixels; first += most) {
     const int64_t left = pixels.pixels - first;
     const DeformTile tile{pixels.first + first, left < most ? left : most};
-    T* out = output + tile.first * outputs;
+    const int64_t begin = tile.first * outputs;
     float* sums = reinterpret_cast<float*>(memory + column_bytes);
-    if constexpr (!rounded) sums = out;
-    sum_tile<Word>(p, tile, layout, packed, bias, reinterpret_cast<T*>(memory), sums);
-    if constexpr (rounded) {
-      const int64_t count = tile.pixels * outputs;
-#pragma omp simd
-      for (int64_t i = 0; i < count; ++i) store(out[i], sums[i]);
-    }
+    if constexpr (!rounded) sums = output + begin;
+    sum_tile<Word>(p, tile, layout, packed, finish.bias, reinterpret_cast<T*>(memory), sums);
+    if (rounded || !is_finished(finish))
+      finish_run(finish, output, sums, begin, tile.pixels * outputs);
   }
   std::free(memory);
 }

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.library import opcheck
 
 from accel_rt.errors import UsageError
-from accel_rt.ops import deform_conv2d, reference
+from accel_rt.ops import deform_conv2d, deform_conv2d_packed, pack_deform_conv2d, reference
 from tests.ops.inputs import LAYOUTS, channels_last, displacement
 from tests.ops.tolerances import assert_near
 
@@ -182,6 +182,76 @@ def test_whole_blocks(executor, name, dtype):
         tensors = input, offset, weight, bias, mask if masked else None
         actual = executor.deform_conv2d(*tensors, *case.geometry)
         assert_near(actual, twin(case, *tensors), dtype)
+
+
+@pytest.mark.parametrize("name", [*CASES, *WHOLE_BLOCKS])
+def test_packed(executor, name):
+    """Weights laid out before, and what follows in the same pass."""
+    if not executor.name.startswith("cpu"):
+        pytest.skip("there are packed weights on the CPU only")
+    case = (CASES | WHOLE_BLOCKS)[name]
+    for dtype in executor.dtypes:
+        input, offset, weight, bias, mask = case.tensors()
+        input, weight, bias = input.to(dtype), weight.to(dtype), bias.to(dtype)
+        shortcut = torch.randn(case.images, case.outputs, *case.out_size()).to(dtype)
+        before = weight.clone()
+        packed = executor.deform_conv2d_pack(weight, case.channels, case.offset_groups)
+        assert packed.shape == weight.shape
+        for added, base, relu in (
+            (bias, shortcut, True),
+            (bias, None, True),
+            (None, channels_last(shortcut), False),
+            (None, None, False),
+        ):
+            actual = executor.deform_conv2d_packed(
+                input, offset, packed, added, mask, base, relu, *case.geometry
+            )
+            wanted = twin(case, input, offset, weight, added, mask)
+            wanted = wanted if base is None else wanted + base.double()
+            assert actual.dtype == dtype
+            assert_near(actual, wanted.relu() if relu else wanted, dtype)
+        assert torch.equal(weight, before)
+
+
+@pytest.mark.parametrize("outputs", [6, 32])
+def test_packed_keeps_nan(executor, outputs):
+    if not executor.name.startswith("cpu"):
+        pytest.skip("there are packed weights on the CPU only")
+    case = Case(channels=32, outputs=outputs)
+    for dtype in executor.dtypes:
+        input, offset, weight, bias, mask = case.tensors()
+        bias[1] = torch.nan
+        input, weight, bias = input.to(dtype), weight.to(dtype), bias.to(dtype)
+        packed = executor.deform_conv2d_pack(weight, 32, 1)
+        actual = executor.deform_conv2d_packed(
+            input, offset, packed, bias, mask, None, True, *case.geometry
+        )
+        assert actual[:, 1].isnan().all()
+        assert not actual[:, 2:].isnan().any()
+
+
+def test_packed_empty_batch():
+    case = Case(channels=32, outputs=32, images=0)
+    input, offset, weight, bias, mask = case.tensors()
+    packed = pack_deform_conv2d(weight, 32, 1)
+    actual = deform_conv2d_packed(input, offset, packed, bias, *case.geometry, mask, relu=True)
+    assert actual.shape == (0, 32, 7, 9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("outputs", [6, 32])
+def test_packed_opcheck(dtype, outputs):
+    case = Case(channels=64, outputs=outputs, offset_groups=2)
+    input, offset, weight, bias, mask = (t.to(dtype) for t in case.tensors())
+    operators = torch.ops.accel_rt
+    opcheck(operators.deform_conv2d_pack.default, (weight, case.channels, case.offset_groups))
+    packed = pack_deform_conv2d(weight, case.channels, case.offset_groups)
+    shortcut = torch.randn(case.images, outputs, *case.out_size(), dtype=dtype)
+    for image, base in ((input, shortcut), (channels_last(input), None)):
+        opcheck(
+            operators.deform_conv2d_packed.default,
+            (image, offset, packed, bias, mask, base, True, *case.geometry),
+        )
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -392,6 +462,41 @@ def test_errors_of_options(option, message):
     input, offset, weight, bias, mask = Case().tensors()
     with pytest.raises(UsageError, match=message):
         deform_conv2d(input, offset, weight, bias, mask=mask, **option)
+
+
+def test_errors_of_packed_weights():
+    case = Case()
+    input, offset, weight, _, mask = case.tensors()
+    with pytest.raises(UsageError, match="weight must be .* for an input of 9 channels"):
+        pack_deform_conv2d(weight, 9, 1)
+    with pytest.raises(UsageError, match="offset_groups must divide 8 channels, got 3"):
+        pack_deform_conv2d(weight, 8, 3)
+    with pytest.raises(UsageError, match=r"4 dimensions on the CPU, got \(6, 8, 3\)"):
+        pack_deform_conv2d(weight[..., 0], 8, 1)
+    packed = pack_deform_conv2d(weight, 8, 1)
+
+    def convolve(**changed: Tensor) -> Tensor:
+        tensors = {"input": input, "offset": offset, "packed": packed, "mask": mask, **changed}
+        return deform_conv2d_packed(**tensors, padding=1)
+
+    with pytest.raises(UsageError, match=r"shortcut must be \(2, 6, 7, 9\) of torch\.float32"):
+        convolve(shortcut=torch.zeros(2, 6, 7, 8))
+    with pytest.raises(UsageError, match="input's type"):
+        convolve(packed=packed.bfloat16())
+    with pytest.raises(UsageError, match="offset must be"):
+        convolve(offset=offset[:, :-1])
+    # and the operators below are memory-safe by themselves
+    operators = torch.ops.accel_rt
+    with pytest.raises(RuntimeError, match="deform_conv2d: shortcut must have"):
+        operators.deform_conv2d_packed(
+            input, offset, packed, None, mask, torch.zeros(2, 6, 7, 8), True, *case.geometry
+        )
+    with pytest.raises(RuntimeError, match="deform_conv2d: packed weights must have"):
+        operators.deform_conv2d_packed(
+            input, offset, packed.double(), None, mask, None, True, *case.geometry
+        )
+    with pytest.raises(RuntimeError, match="deform_conv2d: weight and offset_groups"):
+        operators.deform_conv2d_pack(weight, 8, 0)
 
 
 def test_errors_of_types():
