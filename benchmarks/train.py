@@ -96,7 +96,7 @@ class TorchvisionDeform(DeformConv2d):
 
         offset = self.offset(x).float()
         with torch.autocast(x.device.type, enabled=False):
-            stride, padding, dilation = self._geometry
+            stride, padding, dilation = self.geometry
             return deform_conv2d(
                 x.float(), offset, self.weight, None, stride, padding, dilation
             ).to(offset.dtype)

@@ -55,7 +55,7 @@ class _PlainDeformConv2d(nn.Module):
     def __init__(self, layer: DeformConv2d) -> None:
         super().__init__()
         self.weight, self.bias, self.offset = layer.weight, layer.bias, layer.offset
-        self._geometry = layer._geometry
+        self._geometry = layer.geometry
         self._torchvision = torchvision_deform_conv2d()
 
     def forward(self, x: Tensor) -> Tensor:

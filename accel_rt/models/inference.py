@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from accel_rt.models.layers import DepthwiseConv2d, ModelT, to_fast_layout
+from accel_rt import ops
+from accel_rt.models.layers import DeformConv2d, DepthwiseConv2d, ModelT, to_fast_layout
 
 
 def for_inference(model: ModelT, device: torch.device, dtype: torch.dtype) -> ModelT:
@@ -64,7 +65,19 @@ def _pairs(module: nn.Module) -> list[tuple[str, str]]:
     return [(a, b) for a, b in pairs if hasattr(module, a) and hasattr(module, b)]
 
 
-class PreparedConv2d(nn.Module):
+class Prepared(nn.Module):
+    """A convolution with its weights laid out for the processor, and the activation after it.
+
+    ``forward`` takes ``[N, C, H, W]`` to ``[N, out_channels, H', W']``.
+    """
+
+    def onto(self, x: Tensor, shortcut: Tensor, relu: bool) -> Tensor:
+        """The convolution of ``x``, without its own activation, added to ``shortcut`` and
+        rectified if ``relu`` says so, in one pass, which may write over ``shortcut``."""
+        raise NotImplementedError
+
+
+class PreparedConv2d(Prepared):
     """A convolution that lays its weights out for oneDNN once, and the activation after it.
 
     An ordinary one lays its weights out anew at every call and leaves the activation to another
@@ -86,14 +99,11 @@ class PreparedConv2d(nn.Module):
             self._activation = ("relu", [])
 
     def forward(self, x: Tensor) -> Tensor:
-        """``[N, C, H, W]`` to ``[N, out_channels, H', W']``."""
         return torch.ops.mkldnn._convolution_pointwise(
             x, self._weight_for(x.shape), self._bias, *self._geometry, *self._activation, ""
         )
 
     def onto(self, x: Tensor, shortcut: Tensor, relu: bool) -> Tensor:
-        """The convolution of ``x``, without its own activation, added to ``shortcut`` in place,
-        and rectified if ``relu`` says so; all in one pass."""
         return torch.ops.mkldnn._convolution_pointwise_.binary(
             shortcut,
             x,
@@ -124,12 +134,41 @@ class PreparedConv2d(nn.Module):
         return weight
 
 
+class PreparedDeformConv2d(Prepared):
+    """A deformable convolution with its weights as ``packed`` by our operator."""
+
+    def __init__(self, conv: DeformConv2d, packed: Tensor, relu: bool) -> None:
+        super().__init__()
+        self.offset = PreparedConv2d(conv.offset)
+        self._packed = packed
+        self._bias = None if conv.bias is None else conv.bias.detach()
+        self._geometry = conv.geometry
+        self._relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._convolve(x, None, self._relu)
+
+    def onto(self, x: Tensor, shortcut: Tensor, relu: bool) -> Tensor:
+        return self._convolve(x, shortcut, relu)
+
+    def _convolve(self, x: Tensor, shortcut: Tensor | None, relu: bool) -> Tensor:
+        return ops.deform_conv2d_packed(
+            x,
+            self.offset(x),
+            self._packed,
+            self._bias,
+            *self._geometry,
+            shortcut=shortcut,
+            relu=relu,
+        )
+
+
 def join(conv: nn.Module, norm: nn.Module, x: Tensor, shortcut: Tensor, relu: bool) -> Tensor:
     """The end of a residual block: ``norm(conv(x)) + shortcut``, rectified if ``relu`` says so.
 
     For inference the result may be written over ``shortcut``, which nobody else may want then.
     """
-    if isinstance(conv, PreparedConv2d):
+    if isinstance(conv, Prepared):
         return conv.onto(x, shortcut, relu)
     out = norm(conv(x))
     out += shortcut
@@ -137,7 +176,7 @@ def join(conv: nn.Module, norm: nn.Module, x: Tensor, shortcut: Tensor, relu: bo
 
 
 def prepare_convolutions(model: nn.Module) -> None:
-    """Replace plain convolutions, in place, by prepared ones.
+    """Replace convolutions, in place, by prepared ones.
 
     Modules name the activation that follows some of their convolutions, and nothing else, in
     ``ACTIVATED = (("relu", ("conv1", "conv2")),)``; in a ``nn.Sequential`` it is the neighbour.
@@ -145,16 +184,20 @@ def prepare_convolutions(model: nn.Module) -> None:
     """
     for module in list(model.modules()):
         for name, followers in _activated(module):
-            convs = {conv: getattr(module, conv) for conv in followers if hasattr(module, conv)}
             activation = getattr(module, name)
-            if not all(map(_is_plain, convs.values())):
+            prepared = {
+                conv: _prepared(getattr(module, conv), activation)
+                for conv in followers
+                if hasattr(module, conv)
+            }
+            if None in prepared.values():
                 continue
-            for follower, conv in convs.items():
-                setattr(module, follower, PreparedConv2d(conv, activation))
+            for conv, replacement in prepared.items():
+                setattr(module, conv, replacement)
             setattr(module, name, nn.Identity())
         for name, child in module.named_children():
-            if _is_plain(child) and name not in getattr(module, "UNPREPARED", ()):
-                setattr(module, name, PreparedConv2d(child))
+            if name not in getattr(module, "UNPREPARED", ()):
+                setattr(module, name, _prepared(child, None) or child)
 
 
 def _can_prepare(dtype: torch.dtype) -> bool:
@@ -169,8 +212,16 @@ def _can_prepare(dtype: torch.dtype) -> bool:
     return dtype == torch.float32
 
 
-def _is_plain(module: object) -> TypeGuard[nn.Conv2d]:
-    return type(module) in (nn.Conv2d, DepthwiseConv2d)
+def _prepared(conv: nn.Module, activation: nn.Module | None) -> Prepared | None:
+    """``conv`` and ``activation`` in one, if that can be."""
+    if type(conv) in (nn.Conv2d, DepthwiseConv2d):
+        assert isinstance(conv, nn.Conv2d)
+        return PreparedConv2d(conv, activation)
+    if isinstance(conv, DeformConv2d) and (activation is None or type(activation) is nn.ReLU):
+        packed = ops.pack_deform_conv2d(conv.weight, conv.in_channels, conv.offset_groups)
+        if packed is not None:
+            return PreparedDeformConv2d(conv, packed, activation is not None)
+    return None
 
 
 def _activated(module: nn.Module) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -55,7 +55,8 @@ class DeformConv2d(nn.Conv2d):
         )
         nn.init.zeros_(self.offset.weight)
         zero_bias(self.offset)
-        self._geometry = (stride, stride), (padding, padding), (dilation, dilation)
+        self.offset_groups = offset_groups
+        self.geometry = (stride, stride), (padding, padding), (dilation, dilation)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, H, W]`` to ``[N, out_channels, H', W']``."""
@@ -64,7 +65,7 @@ class DeformConv2d(nn.Conv2d):
             self.offset(x),
             self.weight,
             self.bias,
-            *self._geometry,
+            *self.geometry,
         )
 
 

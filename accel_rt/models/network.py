@@ -30,7 +30,7 @@ class TaskNetwork(nn.Module):
     """
 
     stride = 16
-    UNPREPARED = ("projection", "scoring")
+    UNPREPARED = ("scoring",)
 
     def __init__(self, channels16: int, classes: int, state_channels: int = 1024) -> None:
         super().__init__()

@@ -13,6 +13,7 @@ from accel_rt.models.init import load_feature_weights
 from accel_rt.models.layers import DeformConv2d, DepthwiseConv2d
 from accel_rt.models.resnet import ResNet, ResNetSpec
 from accel_rt.models.zoo import NETWORKS, Task, build_network
+from accel_rt.ops import extension_status
 
 SLIM = ResNetSpec("basic", (1, 1, 1, 1))
 
@@ -148,6 +149,8 @@ def test_preparing_for_inference_keeps_the_scores(name: str) -> None:
         kinds = {type(module) for module in prepared.feature.modules()}
         assert PreparedConv2d in kinds
         assert nn.Conv2d not in kinds
+        if extension_status().loaded:
+            assert DeformConv2d not in kinds
         assert nn.ReLU6 not in kinds
 
 
