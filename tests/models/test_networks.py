@@ -6,9 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from accel_rt.errors import UsageError, WeightsError
-from accel_rt.models.inference import PreparedConv2d, fold_batch_norm, for_inference
+from accel_rt.models.inference import (
+    PreparedConv2d,
+    PreparedMaxPool2d,
+    fold_batch_norm,
+    for_inference,
+)
 from accel_rt.models.init import load_feature_weights
 from accel_rt.models.layers import DeformConv2d, DepthwiseConv2d
 from accel_rt.models.resnet import ResNet, ResNetSpec
@@ -152,6 +158,17 @@ def test_preparing_for_inference_keeps_the_scores(name: str) -> None:
         if extension_status().loaded:
             assert DeformConv2d not in kinds
         assert nn.ReLU6 not in kinds
+        assert nn.MaxPool2d not in kinds
+
+
+@pytest.mark.parametrize("size", [(6, 8), (2, 2), (7, 8), (6, 9)])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_prepared_max_pool_is_torchs(size: tuple[int, int], layout: torch.memory_format) -> None:
+    x = torch.randn(2, 5, *size).to(memory_format=layout)
+    x[0, 1, 0, 1] = torch.nan
+    torch.testing.assert_close(
+        PreparedMaxPool2d()(x), F.max_pool2d(x, 3, 2, 1), rtol=0, atol=0, equal_nan=True
+    )
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
