@@ -1,4 +1,4 @@
-"""What preparing convolutions for oneDNN is worth: networks as they are against prepared ones.
+"""What preparing networks for inference is worth: networks as they are against prepared ones.
 
     python benchmarks/prepared.py --networks efficientnet_lite0,resnet18
 
