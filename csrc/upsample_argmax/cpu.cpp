@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 #include <limits>
+#include <type_traits>
+#include <utility>
 
 #include "kernel.h"
 
@@ -10,9 +12,12 @@ namespace {
 
 // Scratch of one thread, in one allocation
 struct Scratch {
-  int stride;            // from class to class: w columns, and the last of them once more
-  float* scores;         // [C, stride] a row of the score map, interpolated vertically
-  int* winner;           // [stride] the best class of each of its columns
+  int stride;            // from class to class: w columns, the last of them once more, whole lines
+  float *above, *below;  // [C, stride] the two rows of the score map in use
+  int64_t above_row = -1, below_row = -1;  // which, of all images'
+  float* scores;                           // [C, stride] what is between them, interpolated
+  float* best;                             // [stride] the best score of each column
+  int* winner;                             // [stride] and whose it is
   float* crossing;       // [w] where between a column and the next their winners are equal, 0 to 1
   float* level;          // [w] and their score there
   uint32_t* candidates;  // [C / 32, w] a bit for each class that may be best in between
@@ -21,12 +26,15 @@ struct Scratch {
   int* left_column;      // [W] left-hand column of each run; the right-hand one is its neighbour
   int *mixed, *count, *order;  // [W] runs of several candidates, their number, and by their number
 
-  explicit Scratch(const UpsampleArgmaxParams& p) : stride(p.width + 1) {
+  explicit Scratch(const UpsampleArgmaxParams& p) : stride((p.width + 16) / 16 * 16) {
     const size_t columns = stride, pixels = p.out_width, words = (p.classes + 31) / 32;
     const size_t map = p.classes * columns;
-    scores = static_cast<float*>(std::malloc(4 * (map + (3 + words) * columns + 6 * pixels + 1)));
-    winner = reinterpret_cast<int*>(scores + map);
-    crossing = scores + map + columns;
+    const size_t elements = 3 * map + (4 + words) * columns + 6 * pixels + 1;
+    memory = static_cast<float*>(std::aligned_alloc(64, (elements + 15) / 16 * 64));
+    above = memory, below = above + map, scores = below + map;
+    best = scores + map;
+    winner = reinterpret_cast<int*>(best + columns);
+    crossing = best + 2 * columns;
     level = crossing + columns;
     candidates = reinterpret_cast<uint32_t*>(level + columns);
     right = level + columns + words * columns;
@@ -36,9 +44,12 @@ struct Scratch {
     count = mixed + pixels;
     order = count + pixels;
   }
-  ~Scratch() { std::free(scores); }
+  ~Scratch() { std::free(memory); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
+
+ private:
+  float* memory;
 };
 
 // Splits a row of output pixels into runs that lie between the same two columns of the score map.
@@ -56,49 +67,74 @@ int find_runs(const UpsampleArgmaxParams& p, Scratch& s) {
   return runs;
 }
 
-// Calls function(x, vector) for vectors of columns that together are all of them, some twice: where
-// the row is too short for one of the level's width, for single columns.
-template <class F>
+// Calls function(x, vector, count) for so many vectors of columns at a time that together are all
+// of them, some twice: where the row is too short, for fewer vectors or for single columns.
+template <int count, class F>
 inline void for_columns(int width, F&& function) {
   using Wide = Vector<float>;
-  if (width < Wide::lanes) {
-    for (int x = 0; x < width; ++x) function(x, Vector<float, 4>{});
+  constexpr int step = count * Wide::lanes;
+  if (width >= step) {
+    const std::integral_constant<int, count> vectors;
+    for (int x = 0; x < width - step; x += step) function(x, Wide{}, vectors);
+    function(width - step, Wide{}, vectors);
+  } else if constexpr (count > 1) {
+    for_columns<count / 2>(width, function);
   } else {
-    for (int x = 0; x < width - Wide::lanes; x += Wide::lanes) function(x, Wide{});
-    function(width - Wide::lanes, Wide{});
+    for (int x = 0; x < width; ++x)
+      function(x, Vector<float, 4>{}, std::integral_constant<int, 1>{});
   }
 }
 
+// Copies a row of the map from its classes' planes, which are so far apart that in place they would
+// drive each other from the innermost cache.
+void load_row(const UpsampleArgmaxParams& p, int64_t row, int stride, float* to) {
+  const int64_t plane = int64_t(p.height) * p.width, image = row / p.height;
+  const float* from = p.scores + image * p.classes * plane + row % p.height * p.width;
+  for (int c = 0; c < p.classes; ++c)
+    std::memcpy(to + int64_t(c) * stride, from + c * plane, p.width * sizeof(float));
+}
+
+// Has the two rows of the map around `y` at hand. Several rows of the output are between the same.
+void load_rows(const UpsampleArgmaxParams& p, int64_t image, const Axis<float>& y, Scratch& s) {
+  const int64_t above = image * p.height + y.index[0], below = image * p.height + y.index[1];
+  if (above == s.below_row) {
+    std::swap(s.above, s.below);
+    std::swap(s.above_row, s.below_row);
+  }
+  if (above != s.above_row) load_row(p, s.above_row = above, s.stride, s.above);
+  if (below != s.below_row) load_row(p, s.below_row = below, s.stride, s.below);
+}
+
 // scores[c][x] between two rows of the map, and each column's best class (the first, if tied)
-void interpolate_row(const UpsampleArgmaxParams& p, int64_t image, const Axis<float>& y,
-                     Scratch& s) {
+void interpolate_row(const UpsampleArgmaxParams& p, const Axis<float>& y, Scratch& s) {
   const int width = p.width;
   const float low = y.weight[0], high = y.weight[1];
-  const int64_t plane = int64_t(p.height) * width;
-  const float* first = p.scores + image * p.classes * plane;
-  for_columns(width, [&](int x, auto vector) {
-    constexpr int bytes = sizeof(typename decltype(vector)::type);
+  // Chains of comparisons that need not wait for each other
+  for_columns<4>(width, [&](int x, auto vector, auto count) {
+    constexpr int bytes = sizeof(typename decltype(vector)::type), parts = decltype(count)::value;
     using Floats = typename Vector<float, bytes>::type;
     using Ints = typename Vector<int, bytes>::type;
-    const float* above = first + int64_t(y.index[0]) * width + x;
-    const float* below = first + int64_t(y.index[1]) * width + x;
+    const float *above = s.above + x, *below = s.below + x;
     float* scores = s.scores + x;
-    Floats best = {};
-    Ints winner = {};
-    for (int c = 0; c < p.classes; ++c, above += plane, below += plane, scores += s.stride) {
-      const Floats value = low * *reinterpret_cast<const Floats*>(above) +
-                           high * *reinterpret_cast<const Floats*>(below);
-      *reinterpret_cast<Floats*>(scores) = value;
-      const Ints wins = c == 0 ? ~Ints{} : value > best;
-      best = wins ? value : best;
-      winner = wins ? Ints{} + c : winner;
-    }
-    *reinterpret_cast<Ints*>(s.winner + x) = winner;
+    Floats best[parts] = {};
+    Ints winner[parts] = {};
+    for (int c = 0; c < p.classes; ++c, above += s.stride, below += s.stride, scores += s.stride)
+      for (int part = 0; part < parts; ++part) {
+        const Floats value = low * reinterpret_cast<const Floats*>(above)[part] +
+                             high * reinterpret_cast<const Floats*>(below)[part];
+        reinterpret_cast<Floats*>(scores)[part] = value;
+        const Ints wins = c == 0 ? ~Ints{} : value > best[part];
+        best[part] = wins ? value : best[part];
+        winner[part] = wins ? Ints{} + c : winner[part];
+      }
+    std::memcpy(s.best + x, best, sizeof best);
+    std::memcpy(s.winner + x, winner, sizeof winner);
   });
   for (int c = 0; c < p.classes; ++c) {
     float* row = s.scores + int64_t(c) * s.stride;
     row[width] = row[width - 1];
   }
+  s.best[width] = s.best[width - 1];
   s.winner[width] = s.winner[width - 1];
 }
 
@@ -108,20 +144,24 @@ void find_candidates(const UpsampleArgmaxParams& p, Scratch& s) {
   const int width = p.width, stride = s.stride;
   const float* __restrict scores = s.scores;
   const int* __restrict winner = s.winner;
+  const float* __restrict best = s.best;
   float* __restrict crossing = s.crossing;
   float* __restrict level = s.level;
+  // First what the winner of the one end has at the other
+  for (int x = 0; x < width; ++x) {
+    crossing[x] = scores[winner[x + 1] * stride + x];
+    level[x] = scores[winner[x] * stride + x + 1];
+  }
 #pragma omp simd
   for (int x = 0; x < width; ++x) {
-    const float* of_left = scores + winner[x] * stride + x;
-    const float* of_right = scores + winner[x + 1] * stride + x;
-    const float before = of_left[0] - of_right[0], after = of_right[1] - of_left[1];
+    const float before = best[x] - crossing[x], after = best[x + 1] - level[x];
     const float sum = before + after;
     crossing[x] = sum > 0.0f ? before / sum : 0.0f;
-    level[x] = of_left[0] + crossing[x] * (of_left[1] - of_left[0]);
+    level[x] = best[x] + crossing[x] * (level[x] - best[x]);
   }
   for (int first = 0; first < p.classes; first += 32) {
     uint32_t* __restrict candidates = s.candidates + first / 32 * width;
-    for_columns(width, [&](int x, auto vector) {
+    for_columns<1>(width, [&](int x, auto vector, auto) {
       constexpr int bytes = sizeof(typename decltype(vector)::type);
       using Floats = typename Vector<float, bytes>::type;
       using Ints = typename Vector<int, bytes>::type;
@@ -281,7 +321,9 @@ void upsample(const UpsampleArgmaxParams& p, int64_t begin, int64_t end) {
   const int runs = find_runs(p, scratch);
   for (int64_t row = begin; row < end; ++row) {
     const float position = source_position(int(row % p.out_height), p.step_y);
-    interpolate_row(p, row / p.out_height, border_axis(position, p.height), scratch);
+    const Axis<float> y = border_axis(position, p.height);
+    load_rows(p, row / p.out_height, y, scratch);
+    interpolate_row(p, y, scratch);
     if (!margins) find_candidates(p, scratch);
     label_row<margins>(p, scratch, runs, row);
   }
