@@ -206,6 +206,11 @@ def _deform_conv2d(bench: Bench, shape: tuple[int, int, int], dtype: torch.dtype
     # torchvision wants NCHW: another layout would be copied within its time.
     nchw = input.contiguous(), weight.contiguous(), offset.contiguous()
     runs = [Run("deform_conv2d", "ours", lambda: ours(input, weight, offset))]
+    on_cpu = bench.device.type == "cpu"
+    packed = ops.deform_conv2d_pack(weight, channels, groups) if on_cpu else None
+    if packed is not None:
+        prepared = partial(ops.deform_conv2d_packed, input, offset, packed, None, 1)
+        runs.append(Run("deform_conv2d_packed", "ours", lambda: prepared(dilation, dilation)))
     if theirs is not None:
         runs.append(Run("torchvision", "peer", lambda: peer(*nchw)))
     runs.append(Run("F.conv2d", "limit", limits.plain_conv2d(input, weight, dilation)))

@@ -238,7 +238,7 @@ def _prepared(module: nn.Module, activation: nn.Module | None) -> nn.Module | No
         assert isinstance(module, nn.Conv2d)
         return PreparedConv2d(module, activation)
     if isinstance(module, DeformConv2d) and (activation is None or type(activation) is nn.ReLU):
-        packed = ops.pack_deform_conv2d(module.weight, module.in_channels, module.offset_groups)
+        packed = ops.deform_conv2d_pack(module.weight, module.in_channels, module.offset_groups)
         if packed is not None:
             return PreparedDeformConv2d(module, packed, activation is not None)
     if isinstance(module, nn.MaxPool2d) and activation is None:

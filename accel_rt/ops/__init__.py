@@ -1,7 +1,7 @@
 """The operators that set the speed: compiled for CPU and CUDA, plain PyTorch where that fails."""
 
 from accel_rt.ops._compose_flow import compose_flow
-from accel_rt.ops._deform_conv2d import deform_conv2d, deform_conv2d_packed, pack_deform_conv2d
+from accel_rt.ops._deform_conv2d import deform_conv2d, deform_conv2d_pack, deform_conv2d_packed
 from accel_rt.ops._extension import ExtensionStatus, extension_status
 from accel_rt.ops._flow_warp import flow_warp
 from accel_rt.ops._overlay import overlay
@@ -14,11 +14,11 @@ __all__ = [
     "ExtensionStatus",
     "compose_flow",
     "deform_conv2d",
+    "deform_conv2d_pack",
     "deform_conv2d_packed",
     "extension_status",
     "flow_warp",
     "overlay",
-    "pack_deform_conv2d",
     "preprocess",
     "reduce_flow",
     "upsample_argmax",

@@ -53,11 +53,7 @@ def deform_conv2d(
     Raises:
         UsageError: shapes, types or devices do not fit together.
     """
-    geometry = (
-        _pair("stride", stride, 1),
-        _pair("padding", padding, 0),
-        _pair("dilation", dilation, 1),
-    )
+    geometry = _geometry(stride, padding, dilation)
     device = input.device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
@@ -69,7 +65,7 @@ def deform_conv2d(
     return torch.ops.accel_rt.deform_conv2d(input, offset, weight, bias, mask, *geometry)
 
 
-def pack_deform_conv2d(weight: Tensor, channels: int, offset_groups: int) -> Tensor | None:
+def deform_conv2d_pack(weight: Tensor, channels: int, offset_groups: int) -> Tensor | None:
     """`weight` laid out once as :func:`deform_conv2d_packed` reads it on this processor.
 
     Args:
@@ -86,17 +82,17 @@ def pack_deform_conv2d(weight: Tensor, channels: int, offset_groups: int) -> Ten
     """
     if weight.dim() != 4 or not weight.is_floating_point() or weight.device.type == "cuda":
         raise UsageError(
-            "pack_deform_conv2d: weight must be a floating point tensor of 4 dimensions on the CPU,"
+            "deform_conv2d_pack: weight must be a floating point tensor of 4 dimensions on the CPU,"
             f" got {tuple(weight.shape)} of {weight.dtype} on {weight.device}"
         )
     if weight.numel() == 0 or channels < 1 or channels % weight.shape[1]:
         raise UsageError(
-            "pack_deform_conv2d: weight must be [C_out, C / groups, KH, KW] for an input of"
+            "deform_conv2d_pack: weight must be [C_out, C / groups, KH, KW] for an input of"
             f" {channels} channels, got {tuple(weight.shape)}"
         )
     if offset_groups < 1 or channels % offset_groups:
         raise UsageError(
-            f"pack_deform_conv2d: offset_groups must divide {channels} channels, got"
+            f"deform_conv2d_pack: offset_groups must divide {channels} channels, got"
             f" {offset_groups}"
         )
     if not has_kernels(weight, "deform_conv2d_packed"):
@@ -123,7 +119,7 @@ def deform_conv2d_packed(
 
     Args:
         input, offset, bias, stride, padding, dilation, mask: as of :func:`deform_conv2d`.
-        packed: from :func:`pack_deform_conv2d` for as many channels and offset groups.
+        packed: from :func:`deform_conv2d_pack` for as many channels and offset groups.
         shortcut: [N, C_out, OH, OW] in the input's type, or None.
         relu: whether negative results become zero.
 
@@ -133,11 +129,7 @@ def deform_conv2d_packed(
     Raises:
         UsageError: shapes, types or devices do not fit together.
     """
-    geometry = (
-        _pair("stride", stride, 1),
-        _pair("padding", padding, 0),
-        _pair("dilation", dilation, 1),
-    )
+    geometry = _geometry(stride, padding, dilation)
     _check(input, offset, packed, bias, mask, *geometry)
     if input.device.type == "cuda":
         raise UsageError("deform_conv2d_packed: tensors must be on the CPU, use deform_conv2d")
@@ -155,6 +147,12 @@ def deform_conv2d_packed(
 
 def _autocast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.to(dtype)
+
+
+def _geometry(
+    stride: int | Pair, padding: int | Pair, dilation: int | Pair
+) -> tuple[Pair, Pair, Pair]:
+    return _pair("stride", stride, 1), _pair("padding", padding, 0), _pair("dilation", dilation, 1)
 
 
 def _pair(name: str, value: int | Pair, least: int) -> Pair:

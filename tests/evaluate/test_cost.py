@@ -39,7 +39,7 @@ def test_operations_by_hand() -> None:
     offset, kernel = torch.zeros(1, 18, 6, 7), torch.zeros(5, 8, 3, 3)
     deformed = count_flops(lambda: ops.deform_conv2d(x, offset, kernel, padding=1))
     assert deformed == 42 * (2 * 5 * 8 * 9 + 8 * 8 * 9)
-    packed = ops.pack_deform_conv2d(kernel, 8, 1)
+    packed = ops.deform_conv2d_pack(kernel, 8, 1)
     assert count_flops(lambda: ops.deform_conv2d_packed(x, offset, packed, padding=1)) == deformed
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.library import opcheck
 
 from accel_rt.errors import UsageError
-from accel_rt.ops import deform_conv2d, deform_conv2d_packed, pack_deform_conv2d, reference
+from accel_rt.ops import deform_conv2d, deform_conv2d_pack, deform_conv2d_packed, reference
 from tests.ops.inputs import LAYOUTS, channels_last, displacement
 from tests.ops.tolerances import assert_near
 
@@ -233,7 +233,7 @@ def test_packed_keeps_nan(executor, outputs):
 def test_packed_empty_batch():
     case = Case(channels=32, outputs=32, images=0)
     input, offset, weight, bias, mask = case.tensors()
-    packed = pack_deform_conv2d(weight, 32, 1)
+    packed = deform_conv2d_pack(weight, 32, 1)
     actual = deform_conv2d_packed(input, offset, packed, bias, *case.geometry, mask, relu=True)
     assert actual.shape == (0, 32, 7, 9)
 
@@ -245,7 +245,7 @@ def test_packed_opcheck(dtype, outputs):
     input, offset, weight, bias, mask = (t.to(dtype) for t in case.tensors())
     operators = torch.ops.accel_rt
     opcheck(operators.deform_conv2d_pack.default, (weight, case.channels, case.offset_groups))
-    packed = pack_deform_conv2d(weight, case.channels, case.offset_groups)
+    packed = deform_conv2d_pack(weight, case.channels, case.offset_groups)
     shortcut = torch.randn(case.images, outputs, *case.out_size(), dtype=dtype)
     for image, base in ((input, shortcut), (channels_last(input), None)):
         opcheck(
@@ -468,12 +468,12 @@ def test_errors_of_packed_weights():
     case = Case()
     input, offset, weight, _, mask = case.tensors()
     with pytest.raises(UsageError, match="weight must be .* for an input of 9 channels"):
-        pack_deform_conv2d(weight, 9, 1)
+        deform_conv2d_pack(weight, 9, 1)
     with pytest.raises(UsageError, match="offset_groups must divide 8 channels, got 3"):
-        pack_deform_conv2d(weight, 8, 3)
+        deform_conv2d_pack(weight, 8, 3)
     with pytest.raises(UsageError, match=r"4 dimensions on the CPU, got \(6, 8, 3\)"):
-        pack_deform_conv2d(weight[..., 0], 8, 1)
-    packed = pack_deform_conv2d(weight, 8, 1)
+        deform_conv2d_pack(weight[..., 0], 8, 1)
+    packed = deform_conv2d_pack(weight, 8, 1)
 
     def convolve(**changed: Tensor) -> Tensor:
         tensors = {"input": input, "offset": offset, "packed": packed, "mask": mask, **changed}
