@@ -10,6 +10,14 @@
 namespace accel_rt::ACCEL_RT_SIMD {
 namespace {
 
+// Pixels labelled at once, in vectors of the level's width: wider ones would be taken apart lane by
+// lane.
+constexpr int stretch = 16;
+constexpr int lanes = Vector<float>::lanes;
+constexpr int parts = stretch / lanes;
+using Floats = Vector<float>::type;
+using Ints = Vector<int>::type;
+
 // Scratch of one thread, in one allocation
 struct Scratch {
   int stride;            // from class to class: w columns, the last of them once more, whole lines
@@ -21,15 +29,14 @@ struct Scratch {
   float* crossing;       // [w] where between a column and the next their winners are equal, 0 to 1
   float* level;          // [w] and their score there
   uint32_t* candidates;  // [C / 32, w] a bit for each class that may be best in between
-  float* right;          // [W] weight of the right-hand column at each output pixel
+  float* right;          // [W + stretch] weight of the right-hand column at each output pixel
   int* run;              // [W + 1] first output pixel of each run
   int* left_column;      // [W] left-hand column of each run; the right-hand one is its neighbour
-  int *mixed, *count, *order;  // [W] runs of several candidates, their number, and by their number
 
   explicit Scratch(const UpsampleArgmaxParams& p) : stride((p.width + 16) / 16 * 16) {
     const size_t columns = stride, pixels = p.out_width, words = (p.classes + 31) / 32;
     const size_t map = p.classes * columns;
-    const size_t elements = 3 * map + (4 + words) * columns + 6 * pixels + 1;
+    const size_t elements = 3 * map + (4 + words) * columns + 3 * pixels + stretch + 1;
     memory = static_cast<float*>(std::aligned_alloc(64, (elements + 15) / 16 * 64));
     above = memory, below = above + map, scores = below + map;
     best = scores + map;
@@ -38,11 +45,9 @@ struct Scratch {
     level = crossing + columns;
     candidates = reinterpret_cast<uint32_t*>(level + columns);
     right = level + columns + words * columns;
-    run = reinterpret_cast<int*>(right + pixels);
+    std::memset(right + pixels, 0, stretch * sizeof(float));
+    run = reinterpret_cast<int*>(right + pixels + stretch);
     left_column = run + pixels + 1;
-    mixed = left_column + pixels;
-    count = mixed + pixels;
-    order = count + pixels;
   }
   ~Scratch() { std::free(memory); }
   Scratch(const Scratch&) = delete;
@@ -185,14 +190,6 @@ void find_candidates(const UpsampleArgmaxParams& p, Scratch& s) {
   }
 }
 
-// Pixels labelled at once, in vectors of the level's width: wider ones would be taken apart lane by
-// lane.
-constexpr int stretch = 16;
-constexpr int lanes = Vector<float>::lanes;
-constexpr int parts = stretch / lanes;
-using Floats = Vector<float>::type;
-using Ints = Vector<int>::type;
-
 // Copies the first `count` of a stretch; a whole one, which is usual, in one piece.
 template <class T>
 inline void copy_stretch(T* to, const T* from, int count) {
@@ -230,8 +227,7 @@ void label_run(const UpsampleArgmaxParams& p, const Scratch& s, int left, int be
                int64_t row) {
   for (int first = begin; first < end; first += stretch) {
     const int count = end - first < stretch ? end - first : stretch;
-    Floats right[parts] = {};
-    copy_stretch(reinterpret_cast<float*>(right), s.right + first, count);
+    const Floats* right = reinterpret_cast<const Floats*>(s.right + first);
     Top<margins> top[parts], later[parts];
     const auto meet = [&](Top<margins>* of, int c, const Ints& label) {
       const float* score = s.scores + int64_t(c) * s.stride + left;
@@ -250,12 +246,19 @@ void label_run(const UpsampleArgmaxParams& p, const Scratch& s, int left, int be
       if (p.classes % 2 != 0) meet(later, p.classes - 1, later_label);
       for (int part = 0; part < parts; ++part) top[part].meet(later[part]);
     } else {
-      for (int first = 0; first < p.classes; first += 32)
-        for (uint32_t bits = s.candidates[first / 32 * p.width + left]; bits != 0;
-             bits &= bits - 1) {
+      for (int first = 0; first < p.classes; first += 32) {
+        uint32_t bits = s.candidates[first / 32 * p.width + left];
+        // Two at a time, an odd one twice: the fewer ends there are, the more of them the processor
+        // foresees.
+        while (bits != 0) {
           const int c = first + __builtin_ctz(bits);
+          bits &= bits - 1;
+          const int next = bits != 0 ? first + __builtin_ctz(bits) : c;
+          bits &= bits - 1;
           meet(top, c, Ints{} + c);
+          meet(top, next, Ints{} + next);
         }
+      }
     }
 
     int winners[stretch];
@@ -273,13 +276,6 @@ void label_run(const UpsampleArgmaxParams& p, const Scratch& s, int left, int be
   }
 }
 
-int candidates_of(const UpsampleArgmaxParams& p, const Scratch& s, int left) {
-  int count = 0;
-  for (int first = 0; first < p.classes; first += 32)
-    count += __builtin_popcount(s.candidates[first / 32 * p.width + left]);
-  return count;
-}
-
 template <bool margins>
 void label_row(const UpsampleArgmaxParams& p, const Scratch& s, int runs, int64_t row) {
   uint8_t* labels = p.labels + row * p.out_width;
@@ -288,30 +284,15 @@ void label_row(const UpsampleArgmaxParams& p, const Scratch& s, int runs, int64_
     return !margins && run < runs && s.winner[s.left_column[run]] == label &&
            s.winner[s.left_column[run] + 1] == label;
   };
-  // Runs of as many candidates follow each other, so that the processor foresees when each ends.
-  constexpr int most = 16;
-  int ends[most + 1] = {};
-  int mixed = 0;
   for (int i = 0; i < runs;) {
     const int left = s.left_column[i], label = s.winner[left], first = s.run[i];
     if (uniform(i, label)) {
       while (uniform(i, label)) ++i;
       std::memset(labels + first, label, s.run[i] - first);
-    } else if (margins) {
+    } else {
       label_run<margins>(p, s, left, first, s.run[i + 1], row);
       ++i;
-    } else {
-      const int count = candidates_of(p, s, left);
-      s.count[mixed] = count < most ? count : most;
-      ++ends[s.count[mixed]];
-      s.mixed[mixed++] = i++;
     }
-  }
-  for (int count = 1; count <= most; ++count) ends[count] += ends[count - 1];
-  for (int i = mixed; i-- > 0;) s.order[--ends[s.count[i]]] = s.mixed[i];
-  for (int i = 0; i < mixed; ++i) {
-    const int run = s.order[i];
-    label_run<margins>(p, s, s.left_column[run], s.run[run], s.run[run + 1], row);
   }
 }
 
