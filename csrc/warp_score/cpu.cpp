@@ -19,6 +19,13 @@ constexpr int vector_block = 3;
 // Some processors work on half of 64 bytes at a time: for them half a vector is half the work.
 constexpr int last_bytes = vector_bytes == 64 ? 32 : vector_bytes;
 
+// A line more than there are: where they are a power of two, a feature of all pixels would else
+// share a few places in the innermost cache.
+template <class A>
+inline int64_t feature_stride(int depth) {
+  return depth + int64_t(64 / sizeof(A));
+}
+
 // What a pixel is blended from
 template <class T, class A>
 struct Source {
@@ -27,9 +34,9 @@ struct Source {
 };
 
 // scores[i] = bias + features[i] . weight for `vectors` vectors of classes and a Last one, which
-// may be half as wide; `classes` of them are there. Features of one pixel lie `depth` apart, rows
-// of weight `stride`, scores `width`. Memory meanwhile brings what the `next` pixels are blended
-// from: their rows are too short for the processor to see them coming.
+// may be half as wide; `classes` of them are there. Features of pixels lie feature_stride(depth)
+// apart, rows of weight `stride`, scores `width`. Memory meanwhile brings what the `next` pixels
+// are blended from: their rows are too short for the processor to see them coming.
 template <int vectors, class Last, class T, class A>
 inline void multiply(const A* features, int depth, const A* weight, int stride, const A* bias,
                      int pixels, A* scores, int width, int classes, const Source<T, A>* next) {
@@ -47,7 +54,7 @@ inline void multiply(const A* features, int depth, const A* weight, int stride, 
       const V* row = reinterpret_cast<const V*>(weight + int64_t(k) * stride);
       const Last last_row = *reinterpret_cast<const Last*>(row + vectors);
       for (int i = 0; i < pixel_block; ++i) {
-        const A feature = features[int64_t(i) * depth + k];
+        const A feature = features[i * feature_stride<A>(depth) + k];
         for (int j = 0; j < vectors; ++j) sum[i][j] += feature * row[j];
         last_sum[i] += feature * last_row;
       }
@@ -85,7 +92,8 @@ void score(const WarpScoreParams& p, int64_t begin, int64_t end) {
   constexpr int lanes = Vector<A>::lanes;
   const int stride = padded(p.classes, score_vector_step);
   // Zeroed, since a last block of fewer pixels is multiplied whole
-  A* features = static_cast<A*>(std::calloc(size_t(pixel_block) * p.depth, sizeof(A)));
+  A* features =
+      static_cast<A*>(std::calloc(size_t(pixel_block * feature_stride<A>(p.depth)), sizeof(A)));
   Source<T, A> sources[pixel_block];
   const auto look_at = [&](int64_t first) {
     for (int i = 0; i < pixel_block; ++i)
@@ -95,7 +103,7 @@ void score(const WarpScoreParams& p, int64_t begin, int64_t end) {
   for (int64_t first = begin; first < end; first += pixel_block) {
     const int pixels = end - first < pixel_block ? int(end - first) : pixel_block;
     for (int i = 0; i < pixels; ++i)
-      warp_pixel(sources[i], p.depth, features + int64_t(i) * p.depth);
+      warp_pixel(sources[i], p.depth, features + i * feature_stride<A>(p.depth));
     look_at(first + pixel_block);
     const auto multiply_by = [&](auto vectors, auto last, int c, int classes) {
       multiply<decltype(vectors)::value, decltype(last)>(
