@@ -209,8 +209,9 @@ def _deform_conv2d(bench: Bench, shape: tuple[int, int, int], dtype: torch.dtype
     on_cpu = bench.device.type == "cpu"
     packed = ops.deform_conv2d_pack(weight, channels, groups) if on_cpu else None
     if packed is not None:
-        prepared = partial(ops.deform_conv2d_packed, input, offset, packed, None, 1)
-        runs.append(Run("deform_conv2d_packed", "ours", lambda: prepared(dilation, dilation)))
+        arguments = input, offset, packed, None, 1, dilation, dilation
+        run = partial(ops.deform_conv2d_packed, *arguments)
+        runs.append(Run("deform_conv2d_packed", "ours", run))
     if theirs is not None:
         runs.append(Run("torchvision", "peer", lambda: peer(*nchw)))
     runs.append(Run("F.conv2d", "limit", limits.plain_conv2d(input, weight, dilation)))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from accel_rt import ops
+from accel_rt.ops import has_operator
 
 _BILINEAR = 8  # per sample of four taps: a multiplication and an addition each
 
@@ -31,20 +31,16 @@ def _formulas() -> dict[Any, Callable[..., int]]:
     if hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
         known[torch.ops.mkldnn._convolution_pointwise] = _convolution
         known[torch.ops.mkldnn._convolution_pointwise_] = _convolution_onto
-    if not ops.extension_status().loaded:
-        return known
     formulas: dict[str, Callable[..., int]] = {
         "deform_conv2d": _deform_conv2d,
         "deform_conv2d_packed": _deform_conv2d,
         "warp_score": _warp_score,
         "flow_warp": _flow_warp,
     }
-    operators = torch.ops.accel_rt
-    return known | {
-        getattr(operators, name): formula
-        for name, formula in formulas.items()
-        if hasattr(operators, name)
-    }
+    for name, formula in formulas.items():
+        if has_operator(name):
+            known[getattr(torch.ops.accel_rt, name)] = formula
+    return known
 
 
 def _convolution(

@@ -146,12 +146,9 @@ class PreparedDeformConv2d(Prepared):
         self._relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._convolve(x, None, self._relu)
+        return self.onto(x, None, self._relu)
 
-    def onto(self, x: Tensor, shortcut: Tensor, relu: bool) -> Tensor:
-        return self._convolve(x, shortcut, relu)
-
-    def _convolve(self, x: Tensor, shortcut: Tensor | None, relu: bool) -> Tensor:
+    def onto(self, x: Tensor, shortcut: Tensor | None, relu: bool) -> Tensor:
         return ops.deform_conv2d_packed(
             x,
             self.offset(x),

@@ -85,11 +85,7 @@ def deform_conv2d_pack(weight: Tensor, channels: int, offset_groups: int) -> Ten
             "deform_conv2d_pack: weight must be a floating point tensor of 4 dimensions on the CPU,"
             f" got {tuple(weight.shape)} of {weight.dtype} on {weight.device}"
         )
-    if weight.numel() == 0 or channels < 1 or channels % weight.shape[1]:
-        raise UsageError(
-            "deform_conv2d_pack: weight must be [C_out, C / groups, KH, KW] for an input of"
-            f" {channels} channels, got {tuple(weight.shape)}"
-        )
+    _check_weight(weight, channels)
     if offset_groups < 1 or channels % offset_groups:
         raise UsageError(
             f"deform_conv2d_pack: offset_groups must divide {channels} channels, got"
@@ -205,17 +201,8 @@ def _check(
                 f"deform_conv2d: {name} must have input's type {input.dtype}, got {tensor.dtype}"
             )
     images, channels = input.shape[:2]
-    outputs, group_channels, kernel_height, kernel_width = weight.shape
-    if weight.numel() == 0 or channels == 0 or channels % group_channels:
-        raise UsageError(
-            "deform_conv2d: weight must be [C_out, C / groups, KH, KW] for an input of"
-            f" {channels} channels, got {tuple(weight.shape)}"
-        )
-    if outputs % (channels // group_channels):
-        raise UsageError(
-            f"deform_conv2d: weight's {outputs} outputs must divide into its"
-            f" {channels // group_channels} groups"
-        )
+    _check_weight(weight, channels)
+    outputs, _, kernel_height, kernel_width = weight.shape
     if bias is not None and bias.shape != (outputs,):
         raise UsageError(f"deform_conv2d: bias must be ({outputs},), got {tuple(bias.shape)}")
     size = _output_size(input, weight, stride, padding, dilation)
@@ -237,6 +224,20 @@ def _check(
         raise UsageError(
             f"deform_conv2d: mask must be {(images, offset_groups * taps, *size)},"
             f" got {tuple(mask.shape)}"
+        )
+
+
+def _check_weight(weight: Tensor, channels: int) -> None:
+    outputs, group_channels = weight.shape[:2]
+    if weight.numel() == 0 or channels < 1 or channels % group_channels:
+        raise UsageError(
+            "deform_conv2d: weight must be [C_out, C / groups, KH, KW] for an input of"
+            f" {channels} channels, got {tuple(weight.shape)}"
+        )
+    if outputs % (channels // group_channels):
+        raise UsageError(
+            f"deform_conv2d: weight's {outputs} outputs must divide into its"
+            f" {channels // group_channels} groups"
         )
 
 

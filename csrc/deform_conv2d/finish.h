@@ -9,11 +9,6 @@
 namespace accel_rt {
 namespace {
 
-// Whether sums with their bias are the output already
-inline bool is_finished(const DeformFinish& finish) {
-  return finish.shortcut == nullptr && !finish.relu;
-}
-
 // Elements [begin, begin + count) of the output from `count` sums, bias included, which may be the
 // output itself.
 template <class T, class S>

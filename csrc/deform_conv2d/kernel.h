@@ -40,6 +40,8 @@ struct DeformFinish {
   const float* bias = nullptr;     // [outputs]
   const void* shortcut = nullptr;  // [N, OH, OW, outputs] of dtype
   bool relu = false;
+
+  bool only_bias() const { return shortcut == nullptr && !relu; }
 };
 
 struct DeformImplicitParams {

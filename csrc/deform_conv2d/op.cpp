@@ -394,7 +394,7 @@ Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset, const Ten
   const bool is_packed = packed.scalar_type() == problem.type;
   if (!Cpu::convolve(p, problem.weight, added, out, rest, is_packed)) {
     convolve_by_columns<Cpu>(problem, added, out);
-    if (relu || base.has_value()) Cpu::finish(p.dtype, rest, out);
+    if (!rest.only_bias()) Cpu::finish(p.dtype, rest, out);
   }
   return finish(out, input);
 }

@@ -199,7 +199,7 @@ void convolve_in_panels(const DeformParams& p, const DeformTile& pixels, int64_t
     float* sums = reinterpret_cast<float*>(memory + column_bytes);
     if constexpr (!rounded) sums = output + begin;
     sum_tile<Word>(p, tile, layout, packed, finish.bias, reinterpret_cast<T*>(memory), sums);
-    if (rounded || !is_finished(finish))
+    if (rounded || !finish.only_bias())
       finish_run(finish, output, sums, begin, tile.pixels * outputs);
   }
   std::free(memory);
