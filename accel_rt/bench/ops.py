@@ -82,6 +82,7 @@ class Shapes:
 
     warp: tuple[tuple[int, int, int], ...] = ((2048, 64, 128),)
     deform: tuple[tuple[int, int, int], ...] = ((512, 23, 30), (512, 64, 128))
+    winograd: tuple[tuple[int, int, int], ...] = ((256, 23, 30), (64, 90, 120))
     score: tuple[tuple[int, int, int], ...] = ((1024, 23, 30), (1024, 64, 128))
     upsample: tuple[tuple[int, int, int], ...] = ((11, 23, 30), (19, 64, 128))
     classes: int = 19
@@ -89,7 +90,10 @@ class Shapes:
 
 FULL_SHAPES = Shapes()
 QUICK_SHAPES = Shapes(
-    deform=FULL_SHAPES.deform[:1], score=FULL_SHAPES.score[1:], upsample=FULL_SHAPES.upsample[1:]
+    deform=FULL_SHAPES.deform[:1],
+    winograd=FULL_SHAPES.winograd[:1],
+    score=FULL_SHAPES.score[1:],
+    upsample=FULL_SHAPES.upsample[1:],
 )
 
 
@@ -132,6 +136,7 @@ def cases(bench: Bench) -> Iterator[Case]:
     for make, shapes in (
         (_flow_warp, bench.shapes.warp),
         (_deform_conv2d, bench.shapes.deform),
+        (_winograd_conv2d, bench.shapes.winograd),
         (_warp_score, bench.shapes.score),
         (_upsample_argmax, bench.shapes.upsample),
     ):
@@ -235,6 +240,32 @@ def _torchvision(dtype: torch.dtype) -> tuple[Callable[..., Tensor] | None, tupl
     if theirs is None:
         return None, (NOT_INSTALLED,)
     return (None, (NO_BF16,)) if dtype == torch.bfloat16 else (theirs, ())
+
+
+def _winograd_conv2d(
+    bench: Bench, shape: tuple[int, int, int], dtype: torch.dtype
+) -> Iterator[Case]:
+    """None where networks use an ordinary convolution instead."""
+    if bench.device.type != "cpu":
+        return
+    channels, height, width = shape
+    input = bench.normal(1, channels, height, width, dtype=dtype)
+    weight = bench.normal(channels, channels, 3, 3, dtype=dtype)
+    bias = bench.normal(channels, dtype=dtype)
+    packed = ops.winograd_conv2d_pack(weight)
+    if packed is None:
+        return
+    # A pixel takes four products of each channel.
+    pixels = bench.normal(1, 4 * channels, height, width, dtype=dtype)
+    products = bench.normal(channels, 4 * channels, dtype=dtype)
+    runs = (
+        Run("winograd_conv2d", "ours", partial(ops.winograd_conv2d, input, packed, bias)),
+        Run("F.conv2d", "peer", partial(F.conv2d, input, weight, bias, padding=1)),
+        Run("GEMM", "limit", limits.gemm(pixels, products)),
+    )
+    name = f"{channels}->{channels} 3x3, {height}x{width}"
+    flops = 2 * 9 * channels**2 * height * width
+    yield Case("winograd_conv2d", name, dtype, runs, flops=flops)
 
 
 def _warp_score(bench: Bench, shape: tuple[int, int, int], dtype: torch.dtype) -> Iterator[Case]:

@@ -34,6 +34,7 @@ def _formulas() -> dict[Any, Callable[..., int]]:
     formulas: dict[str, Callable[..., int]] = {
         "deform_conv2d": _deform_conv2d,
         "deform_conv2d_packed": _deform_conv2d,
+        "winograd_conv2d": _winograd_conv2d,
         "warp_score": _warp_score,
         "flow_warp": _flow_warp,
     }
@@ -51,6 +52,13 @@ def _convolution(
 
 def _convolution_onto(shortcut: list[int], *convolution: Any, **named: Any) -> int:
     return _convolution(*convolution, **named)
+
+
+def _winograd_conv2d(
+    x: list[int], packed: list[int], *rest: Any, out_shape: list[int], **named: Any
+) -> int:
+    """Those of the convolution that it stands for: it takes fewer."""
+    return 2 * 9 * x[1] * prod(out_shape)
 
 
 def _deform_conv2d(

@@ -9,6 +9,7 @@ from accel_rt.ops._preprocess import preprocess
 from accel_rt.ops._reduce_flow import reduce_flow
 from accel_rt.ops._upsample_argmax import upsample_argmax, upsample_argmax_margin
 from accel_rt.ops._warp_score import warp_score
+from accel_rt.ops._winograd_conv2d import winograd_conv2d, winograd_conv2d_pack
 
 __all__ = [
     "ExtensionStatus",
@@ -25,4 +26,6 @@ __all__ = [
     "upsample_argmax",
     "upsample_argmax_margin",
     "warp_score",
+    "winograd_conv2d",
+    "winograd_conv2d_pack",
 ]

@@ -190,7 +190,7 @@ void gather_part(const DeformParams& p, const DeformTile& tile, int64_t rows, in
 }
 
 // Finishes a tile's sums [pixels / 32, outputs / 32, 32, 32] into the output.
-void finish_tile(const DeformFinish& finish, const DeformTile& tile, float* sums, BFloat16* output,
+void finish_tile(const ConvFinish& finish, const DeformTile& tile, float* sums, BFloat16* output,
                  int64_t outputs) {
   for (int64_t row = 0; row < tile.pixels; ++row) {
     float* sum = sums + amx_offset(row, int(outputs / amx_block));
@@ -224,7 +224,7 @@ void deform_amx_pack(const DeformParams& p, const void* weight, void* packed, in
 }
 
 void deform_amx(const DeformParams& p, const DeformTile& pixels, int64_t most, const void* packed,
-                const DeformFinish& finish, void* output, int64_t outputs) {
+                const ConvFinish& finish, void* output, int64_t outputs) {
   const int64_t output_blocks = outputs / amx_block;
   Workspace w(most, outputs);
   const AmxTiles tiles;

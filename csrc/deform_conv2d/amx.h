@@ -20,6 +20,6 @@ void deform_amx_pack(const DeformParams& p, const void* weight, void* packed, in
 // output [N, OH, OW, outputs] of bfloat16; the given pixels, at most `most` at a time, which is in
 // whole blocks
 void deform_amx(const DeformParams& p, const DeformTile& pixels, int64_t most, const void* packed,
-                const DeformFinish& finish, void* output, int64_t outputs);
+                const ConvFinish& finish, void* output, int64_t outputs);
 
 }  // namespace accel_rt

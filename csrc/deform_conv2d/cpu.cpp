@@ -125,7 +125,7 @@ void deform_pack(const DeformParams& p, const void* weight, void* packed, int64_
 }
 
 void deform_panels(const DeformParams& p, const DeformTile& pixels, int64_t most,
-                   const void* packed, const DeformFinish& finish, void* output, int64_t outputs) {
+                   const void* packed, const ConvFinish& finish, void* output, int64_t outputs) {
   const float* panels = static_cast<const float*>(packed);
 #if defined(__AVX512F__)
   if (p.dtype == DType::bf16)
@@ -136,7 +136,7 @@ void deform_panels(const DeformParams& p, const DeformTile& pixels, int64_t most
                                   outputs);
 }
 
-void deform_finish(DType dtype, const DeformFinish& finish, void* output, int64_t begin,
+void deform_finish(DType dtype, const ConvFinish& finish, void* output, int64_t begin,
                    int64_t end) {
   for_dtype(dtype, [&](auto type) {
     auto* out = static_cast<decltype(type)*>(output);

@@ -3,8 +3,8 @@
 
 #include <limits>
 
+#include "../common/conv_finish.h"
 #include "../common/cpu.h"
-#include "kernel.h"
 
 namespace accel_rt {
 namespace {
@@ -12,7 +12,7 @@ namespace {
 // Elements [begin, begin + count) of the output from `count` sums, bias included, which may be the
 // output itself.
 template <class T, class S>
-inline void finish_run(const DeformFinish& finish, T* output, const S* sums, int64_t begin,
+inline void finish_run(const ConvFinish& finish, T* output, const S* sums, int64_t begin,
                        int64_t count) {
   using A = accumulate_t<T>;
   const A least = finish.relu ? A(0) : -std::numeric_limits<A>::infinity();

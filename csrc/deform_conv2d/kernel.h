@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "../common/conv_finish.h"
 #include "../common/dtype.h"
 #include "../common/simd.h"
 
@@ -35,15 +36,6 @@ struct DeformBackwardParams {
   void* grad_input;   // [N, H, W, C] of the accumulation type, or null
 };
 
-// What becomes of sums: output = relu(sums + bias + shortcut), of which each may be left out.
-struct DeformFinish {
-  const float* bias = nullptr;     // [outputs]
-  const void* shortcut = nullptr;  // [N, OH, OW, outputs] of dtype
-  bool relu = false;
-
-  bool only_bias() const { return shortcut == nullptr && !relu; }
-};
-
 struct DeformImplicitParams {
   const void* weight;  // [out_channels, KH * KW, C] of dtype
   const void* bias;    // [out_channels] of dtype, or null
@@ -63,10 +55,10 @@ ACCEL_RT_DECLARE_KERNEL(deform_pack, const DeformParams& p, const void* weight, 
 // The whole convolution of the given pixels, at most `most` at a time: output [N, OH, OW, outputs]
 // of dtype; there is a bias
 ACCEL_RT_DECLARE_KERNEL(deform_panels, const DeformParams& p, const DeformTile& pixels,
-                        int64_t most, const void* packed, const DeformFinish& finish, void* output,
+                        int64_t most, const void* packed, const ConvFinish& finish, void* output,
                         int64_t outputs)
 // Elements [begin, end) of an output of dtype that is complete but for shortcut and ReLU
-ACCEL_RT_DECLARE_KERNEL(deform_finish, DType dtype, const DeformFinish& finish, void* output,
+ACCEL_RT_DECLARE_KERNEL(deform_finish, DType dtype, const ConvFinish& finish, void* output,
                         int64_t begin, int64_t end)
 // Gradients of offset and mask from those of the columns; rows [begin, end) of the tile
 ACCEL_RT_DECLARE_KERNEL(deform_grad_offset, const DeformBackwardParams& p, const DeformTile& tile,

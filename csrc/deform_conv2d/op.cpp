@@ -20,7 +20,7 @@ struct Cpu {
   // returns whether that was done.
   static bool convolve(const DeformParams& p, const Tensor& weight,
                        const std::optional<Tensor>& bias, const Tensor& out,
-                       const DeformFinish& finish = {}, bool is_packed = false) {
+                       const ConvFinish& finish = {}, bool is_packed = false) {
     if (out.numel() == 0 || packing(p, out.size(1)) == Packing::none) return false;
     convolve_packed(p, is_packed ? weight : pack(p, weight), bias, finish, out);
     return true;
@@ -59,7 +59,7 @@ struct Cpu {
 
   // The whole convolution, of which finish.bias is yet to come
   static void convolve_packed(const DeformParams& p, const Tensor& packed,
-                              const std::optional<Tensor>& bias, DeformFinish finish,
+                              const std::optional<Tensor>& bias, ConvFinish finish,
                               const Tensor& out) {
     const int64_t outputs = out.size(1);
     const Tensor added =
@@ -84,7 +84,7 @@ struct Cpu {
   }
 
   // The end of a convolution by columns
-  static void finish(DType dtype, const DeformFinish& finish, const Tensor& out) {
+  static void finish(DType dtype, const ConvFinish& finish, const Tensor& out) {
     parallel(out.numel(), 1, [&](int64_t begin, int64_t end) {
       ACCEL_RT_KERNEL(deform_finish)(dtype, finish, out.mutable_data_ptr(), begin, end);
     });
@@ -380,7 +380,7 @@ Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset, const Ten
   const Problem problem(input, offset, packed, mask, stride, padding, dilation, Cpu::tile_bytes);
   const DeformParams& p = problem.p;
   const std::optional<Tensor> added = problem.checked_bias(bias);
-  DeformFinish rest;
+  ConvFinish rest;
   rest.relu = relu;
   std::optional<Tensor> base;
   if (shortcut.has_value()) {

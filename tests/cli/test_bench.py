@@ -112,13 +112,14 @@ def light(monkeypatch):
 
 
 def test_for_real(accel, light, monkeypatch):
-    tiny = ops.Shapes(((8, 6, 7),), ((8, 6, 7),), ((16, 6, 7),), ((5, 6, 8),), 3)
+    tiny = ops.Shapes(((8, 6, 7),), ((8, 6, 7),), ((32, 6, 7),), ((16, 6, 7),), ((5, 6, 8),), 3)
     monkeypatch.setattr(ops, "QUICK_SHAPES", tiny)
     args = "bench --quick --threads 1 --precision fp32 --json a.json --plot a.png"
     done = accel(*args.split())
     assert (done.code, Path("a.png").is_file()) == (0, True)
     report = json.loads(Path("a.json").read_text())
-    assert [case["precision"] for case in report["ops"]] == ["float32"] * 4
+    assert {case["precision"] for case in report["ops"]} == {"float32"}
+    assert len(report["ops"]) >= 4
     (model,) = report["e2e"]["models"]
     assert set(model["frames"]) == {"key", "update"}
     assert "times_baseline" not in model["stream"]

@@ -14,7 +14,7 @@ from accel_rt.bench.harness import Effort
 from accel_rt.errors import AccelError
 from accel_rt.evaluate import cost
 from accel_rt.evaluate.flops import count_flops
-from accel_rt.models.inference import PreparedConv2d
+from accel_rt.models.prepared import PreparedConv2d
 from accel_rt.runtime.settings import SegmenterSettings
 
 SMALL = SegmenterSettings(interval=2, size=(64, 48), precision="fp32", scene_cuts=False)
@@ -41,6 +41,10 @@ def test_operations_by_hand() -> None:
     assert deformed == 42 * (2 * 5 * 8 * 9 + 8 * 8 * 9)
     packed = ops.deform_conv2d_pack(kernel, 8, 1)
     assert count_flops(lambda: ops.deform_conv2d_packed(x, offset, packed, padding=1)) == deformed
+    packed, many = ops.winograd_conv2d_pack(torch.zeros(72, 32, 3, 3)), torch.zeros(2, 32, 6, 7)
+    if packed is not None:
+        filtered = count_flops(lambda: ops.winograd_conv2d(many, packed, torch.zeros(72)))
+        assert filtered == 2 * 9 * 32 * 72 * 2 * 42
 
 
 def test_arithmetic_of_the_modes() -> None:

@@ -9,17 +9,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from accel_rt.errors import UsageError, WeightsError
-from accel_rt.models.inference import (
-    PreparedConv2d,
-    PreparedMaxPool2d,
-    fold_batch_norm,
-    for_inference,
-)
+from accel_rt.models.inference import fold_batch_norm, for_inference
 from accel_rt.models.init import load_feature_weights
 from accel_rt.models.layers import DeformConv2d, DepthwiseConv2d
+from accel_rt.models.prepared import (
+    PreparedConv2d,
+    PreparedMaxPool2d,
+    PreparedWinogradConv2d,
+)
 from accel_rt.models.resnet import ResNet, ResNetSpec
 from accel_rt.models.zoo import NETWORKS, Task, build_network
-from accel_rt.ops import extension_status
+from accel_rt.ops import extension_status, winograd_conv2d_pack
 
 SLIM = ResNetSpec("basic", (1, 1, 1, 1))
 
@@ -157,6 +157,8 @@ def test_preparing_for_inference_keeps_the_scores(name: str) -> None:
         assert nn.Conv2d not in kinds
         if extension_status().loaded:
             assert DeformConv2d not in kinds
+        filtered = winograd_conv2d_pack(torch.zeros(64, 64, 3, 3)) is not None
+        assert (PreparedWinogradConv2d in kinds) == (filtered and name.startswith("resnet"))
         assert nn.ReLU6 not in kinds
         assert nn.MaxPool2d not in kinds
 

@@ -1,0 +1,125 @@
+#include "../common/tensor.h"
+#include "kernel.h"
+
+#ifdef ACCEL_RT_CPU
+namespace accel_rt {
+namespace {
+
+constexpr int64_t panel = winograd_output_step;
+
+int64_t whole_panels(int64_t outputs) { return (outputs + panel - 1) / panel * panel; }
+
+bool has_kernel(ScalarType type) {
+  return type == ScalarType::Float || (type == ScalarType::BFloat16 && has_avx512_bf16());
+}
+
+void check_weight(const Tensor& weight, int64_t side) {
+  STD_TORCH_CHECK(weight.dim() == 4 && weight.size(0) > 0 && weight.size(1) > 0 &&
+                      weight.size(1) % winograd_channel_step == 0 && weight.size(2) == side &&
+                      weight.size(3) == side,
+                  "winograd_conv2d: weight must be [outputs, channels, ", side, ", ", side,
+                  "] with channels a multiple of ", winograd_channel_step);
+  STD_TORCH_CHECK(has_kernel(weight.scalar_type()),
+                  "winograd_conv2d: tensors must be float32, or bfloat16 on a processor that "
+                  "multiplies vectors of it, got ",
+                  torch::headeronly::toString(weight.scalar_type()));
+}
+
+// Whether a convolution with such a weight [outputs, channels, 3, 3] is served, and faster than
+// oneDNN's: tiles of AMX leave all others behind, and few outputs waste most of a panel.
+bool winograd_conv2d_pays(const Tensor& weight) {
+  const int64_t outputs = weight.size(0);
+  return has_kernel(weight.scalar_type()) && simd_level() != Simd::baseline &&
+         !(weight.scalar_type() == ScalarType::BFloat16 && has_amx()) && weight.size(2) == 3 &&
+         weight.size(3) == 3 && weight.size(1) >= 2 * winograd_channel_step &&
+         weight.size(1) % winograd_channel_step == 0 && 2 * whole_panels(outputs) <= 3 * outputs;
+}
+
+// weight [outputs, channels, 3, 3] as winograd_conv2d() wants it: [whole panels, channels, 4, 4]
+Tensor winograd_conv2d_pack(const Tensor& weight) {
+  check_weight(weight, 3);
+  const int64_t outputs = weight.size(0), channels = weight.size(1);
+  const DType dtype = to_dtype(weight.scalar_type());
+  const Tensor dense = torch::stable::contiguous(weight, MemoryFormat::ChannelsLast);
+  const Tensor packed = torch::stable::new_zeros(
+      weight, Size4{whole_panels(outputs), channels, winograd_span, winograd_span});
+  torch::stable::parallel_for(0, outputs, panel, [&](int64_t begin, int64_t end) {
+    ACCEL_RT_KERNEL(winograd_pack)
+    (dtype, dense.const_data_ptr(), packed.mutable_data_ptr(), int(channels), begin, end);
+  });
+  return packed;
+}
+
+// In blocks of tiles, as many for each thread and all of much the same size: large enough for the
+// weights that each of them reads, small enough to stay in a core's cache.
+void convolve(const WinogradParams& p, int64_t element_size) {
+  constexpr int64_t block_bytes = 800 * 1024;
+  const int64_t tile_bytes = winograd_places * (p.channels * element_size + panel * 4);
+  const int64_t most = std::max<int64_t>(block_bytes / tile_bytes, 16);
+  const int64_t tiles = p.tiles(), threads = torch::stable::get_num_threads();
+  const int64_t count = (tiles + threads * most - 1) / (threads * most) * threads;
+  const int64_t size = (tiles + count - 1) / count;
+  torch::stable::parallel_for(0, (tiles + size - 1) / size, 1, [&](int64_t begin, int64_t end) {
+    ACCEL_RT_KERNEL(winograd)(p, begin * size, std::min(end * size, tiles), size);
+  });
+}
+
+// bias [outputs] as floats, filled up to whole panels
+Tensor whole_bias(const Tensor& bias) {
+  const int64_t outputs = bias.size(0);
+  Tensor whole = torch::stable::new_zeros(bias, std::array<int64_t, 1>{whole_panels(outputs)},
+                                          ScalarType::Float);
+  Tensor part = torch::stable::narrow(whole, 0, 0, outputs);
+  torch::stable::copy_(part, bias);
+  return whole;
+}
+
+// relu(conv2d() + shortcut), with weights from winograd_conv2d_pack()
+Tensor winograd_conv2d(const Tensor& input, const Tensor& packed, const Tensor& bias,
+                       const std::optional<Tensor>& shortcut, bool relu, int64_t dilation) {
+  check_weight(packed, winograd_span);
+  const ScalarType type = packed.scalar_type();
+  STD_TORCH_CHECK(
+      input.dim() == 4 && input.size(1) == packed.size(1) && input.scalar_type() == type,
+      "winograd_conv2d: input must be [N, ", packed.size(1), ", H, W] of the weight's type");
+  STD_TORCH_CHECK(bias.dim() == 1 && is_floating(bias.scalar_type()) &&
+                      whole_panels(bias.size(0)) == packed.size(0),
+                  "winograd_conv2d: bias must be [outputs], as many as were packed");
+  STD_TORCH_CHECK(dilation > 0, "winograd_conv2d: dilation must be positive");
+  const Size4 sizes = {input.size(0), bias.size(0), input.size(2), input.size(3)};
+  const Tensor source = nhwc(input, type), added = whole_bias(bias);
+  const Tensor out = empty_like(input, sizes, type, MemoryFormat::ChannelsLast);
+  ConvFinish rest{static_cast<const float*>(added.const_data_ptr()), nullptr, relu};
+  std::optional<Tensor> base;
+  if (shortcut.has_value()) {
+    STD_TORCH_CHECK(shortcut->dim() == 4 && sizes4(*shortcut) == sizes,
+                    "winograd_conv2d: shortcut must have the output's shape");
+    base = nhwc(*shortcut, type);
+    rest.shortcut = base->const_data_ptr();
+  }
+  if (out.numel() > 0)
+    convolve({source.const_data_ptr(), packed.const_data_ptr(), out.mutable_data_ptr(),
+              to_dtype(type), sizes[0], int(input.size(1)), int(sizes[2]), int(sizes[3]),
+              int(sizes[1]), int(dilation), rest},
+             out.element_size());
+  return finish(out, input);
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(ACCEL_RT_NAMESPACE, m) {
+  m.def("winograd_conv2d_pays(Tensor weight) -> bool");
+  m.def("winograd_conv2d_pack(Tensor weight) -> Tensor");
+  m.def(
+      "winograd_conv2d(Tensor input, Tensor packed, Tensor bias, Tensor? shortcut, bool relu, "
+      "int dilation) -> Tensor");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, CPU, m) {
+  m.impl("winograd_conv2d_pays", TORCH_BOX(&winograd_conv2d_pays));
+  m.impl("winograd_conv2d_pack", TORCH_BOX(&winograd_conv2d_pack));
+  m.impl("winograd_conv2d", TORCH_BOX(&winograd_conv2d));
+}
+
+}  // namespace accel_rt
+#endif
