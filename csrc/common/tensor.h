@@ -7,6 +7,10 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/util/Exception.h>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -104,9 +108,25 @@ inline Size4 sizes4(const Tensor& tensor) {
   return {tensor.size(0), tensor.size(1), tensor.size(2), tensor.size(3)};
 }
 
+// Asks the system for huge pages under a large tensor on the CPU. To touch fresh memory for the
+// first time takes longer than most of our kernels, and far longer by small pages.
+inline void advise_huge_pages(const Tensor& tensor) {
+#ifdef __linux__
+  constexpr uintptr_t page = uintptr_t(2) << 20;
+  const int64_t bytes = tensor.numel() * int64_t(tensor.element_size());
+  if (!tensor.is_cpu() || bytes < int64_t(2 * page)) return;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(tensor.mutable_data_ptr());
+  const uintptr_t first = (begin + page - 1) / page * page, last = (begin + bytes) / page * page;
+  madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
+}
+
 inline Tensor empty_like(const Tensor& like, const Size4& size, ScalarType type,
                          MemoryFormat format) {
-  return torch::stable::empty(size, type, std::nullopt, like.device(), std::nullopt, format);
+  Tensor result =
+      torch::stable::empty(size, type, std::nullopt, like.device(), std::nullopt, format);
+  advise_huge_pages(result);
+  return result;
 }
 
 inline Tensor zeros_like(const Tensor& like, const Size4& size, ScalarType type,

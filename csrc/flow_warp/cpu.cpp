@@ -101,18 +101,37 @@ void grad_flow(const FlowWarpBackwardParams& p, int64_t begin, int64_t end) {
   }
 }
 
+// Writes what it is the first to reach and adds to the rest: to clear it all before would take
+// longer than that.
 template <class T>
 void grad_input(const FlowWarpBackwardParams& p, int64_t image, int64_t begin, int64_t end) {
   using A = accumulate_t<T>;
-  const int64_t channels = p.channels, pixels = int64_t(p.height) * p.width;
+  const int64_t channels = p.channels, pixels = int64_t(p.height) * p.width, count = end - begin;
   const int64_t first = image * pixels;
   A* grad = static_cast<A*>(p.grad_input) + first * channels + begin;
+  char* reached = static_cast<char*>(std::calloc(size_t(pixels), 1));
   Axis<A> y, x;
   for (int64_t pixel = first; pixel < first + pixels; ++pixel) {
     sample_axes(p, pixel_at(pixel, p.height, p.width), pixel, y, x);
-    scatter(grad, corners(y, x, channels * p.width, channels),
-            static_cast<const T*>(p.grad_output) + pixel * channels + begin, end - begin);
+    const Corners<A> taps = corners(y, x, int64_t(p.width), int64_t(1));
+    const T* __restrict from = static_cast<const T*>(p.grad_output) + pixel * channels + begin;
+    for (int k = 0; k < 4; ++k) {
+      const A weight = taps.weight[k];
+      if (weight == A(0)) continue;
+      A* __restrict to = grad + taps.offset[k] * channels;
+      if (reached[taps.offset[k]]) {
+#pragma omp simd
+        for (int64_t i = 0; i < count; ++i) to[i] += weight * load(from[i]);
+      } else {
+        reached[taps.offset[k]] = 1;
+#pragma omp simd
+        for (int64_t i = 0; i < count; ++i) to[i] = weight * load(from[i]);
+      }
+    }
   }
+  for (int64_t pixel = 0; pixel < pixels; ++pixel)
+    if (!reached[pixel]) std::memset(grad + pixel * channels, 0, count * sizeof(A));
+  std::free(reached);
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ struct FlowWarpBackwardParams {
   const void* grad_output;  // [N, H, W, C] of dtype
   const void* input;        // [N, H, W, C] of dtype
   const void* flow;         // [N, H, W, 2] of the accumulation type
-  void* grad_input;         // [N, H, W, C] of the accumulation type, zeroed
+  void* grad_input;         // [N, H, W, C] of the accumulation type, zeroed on CUDA
   void* grad_flow;          // [N, H, W, 2] of the accumulation type
   DType dtype;
   int64_t images, channels;

@@ -74,7 +74,8 @@ Tensor flow_warp(const Tensor& input, const Tensor& flow, bool zeros) {
   return out;
 }
 
-template <void (*run)(const FlowWarpBackwardParams&, bool, bool, const Tensor&)>
+// `run` adds to grad_input, or if it does not add, writes it.
+template <void (*run)(const FlowWarpBackwardParams&, bool, bool, const Tensor&), bool adds>
 std::tuple<Tensor, Tensor> flow_warp_backward(const Tensor& grad_output, const Tensor& input,
                                               const Tensor& flow, bool zeros, bool need_input,
                                               bool need_flow) {
@@ -85,8 +86,9 @@ std::tuple<Tensor, Tensor> flow_warp_backward(const Tensor& grad_output, const T
   const ScalarType type = kernel_type(input), sum_type = accumulate_type(type);
   const Tensor grad = nhwc(grad_output, type), source = nhwc(input, type);
   const Tensor displacement = nhwc(flow, sum_type);
+  constexpr auto new_gradient = adds ? zeros_like : empty_like;
   const Tensor grad_input =
-      need_input ? zeros_like(input, sizes4(input), sum_type, MemoryFormat::ChannelsLast)
+      need_input ? new_gradient(input, sizes4(input), sum_type, MemoryFormat::ChannelsLast)
                  : no_tensor(input);
   const Tensor grad_flow =
       need_flow ? zeros_like(input, sizes4(flow), sum_type, MemoryFormat::ChannelsLast)
@@ -127,7 +129,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(ACCEL_RT_NAMESPACE, m) {
 STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, CPU, m) {
   m.impl("flow_warp", TORCH_BOX((&flow_warp<warp_cpu>)));
   m.impl("flow_warp_out", TORCH_BOX((&flow_warp_out<warp_cpu>)));
-  m.impl("flow_warp_backward", TORCH_BOX((&flow_warp_backward<backward_cpu>)));
+  m.impl("flow_warp_backward", TORCH_BOX((&flow_warp_backward<backward_cpu, false>)));
 }
 #endif
 
@@ -135,7 +137,7 @@ STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, CPU, m) {
 STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, ACCEL_RT_CUDA_KEY, m) {
   m.impl("flow_warp", TORCH_BOX((&flow_warp<warp_cuda>)));
   m.impl("flow_warp_out", TORCH_BOX((&flow_warp_out<warp_cuda>)));
-  m.impl("flow_warp_backward", TORCH_BOX((&flow_warp_backward<backward_cuda>)));
+  m.impl("flow_warp_backward", TORCH_BOX((&flow_warp_backward<backward_cuda, true>)));
 }
 #endif
 
