@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -66,6 +67,27 @@ struct Vector {
   static constexpr int lanes = bytes / sizeof(A);
 };
 
+// A vector of elements, widened to what is computed in. For wide vectors the compiler's own way is
+// a detour.
+template <class A>
+inline typename Vector<A>::type load_vector(const A* from) {
+  return *reinterpret_cast<const typename Vector<A>::type*>(from);
+}
+inline Vector<float>::type load_vector(const BFloat16* from) {
+  using Floats = Vector<float>::type;
+#if defined(__AVX512F__)
+  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+  return Floats(_mm512_maskz_slli_epi32(-1, _mm512_maskz_cvtepu16_epi32(-1, bits), 16));
+#elif defined(__AVX2__)
+  const __m128i bits = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return Floats(_mm256_slli_epi32(_mm256_cvtepu16_epi32(bits), 16));
+#else
+  Vector<uint16_t, vector_bytes / 2>::type bits;
+  std::memcpy(&bits, from, sizeof bits);
+  return Floats(__builtin_convertvector(bits, Vector<uint32_t>::type) << 16);
+#endif
+}
+
 // Swaps rows and columns of a square: quadrants change places, then quadrants of quadrants, and so
 // on.
 template <int lanes, class Row = typename Vector<uint32_t, 4 * lanes>::type>
@@ -83,6 +105,23 @@ inline void transpose(Row (&rows)[lanes]) {
       rows[i + span] = __builtin_shuffle(above, below, lower);
     }
   }
+}
+
+// Lane i of the result is the sum over rows[i]: as in transpose(), but what would change places is
+// added.
+template <class A, int lanes = Vector<A>::lanes, int span = lanes / 2>
+inline typename Vector<A>::type lane_sums(typename Vector<A>::type (&rows)[lanes]) {
+  using Lane = std::conditional_t<sizeof(A) == 8, uint64_t, uint32_t>;
+  typename Vector<Lane>::type upper, lower;
+  for (int lane = 0; lane < lanes; ++lane) {
+    upper[lane] = lane & span ? lanes + lane - span : lane;
+    lower[lane] = lane & span ? lanes + lane : lane + span;
+  }
+  for (int i = 0; i < span; ++i)
+    rows[i] = __builtin_shuffle(rows[i], rows[i + span], upper) +
+              __builtin_shuffle(rows[i], rows[i + span], lower);
+  if constexpr (span > 1) return lane_sums<A, lanes, span / 2>(rows);
+  return rows[0];
 }
 
 // out[i] = sum of the four taps, each weighted

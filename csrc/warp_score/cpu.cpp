@@ -1,25 +1,19 @@
 #include "../common/cpu.h"
 
 #include <cstdlib>
-#include <type_traits>
 
 #include "kernel.h"
 
 namespace accel_rt::ACCEL_RT_SIMD {
 namespace {
 
-// Pixels scored at once, each for up to vector_block vectors of classes. The sums stay in registers
-// beside a vector of weights each: 32 of them hold eight pixels, 16 hold four.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int pixel_block = 8;
-#else
-constexpr int pixel_block = 4;
-#endif
-constexpr int vector_block = 3;
-// Some processors work on half of 64 bytes at a time: for them half a vector is half the work.
-constexpr int last_bytes = vector_bytes == 64 ? 32 : vector_bytes;
+// Sums of so many pixels and classes stay in registers, beside a vector of each pixel's features.
+// Each is a vector, too, whose lanes are added up when all channels are in. There are 32 registers
+// with vectors of 64 bytes, else 16.
+constexpr int pixel_block = vector_bytes == 64 ? 4 : 3;
+constexpr int class_block = vector_bytes == 64 ? 5 : 4;
 
-// A line more than there are: where they are a power of two, a feature of all pixels would else
+// A line more than there are: where they are a power of two, a channel of all pixels would else
 // share a few places in the innermost cache.
 template <class A>
 inline int64_t feature_stride(int depth) {
@@ -33,39 +27,38 @@ struct Source {
   Corners<A> at;
 };
 
-// scores[i] = bias + features[i] . weight for `vectors` vectors of classes and a Last one, which
-// may be half as wide; `classes` of them are there. Features of pixels lie feature_stride(depth)
-// apart, rows of weight `stride`, scores `width`. Memory meanwhile brings what the `next` pixels
-// are blended from: their rows are too short for the processor to see them coming.
-template <int vectors, class Last, class T, class A>
-inline void multiply(const A* features, int depth, const A* weight, int stride, const A* bias,
-                     int pixels, A* scores, int width, int classes, const Source<T, A>* next) {
-  using V = typename Vector<A>::type;
-  constexpr int lanes = Vector<A>::lanes;
-  constexpr int line = 64 / sizeof(T);
-  V sum[pixel_block][vectors > 0 ? vectors : 1] = {};
-  Last last_sum[pixel_block] = {};
-  for (int first = 0; first < depth; first += line) {
+// sums[i * class_stride + c] = products of the features of pixel i and weight row c, a vector of
+// channels at a time. Features of pixels lie feature_stride(depth) apart. Memory meanwhile brings
+// what the `next` pixels, if any, are blended from: their rows are too short for the processor to
+// see them coming.
+template <int classes, class T, class A, class V = typename Vector<A>::type>
+inline void multiply(const A* features, int depth, const A* weight, V* sums, int class_stride,
+                     const Source<T, A>* next) {
+  V sum[pixel_block][classes] = {};
+  for (int k = 0; k < depth; k += Vector<A>::lanes) {
+    if (next != nullptr)
+      for (int i = 0; i < pixel_block; ++i)
+        for (int tap = 0; tap < 4; ++tap)
+          __builtin_prefetch(next[i].image + next[i].at.offset[tap] + k, 0, 2);
+    V feature[pixel_block];
     for (int i = 0; i < pixel_block; ++i)
-      for (int k = 0; k < 4; ++k)
-        __builtin_prefetch(next[i].image + next[i].at.offset[k] + first, 0, 2);
-    const int last = first + line < depth ? first + line : depth;
-    for (int k = first; k < last; ++k) {
-      const V* row = reinterpret_cast<const V*>(weight + int64_t(k) * stride);
-      const Last last_row = *reinterpret_cast<const Last*>(row + vectors);
-      for (int i = 0; i < pixel_block; ++i) {
-        const A feature = features[i * feature_stride<A>(depth) + k];
-        for (int j = 0; j < vectors; ++j) sum[i][j] += feature * row[j];
-        last_sum[i] += feature * last_row;
-      }
+      feature[i] = *reinterpret_cast<const V*>(features + i * feature_stride<A>(depth) + k);
+    for (int c = 0; c < classes; ++c) {
+      const V row = *reinterpret_cast<const V*>(weight + int64_t(c) * depth + k);
+      for (int i = 0; i < pixel_block; ++i) sum[i][c] += feature[i] * row;
     }
   }
-  for (int i = 0; i < pixels; ++i) {
-    A lane[(vectors + 1) * lanes];
-    std::memcpy(lane, sum[i], vectors * sizeof(V));
-    std::memcpy(lane + vectors * lanes, &last_sum[i], sizeof(Last));
-    for (int c = 0; c < classes; ++c) scores[int64_t(i) * width + c] = lane[c] + bias[c];
+  for (int i = 0; i < pixel_block; ++i)
+    for (int c = 0; c < classes; ++c) sums[i * class_stride + c] = sum[i][c];
+}
+
+// multiply() for as many classes, up to class_block, as there are
+template <int classes = class_block, class... Arguments>
+inline void multiply_of(int count, const Arguments&... arguments) {
+  if constexpr (classes > 1) {
+    if (count < classes) return multiply_of<classes - 1>(count, arguments...);
   }
+  multiply<classes>(arguments...);
 }
 
 template <class T, class A>
@@ -81,19 +74,41 @@ inline Source<T, A> source_of(const WarpScoreParams& p, int64_t pixel) {
 // The warped, rectified features of one pixel
 template <class T, class A>
 inline void warp_pixel(const Source<T, A>& from, int depth, A* features) {
-  blend(features, from.image, from.at, depth);
-#pragma omp simd
-  for (int k = 0; k < depth; ++k) features[k] = features[k] < A(0) ? A(0) : features[k];
+  using V = typename Vector<A>::type;
+  constexpr int lanes = Vector<A>::lanes;
+  const T* tap[4];
+  V weight[4];
+  for (int i = 0; i < 4; ++i) {
+    tap[i] = from.image + from.at.offset[i];
+    weight[i] = V{} + from.at.weight[i];
+  }
+  const V zero = {};
+  int k = 0;
+  for (; k + lanes <= depth; k += lanes) {
+    V sum = weight[0] * load_vector(tap[0] + k);
+    for (int i = 1; i < 4; ++i) sum += weight[i] * load_vector(tap[i] + k);
+    *reinterpret_cast<V*>(features + k) = sum < zero ? zero : sum;  // NaN stays
+  }
+  for (; k < depth; ++k) {
+    A sum = 0;
+    for (int i = 0; i < 4; ++i) sum += from.at.weight[i] * load(tap[i][k]);
+    features[k] = sum < A(0) ? A(0) : sum;
+  }
 }
 
 template <class T>
 void score(const WarpScoreParams& p, int64_t begin, int64_t end) {
   using A = accumulate_t<T>;
+  using V = typename Vector<A>::type;
   constexpr int lanes = Vector<A>::lanes;
-  const int stride = padded(p.classes, score_vector_step);
-  // Zeroed, since a last block of fewer pixels is multiplied whole
-  A* features =
-      static_cast<A*>(std::calloc(size_t(pixel_block * feature_stride<A>(p.depth)), sizeof(A)));
+  const int depth = padded(p.depth, score_depth_step), classes = padded(p.classes, lanes);
+  const int64_t feature_bytes = pixel_block * feature_stride<A>(depth) * sizeof(A);
+  const int64_t sum_bytes = int64_t(pixel_block) * classes * sizeof(V);
+  void* memory = std::aligned_alloc(64, (feature_bytes + sum_bytes + 63) / 64 * 64);
+  // Zeroed, since there may be fewer pixels, channels and classes than are computed
+  A* features = static_cast<A*>(std::memset(memory, 0, feature_bytes + sum_bytes));
+  V* sums = reinterpret_cast<V*>(static_cast<char*>(memory) + feature_bytes);
+  const int class_blocks = (p.classes + class_block - 1) / class_block;
   Source<T, A> sources[pixel_block];
   const auto look_at = [&](int64_t first) {
     for (int i = 0; i < pixel_block; ++i)
@@ -103,32 +118,27 @@ void score(const WarpScoreParams& p, int64_t begin, int64_t end) {
   for (int64_t first = begin; first < end; first += pixel_block) {
     const int pixels = end - first < pixel_block ? int(end - first) : pixel_block;
     for (int i = 0; i < pixels; ++i)
-      warp_pixel(sources[i], p.depth, features + i * feature_stride<A>(p.depth));
+      warp_pixel(sources[i], p.depth, features + i * feature_stride<A>(depth));
     look_at(first + pixel_block);
-    const auto multiply_by = [&](auto vectors, auto last, int c, int classes) {
-      multiply<decltype(vectors)::value, decltype(last)>(
-          features, p.depth, static_cast<const A*>(p.weight) + c, stride,
-          static_cast<const A*>(p.bias) + c, pixels,
-          static_cast<A*>(p.scores) + first * p.classes + c, p.classes, classes, sources);
-    };
-    const auto multiply_up_to = [&](auto vectors, int c, int classes) {
-      constexpr int most = decltype(vectors)::value * lanes + last_bytes / int(sizeof(A));
-      if (classes <= most)
-        multiply_by(vectors, typename Vector<A, last_bytes>::type{}, c, classes);
-      else
-        multiply_by(vectors, typename Vector<A>::type{}, c, classes);
-    };
-    for (int c = 0; c < p.classes; c += vector_block * lanes) {
-      const int left = p.classes - c;
-      if (left <= lanes)
-        multiply_up_to(std::integral_constant<int, 0>{}, c, left);
-      else if (left <= 2 * lanes)
-        multiply_up_to(std::integral_constant<int, 1>{}, c, left);
-      else
-        multiply_up_to(std::integral_constant<int, 2>{}, c, left < 3 * lanes ? left : 3 * lanes);
+    for (int block = 0, c = 0; block < class_blocks; ++block) {
+      const int count = (p.classes - c) / (class_blocks - block);  // all of much the same size
+      multiply_of(count, features, depth, static_cast<const A*>(p.weight) + int64_t(c) * depth,
+                  sums + c, classes, block == 0 ? sources : nullptr);
+      c += count;
+    }
+    for (int i = 0; i < pixels; ++i) {
+      A* scores = static_cast<A*>(p.scores) + (first + i) * p.classes;
+      const A* bias = static_cast<const A*>(p.bias);
+      for (int c = 0; c < p.classes; c += lanes) {
+        V rows[lanes];
+        std::memcpy(rows, sums + i * classes + c, sizeof rows);
+        const V total = lane_sums<A>(rows);
+        for (int lane = 0; lane < lanes && c + lane < p.classes; ++lane)
+          scores[c + lane] = total[lane] + bias[c + lane];
+      }
     }
   }
-  std::free(features);
+  std::free(memory);
 }
 
 }  // namespace

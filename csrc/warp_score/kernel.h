@@ -12,8 +12,7 @@ namespace accel_rt {
 struct WarpScoreParams {
   const void* cache;  // [N, H, W, K] of dtype
   const void* flow;   // [N, H, W, 2] (x, y) in pixels, of the accumulation type
-  // Padded with zeros: [classes, K] on CUDA, [K, classes] on the CPU, of the accumulation type; or
-  // packed for AMX
+  // [classes, K] of the accumulation type, padded with zeros; or packed for AMX
   const void* weight;
   const void* bias;  // [classes] of the accumulation type
   void* scores;      // [N, H, W, classes] of the accumulation type
@@ -24,8 +23,7 @@ struct WarpScoreParams {
 
 // The matrix is padded to multiples of these, so that kernels need no tails.
 constexpr int score_depth_step = 16;
-constexpr int score_class_step = 4;
-constexpr int score_vector_step = 16;  // lanes of the widest vector
+constexpr int score_class_step = 4;  // on CUDA
 
 constexpr int padded(int value, int step) { return (value + step - 1) / step * step; }
 

@@ -27,26 +27,20 @@ void check(const Tensor& cache, const Tensor& flow, const Tensor& weight, const 
                   "warp_score: all tensors must be on one device");
 }
 
-#ifdef ACCEL_RT_CPU
-// weight [C, K] as [K, C], with zeros up to whole vectors of classes
-template <class A>
-Tensor transposed_weight(const Tensor& weight, ScalarType type) {
-  const int classes = int(weight.size(0)), stride = padded(classes, score_vector_step);
-  const int64_t depth = weight.size(1);
-  const Tensor rows = torch::stable::contiguous(cast(weight, type));
-  const Tensor result =
-      torch::stable::new_zeros(weight, std::array<int64_t, 2>{depth, stride}, type);
-  const A* from = static_cast<const A*>(rows.const_data_ptr());
-  A* to = static_cast<A*>(result.mutable_data_ptr());
-  // In runs, since rows of weight are so far apart that they drive each other from the cache
-  constexpr int64_t run = 16;
-  for (int64_t first = 0; first < depth; first += run)
-    for (int c = 0; c < classes; ++c)
-      for (int64_t k = first; k < std::min(first + run, depth); ++k)
-        to[k * stride + c] = from[c * depth + k];
+// weight [C, K] of `type` in the corner of zeros whose sides are multiples of the kernel's steps
+Tensor padded_weight(const Tensor& weight, ScalarType type, int class_step) {
+  const int64_t rows = weight.size(0), columns = weight.size(1);
+  const int64_t whole[2] = {padded(int(rows), class_step), padded(int(columns), score_depth_step)};
+  if (whole[0] == rows && whole[1] == columns) return torch::stable::contiguous(cast(weight, type));
+  Tensor result =
+      torch::stable::new_zeros(weight, std::array<int64_t, 2>{whole[0], whole[1]}, type);
+  Tensor top = torch::stable::narrow(result, 0, 0, rows);
+  Tensor part = torch::stable::narrow(top, 1, 0, columns);
+  torch::stable::copy_(part, weight);
   return result;
 }
 
+#ifdef ACCEL_RT_CPU
 template <class F>
 void for_pixels(const WarpScoreParams& p, const F& function) {
   parallel(p.images * p.height * p.width, int64_t(p.depth) * p.classes, function);
@@ -71,31 +65,16 @@ void score_cpu(WarpScoreParams p, const Tensor& weight, const Tensor&) {
 #ifdef ACCEL_RT_X86
   if (has_amx() && warp_score_amx_fits(p.dtype, p.depth)) return score_amx(p, weight);
 #endif
-  const Tensor matrix = p.dtype == DType::f64
-                            ? transposed_weight<double>(weight, ScalarType::Double)
-                            : transposed_weight<float>(weight, ScalarType::Float);
+  const ScalarType type = p.dtype == DType::f64 ? ScalarType::Double : ScalarType::Float;
+  const Tensor matrix = padded_weight(weight, type, 1);
   p.weight = matrix.const_data_ptr();
   for_pixels(p, [&](int64_t begin, int64_t end) { ACCEL_RT_KERNEL(warp_score)(p, begin, end); });
 }
 #endif
 
 #ifdef ACCEL_RT_CUDA
-// weight [C, K] in the corner of zeros whose sides are multiples of the kernel's steps
-Tensor padded_weight(const Tensor& weight) {
-  const int64_t rows = weight.size(0), columns = weight.size(1);
-  Tensor result =
-      torch::stable::new_zeros(weight,
-                               std::array<int64_t, 2>{padded(int(rows), score_class_step),
-                                                      padded(int(columns), score_depth_step)},
-                               ScalarType::Float);
-  Tensor top = torch::stable::narrow(result, 0, 0, rows);
-  Tensor part = torch::stable::narrow(top, 1, 0, columns);
-  torch::stable::copy_(part, weight);
-  return result;
-}
-
 void score_cuda(WarpScoreParams p, const Tensor& weight, const Tensor& on) {
-  const Tensor matrix = padded_weight(weight);
+  const Tensor matrix = padded_weight(weight, ScalarType::Float, score_class_step);
   p.weight = matrix.const_data_ptr();
   launch(on, [&](void* stream) { return warp_score_cuda(p, stream); });
 }

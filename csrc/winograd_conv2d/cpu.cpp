@@ -27,22 +27,14 @@ inline void transform_weights(float& g0, float& g1, float& g2, float& g3) {
   g3 = g2, g1 = ends + middle, g2 = ends - middle;
 }
 
-inline Floats load_vector(const float* from) { return floats_at(from); }
 inline void store_vector(float* to, const Floats& vector) { floats_at(to) = vector; }
 
 #if defined(__AVX512F__)
-using Halves = Vector<uint16_t, vector_bytes / 2>::type;
-
-inline Floats load_vector(const BFloat16* from) {
-  const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
-  return Floats(_mm512_maskz_slli_epi32(-1, _mm512_maskz_cvtepu16_epi32(-1, bits), 16));
-}
-
 // In assembly, since this level is compiled for processors without the instruction, too.
 inline void store_vector(BFloat16* to, const Floats& vector) {
-  Halves rounded;
+  Vector<uint16_t, vector_bytes / 2>::type rounded;
   asm("vcvtneps2bf16 %1, %0" : "=v"(rounded) : "v"(vector));
-  *reinterpret_cast<Halves*>(to) = rounded;
+  std::memcpy(to, &rounded, sizeof rounded);
 }
 #endif
 
