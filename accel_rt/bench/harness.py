@@ -30,11 +30,16 @@ class Samples:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: rounds go on until ``budget_s`` is spent, within the two bounds."""
+    """How long to measure: rounds go on until ``budget_s`` is spent, within the two bounds.
+
+    Untimed ones go before, for ``warm_up_s`` and one at least: some virtual machines take seconds
+    to have memory for what is allocated anew in each.
+    """
 
     budget_s: float
     least_rounds: int
     most_rounds: int
+    warm_up_s: float = 0.0
 
 
 def interleave(
@@ -44,14 +49,18 @@ def interleave(
     synchronise: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = perf_counter,
 ) -> dict[str, Samples]:
-    """Time each of ``runs`` once per round (A B C, A B C, ...) after one untimed round.
+    """Time each of ``runs`` once per round (A B C, A B C, ...) after untimed rounds.
 
     ``synchronise`` waits for the device before the clock is read. What a run returns is freed
     outside its time.
     """
-    for run in runs.values():
-        run()
-    synchronise()
+    started = clock()
+    while True:
+        for run in runs.values():
+            run()
+        synchronise()
+        if clock() - started >= effort.warm_up_s:
+            break
     ms: dict[str, list[float]] = {name: [] for name in runs}
     started, rounds = clock(), 0
     while rounds < effort.least_rounds or (

@@ -42,6 +42,13 @@ def test_the_first_round_is_not_counted():
     assert samples["a"].ms == (1000.0, 2000.0)
 
 
+def test_more_rounds_warm_up_if_that_is_asked_for():
+    clock = Clock()
+    run = clock.run("a", [50.0, 40.0, 30.0, 1.0, 2.0])
+    samples = interleave({"a": run}, Effort(0, 2, 2, warm_up_s=100.0), clock=clock)
+    assert samples["a"].ms == (1000.0, 2000.0)
+
+
 @pytest.mark.parametrize(
     ("effort", "rounds"),
     [(Effort(10.0, 1, 100), 4), (Effort(10.0, 6, 100), 6), (Effort(10.0, 1, 2), 2)],
