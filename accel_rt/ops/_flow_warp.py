@@ -30,8 +30,9 @@ def flow_warp(
             type (it is used in float32, or in float64 with such an input).
         padding: what lies outside the image: the nearest edge pixel, or zero.
         out: where to write the result, of `input`'s shape, type and device (not `input` itself).
-            It saves the allocation, which for large maps takes longer than the warp. Without
-            gradients only.
+            It saves the allocation, which for large maps takes longer than the warp (with
+            ``THP_MEM_ALLOC_ENABLE=1`` in the environment torch asks for huge pages, which on Linux
+            take half as long). Without gradients only.
 
     Returns:
         [N, C, H, W] in `input`'s element type and layout; `out` if given.

@@ -108,32 +108,32 @@ inline Size4 sizes4(const Tensor& tensor) {
   return {tensor.size(0), tensor.size(1), tensor.size(2), tensor.size(3)};
 }
 
-// Asks the system for huge pages under a large tensor on the CPU. To touch fresh memory for the
-// first time takes longer than most of our kernels, and far longer by small pages.
-inline void advise_huge_pages(const Tensor& tensor) {
-#ifdef __linux__
-  constexpr uintptr_t page = uintptr_t(2) << 20;
-  const int64_t bytes = tensor.numel() * int64_t(tensor.element_size());
-  if (!tensor.is_cpu() || bytes < int64_t(2 * page)) return;
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(tensor.mutable_data_ptr());
-  const uintptr_t first = (begin + page - 1) / page * page, last = (begin + bytes) / page * page;
-  madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
-#endif
-}
-
 inline Tensor empty_like(const Tensor& like, const Size4& size, ScalarType type,
                          MemoryFormat format) {
-  Tensor result =
-      torch::stable::empty(size, type, std::nullopt, like.device(), std::nullopt, format);
-  advise_huge_pages(result);
-  return result;
+  return torch::stable::empty(size, type, std::nullopt, like.device(), std::nullopt, format);
 }
 
-inline Tensor zeros_like(const Tensor& like, const Size4& size, ScalarType type,
-                         MemoryFormat format) {
-  Tensor result = empty_like(like, size, type, format);
-  torch::stable::zero_(result);
-  return result;
+// A gradient in NHWC order. On Linux a large one lies in huge pages, if the system has them: to
+// touch fresh memory for the first time takes longer than the kernels, far longer by small pages.
+// Results of inference do without, since they can be given memory that is there.
+inline Tensor empty_gradient(const Tensor& like, const Size4& size, ScalarType type) {
+  const Tensor gradient = empty_like(like, size, type, MemoryFormat::ChannelsLast);
+#ifdef __linux__
+  constexpr uintptr_t page = uintptr_t(2) << 20;
+  const uintptr_t bytes = gradient.numel() * gradient.element_size();
+  if (gradient.is_cpu() && bytes >= 2 * page) {
+    const uintptr_t begin = reinterpret_cast<uintptr_t>(gradient.mutable_data_ptr());
+    const uintptr_t first = (begin + page - 1) / page * page, last = (begin + bytes) / page * page;
+    madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  }
+#endif
+  return gradient;
+}
+
+inline Tensor zero_gradient(const Tensor& like, const Size4& size, ScalarType type) {
+  Tensor gradient = empty_gradient(like, size, type);
+  torch::stable::zero_(gradient);
+  return gradient;
 }
 
 // Stands for a gradient that nobody asked for.

@@ -418,8 +418,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
   const ScalarType sum_type = accumulate_type(problem.type);
   const Tensor grad = nhwc(grad_output, problem.type);
   const auto zeros = [&](bool needed, const Tensor& like) {
-    return needed ? zeros_like(like, sizes4(like), sum_type, MemoryFormat::ChannelsLast)
-                  : no_tensor(input);
+    return needed ? zero_gradient(like, sizes4(like), sum_type) : no_tensor(input);
   };
   const Tensor grad_input = zeros(need_input, input), grad_offset = zeros(need_offset, offset);
   const Tensor grad_weight = zeros(need_weight, weight);

@@ -86,13 +86,11 @@ std::tuple<Tensor, Tensor> flow_warp_backward(const Tensor& grad_output, const T
   const ScalarType type = kernel_type(input), sum_type = accumulate_type(type);
   const Tensor grad = nhwc(grad_output, type), source = nhwc(input, type);
   const Tensor displacement = nhwc(flow, sum_type);
-  constexpr auto new_gradient = adds ? zeros_like : empty_like;
+  constexpr auto new_gradient = adds ? zero_gradient : empty_gradient;
   const Tensor grad_input =
-      need_input ? new_gradient(input, sizes4(input), sum_type, MemoryFormat::ChannelsLast)
-                 : no_tensor(input);
+      need_input ? new_gradient(input, sizes4(input), sum_type) : no_tensor(input);
   const Tensor grad_flow =
-      need_flow ? zeros_like(input, sizes4(flow), sum_type, MemoryFormat::ChannelsLast)
-                : no_tensor(input);
+      need_flow ? zero_gradient(input, sizes4(flow), sum_type) : no_tensor(input);
   if (input.numel() > 0)
     run({grad.const_data_ptr(), source.const_data_ptr(), displacement.const_data_ptr(),
          need_input ? grad_input.mutable_data_ptr() : nullptr,
