@@ -77,14 +77,14 @@ def test_matches_the_convolution(executor, dtypes, name):
 
 
 def test_error_is_of_the_order_of_a_convolutions(executor, dtypes):
-    """Root mean square error against float64, relative: in bfloat16 0.3% of rounding twice."""
+    """Relative root mean square against float64; an ordinary convolution's are 2e-7 and 3e-3."""
     for dtype in dtypes:
         input, weight, bias, _, _ = tensors("many tiles, deep", dtype)
         wanted = twin(input, weight, bias, 1)
         packed = executor.winograd_conv2d_pack(weight)
         actual = executor.winograd_conv2d(input, packed, bias, None, False, 1).double()
         error = (actual - wanted).square().mean().sqrt() / wanted.square().mean().sqrt()
-        assert error < {torch.float32: 1e-6, torch.bfloat16: 6e-3}[dtype]
+        assert error < {torch.float32: 3e-6, torch.bfloat16: 6e-3}[dtype]
 
 
 def test_nan_stays(executor, dtypes):
@@ -98,7 +98,7 @@ def test_nan_stays(executor, dtypes):
         assert actual[1, :, 4:, 6:].isnan().all()
         others = torch.arange(32) != 1
         assert not actual[0][others].isnan().any()
-        assert not actual[1][others][:, :4].isnan().any()  # as far as a tile reaches
+        assert not actual[1][others][:, :4].isnan().any()  # tiles that do not see it
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -171,7 +171,7 @@ def test_what_does_not_pay_is_not_packed(weight):
     ],
 )
 def test_errors_name_the_culprit(changed, message):
-    packed = torch.zeros(64, 32, 4, 4)
+    packed = torch.zeros(64, 32, 6, 6)
     good = {"input": torch.zeros(1, 32, 5, 6), "packed": packed, "bias": torch.zeros(40)}
     with pytest.raises(UsageError, match=message):
         winograd_conv2d(**(good | changed))
@@ -186,7 +186,7 @@ def test_errors_of_packing(weight):
 
 
 def test_operator_checks_for_itself():
-    packed = torch.zeros(64, 32, 4, 4)
+    packed = torch.zeros(64, 32, 6, 6)
     good = [torch.zeros(1, 32, 5, 6), packed, torch.zeros(40), None, False, 1]
     for position, bad, message in (
         (0, torch.zeros(1, 16, 5, 6), "input must be"),
