@@ -255,9 +255,10 @@ def _winograd_conv2d(
     packed = ops.winograd_conv2d_pack(weight)
     if packed is None:
         return
-    # A pixel takes four products of each channel.
-    pixels = bench.normal(1, 4 * channels, height, width, dtype=dtype)
-    products = bench.normal(channels, 4 * channels, dtype=dtype)
+    # A pixel takes so many products of each pair of channels.
+    depth = 4 * channels if dtype == torch.bfloat16 else 9 * channels // 4
+    pixels = bench.normal(1, depth, height, width, dtype=dtype)
+    products = bench.normal(channels, depth, dtype=dtype)
     runs = (
         Run("winograd_conv2d", "ours", partial(ops.winograd_conv2d, input, packed, bias)),
         Run("F.conv2d", "peer", partial(F.conv2d, input, weight, bias, padding=1)),
