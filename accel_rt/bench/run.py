@@ -41,7 +41,7 @@ class BenchSettings:
     @property
     def ops_effort(self) -> Effort:
         """For one case."""
-        return Effort(0.4, 2, 50) if self.quick else Effort(1.5, 3, 200, warm_up_s=0.8)
+        return Effort(0.4, 2, 50) if self.quick else Effort(1.5, 3, 200, warm_up_s=0.4)
 
     @property
     def stream_effort(self) -> Effort:

@@ -7,7 +7,13 @@ from torch import Tensor
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import reference
-from accel_rt.ops._extension import extension_status, has_kernels, has_operator, output_format
+from accel_rt.ops._extension import (
+    call_unchecked,
+    extension_status,
+    has_kernels,
+    has_operator,
+    output_format,
+)
 from accel_rt.ops._flow_warp import fake_gradient
 
 Pair = tuple[int, int]
@@ -126,19 +132,23 @@ def deform_conv2d_packed(
         UsageError: shapes, types or devices do not fit together.
     """
     geometry = _geometry(stride, padding, dilation)
-    _check(input, offset, packed, bias, mask, *geometry)
-    if input.device.type == "cuda":
-        raise UsageError("deform_conv2d_packed: tensors must be on the CPU, use deform_conv2d")
-    size = (input.shape[0], packed.shape[0], *_output_size(input, packed, *geometry))
-    if shortcut is not None and (shortcut.shape != size or shortcut.dtype != input.dtype):
-        raise UsageError(
-            f"deform_conv2d_packed: shortcut must be {size} of {input.dtype}, got"
-            f" {tuple(shortcut.shape)} of {shortcut.dtype}"
-        )
-    with torch.no_grad():
-        return torch.ops.accel_rt.deform_conv2d_packed(
-            input, offset, packed, bias, mask, shortcut, relu, *geometry
-        )
+
+    def check() -> None:
+        _check(input, offset, packed, bias, mask, *geometry)
+        if input.device.type == "cuda":
+            raise UsageError("deform_conv2d_packed: tensors must be on the CPU, use deform_conv2d")
+        size = (input.shape[0], packed.shape[0], *_output_size(input, packed, *geometry))
+        if shortcut is not None and (shortcut.shape != size or shortcut.dtype != input.dtype):
+            raise UsageError(
+                f"deform_conv2d_packed: shortcut must be {size} of {input.dtype}, got"
+                f" {tuple(shortcut.shape)} of {shortcut.dtype}"
+            )
+
+    return call_unchecked(
+        torch.ops.accel_rt.deform_conv2d_packed.default,
+        check,
+        *(input, offset, packed, bias, mask, shortcut, relu, *geometry),
+    )
 
 
 def _autocast(tensor: Tensor, dtype: torch.dtype) -> Tensor:

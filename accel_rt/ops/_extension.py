@@ -2,6 +2,7 @@
 
 import ctypes
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,24 @@ def has_kernels(tensor: torch.Tensor, operator: str = "flow_warp") -> bool:
     device = tensor.device.type
     on_cuda = device == "cuda" and _STATUS.cuda_built and tensor.dtype != torch.float64
     return on_cuda or device in ("cpu", "meta")
+
+
+def call_unchecked(
+    operator: Callable[..., torch.Tensor], check: Callable[[], None], *arguments: object
+) -> torch.Tensor:
+    """``operator(*arguments)`` without gradient; if that fails, ``check`` may say why.
+
+    The operator checks what it is given, too: a second check in Python, and leaving a mode that is
+    not entered, would take longer than small operators.
+    """
+    try:
+        if not torch.is_grad_enabled():
+            return operator(*arguments)
+        with torch.no_grad():
+            return operator(*arguments)
+    except RuntimeError:
+        check()
+        raise
 
 
 def output_format(tensor: torch.Tensor) -> torch.memory_format:

@@ -5,7 +5,12 @@ from torch import Tensor
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import reference
-from accel_rt.ops._extension import extension_status, has_kernels, output_format
+from accel_rt.ops._extension import (
+    call_unchecked,
+    extension_status,
+    has_kernels,
+    output_format,
+)
 
 
 def warp_score(cache: Tensor, flow: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -29,12 +34,14 @@ def warp_score(cache: Tensor, flow: Tensor, weight: Tensor, bias: Tensor) -> Ten
     Raises:
         UsageError: shapes, types or devices do not fit together.
     """
-    _check(cache, flow, weight, bias)
-    # Neither path is differentiable, so that both behave alike.
-    with torch.no_grad():
-        if not has_kernels(cache):
-            return reference.warp_score(cache, flow, weight, bias)
-        return torch.ops.accel_rt.warp_score(cache, flow, weight, bias)
+    arguments = cache, flow, weight, bias
+    if has_kernels(cache):
+        return call_unchecked(
+            torch.ops.accel_rt.warp_score.default, lambda: _check(*arguments), *arguments
+        )
+    _check(*arguments)
+    with torch.no_grad():  # so that both paths behave alike
+        return reference.warp_score(*arguments)
 
 
 def _check(cache: Tensor, flow: Tensor, weight: Tensor, bias: Tensor) -> None:

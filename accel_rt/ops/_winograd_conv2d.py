@@ -4,7 +4,12 @@ import torch
 from torch import Tensor
 
 from accel_rt.errors import UsageError
-from accel_rt.ops._extension import has_kernels, has_operator, output_format
+from accel_rt.ops._extension import (
+    call_unchecked,
+    has_kernels,
+    has_operator,
+    output_format,
+)
 
 
 def winograd_conv2d_pack(weight: Tensor) -> Tensor | None:
@@ -69,9 +74,11 @@ def winograd_conv2d(
     Raises:
         UsageError: shapes, types or devices do not fit together.
     """
-    _check(input, packed, bias, dilation, shortcut)
-    with torch.no_grad():
-        return torch.ops.accel_rt.winograd_conv2d(input, packed, bias, shortcut, relu, dilation)
+    return call_unchecked(
+        torch.ops.accel_rt.winograd_conv2d.default,
+        lambda: _check(input, packed, bias, dilation, shortcut),
+        *(input, packed, bias, shortcut, relu, dilation),
+    )
 
 
 def _check(

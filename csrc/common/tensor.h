@@ -97,9 +97,19 @@ inline Tensor cast(const Tensor& tensor, ScalarType type) {
   return tensor.scalar_type() == type ? tensor : torch::stable::to(tensor, type);
 }
 
-// The tensor as elements of `type` in NHWC order.
+// What does nothing takes as long through torch's dispatcher as what does something, and with cold
+// caches as long as a small operator: so the following ask first whether there is something to do.
+
+// The tensor as elements of `type` in NHWC order
 inline Tensor nhwc(const Tensor& tensor, ScalarType type) {
+  if (tensor.scalar_type() == type && is_dense(tensor, MemoryFormat::ChannelsLast)) return tensor;
   return torch::stable::contiguous(cast(tensor, type), MemoryFormat::ChannelsLast);
+}
+
+// The tensor as elements of `type` in order
+inline Tensor in_order(const Tensor& tensor, ScalarType type) {
+  const Tensor result = cast(tensor, type);
+  return result.is_contiguous() ? result : torch::stable::contiguous(result);
 }
 
 using Size4 = std::array<int64_t, 4>;
@@ -142,9 +152,14 @@ inline Tensor no_tensor(const Tensor& like) {
                               std::nullopt, like.device());
 }
 
-// The result in the caller's element type and layout.
+// A result in NHWC order in the layout of `like`
+inline Tensor in_layout_of(const Tensor& result, const Tensor& like) {
+  return is_channels_last(like) ? result : torch::stable::contiguous(result);
+}
+
+// The same in its element type, too
 inline Tensor finish(const Tensor& result, const Tensor& like) {
-  return torch::stable::contiguous(cast(result, like.scalar_type()), layout_of(like));
+  return in_layout_of(cast(result, like.scalar_type()), like);
 }
 
 // A matrix view of memory that another tensor owns; the owner must outlive it.

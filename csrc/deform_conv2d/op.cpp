@@ -238,7 +238,7 @@ struct Problem {
     check_floating("bias", *bias, input, 1);
     STD_TORCH_CHECK(bias->size(0) == out_channels, "deform_conv2d: bias must be [", out_channels,
                     "], got [", bias->size(0), "]");
-    return torch::stable::contiguous(cast(*bias, type));
+    return in_order(*bias, type);
   }
 
   Size4 output_sizes() const { return {p.images, out_channels, p.out_height, p.out_width}; }
@@ -377,6 +377,8 @@ Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset, const Ten
                             std::vector<int64_t> dilation) {
   STD_TORCH_CHECK(packed.scalar_type() == input.scalar_type(),
                   "deform_conv2d: packed weights must have input's type");
+  STD_TORCH_CHECK(!bias.has_value() || bias->scalar_type() == input.scalar_type(),
+                  "deform_conv2d: bias must have input's type");
   const Problem problem(input, offset, packed, mask, stride, padding, dilation, Cpu::tile_bytes);
   const DeformParams& p = problem.p;
   const std::optional<Tensor> added = problem.checked_bias(bias);
@@ -385,8 +387,9 @@ Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset, const Ten
   std::optional<Tensor> base;
   if (shortcut.has_value()) {
     check_floating("shortcut", *shortcut, input, 4);
-    STD_TORCH_CHECK(sizes4(*shortcut) == problem.output_sizes(),
-                    "deform_conv2d: shortcut must have the output's shape");
+    STD_TORCH_CHECK(sizes4(*shortcut) == problem.output_sizes() &&
+                        shortcut->scalar_type() == input.scalar_type(),
+                    "deform_conv2d: shortcut must have the output's shape and type");
     base = nhwc(*shortcut, problem.type);
     rest.shortcut = base->const_data_ptr();
   }

@@ -41,7 +41,7 @@ void upsample_cuda(const UpsampleArgmaxParams& p, const Tensor& on) {
 template <void (*run)(const UpsampleArgmaxParams&, const Tensor&)>
 Tensor label(const Tensor& scores, const std::vector<int64_t>& size, double extent_y,
              double extent_x, float* margins) {
-  const Tensor source = torch::stable::contiguous(cast(scores, ScalarType::Float));
+  const Tensor source = in_order(scores, ScalarType::Float);
   const Tensor labels = output(scores, size, ScalarType::Byte);
   if (labels.numel() > 0)
     run({static_cast<const float*>(source.const_data_ptr()),

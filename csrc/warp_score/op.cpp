@@ -31,7 +31,7 @@ void check(const Tensor& cache, const Tensor& flow, const Tensor& weight, const 
 Tensor padded_weight(const Tensor& weight, ScalarType type, int class_step) {
   const int64_t rows = weight.size(0), columns = weight.size(1);
   const int64_t whole[2] = {padded(int(rows), class_step), padded(int(columns), score_depth_step)};
-  if (whole[0] == rows && whole[1] == columns) return torch::stable::contiguous(cast(weight, type));
+  if (whole[0] == rows && whole[1] == columns) return in_order(weight, type);
   Tensor result =
       torch::stable::new_zeros(weight, std::array<int64_t, 2>{whole[0], whole[1]}, type);
   Tensor top = torch::stable::narrow(result, 0, 0, rows);
@@ -50,7 +50,7 @@ void for_pixels(const WarpScoreParams& p, const F& function) {
 void score_amx(WarpScoreParams p, const Tensor& weight) {
   // A term holds all of bfloat16.
   const int terms = weight.scalar_type() == ScalarType::BFloat16 ? 1 : 3;
-  const Tensor floats = torch::stable::contiguous(cast(weight, ScalarType::Float));
+  const Tensor floats = in_order(weight, ScalarType::Float);
   const Tensor packed =
       torch::stable::empty(std::array<int64_t, 1>{warp_score_amx_packed(p.classes, p.depth, terms)},
                            ScalarType::BFloat16, std::nullopt, weight.device());
@@ -87,7 +87,7 @@ Tensor warp_score(const Tensor& cache, const Tensor& flow, const Tensor& weight,
   check(cache, flow, weight, bias);
   const ScalarType type = kernel_type(cache), sum_type = accumulate_type(type);
   const Tensor source = nhwc(cache, type), displacement = nhwc(flow, sum_type);
-  const Tensor added = torch::stable::contiguous(cast(bias, sum_type));
+  const Tensor added = in_order(bias, sum_type);
   const Tensor scores =
       empty_like(cache, {cache.size(0), weight.size(0), cache.size(2), cache.size(3)}, sum_type,
                  MemoryFormat::ChannelsLast);
@@ -96,7 +96,7 @@ Tensor warp_score(const Tensor& cache, const Tensor& flow, const Tensor& weight,
          scores.mutable_data_ptr(), to_dtype(type), cache.size(0), int(cache.size(1)),
          int(cache.size(2)), int(cache.size(3)), int(weight.size(0))},
         weight, source);
-  return torch::stable::contiguous(scores, layout_of(cache));
+  return in_layout_of(scores, cache);
 }
 
 }  // namespace

@@ -69,6 +69,7 @@ void convolve(const WinogradParams& p, int64_t element_size) {
 // bias [outputs] as floats, filled up to whole panels
 Tensor whole_bias(const Tensor& bias) {
   const int64_t outputs = bias.size(0);
+  if (outputs == whole_panels(outputs)) return in_order(bias, ScalarType::Float);
   Tensor whole = torch::stable::new_zeros(bias, std::array<int64_t, 1>{whole_panels(outputs)},
                                           ScalarType::Float);
   Tensor part = torch::stable::narrow(whole, 0, 0, outputs);
@@ -84,9 +85,10 @@ Tensor winograd_conv2d(const Tensor& input, const Tensor& packed, const Tensor& 
   STD_TORCH_CHECK(
       input.dim() == 4 && input.size(1) == packed.size(1) && input.scalar_type() == type,
       "winograd_conv2d: input must be [N, ", packed.size(1), ", H, W] of the weight's type");
-  STD_TORCH_CHECK(bias.dim() == 1 && is_floating(bias.scalar_type()) &&
-                      whole_panels(bias.size(0)) == packed.size(0),
-                  "winograd_conv2d: bias must be [outputs], as many as were packed");
+  STD_TORCH_CHECK(
+      bias.dim() == 1 && bias.scalar_type() == type && whole_panels(bias.size(0)) == packed.size(0),
+      "winograd_conv2d: bias must be [outputs] of the weight's type, as many as were "
+      "packed");
   STD_TORCH_CHECK(dilation > 0, "winograd_conv2d: dilation must be positive");
   const Size4 sizes = {input.size(0), bias.size(0), input.size(2), input.size(3)};
   const Tensor source = nhwc(input, type), added = whole_bias(bias);
@@ -94,8 +96,9 @@ Tensor winograd_conv2d(const Tensor& input, const Tensor& packed, const Tensor& 
   ConvFinish rest{static_cast<const float*>(added.const_data_ptr()), nullptr, relu};
   std::optional<Tensor> base;
   if (shortcut.has_value()) {
-    STD_TORCH_CHECK(shortcut->dim() == 4 && sizes4(*shortcut) == sizes,
-                    "winograd_conv2d: shortcut must have the output's shape");
+    STD_TORCH_CHECK(
+        shortcut->dim() == 4 && sizes4(*shortcut) == sizes && shortcut->scalar_type() == type,
+        "winograd_conv2d: shortcut must have the output's shape and type");
     base = nhwc(*shortcut, type);
     rest.shortcut = base->const_data_ptr();
   }
