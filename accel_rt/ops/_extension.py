@@ -87,17 +87,21 @@ def call_unchecked(
 ) -> torch.Tensor:
     """``operator(*arguments)`` without gradient; if that fails, ``check`` may say why.
 
-    The operator checks what it is given, too: a second check in Python, and leaving a mode that is
-    not entered, would take longer than small operators.
+    The operator checks what it is given, too: a second check in Python, and a mode that is entered
+    for nothing, would take longer than small operators.
     """
     try:
-        if not torch.is_grad_enabled():
-            return operator(*arguments)
-        with torch.no_grad():
-            return operator(*arguments)
+        if torch.is_grad_enabled() and any(map(_requires_grad, arguments)):
+            with torch.no_grad():
+                return operator(*arguments)
+        return operator(*arguments)
     except RuntimeError:
         check()
         raise
+
+
+def _requires_grad(argument: object) -> bool:
+    return isinstance(argument, torch.Tensor) and argument.requires_grad
 
 
 def output_format(tensor: torch.Tensor) -> torch.memory_format:

@@ -486,10 +486,18 @@ def test_errors_of_packed_weights():
     with pytest.raises(UsageError, match="offset must be"):
         convolve(offset=offset[:, :-1])
     # and the operators below are memory-safe by themselves
-    operators = torch.ops.accel_rt
+    operators, wrong_type = torch.ops.accel_rt, torch.zeros(2, 6, 7, 9).bfloat16()
     with pytest.raises(RuntimeError, match="deform_conv2d: shortcut must have"):
         operators.deform_conv2d_packed(
             input, offset, packed, None, mask, torch.zeros(2, 6, 7, 8), True, *case.geometry
+        )
+    with pytest.raises(RuntimeError, match="deform_conv2d: shortcut must have"):
+        operators.deform_conv2d_packed(
+            input, offset, packed, None, mask, wrong_type, True, *case.geometry
+        )
+    with pytest.raises(RuntimeError, match="deform_conv2d: bias must have"):
+        operators.deform_conv2d_packed(
+            input, offset, packed, wrong_type[0, :, 0, 0], mask, None, True, *case.geometry
         )
     with pytest.raises(RuntimeError, match="deform_conv2d: packed weights must have"):
         operators.deform_conv2d_packed(

@@ -193,6 +193,8 @@ def test_operator_checks_for_itself():
         (1, torch.zeros(64, 32, 3, 3), "weight must be"),
         (2, torch.zeros(32), "bias must be"),
         (3, torch.zeros(1, 40, 5, 5), "shortcut must have"),
+        (2, torch.zeros(40).bfloat16(), "bias must be"),
+        (3, torch.zeros(1, 40, 5, 6).bfloat16(), "shortcut must have"),
         (5, 0, "dilation must be"),
     ):
         arguments = [bad if i == position else value for i, value in enumerate(good)]
