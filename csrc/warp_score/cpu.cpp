@@ -10,7 +10,7 @@ namespace {
 // Sums of so many pixels and classes stay in registers, beside a vector of each pixel's features.
 // Each is a vector, too, whose lanes are added up when all channels are in. There are 32 registers
 // with vectors of 64 bytes, else 16.
-constexpr int pixel_block = vector_bytes == 64 ? 4 : 3;
+constexpr int pixel_block = vector_bytes == 64 ? 5 : 3;
 constexpr int class_block = vector_bytes == 64 ? 5 : 4;
 
 // A line more than there are: where they are a power of two, a channel of all pixels would else
@@ -19,6 +19,9 @@ template <class A>
 inline int64_t feature_stride(int depth) {
   return depth + int64_t(64 / sizeof(A));
 }
+
+// A smaller cache is found in those of the processor, where looking ahead costs more than it saves.
+constexpr int64_t large_bytes = int64_t(8) << 20;
 
 // What a pixel is blended from
 template <class T, class A>
@@ -109,6 +112,7 @@ void score(const WarpScoreParams& p, int64_t begin, int64_t end) {
   A* features = static_cast<A*>(std::memset(memory, 0, feature_bytes + sum_bytes));
   V* sums = reinterpret_cast<V*>(static_cast<char*>(memory) + feature_bytes);
   const int class_blocks = (p.classes + class_block - 1) / class_block;
+  const bool is_large = p.images * p.height * p.width * p.depth * int64_t(sizeof(T)) >= large_bytes;
   Source<T, A> sources[pixel_block];
   const auto look_at = [&](int64_t first) {
     for (int i = 0; i < pixel_block; ++i)
@@ -123,7 +127,7 @@ void score(const WarpScoreParams& p, int64_t begin, int64_t end) {
     for (int block = 0, c = 0; block < class_blocks; ++block) {
       const int count = (p.classes - c) / (class_blocks - block);  // all of much the same size
       multiply_of(count, features, depth, static_cast<const A*>(p.weight) + int64_t(c) * depth,
-                  sums + c, classes, block == 0 ? sources : nullptr);
+                  sums + c, classes, block == 0 && is_large ? sources : nullptr);
       c += count;
     }
     for (int i = 0; i < pixels; ++i) {
