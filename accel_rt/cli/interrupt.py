@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import threading
@@ -13,11 +14,30 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _NOTICE = b"\ninterrupted: finishing what was done (interrupt again to drop it)\n"
 
 
+class _Stop(threading.Event):
+    """An event that a signal handler may set.
+
+    To notify those who wait takes the event's lock, which the very thread that was interrupted may
+    hold, being about to wait: so another thread does it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wanted = False
+
+    def is_set(self) -> bool:
+        return self._wanted or super().is_set()
+
+    def set_by_handler(self) -> None:
+        self._wanted = True
+        _thread.start_new_thread(self.set, ())
+
+
 class Interruption:
     """Whether, and by which signal, the user asked to stop."""
 
     def __init__(self) -> None:
-        self.event = threading.Event()
+        self.event = _Stop()
         self.signal: int | None = None
 
     @property
@@ -39,7 +59,7 @@ def finishing_on_signals(interruption: Interruption, patient: bool = False) -> I
                 return
             raise KeyboardInterrupt
         interruption.signal = number
-        interruption.event.set()
+        interruption.event.set_by_handler()
         os.write(2, _NOTICE)  # a handler may not use stderr's buffer: it may be in use already
 
     # Also where a shell has SIGINT ignored, as it does for background jobs of a script: whoever

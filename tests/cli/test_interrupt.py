@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from accel_rt.cli.interrupt import Interruption, finishing_on_signals
 from tests.video.clips import picture_number, probe, write_clip
 
 ROOT = Path(__file__).parents[2]
@@ -136,3 +137,14 @@ def test_handlers_are_put_back(accel, interrupted_at, long_clip):
     interrupted_at({0: signal.SIGINT})
     assert accel("segment", long_clip).code == 130
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_signal_that_meets_the_lock_of_the_event_does_not_block() -> None:
+    """As in a thread that is interrupted while it is about to wait for the event."""
+    interruption = Interruption()
+    with finishing_on_signals(interruption):
+        with interruption.event._cond:
+            signal.raise_signal(signal.SIGINT)
+            assert interruption.event.is_set()
+        assert interruption.event.wait(10)
+    assert interruption.exit_code == 130
