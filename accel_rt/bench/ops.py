@@ -255,8 +255,9 @@ def _winograd_conv2d(
     packed = ops.winograd_conv2d_pack(weight)
     if packed is None:
         return
-    # A pixel takes so many products of each pair of channels.
-    depth = 4 * channels if dtype == torch.bfloat16 else 9 * channels // 4
+    # A tile's outputs take as many products of each pair of channels as it has inputs.
+    span = packed.shape[-1]
+    depth = channels * span**2 // (span - 2) ** 2
     pixels = bench.normal(1, depth, height, width, dtype=dtype)
     products = bench.normal(channels, depth, dtype=dtype)
     runs = (

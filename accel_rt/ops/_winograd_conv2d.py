@@ -53,12 +53,12 @@ def winograd_conv2d(
 ) -> Tensor:
     """``relu(F.conv2d(input, weight, bias, 1, dilation, dilation) + shortcut)`` for 3x3 kernels.
 
-    For inference on the CPU: no gradient flows, and autocast changes nothing. In bfloat16 four
-    neighbouring outputs take 16 products of a channel instead of 36, and results are off by about
-    1.5 times as much as an ordinary convolution's; in float32 sixteen take 36 instead of 144. An
-    infinite or NaN input reaches every output of the tiles that it touches.
+    For inference on the CPU: no gradient flows, and autocast changes nothing. Four neighbouring
+    outputs take 16 products of a channel instead of 36; in bfloat16 results are off by about 1.5
+    times as much as an ordinary convolution's. An infinite or NaN input reaches every output of the
+    tiles that it touches.
     Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016),
-    section 4, F(2x2, 3x3) and F(4x4, 3x3).
+    section 4.1, F(2x2, 3x3).
 
     Args:
         input: [N, C, H, W] on the CPU, float32 or bfloat16; channels_last is fastest.
@@ -110,8 +110,7 @@ def _check(
 
 def _fake_pack(weight: Tensor) -> Tensor:
     outputs, channels = weight.shape[:2]
-    span = 4 if weight.dtype == torch.bfloat16 else 6
-    return weight.new_empty((outputs + 31) // 32 * 32, channels, span, span)
+    return weight.new_empty((outputs + 31) // 32 * 32, channels, 4, 4)
 
 
 def _fake(

@@ -206,4 +206,17 @@ void parallel(int64_t count, int64_t cost_per_item, const F& function) {
   torch::stable::parallel_for(0, count, grain > 1 ? grain : 1, function);
 }
 
+// Splits [0, count) over torch's threads in pieces of much the same size, in whole blocks and at
+// most about `most`, as many for each thread: calls function(begin, end, size) for runs of pieces.
+template <class F>
+void parallel_pieces(int64_t count, int64_t most, int64_t block, const F& function) {
+  const int64_t threads = torch::stable::get_num_threads();
+  const int64_t pieces =
+      std::max<int64_t>((count + threads * most - 1) / (threads * most), 1) * threads;
+  const int64_t size = ((count + pieces - 1) / pieces + block - 1) / block * block;
+  torch::stable::parallel_for(0, (count + size - 1) / size, 1, [&](int64_t begin, int64_t end) {
+    function(begin * size, std::min(end * size, count), size);
+  });
+}
+
 }  // namespace accel_rt

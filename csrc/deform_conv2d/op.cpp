@@ -96,13 +96,8 @@ struct Cpu {
   static void in_tiles(const Tensor& out, int64_t block, const F& function) {
     constexpr int64_t most = 384;
     const int64_t pixels = out.size(0) * out.size(2) * out.size(3);
-    const int64_t threads = torch::stable::get_num_threads();
-    const int64_t count =
-        std::max<int64_t>((pixels + threads * most - 1) / (threads * most), 1) * threads;
-    const int64_t size = ((pixels + count - 1) / count + block - 1) / block * block;
-    torch::stable::parallel_for(0, (pixels + size - 1) / size, 1, [&](int64_t begin, int64_t end) {
-      const int64_t first = begin * size;
-      function(DeformTile{first, std::min(end * size, pixels) - first}, size);
+    parallel_pieces(pixels, most, block, [&](int64_t begin, int64_t end, int64_t size) {
+      function(DeformTile{begin, end - begin}, size);
     });
   }
 

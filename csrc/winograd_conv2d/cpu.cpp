@@ -6,72 +6,25 @@
 namespace accel_rt::ACCEL_RT_SIMD {
 namespace {
 
+constexpr int side = winograd_side, span = winograd_span, places = winograd_places;
 constexpr int lanes = Vector<float>::lanes;
 
-// One dimension of F(m, 3), in place: m + 2 inputs become as many factors, m + 2 products become m
-// outputs, and three weights become factors.
-template <int m>
-struct Filter;
+// One dimension of F(2, 3): of the inputs, the products and, for packing, the weights.
+template <class V>
+inline void transform_inputs(V& d0, V& d1, V& d2, V& d3) {
+  const V sum = d1 + d2, difference = d2 - d1;
+  d0 -= d2, d3 = d1 - d3, d1 = sum, d2 = difference;
+}
 
-template <>
-struct Filter<2> {
-  template <class V>
-  static void inputs(V (&d)[4]) {
-    const V sum = d[1] + d[2], difference = d[2] - d[1];
-    d[0] -= d[2], d[3] = d[1] - d[3];
-    d[1] = sum, d[2] = difference;
-  }
-  template <class V>
-  static void products(V (&p)[4]) {
-    p[0] += p[1] + p[2];
-    p[1] -= p[2] + p[3];
-  }
-  static void weights(float (&g)[4]) {
-    const float ends = (g[0] + g[2]) / 2, middle = g[1] / 2;
-    g[3] = g[2];
-    g[1] = ends + middle, g[2] = ends - middle;
-  }
-};
+template <class V>
+inline void transform_products(V& m0, V& m1, V m2, V m3) {
+  m0 += m1 + m2;
+  m1 -= m2 + m3;
+}
 
-template <>
-struct Filter<4> {
-  template <class V>
-  static void inputs(V (&d)[6]) {
-    const V even = d[4] - 4.0f * d[2], odd = d[3] - 4.0f * d[1];
-    const V even_half = d[4] - d[2], odd_half = 2.0f * (d[3] - d[1]);
-    d[0] = 4.0f * (d[0] - d[2]) + even_half;
-    d[5] = 4.0f * d[1] - 5.0f * d[3] + d[5];
-    d[1] = even + odd, d[2] = even - odd;
-    d[3] = even_half + odd_half, d[4] = even_half - odd_half;
-  }
-  template <class V>
-  static void products(V (&p)[6]) {
-    const V sum = p[1] + p[2], difference = p[1] - p[2];
-    const V sum_half = p[3] + p[4], difference_half = p[3] - p[4];
-    p[0] += sum + sum_half;
-    p[1] = difference + 2.0f * difference_half;
-    p[2] = sum + 4.0f * sum_half;
-    p[3] = difference + 8.0f * difference_half + p[5];
-  }
-  static void weights(float (&g)[6]) {
-    const float ends = (g[0] + g[2]) / -6, middle = g[1] / -6;
-    const float ends_half = g[0] / 24 + g[2] / 6, middle_half = g[1] / 12;
-    g[0] /= 4, g[5] = g[2];
-    g[1] = ends + middle, g[2] = ends - middle;
-    g[3] = ends_half + middle_half, g[4] = ends_half - middle_half;
-  }
-};
-
-// Applies `transform` to the first `rows` rows of a square, then to all columns.
-template <int span, class V, class F>
-inline void transform_square(V (&square)[span][span], int rows, F&& transform) {
-  for (int i = 0; i < rows; ++i) transform(square[i]);
-  for (int j = 0; j < span; ++j) {
-    V column[span];
-    for (int i = 0; i < span; ++i) column[i] = square[i][j];
-    transform(column);
-    for (int i = 0; i < span; ++i) square[i][j] = column[i];
-  }
+inline void transform_weights(float& g0, float& g1, float& g2, float& g3) {
+  const float ends = (g0 + g2) / 2, middle = g1 / 2;
+  g3 = g2, g1 = ends + middle, g2 = ends - middle;
 }
 
 inline void store_vector(float* to, const Floats& vector) { floats_at(to) = vector; }
@@ -96,7 +49,6 @@ inline TileAt tile_at(const WinogradParams& p, int64_t tile) {
   const int column = int(tile % columns), row = int(tile / columns % rows);
   const int64_t start = tile / columns / rows;
   const int x = int(start % p.dilation), y = int(start / p.dilation % p.dilation);
-  const int side = winograd_side(p.dtype);
   return {start / p.dilation / p.dilation, (row * side * p.dilation) + y,
           (column * side * p.dilation) + x};
 }
@@ -110,7 +62,7 @@ struct Scratch {
   float *no_bias, *sums;             // [panel_outputs]; [places, tiles, panel_outputs]
   TileAt* at;
 
-  Scratch(int64_t most, int channels, int places)
+  Scratch(int64_t most, int channels)
       : input_stride(most * channels + 64 / sizeof(T)), sum_stride(most * panel_outputs + 16) {
     const auto lines = [](int64_t elements, int64_t size) {
       return (elements * size + 63) / 64 * 64;
@@ -138,7 +90,7 @@ struct Scratch {
 };
 
 // Transforms the inputs of a tile: to[place * stride + channel]
-template <int span, class T>
+template <class T>
 inline void transform_tile(const WinogradParams& p, const TileAt& at, const T* zeros, T* to,
                            int64_t stride) {
   const T* image = static_cast<const T*>(p.input) + at.image * p.height * p.width * p.channels;
@@ -151,11 +103,14 @@ inline void transform_tile(const WinogradParams& p, const TileAt& at, const T* z
     }
   for (int channel = 0; channel < p.channels; channel += lanes) {
     Floats d[span][span];
-    for (int i = 0; i < span; ++i)
+    for (int i = 0; i < span; ++i) {
       for (int j = 0; j < span; ++j) d[i][j] = load_vector(from[i][j] + channel);
-    transform_square(d, span, [](auto& line) { Filter<span - 2>::inputs(line); });
-    for (int i = 0; i < span; ++i)
-      for (int j = 0; j < span; ++j) store_vector(to + (i * span + j) * stride + channel, d[i][j]);
+      transform_inputs(d[i][0], d[i][1], d[i][2], d[i][3]);
+    }
+    for (int j = 0; j < span; ++j) {
+      transform_inputs(d[0][j], d[1][j], d[2][j], d[3][j]);
+      for (int i = 0; i < span; ++i) store_vector(to + (i * span + j) * stride + channel, d[i][j]);
+    }
   }
 }
 
@@ -177,42 +132,44 @@ inline void finish_vector(const WinogradParams& p, Floats result, int64_t at, in
 }
 
 // A panel of a tile's outputs, from `output` on, from its sums: sums[place * stride + output]
-template <int span, class T>
+template <class T>
 inline void finish_tile(const WinogradParams& p, const TileAt& at, int output, const float* sums,
                         int64_t stride) {
   const int end = p.outputs - output < panel_outputs ? p.outputs - output : panel_outputs;
   for (int first = 0; first < end; first += lanes) {
     Floats m[span][span];
-    for (int i = 0; i < span; ++i)
+    for (int i = 0; i < span; ++i) {
       for (int j = 0; j < span; ++j) m[i][j] = floats_at(sums + (i * span + j) * stride + first);
-    transform_square(m, span, [](auto& line) { Filter<span - 2>::products(line); });
+      transform_products(m[i][0], m[i][1], m[i][2], m[i][3]);
+    }
     const int count = end - first < lanes ? end - first : lanes;
-    for (int i = 0; i < span - 2; ++i)
-      for (int j = 0; j < span - 2; ++j) {
+    for (int j = 0; j < side; ++j) {
+      transform_products(m[0][j], m[1][j], m[2][j], m[3][j]);
+      for (int i = 0; i < side; ++i) {
         const int y = at.y + i * p.dilation, x = at.x + j * p.dilation;
         if (y >= p.height || x >= p.width) continue;
         const int64_t pixel = (at.image * p.height + y) * p.width + x;
         finish_vector<T>(p, m[i][j], pixel * p.outputs + output + first, count);
       }
+    }
   }
 }
 
-template <int span, class Word, class T>
+template <class Word, class T>
 void convolve(const WinogradParams& p, int64_t begin, int64_t end, int64_t most) {
-  constexpr int places = span * span;
   const int depth = p.channels / int(sizeof(typename Word::type) / sizeof(T));
-  const Scratch<T> scratch(most, p.channels, places);
+  const Scratch<T> scratch(most, p.channels);
   for (int64_t first = begin; first < end; first += most) {
     const int64_t tiles = end - first < most ? end - first : most;
     for (int64_t i = 0; i < tiles; ++i) {
       scratch.at[i] = tile_at(p, first + i);
-      transform_tile<span>(p, scratch.at[i], scratch.zeros, scratch.inputs + i * p.channels,
-                           scratch.input_stride);
+      transform_tile(p, scratch.at[i], scratch.zeros, scratch.inputs + i * p.channels,
+                     scratch.input_stride);
     }
     const float* panel = static_cast<const float*>(p.packed);
     for (int output = 0; output < p.outputs; output += panel_outputs) {
       for (int place = 0; place < places; ++place, panel += int64_t(depth) * panel_outputs) {
-        // Products of the second row and column go into every output, once.
+        // Of the second row and column, products go into all outputs, each once
         const float* bias = place == span + 1 ? p.finish.bias + output : scratch.no_bias;
         for (int64_t row = 0; row < tiles; row += panel_pixels)
           add_product_of<Word>(
@@ -221,35 +178,34 @@ void convolve(const WinogradParams& p, int64_t begin, int64_t end, int64_t most)
                scratch.sums + place * scratch.sum_stride + row * panel_outputs, panel_outputs});
       }
       for (int64_t i = 0; i < tiles; ++i)
-        finish_tile<span, T>(p, scratch.at[i], output, scratch.sums + i * panel_outputs,
-                             scratch.sum_stride);
+        finish_tile<T>(p, scratch.at[i], output, scratch.sums + i * panel_outputs,
+                       scratch.sum_stride);
     }
   }
 }
 
-template <int span, class Word, class T>
+template <class Word, class T>
 void pack(const T* weight, T* packed, int channels, int64_t begin, int64_t end) {
   constexpr int in_word = sizeof(typename Word::type) / sizeof(T);
   for (int64_t output = begin; output < end; ++output)
     for (int channel = 0; channel < channels; ++channel) {
       float g[span][span] = {};
-      for (int i = 0; i < 3; ++i)
+      for (int i = 0; i < 3; ++i) {
         for (int j = 0; j < 3; ++j)
           g[i][j] = load(weight[((output * 3 + i) * 3 + j) * channels + channel]);
-      transform_square(g, 3, [](auto& line) { Filter<span - 2>::weights(line); });
-      for (int place = 0; place < span * span; ++place) {
-        const int64_t panel = output / panel_outputs * span * span + place;
-        const int64_t word = (panel * (channels / in_word) + channel / in_word) * panel_outputs +
-                             output % panel_outputs;
-        store(packed[word * in_word + channel % in_word], g[place / span][place % span]);
+        transform_weights(g[i][0], g[i][1], g[i][2], g[i][3]);
+      }
+      for (int j = 0; j < span; ++j) {
+        transform_weights(g[0][j], g[1][j], g[2][j], g[3][j]);
+        for (int i = 0; i < span; ++i) {
+          const int64_t panel = output / panel_outputs * places + i * span + j;
+          const int64_t word = (panel * (channels / in_word) + channel / in_word) * panel_outputs +
+                               output % panel_outputs;
+          store(packed[word * in_word + channel % in_word], g[i][j]);
+        }
       }
     }
 }
-
-constexpr int span = winograd_span(DType::f32);
-#if defined(__AVX512F__)
-constexpr int bf16_span = winograd_span(DType::bf16);
-#endif
 
 }  // namespace
 
@@ -257,18 +213,18 @@ void winograd_pack([[maybe_unused]] DType dtype, const void* weight, void* packe
                    int64_t begin, int64_t end) {
 #if defined(__AVX512F__)
   if (dtype == DType::bf16)
-    return pack<bf16_span, WordOfPair>(static_cast<const BFloat16*>(weight),
-                                       static_cast<BFloat16*>(packed), channels, begin, end);
+    return pack<WordOfPair>(static_cast<const BFloat16*>(weight), static_cast<BFloat16*>(packed),
+                            channels, begin, end);
 #endif
-  pack<span, WordOfFloat>(static_cast<const float*>(weight), static_cast<float*>(packed), channels,
-                          begin, end);
+  pack<WordOfFloat>(static_cast<const float*>(weight), static_cast<float*>(packed), channels, begin,
+                    end);
 }
 
 void winograd(const WinogradParams& p, int64_t begin, int64_t end, int64_t most) {
 #if defined(__AVX512F__)
-  if (p.dtype == DType::bf16) return convolve<bf16_span, WordOfPair, BFloat16>(p, begin, end, most);
+  if (p.dtype == DType::bf16) return convolve<WordOfPair, BFloat16>(p, begin, end, most);
 #endif
-  convolve<span, WordOfFloat, float>(p, begin, end, most);
+  convolve<WordOfFloat, float>(p, begin, end, most);
 }
 
 }  // namespace accel_rt::ACCEL_RT_SIMD

@@ -1,8 +1,7 @@
 // winograd_conv2d: a 3x3 convolution of stride 1 that keeps the size, by minimal filtering F(m x m,
 // 3 x 3) (Winograd 1980; Lavin and Gray 2016). Tiles of m x m outputs come from (m + 2) x (m + 2)
 // inputs: transformed tiles are multiplied with transformed weights place by place, and the
-// products transformed back. An output takes 4 products of a channel with m = 2, and 2.25 with
-// m = 4, instead of 9; but with m = 4 rounding weighs more than bfloat16 can bear.
+// products transformed back. With m = 2 an output takes 4 products of a channel instead of 9.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +12,9 @@
 
 namespace accel_rt {
 
-constexpr int winograd_side(DType dtype) { return dtype == DType::bf16 ? 2 : 4; }  // m
-constexpr int winograd_span(DType dtype) { return winograd_side(dtype) + 2; }
+constexpr int winograd_side = 2;                  // m
+constexpr int winograd_span = winograd_side + 2;  // of the inputs of a tile
+constexpr int winograd_places = winograd_span * winograd_span;
 
 // Channels are multiples of a step; outputs fill panels of a step.
 constexpr int winograd_channel_step = 16, winograd_output_step = 32;
@@ -36,7 +36,7 @@ struct WinogradParams {
 
  private:
   int tiles_across(int pixels) const {
-    const int reach = winograd_side(dtype) * dilation;
+    const int reach = winograd_side * dilation;
     return (pixels + reach - 1) / reach;
   }
 };

@@ -35,15 +35,14 @@ bool winograd_conv2d_pays(const Tensor& weight) {
          weight.size(1) % winograd_channel_step == 0 && 2 * whole_panels(outputs) <= 3 * outputs;
 }
 
-// weight [outputs, channels, 3, 3] as winograd_conv2d() wants it: [whole panels, channels, span,
-// span]
+// weight [outputs, channels, 3, 3] as winograd_conv2d() wants it: [whole panels, channels, 4, 4]
 Tensor winograd_conv2d_pack(const Tensor& weight) {
   check_weight(weight, 3);
   const int64_t outputs = weight.size(0), channels = weight.size(1);
   const DType dtype = to_dtype(weight.scalar_type());
   const Tensor dense = torch::stable::contiguous(weight, MemoryFormat::ChannelsLast);
   const Tensor packed = torch::stable::new_zeros(
-      weight, Size4{whole_panels(outputs), channels, winograd_span(dtype), winograd_span(dtype)});
+      weight, Size4{whole_panels(outputs), channels, winograd_span, winograd_span});
   torch::stable::parallel_for(0, outputs, panel, [&](int64_t begin, int64_t end) {
     ACCEL_RT_KERNEL(winograd_pack)
     (dtype, dense.const_data_ptr(), packed.mutable_data_ptr(), int(channels), begin, end);
@@ -51,18 +50,14 @@ Tensor winograd_conv2d_pack(const Tensor& weight) {
   return packed;
 }
 
-// In blocks of tiles, as many for each thread and all of much the same size: large enough for the
-// weights that each of them reads, small enough to stay in a core's cache.
+// In blocks of tiles large enough for the weights that each of them reads, small enough to stay in
+// a core's cache
 void convolve(const WinogradParams& p, int64_t element_size) {
   constexpr int64_t block_bytes = 800 * 1024;
-  const int64_t places = winograd_span(p.dtype) * winograd_span(p.dtype);
-  const int64_t tile_bytes = places * (p.channels * element_size + panel * 4);
+  const int64_t tile_bytes = winograd_places * (p.channels * element_size + panel * 4);
   const int64_t most = std::max<int64_t>(block_bytes / tile_bytes, 16);
-  const int64_t tiles = p.tiles(), threads = torch::stable::get_num_threads();
-  const int64_t count = (tiles + threads * most - 1) / (threads * most) * threads;
-  const int64_t size = (tiles + count - 1) / count;
-  torch::stable::parallel_for(0, (tiles + size - 1) / size, 1, [&](int64_t begin, int64_t end) {
-    ACCEL_RT_KERNEL(winograd)(p, begin * size, std::min(end * size, tiles), size);
+  parallel_pieces(p.tiles(), most, 1, [&](int64_t begin, int64_t end, int64_t size) {
+    ACCEL_RT_KERNEL(winograd)(p, begin, end, size);
   });
 }
 
@@ -80,7 +75,8 @@ Tensor whole_bias(const Tensor& bias) {
 // relu(conv2d() + shortcut), with weights from winograd_conv2d_pack()
 Tensor winograd_conv2d(const Tensor& input, const Tensor& packed, const Tensor& bias,
                        const std::optional<Tensor>& shortcut, bool relu, int64_t dilation) {
-  check_weight(packed, winograd_span(to_dtype(packed.scalar_type())));
+  check_weight(packed, winograd_span);
+  STD_TORCH_CHECK(packed.is_contiguous(), "winograd_conv2d: weight must be as it was packed");
   const ScalarType type = packed.scalar_type();
   STD_TORCH_CHECK(
       input.dim() == 4 && input.size(1) == packed.size(1) && input.scalar_type() == type,
