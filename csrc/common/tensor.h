@@ -191,12 +191,6 @@ inline void linear(const Tensor& a, const Tensor& weight, const std::optional<Te
   torch::stable::detail::to<Tensor>(stack[0]);
 }
 
-// Gradients that are scattered into an image are split over threads by blocks of channels, each of
-// at least one cache line, so that no two threads write the same one.
-constexpr int64_t channel_block = 16;
-
-inline int64_t blocks(int64_t channels) { return (channels + channel_block - 1) / channel_block; }
-
 // Splits [0, count) over torch's threads in pieces worth starting a thread for, where an item
 // touches `cost_per_item` elements.
 template <class F>

@@ -119,11 +119,12 @@ struct Cpu {
       });
     }
     if (p.grad_input != nullptr) {
-      parallel(blocks(f.channels), tile.pixels * kernel_size * channel_block,
+      // By blocks of a cache line at least, so that no two threads write the same one.
+      constexpr int64_t block = 16;
+      parallel((f.channels + block - 1) / block, tile.pixels * kernel_size * block,
                [&](int64_t begin, int64_t end) {
                  ACCEL_RT_KERNEL(deform_grad_input)
-                 (p, tile, grad, begin * channel_block,
-                  std::min<int64_t>(end * channel_block, f.channels));
+                 (p, tile, grad, begin * block, std::min<int64_t>(end * block, f.channels));
                });
     }
   }

@@ -101,36 +101,93 @@ void grad_flow(const FlowWarpBackwardParams& p, int64_t begin, int64_t end) {
   }
 }
 
-// Writes what it is the first to reach and adds to the rest: to clear it all before would take
-// longer than that.
-template <class T>
-void grad_input(const FlowWarpBackwardParams& p, int64_t image, int64_t begin, int64_t end) {
-  using A = accumulate_t<T>;
-  const int64_t channels = p.channels, pixels = int64_t(p.height) * p.width, count = end - begin;
-  const int64_t first = image * pixels;
-  A* grad = static_cast<A*>(p.grad_input) + first * channels + begin;
-  char* reached = static_cast<char*>(std::calloc(size_t(pixels), 1));
+template <class A>
+void find_reach(const FlowWarpBackwardParams& p, RowRange* reach, int64_t begin, int64_t end) {
   Axis<A> y, x;
-  for (int64_t pixel = first; pixel < first + pixels; ++pixel) {
-    sample_axes(p, pixel_at(pixel, p.height, p.width), pixel, y, x);
-    const Corners<A> taps = corners(y, x, int64_t(p.width), int64_t(1));
-    const T* __restrict from = static_cast<const T*>(p.grad_output) + pixel * channels + begin;
-    for (int k = 0; k < 4; ++k) {
-      const A weight = taps.weight[k];
-      if (weight == A(0)) continue;
-      A* __restrict to = grad + taps.offset[k] * channels;
-      if (reached[taps.offset[k]]) {
+  for (int64_t row = begin; row < end; ++row) {
+    RowRange rows = {p.height, -1};
+    for (int64_t pixel = row * p.width; pixel < (row + 1) * p.width; ++pixel) {
+      sample_axes(p, pixel_at(pixel, p.height, p.width), pixel, y, x);
+      if (y.weight[0] == A(0) && y.weight[1] == A(0)) continue;
+      if (y.index[0] < rows.first) rows.first = y.index[0];
+      if (y.index[1] > rows.last) rows.last = y.index[1];
+    }
+    reach[row] = rows;
+  }
+}
+
+// Sums up the gradients of input pixels [begin, end), all of one image, and marks those reached.
+// The first to reach a pixel writes it: to clear them all before would take longer than that.
+template <class T>
+void add_up(const FlowWarpBackwardParams& p, const RowRange* reach, int64_t begin, int64_t end,
+            accumulate_t<T>* sums, bool* reached) {
+  using A = accumulate_t<T>;
+  const int64_t channels = p.channels, width = p.width;
+  const int64_t image = begin / (p.height * width), origin = image * p.height * width;
+  const int first_row = int((begin - origin) / width), last_row = int((end - 1 - origin) / width);
+  Axis<A> y, x;
+  for (int64_t row = image * p.height; row < (image + 1) * p.height; ++row) {
+    if (reach[row].last < first_row || reach[row].first > last_row) continue;
+    for (int64_t pixel = row * width; pixel < (row + 1) * width; ++pixel) {
+      sample_axes(p, pixel_at(pixel, p.height, p.width), pixel, y, x);
+      const Corners<A> taps = corners(y, x, width, int64_t(1));
+      const T* __restrict from = static_cast<const T*>(p.grad_output) + pixel * channels;
+      for (int k = 0; k < 4; ++k) {
+        const A weight = taps.weight[k];
+        const int64_t at = origin + taps.offset[k] - begin;
+        if (weight == A(0) || at < 0 || at >= end - begin) continue;
+        A* __restrict to = sums + at * channels;
+        if (reached[at]) {
 #pragma omp simd
-        for (int64_t i = 0; i < count; ++i) to[i] += weight * load(from[i]);
-      } else {
-        reached[taps.offset[k]] = 1;
+          for (int64_t i = 0; i < channels; ++i) to[i] += weight * load(from[i]);
+        } else {
+          reached[at] = true;
 #pragma omp simd
-        for (int64_t i = 0; i < count; ++i) to[i] = weight * load(from[i]);
+          for (int64_t i = 0; i < channels; ++i) to[i] = weight * load(from[i]);
+        }
       }
     }
   }
-  for (int64_t pixel = 0; pixel < pixels; ++pixel)
-    if (!reached[pixel]) std::memset(grad + pixel * channels, 0, count * sizeof(A));
+}
+
+// Of gradients that are rounded the sums are taken in bands that stay in a cache.
+constexpr int64_t band_bytes = int64_t(1) << 21;
+
+template <class T>
+void grad_input(const FlowWarpBackwardParams& p, const RowRange* reach, int64_t begin,
+                int64_t end) {
+  using A = accumulate_t<T>;
+  constexpr bool rounded = !std::is_same_v<T, A>;
+  const int64_t channels = p.channels, pixels = int64_t(p.height) * p.width;
+  int64_t band = pixels;
+  if (rounded) {  // in whole rows: each band reads what reaches it anew
+    const int64_t rows = band_bytes / (p.width * channels * int64_t(sizeof(A)));
+    band = p.width * (rows > 1 ? rows : 1);
+  }
+  A* scratch = nullptr;
+  if (rounded) scratch = static_cast<A*>(std::malloc(band * channels * sizeof(A)));
+  bool* reached = static_cast<bool*>(std::malloc(band));
+  for (int64_t first = begin, last; first < end; first = last) {
+    last = (first / pixels + 1) * pixels;  // the end of the image
+    if (last > first + band) last = first + band;
+    if (last > end) last = end;
+    T* grad = static_cast<T*>(p.grad_input) + first * channels;
+    A* sums = scratch;
+    if constexpr (!rounded) sums = grad;
+    std::memset(reached, 0, last - first);
+    add_up<T>(p, reach, first, last, sums, reached);
+    for (int64_t pixel = 0; pixel < last - first; ++pixel) {
+      T* __restrict to = grad + pixel * channels;
+      if (!reached[pixel]) {
+        std::memset(static_cast<void*>(to), 0, channels * sizeof(T));
+      } else if constexpr (rounded) {
+        const A* __restrict from = sums + pixel * channels;
+#pragma omp simd
+        for (int64_t i = 0; i < channels; ++i) store(to[i], from[i]);
+      }
+    }
+  }
+  std::free(scratch);
   std::free(reached);
 }
 
@@ -148,9 +205,16 @@ void flow_warp_grad_flow(const FlowWarpBackwardParams& p, int64_t begin, int64_t
   for_dtype(p.dtype, [&](auto type) { grad_flow<decltype(type)>(p, begin, end); });
 }
 
-void flow_warp_grad_input(const FlowWarpBackwardParams& p, int64_t image, int64_t begin,
+void flow_warp_reach(const FlowWarpBackwardParams& p, RowRange* reach, int64_t begin, int64_t end) {
+  if (p.dtype == DType::f64)
+    find_reach<double>(p, reach, begin, end);
+  else
+    find_reach<float>(p, reach, begin, end);
+}
+
+void flow_warp_grad_input(const FlowWarpBackwardParams& p, const RowRange* reach, int64_t begin,
                           int64_t end) {
-  for_dtype(p.dtype, [&](auto type) { grad_input<decltype(type)>(p, image, begin, end); });
+  for_dtype(p.dtype, [&](auto type) { grad_input<decltype(type)>(p, reach, begin, end); });
 }
 
 }  // namespace accel_rt::ACCEL_RT_SIMD

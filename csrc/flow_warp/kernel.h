@@ -23,12 +23,17 @@ struct FlowWarpBackwardParams {
   const void* grad_output;  // [N, H, W, C] of dtype
   const void* input;        // [N, H, W, C] of dtype
   const void* flow;         // [N, H, W, 2] of the accumulation type
-  void* grad_input;         // [N, H, W, C] of the accumulation type, zeroed on CUDA
+  void* grad_input;         // [N, H, W, C] of dtype; on CUDA of the accumulation type and zeroed
   void* grad_flow;          // [N, H, W, 2] of the accumulation type
   DType dtype;
   int64_t images, channels;
   int height, width;
   bool zeros;
+};
+
+// Rows of an image; none if last < first
+struct RowRange {
+  int first, last;
 };
 
 // Pixels [begin, end) of N * H * W
@@ -38,9 +43,13 @@ ACCEL_RT_DECLARE_KERNEL(flow_warp_nchw, const FlowWarpParams& p, int64_t begin, 
 // Pixels [begin, end) of N * H * W
 ACCEL_RT_DECLARE_KERNEL(flow_warp_grad_flow, const FlowWarpBackwardParams& p, int64_t begin,
                         int64_t end)
-// Channels [begin, end) of image `image`: threads that own different channels never collide
-ACCEL_RT_DECLARE_KERNEL(flow_warp_grad_input, const FlowWarpBackwardParams& p, int64_t image,
+// Of rows [begin, end) of N * H of the output: the rows of the input that they are sampled from
+ACCEL_RT_DECLARE_KERNEL(flow_warp_reach, const FlowWarpBackwardParams& p, RowRange* reach,
                         int64_t begin, int64_t end)
+// Pixels [begin, end) of N * H * W of the input: threads that own different pixels never collide.
+// `reach` holds what flow_warp_reach wrote of every row.
+ACCEL_RT_DECLARE_KERNEL(flow_warp_grad_input, const FlowWarpBackwardParams& p,
+                        const RowRange* reach, int64_t begin, int64_t end)
 
 // The same on the device and stream (a cudaStream_t); each returns a cudaError_t.
 int flow_warp_cuda(const FlowWarpParams& p, void* stream);

@@ -1,3 +1,5 @@
+#include <vector>
+
 #include "../common/tensor.h"
 #include "kernel.h"
 #ifdef ACCEL_RT_CUDA
@@ -31,16 +33,19 @@ void warp_cpu(const FlowWarpParams& p, const Tensor&) {
 }
 
 void backward_cpu(const FlowWarpBackwardParams& p, bool need_input, bool need_flow, const Tensor&) {
-  const int64_t pixels = int64_t(p.height) * p.width;
+  const int64_t rows = p.images * p.height, pixels = rows * p.width;
   if (need_flow) {
-    parallel(p.images * pixels, p.channels, [&](int64_t begin, int64_t end) {
+    parallel(pixels, p.channels, [&](int64_t begin, int64_t end) {
       ACCEL_RT_KERNEL(flow_warp_grad_flow)(p, begin, end);
     });
   }
-  for (int64_t image = 0; need_input && image < p.images; ++image) {
-    parallel(blocks(p.channels), pixels * channel_block, [&](int64_t begin, int64_t end) {
-      ACCEL_RT_KERNEL(flow_warp_grad_input)
-      (p, image, begin * channel_block, std::min(end * channel_block, p.channels));
+  if (need_input) {
+    std::vector<RowRange> reach(rows);
+    parallel(rows, p.width, [&](int64_t begin, int64_t end) {
+      ACCEL_RT_KERNEL(flow_warp_reach)(p, reach.data(), begin, end);
+    });
+    parallel(pixels, p.channels, [&](int64_t begin, int64_t end) {
+      ACCEL_RT_KERNEL(flow_warp_grad_input)(p, reach.data(), begin, end);
     });
   }
 }
@@ -74,7 +79,7 @@ Tensor flow_warp(const Tensor& input, const Tensor& flow, bool zeros) {
   return out;
 }
 
-// `run` adds to grad_input, or if it does not add, writes it.
+// `run` adds to a zeroed grad_input of the accumulation type, or if not, writes one of the input's.
 template <void (*run)(const FlowWarpBackwardParams&, bool, bool, const Tensor&), bool adds>
 std::tuple<Tensor, Tensor> flow_warp_backward(const Tensor& grad_output, const Tensor& input,
                                               const Tensor& flow, bool zeros, bool need_input,
@@ -88,7 +93,7 @@ std::tuple<Tensor, Tensor> flow_warp_backward(const Tensor& grad_output, const T
   const Tensor displacement = nhwc(flow, sum_type);
   constexpr auto new_gradient = adds ? zero_gradient : empty_gradient;
   const Tensor grad_input =
-      need_input ? new_gradient(input, sizes4(input), sum_type) : no_tensor(input);
+      need_input ? new_gradient(input, sizes4(input), adds ? sum_type : type) : no_tensor(input);
   const Tensor grad_flow =
       need_flow ? zero_gradient(input, sizes4(flow), sum_type) : no_tensor(input);
   if (input.numel() > 0)

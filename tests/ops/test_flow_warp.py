@@ -159,10 +159,28 @@ def test_outputs_too_large_for_a_cache(executor):
         assert_near(whole, torch.cat(pieces, 1), dtype)
 
 
-def test_many_threads_agree():
-    """Results do not depend on how pixels and channels are split over threads."""
-    input = channels_last(torch.randn(1, 200, 40, 50)).requires_grad_()
-    flow = displacement(1, 2, 40, 50).requires_grad_()
+@pytest.mark.parametrize("zeros", [False, True], ids=["border", "zeros"])
+def test_backward_of_large_images(executor, zeros):
+    """They are split over threads, and summed up in bands of rows where sums are rounded."""
+    if not executor.name.startswith("cpu"):
+        pytest.skip("the same as smaller ones here")
+    images, channels, height, width = shape = 3, 601, 31, 90
+    flow = displacement(images, 2, height, width, reach=12)
+    flow[:, :, 3] = torch.nan
+    for dtype in (torch.float32, torch.bfloat16):
+        input, grad = (channels_last(torch.randn(shape).to(dtype)) for _ in range(2))
+        wide = input.double().requires_grad_()
+        warped = reference.flow_warp(wide, flow.double(), zeros)
+        (expected,) = torch.autograd.grad(warped, wide, grad.double())
+        actual, _ = executor.flow_warp_backward(grad, input, flow, zeros, True, False)
+        assert_near(actual, expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_many_threads_agree(dtype):
+    """Results do not depend on how pixels are split over threads."""
+    input = channels_last(torch.randn(2, 600, 40, 50).to(dtype)).requires_grad_()
+    flow = displacement(2, 2, 40, 50).requires_grad_()
     found = []
     threads = torch.get_num_threads()
     try:
