@@ -125,6 +125,8 @@ inline Tensor empty_like(const Tensor& like, const Size4& size, ScalarType type,
 
 // A gradient in NHWC order. On Linux a large one lies in huge pages, if the system has them: to
 // touch fresh memory for the first time takes longer than the kernels, far longer by small pages.
+// One thread touches it all: to several the system hands out pages in another order each time, and
+// on a virtual machine more of them than it has backed by memory.
 // Results of inference do without, since they can be given memory that is there.
 inline Tensor empty_gradient(const Tensor& like, const Size4& size, ScalarType type) {
   const Tensor gradient = empty_like(like, size, type, MemoryFormat::ChannelsLast);
@@ -135,6 +137,9 @@ inline Tensor empty_gradient(const Tensor& like, const Size4& size, ScalarType t
     const uintptr_t begin = reinterpret_cast<uintptr_t>(gradient.mutable_data_ptr());
     const uintptr_t first = (begin + page - 1) / page * page, last = (begin + bytes) / page * page;
     madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#ifdef MADV_POPULATE_WRITE
+    madvise(reinterpret_cast<void*>(first), last - first, MADV_POPULATE_WRITE);
+#endif
   }
 #endif
   return gradient;
