@@ -164,7 +164,7 @@ def test_backward_of_large_images(executor, zeros):
     """They are split over threads, and summed up in bands of rows where sums are rounded."""
     if not executor.name.startswith("cpu"):
         pytest.skip("the same as smaller ones here")
-    images, channels, height, width = shape = 3, 601, 31, 90
+    images, _, height, width = shape = 3, 601, 31, 90
     flow = displacement(images, 2, height, width, reach=12)
     flow[:, :, 3] = torch.nan
     for dtype in (torch.float32, torch.bfloat16):
