@@ -391,7 +391,7 @@ def test_frames_leave_memory_at_once(tmp_path: Path) -> None:
         gc.disable()
         try:
             frames = sum(1 for _ in source)
-            alive = sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+            alive = sum(type(thing) is av.VideoFrame for thing in gc.get_objects())
         finally:
             gc.enable()
     assert frames == 20
