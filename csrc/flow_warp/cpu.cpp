@@ -206,10 +206,8 @@ void flow_warp_grad_flow(const FlowWarpBackwardParams& p, int64_t begin, int64_t
 }
 
 void flow_warp_reach(const FlowWarpBackwardParams& p, RowRange* reach, int64_t begin, int64_t end) {
-  if (p.dtype == DType::f64)
-    find_reach<double>(p, reach, begin, end);
-  else
-    find_reach<float>(p, reach, begin, end);
+  for_dtype(p.dtype,
+            [&](auto type) { find_reach<accumulate_t<decltype(type)>>(p, reach, begin, end); });
 }
 
 void flow_warp_grad_input(const FlowWarpBackwardParams& p, const RowRange* reach, int64_t begin,

@@ -79,7 +79,7 @@ Tensor flow_warp(const Tensor& input, const Tensor& flow, bool zeros) {
   return out;
 }
 
-// `run` adds to a zeroed grad_input of the accumulation type, or if not, writes one of the input's.
+// `run` adds to a zeroed grad_input of the accumulation type, or else writes one of the kernel's.
 template <void (*run)(const FlowWarpBackwardParams&, bool, bool, const Tensor&), bool adds>
 std::tuple<Tensor, Tensor> flow_warp_backward(const Tensor& grad_output, const Tensor& input,
                                               const Tensor& flow, bool zeros, bool need_input,
