@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from accel_rt.bench.models import MODELS, Networks
 from accel_rt.bench.run import threads_set_to
 from accel_rt.bench.stream import street_frames
-from accel_rt.runtime.device import resolve_device, resolve_precision
+from accel_rt.device import resolve_device, resolve_precision
 
 _NAMES = [model.name for model in MODELS if not model.plain]
 

@@ -24,11 +24,11 @@ from accel_rt import ops
 from accel_rt.bench import roofline
 from accel_rt.bench.models import random_network
 from accel_rt.bench.stream import street_frames, there_and_back
-from accel_rt.data.classes import CAMVID
-from accel_rt.data.normalise import MEAN_RGB, STD_RGB
+from accel_rt.classes import CAMVID
 from accel_rt.flow.flownets import FlowNetSFlow
 from accel_rt.models.accel import Accel, ScoreFusion
 from accel_rt.models.flownet import FlowNetS
+from accel_rt.normalise import MEAN_RGB, STD_RGB
 from accel_rt.runtime.segmenter import Segmenter
 
 _RUNS = 50

@@ -18,7 +18,7 @@ from accel_rt.bench import ops
 from accel_rt.bench.harness import Effort
 from accel_rt.bench.report import operator_json, operator_tables
 from accel_rt.bench.run import synchroniser, threads_set_to
-from accel_rt.runtime.device import resolve_device
+from accel_rt.device import resolve_device
 
 
 @click.command()

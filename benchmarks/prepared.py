@@ -16,10 +16,10 @@ from rich.table import Table
 
 from accel_rt.bench.harness import Effort, interleave
 from accel_rt.cli.options import CommaList
+from accel_rt.device import resolve_precision
 from accel_rt.models.inference import fold_batch_norm, for_inference
 from accel_rt.models.layers import to_fast_layout
 from accel_rt.models.zoo import build_network
-from accel_rt.runtime.device import resolve_precision
 
 _CPU = torch.device("cpu")
 _SIZES = ((368, 480), (192, 240))

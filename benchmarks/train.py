@@ -23,8 +23,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from accel_rt.bench.harness import Effort, Samples, interleave
+from accel_rt.classes import CAMVID
 from accel_rt.cli.options import Size
-from accel_rt.data.classes import CAMVID
 from accel_rt.models.layers import DeformConv2d, to_fast_layout
 from accel_rt.models.network import Network
 from accel_rt.models.zoo import build_network

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from accel_rt.bench.peers import OutputBlock, torchvision_deform_conv2d
-from accel_rt.data.normalise import MEAN_RGB, STD_RGB
 from accel_rt.models.layers import DeformConv2d
 from accel_rt.models.network import Network
+from accel_rt.normalise import MEAN_RGB, STD_RGB
 from accel_rt.ops import reference as twins
 
 

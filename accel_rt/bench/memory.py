@@ -65,7 +65,7 @@ def _main() -> None:
     import torch
 
     from accel_rt.bench.stream import make_streams
-    from accel_rt.runtime.device import resolve_device, resolve_precision
+    from accel_rt.device import resolve_device, resolve_precision
 
     torch.set_num_threads(args.threads)
     device = resolve_device(args.device)

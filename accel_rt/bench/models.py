@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import nn
 
-from accel_rt.data.classes import CAMVID
+from accel_rt.classes import CAMVID
 from accel_rt.flow.dis import DISFlow
 from accel_rt.models.accel import Accel, ScoreFusion
 from accel_rt.models.layers import DeformConv2d

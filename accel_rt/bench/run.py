@@ -13,7 +13,7 @@ import torch
 from accel_rt.bench import memory, ops, stream
 from accel_rt.bench.harness import Effort
 from accel_rt.bench.models import MODELS, QUICK_MODELS
-from accel_rt.runtime.device import resolve_device, resolve_precision
+from accel_rt.device import resolve_device, resolve_precision
 from accel_rt.runtime.settings import Precision
 
 Part = Literal["ops", "e2e", "all"]

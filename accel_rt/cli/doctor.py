@@ -92,7 +92,7 @@ def _devices() -> Iterator[Check]:
     import torch
 
     from accel_rt.cli.machine import cpu_name
-    from accel_rt.runtime.device import has_fast_bf16, resolve_device, resolve_precision
+    from accel_rt.device import has_fast_bf16, resolve_device, resolve_precision
 
     threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
     yield Check("cpu", "ok", f"{cpu_name()}, {threads}, {torch.backends.cpu.get_cpu_capability()}")

@@ -67,7 +67,7 @@ def worker_count(workers: int | None, device: str) -> int:
     """How many processes: one on CUDA, else one for each core, unless told."""
     import os
 
-    from accel_rt.runtime.device import resolve_device
+    from accel_rt.device import resolve_device
 
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

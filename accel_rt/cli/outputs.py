@@ -7,7 +7,7 @@ from time import perf_counter
 
 import numpy as np
 
-from accel_rt.data.classes import ClassSet
+from accel_rt.classes import ClassSet
 from accel_rt.runtime.result import FrameResult, Overlay
 from accel_rt.video.masks import MaskWriter
 from accel_rt.video.overlay import class_shares, draw_legend, render_overlay

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from accel_rt.data.classes import IGNORE_LABEL
-from accel_rt.data.normalise import MEAN_BGR_UINT8
+from accel_rt.classes import IGNORE_LABEL
+from accel_rt.normalise import MEAN_BGR_UINT8
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from accel_rt.data.classes import CITYSCAPES, IGNORE_LABEL
+from accel_rt.classes import CITYSCAPES, IGNORE_LABEL
 from accel_rt.data.dataset import DataSet, Frame, numbered_sequences
 from accel_rt.data.labels import LabelCoding, class_coding
 from accel_rt.errors import InputError

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from accel_rt.data.classes import ClassSet
+from accel_rt.classes import ClassSet
 from accel_rt.data.labels import LabelCoding, read_label_values
 from accel_rt.errors import InputError
 

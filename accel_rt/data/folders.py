@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from accel_rt.data.classes import IGNORE_LABEL, ClassSet
+from accel_rt.classes import IGNORE_LABEL, ClassSet
 from accel_rt.data.dataset import DataSet, Frame, FrameSequence
 from accel_rt.data.labels import LabelCoding
 from accel_rt.errors import InputError

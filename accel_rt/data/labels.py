@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from accel_rt.data.classes import IGNORE_LABEL
+from accel_rt.classes import IGNORE_LABEL
 from accel_rt.errors import InputError
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

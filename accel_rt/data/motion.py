@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from accel_rt.classes import IGNORE_LABEL
 from accel_rt.data.augment import stays_inside
-from accel_rt.data.classes import IGNORE_LABEL
 
 
 @dataclass(frozen=True)

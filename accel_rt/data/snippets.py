@@ -9,8 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from accel_rt.classes import CAMVID
 from accel_rt.data.augment import View
-from accel_rt.data.classes import CAMVID
 from accel_rt.data.motion import Layer, Snippet, film
 from accel_rt.data.street import StreetDrive
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from accel_rt.data.classes import IGNORE_LABEL
+from accel_rt.classes import IGNORE_LABEL
 from accel_rt.evaluate.metrics import mean_of_classes, ratio
 
 TOLERANCE = 0.0075

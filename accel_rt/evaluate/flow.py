@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from accel_rt.data.classes import IGNORE_LABEL
-from accel_rt.data.normalise import normalise
+from accel_rt.classes import IGNORE_LABEL
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.models.flownet import FlowNetS
+from accel_rt.normalise import normalise
 
 _FULL_COLOUR_PX = 24  # flow of this length is drawn in full brightness
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from accel_rt.data.classes import CAMVID, ClassSet
+from accel_rt.classes import CAMVID, ClassSet
 from accel_rt.data.dataset import Frame
 from accel_rt.data.open import Layout, open_dataset
 from accel_rt.data.street import StreetDrive

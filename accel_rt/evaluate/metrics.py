@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from accel_rt.data.classes import IGNORE_LABEL
+from accel_rt.classes import IGNORE_LABEL
 from accel_rt.errors import UsageError
 
 _LARGEST = 255  # of label maps in bytes

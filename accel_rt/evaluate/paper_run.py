@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from accel_rt.bench.harness import Effort
+from accel_rt.device import resolve_device, resolve_precision
 from accel_rt.evaluate import cost
 from accel_rt.evaluate.footage import Clip, Footage
 from accel_rt.evaluate.paper import INTERVAL, Family, Line
 from accel_rt.evaluate.predict import SharedPredictor
 from accel_rt.evaluate.results import About, Results, model_result
 from accel_rt.evaluate.run import Evaluation, evaluate
-from accel_rt.runtime.device import resolve_device, resolve_precision
 from accel_rt.runtime.load import keyframe_interval
 from accel_rt.runtime.settings import SegmenterSettings
 

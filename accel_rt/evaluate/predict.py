@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from accel_rt import ops
+from accel_rt.device import resolve_device, resolve_precision
 from accel_rt.flow.grid import Grid
 from accel_rt.models.accel import FeatureFusion
 from accel_rt.models.inference import for_inference
 from accel_rt.models.weights import load_network
-from accel_rt.runtime.device import resolve_device, resolve_precision
 from accel_rt.runtime.geometry import Geometry, plan
 from accel_rt.runtime.load import LoadedModel, load_flow, load_model
 from accel_rt.runtime.preprocess import network_input, resize_frame

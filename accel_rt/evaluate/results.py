@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from accel_rt.data.classes import ClassSet
+from accel_rt.classes import ClassSet
 from accel_rt.errors import InputError, OutputError
 from accel_rt.evaluate.bootstrap import block_length, interval_95, resampled_weights
 from accel_rt.evaluate.boundary import boundary_f

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from accel_rt.data.classes import IGNORE_LABEL
+from accel_rt.classes import IGNORE_LABEL
 from accel_rt.evaluate.metrics import class_counts, confusion
 from accel_rt.flow.dis import dense_flow
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from accel_rt import ops
-from accel_rt.data.normalise import normalise
 from accel_rt.errors import WeightsError
 from accel_rt.flow.grid import Grid
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.inference import for_inference
 from accel_rt.models.weights import fit, load_tensors, save_tensors
+from accel_rt.normalise import normalise
 
 
 def save_flownet(path: Path, network: FlowNetS, trained_on: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from accel_rt.data.classes import ClassSet
+from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.live.capture import Capture
 from accel_rt.live.feed import OpenFeed, Shot, feed_opener

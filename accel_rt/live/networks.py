@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from accel_rt.data.classes import ClassSet
+from accel_rt.classes import ClassSet
 from accel_rt.live.settings import LiveSettings
 from accel_rt.runtime.policy import KeyframePolicy
 from accel_rt.runtime.result import FrameResult

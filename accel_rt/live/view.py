@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from accel_rt.data.classes import ClassSet
+from accel_rt.classes import ClassSet
 from accel_rt.live.settings import LiveSettings
 from accel_rt.video.overlay import draw_legend, render_overlay
 

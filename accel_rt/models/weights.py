@@ -17,12 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from accel_rt.data.classes import ClassSet
-from accel_rt.data.normalise import MEAN_RGB, STD_RGB
+from accel_rt.classes import ClassSet
 from accel_rt.errors import OutputError, WeightsError
 from accel_rt.models.network import Network
 from accel_rt.models.quantise import Bits, dequantise, quantise
 from accel_rt.models.zoo import Task, build_network
+from accel_rt.normalise import MEAN_RGB, STD_RGB
 
 METADATA_KEY = "accel_rt"
 """Where a file's description is found in its safetensors metadata."""

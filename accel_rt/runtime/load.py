@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from accel_rt.device import resolve_device, resolve_precision
 from accel_rt.errors import UsageError
 from accel_rt.flow.dis import DISFlow
 from accel_rt.models import store
@@ -17,7 +18,6 @@ from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, load_network
 from accel_rt.runtime.async_keyframes import AsyncSegmenter
-from accel_rt.runtime.device import resolve_device, resolve_precision
 from accel_rt.runtime.policy import FixedInterval, KeyframePolicy, SceneCuts
 from accel_rt.runtime.segmenter import FlowSource, Segmenter
 from accel_rt.runtime.settings import FLOWS, SegmenterSettings

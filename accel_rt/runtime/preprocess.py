@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accel_rt.data.normalise import normalise, pad_to
+from accel_rt.normalise import normalise, pad_to
 
 _CPU = torch.device("cpu")
 

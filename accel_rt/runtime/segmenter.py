@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from accel_rt import ops
-from accel_rt.data.classes import ClassSet
+from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.flow.grid import Grid
 from accel_rt.models.accel import Accel

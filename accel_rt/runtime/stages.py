@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from accel_rt import ops
-from accel_rt.data.normalise import MEAN_RGB, STD_RGB
 from accel_rt.flow.grid import Grid
 from accel_rt.models.accel import Accel
+from accel_rt.normalise import MEAN_RGB, STD_RGB
 from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.result import Overlay
 

@@ -15,11 +15,11 @@ from torch.utils.data import Dataset
 from accel_rt.data.augment import Augmentation
 from accel_rt.data.dataset import Frame
 from accel_rt.data.mixture import DataSetSource, FrameSource, Mixture, StreetSource
-from accel_rt.data.normalise import normalise, pad_to
 from accel_rt.data.open import open_dataset
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, save_network
+from accel_rt.normalise import normalise, pad_to
 from accel_rt.train.distil import HintedNetwork, Teacher, distillation_loss, hint_loss
 from accel_rt.train.losses import label_weights, segmentation_sums
 from accel_rt.train.optimiser import parameter_groups

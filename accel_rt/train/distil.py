@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from accel_rt.device import has_fast_bf16
 from accel_rt.models import store
 from accel_rt.models.inference import for_inference
 from accel_rt.models.layers import Features, resize_grid
 from accel_rt.models.network import Network
 from accel_rt.models.weights import load_network
-from accel_rt.runtime.device import has_fast_bf16
 
 _CELL = 32  # pixels; a multiple of every network's deepest stride
 

@@ -21,12 +21,12 @@ from accel_rt.data.flow_pairs import (
     StreetPairs,
     StreetPictures,
 )
-from accel_rt.data.normalise import normalise
 from accel_rt.data.open import open_dataset
 from accel_rt.errors import WeightsError
 from accel_rt.evaluate.flow import endpoint_error, flow_colours, network_flow
 from accel_rt.flow.flownets import load_flownet, save_flownet
 from accel_rt.models.flownet import FlowNetS
+from accel_rt.normalise import normalise
 from accel_rt.train.losses import multiscale_epe_sums
 from accel_rt.train.optimiser import parameter_groups
 from accel_rt.train.processes import Processes, joined

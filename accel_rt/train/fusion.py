@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from accel_rt import ops
-from accel_rt.data.classes import IGNORE_LABEL
+from accel_rt.classes import IGNORE_LABEL
 from accel_rt.data.motion import Snippet
+from accel_rt.device import resolve_precision
 from accel_rt.errors import UsageError
 from accel_rt.flow.dis import DISFlow
 from accel_rt.models import store
@@ -25,7 +26,6 @@ from accel_rt.models.inference import for_inference
 from accel_rt.models.layers import resize_grid
 from accel_rt.models.network import Network
 from accel_rt.models.weights import load_network
-from accel_rt.runtime.device import resolve_precision
 from accel_rt.runtime.geometry import plan
 from accel_rt.runtime.preprocess import network_input
 from accel_rt.train.joint_data import SnippetMixture

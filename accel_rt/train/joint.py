@@ -15,8 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
-from accel_rt.data.normalise import normalise
 from accel_rt.data.open import open_dataset
+from accel_rt.device import resolve_precision
 from accel_rt.evaluate.stream import (
     StreamScore,
     met_in_snippets,
@@ -28,7 +28,7 @@ from accel_rt.flow.flownets import FlowNetSFlow, save_flownet
 from accel_rt.models import store
 from accel_rt.models.accel import Accel, FeatureFusion
 from accel_rt.models.weights import save_network
-from accel_rt.runtime.device import resolve_precision
+from accel_rt.normalise import normalise
 from accel_rt.runtime.policy import FixedInterval
 from accel_rt.runtime.segmenter import FlowSource, Segmenter
 from accel_rt.train.distil import Teacher, distillation_loss

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accel_rt import ops
-from accel_rt.data.normalise import normalise
 from accel_rt.models.accel import Accel, FeatureFusion
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.layers import resize_grid
+from accel_rt.normalise import normalise
 
 _FLOWNET_STRIDE = 4
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from accel_rt.data.classes import ClassSet
+from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.flow.flownets import load_flownet
 from accel_rt.models import store

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from accel_rt.data.classes import IGNORE_LABEL
+from accel_rt.classes import IGNORE_LABEL
 from accel_rt.data.dataset import DataSet
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from accel_rt.data.classes import ClassSet
+from accel_rt.classes import ClassSet
 
 
 def comparison(images_bgr: Tensor, labels: Tensor, scores: Tensor, classes: ClassSet) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from accel_rt.runtime.device import has_fast_bf16
+from accel_rt.device import has_fast_bf16
 from accel_rt.train.settings import TrainingSettings
 
 

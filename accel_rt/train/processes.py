@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from accel_rt.runtime.device import resolve_device
+from accel_rt.device import resolve_device
 
 
 @dataclass(frozen=True)

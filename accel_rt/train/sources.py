@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from accel_rt.data.classes import CAMVID, ClassSet
+from accel_rt.classes import CAMVID, ClassSet
 from accel_rt.data.dataset import DataSet
 from accel_rt.data.open import Layout, open_dataset
 from accel_rt.errors import UsageError

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from accel_rt.data.augment import Augmentation
 from accel_rt.data.mixture import DataSetSource, Mixture
-from accel_rt.data.normalise import normalise
 from accel_rt.data.open import open_dataset
+from accel_rt.device import has_fast_bf16
 from accel_rt.models import store
 from accel_rt.models.efficientnet_lite import EfficientNetLite
 from accel_rt.models.layers import to_fast_layout
@@ -19,7 +19,7 @@ from accel_rt.models.resnet import ResNet
 from accel_rt.models.transplant import Stem, check_pair, donor_features, transplant
 from accel_rt.models.weights import ModelInfo, load_network, save_network
 from accel_rt.models.zoo import Task, build_network
-from accel_rt.runtime.device import has_fast_bf16
+from accel_rt.normalise import normalise
 from accel_rt.train.optimiser import cosine_rate
 from accel_rt.train.settings import TransplantSettings
 

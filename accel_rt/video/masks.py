@@ -13,7 +13,7 @@ from types import TracebackType
 
 import numpy as np
 
-from accel_rt.data.classes import ClassSet
+from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.video.output import PartText, output_errors, write_whole
 from accel_rt.video.rle import class_masks

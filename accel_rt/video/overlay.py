@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import cv2
 import numpy as np
 
-from accel_rt.data.classes import ClassSet
+from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX

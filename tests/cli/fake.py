@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from accel_rt.data.classes import CAMVID
+from accel_rt.classes import CAMVID
 from accel_rt.runtime.result import FrameResult, Overlay
 from accel_rt.runtime.settings import SegmenterSettings
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from accel_rt.data.classes import CAMVID, ClassSet
+from accel_rt.classes import CAMVID, ClassSet
 from tests.cli.fake import FakeSegmenter
 from tests.video.clips import picture, picture_number, probe, write_clip
 

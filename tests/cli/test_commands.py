@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from accel_rt.classes import CAMVID
 from accel_rt.cli import doctor as doctor_module
 from accel_rt.cli.text import table
-from accel_rt.data.classes import CAMVID
 from accel_rt.version import __version__
 
 ROOT = Path(__file__).parents[2]

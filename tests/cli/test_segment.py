@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from accel_rt.data.classes import CAMVID
+from accel_rt.classes import CAMVID
 from tests.video.clips import picture, picture_number, probe, write_clip
 
 

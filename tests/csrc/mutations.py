@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from accel_rt.data.normalise import MEAN_RGB, STD_RGB
+from accel_rt.normalise import MEAN_RGB, STD_RGB
 from accel_rt.ops import reference
 from tests.csrc.emulated.build import ROOT, Variant
 from tests.ops.inputs import channels_last, displacement

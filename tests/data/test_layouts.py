@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from accel_rt.data.classes import CAMVID, CITYSCAPES
+from accel_rt.classes import CAMVID, CITYSCAPES
 from accel_rt.data.dataset import DataSet
 from accel_rt.data.open import open_dataset
 from accel_rt.errors import InputError, UsageError

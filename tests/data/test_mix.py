@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from accel_rt.data.classes import IGNORE_LABEL
+from accel_rt.classes import IGNORE_LABEL
 from accel_rt.data.mix import class_mix, cut_mix
 
 

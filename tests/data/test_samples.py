@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from accel_rt.classes import CAMVID, ClassSet
 from accel_rt.data.augment import Augmentation, draw_colour
 from accel_rt.data.camvid import camvid_frames
-from accel_rt.data.classes import CAMVID, ClassSet
 from accel_rt.data.mixture import DataSetSource, Mixture
-from accel_rt.data.normalise import MEAN_RGB, STD_RGB, normalise, pad_to
 from accel_rt.data.open import open_dataset
 from accel_rt.data.snippets import moving_snippet
 from accel_rt.errors import InputError, UsageError
+from accel_rt.normalise import MEAN_RGB, STD_RGB, normalise, pad_to
 
 
 def write_camvid(root: Path, split: str = "train", count: int = 3) -> Path:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from accel_rt.data.classes import CAMVID, IGNORE_LABEL
+from accel_rt.classes import CAMVID, IGNORE_LABEL
 from accel_rt.data.street import StreetDrive, StreetFrame
 from accel_rt.errors import UsageError
 

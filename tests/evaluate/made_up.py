@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from accel_rt.data.classes import CAMVID
+from accel_rt.classes import CAMVID
 from accel_rt.evaluate.paper import Family, variant
 from accel_rt.evaluate.protocol import Protocol
 from accel_rt.evaluate.results import About, Results, model_result

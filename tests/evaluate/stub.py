@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accel_rt.data.classes import ClassSet
+from accel_rt.classes import ClassSet
 from accel_rt.evaluate.footage import Clip, Footage
 from accel_rt.runtime.settings import SegmenterSettings
 

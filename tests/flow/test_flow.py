@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from accel_rt.data.classes import CAMVID
+from accel_rt.classes import CAMVID
 from accel_rt.errors import UsageError, WeightsError
 from accel_rt.flow.dis import DISFlow
 from accel_rt.flow.flownets import FlowNetSFlow, load_flownet, save_flownet

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from accel_rt.data.classes import ClassSet
+from accel_rt.classes import ClassSet
 from accel_rt.flow.dis import DISFlow
 from accel_rt.flow.flownets import FlowNetSFlow
 from accel_rt.models.accel import Accel, ScoreFusion

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from accel_rt import ops
-from accel_rt.data.normalise import MEAN_RGB, STD_RGB
+from accel_rt.normalise import MEAN_RGB, STD_RGB
 from tests.ops.inputs import channels_last, displacement
 from tests.ops.tolerances import assert_near
 

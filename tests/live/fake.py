@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from accel_rt.data.classes import CAMVID
+from accel_rt.classes import CAMVID
 from accel_rt.errors import InputError
 from accel_rt.live.feed import Shot
 from accel_rt.runtime.policy import FixedInterval, KeyframePolicy

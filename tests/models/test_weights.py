@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from accel_rt.data.classes import CAMVID
+from accel_rt.classes import CAMVID
 from accel_rt.errors import OutputError, UsageError, WeightsError
 from accel_rt.models import store
 from accel_rt.models.accel import ScoreFusion

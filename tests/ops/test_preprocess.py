@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.library import opcheck
 
-from accel_rt.data.normalise import MEAN_RGB, STD_RGB
 from accel_rt.errors import UsageError
+from accel_rt.normalise import MEAN_RGB, STD_RGB
 from accel_rt.ops import preprocess
 from accel_rt.runtime.preprocess import network_input, resize_frame
 

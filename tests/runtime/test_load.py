@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from accel_rt.data.classes import CAMVID, ClassSet
+from accel_rt.classes import CAMVID, ClassSet
+from accel_rt.device import resolve_device, resolve_precision
 from accel_rt.errors import UsageError, WeightsError
 from accel_rt.flow.flownets import save_flownet
 from accel_rt.models import store
@@ -15,7 +16,6 @@ from accel_rt.models.accel import FeatureFusion, ScoreFusion
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.weights import ModelInfo, save_network
 from accel_rt.models.zoo import build_network
-from accel_rt.runtime.device import resolve_device, resolve_precision
 from accel_rt.runtime.load import load_segmenter
 from accel_rt.runtime.settings import SegmenterSettings
 
@@ -153,7 +153,5 @@ class TestDevice:
 
     def test_auto_follows_the_processor(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for has, expected in ((True, torch.bfloat16), (False, torch.float32)):
-            monkeypatch.setattr(
-                "accel_rt.runtime.device.has_fast_bf16", lambda device, has=has: has
-            )
+            monkeypatch.setattr("accel_rt.device.has_fast_bf16", lambda device, has=has: has)
             assert resolve_precision("auto", torch.device("cpu")) == expected

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from accel_rt.data.normalise import normalise
+from accel_rt.normalise import normalise
 from accel_rt.runtime.preprocess import network_input, resize_frame
 
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accel_rt.data.classes import ClassSet
-from accel_rt.data.normalise import normalise
+from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.flow.dis import DISFlow
 from accel_rt.flow.grid import Grid
@@ -19,6 +18,7 @@ from accel_rt.models.layers import Features
 from accel_rt.models.network import Network, TaskNetwork
 from accel_rt.models.paper import PaperForward
 from accel_rt.models.resnet import ResNet, ResNetSpec
+from accel_rt.normalise import normalise
 from accel_rt.runtime.policy import FixedInterval, SceneCuts
 from accel_rt.runtime.segmenter import Segmenter
 

@@ -11,10 +11,9 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from accel_rt import ops
+from accel_rt.classes import CITYSCAPES
 from accel_rt.data.augment import Augmentation
-from accel_rt.data.classes import CITYSCAPES
 from accel_rt.data.motion import Snippet
-from accel_rt.data.normalise import normalise
 from accel_rt.data.open import open_dataset
 from accel_rt.errors import UsageError
 from accel_rt.evaluate.stream import StreamScore, score_stream
@@ -25,6 +24,7 @@ from accel_rt.models.network import Network, TaskNetwork
 from accel_rt.models.store import find_fusion, load_fusion, load_pair_fusion, save_fusion
 from accel_rt.models.weights import load_network, save_network
 from accel_rt.models.zoo import build_network
+from accel_rt.normalise import normalise
 from accel_rt.ops import reference as twins
 from accel_rt.train.distil import Teacher, distillation_loss
 from accel_rt.train.joint import Joint, train_joint

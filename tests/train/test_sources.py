@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from accel_rt.data.classes import CAMVID
+from accel_rt.classes import CAMVID
 from accel_rt.errors import InputError, UsageError
 from accel_rt.train.sources import training_data
 from tests.data.test_samples import write_camvid

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from accel_rt.data.classes import CAMVID
+from accel_rt.classes import CAMVID
 from accel_rt.errors import OutputError, UsageError
 from accel_rt.video.masks import MaskWriter
 from accel_rt.video.rle import class_masks, compress_counts

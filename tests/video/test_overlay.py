@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from accel_rt.data.classes import CAMVID, ClassSet
+from accel_rt.classes import CAMVID, ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.video.overlay import class_shares, draw_legend, render_overlay
 

@@ -18,7 +18,7 @@ class StreetFrame:
     """One frame of a drive.
 
     ``image_bgr`` uint8 ``[H, W, 3]``; ``labels`` uint8 ``[H, W]``, indices of
-    :data:`accel_rt.data.classes.CAMVID`; ``flow`` float32 ``[H, W, 2]``, where the point that a
+    :data:`accel_rt.classes.CAMVID`; ``flow`` float32 ``[H, W, 2]``, where the point that a
     pixel shows was one frame earlier, as (dx, dy) in pixels from the pixel's centre; ``occluded``
     bool ``[H, W]``, where that point was not in sight then (its flow is exact all the same).
     Frame 0 has no frame before it: its flow is zero and nothing is occluded.

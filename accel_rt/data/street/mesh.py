@@ -13,7 +13,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from accel_rt.data.classes import CAMVID, IGNORE_LABEL
+from accel_rt.classes import CAMVID, IGNORE_LABEL
 
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(
     len(CAMVID)

@@ -9,7 +9,7 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
-from accel_rt.data.classes import CAMVID, ClassSet
+from accel_rt.classes import CAMVID, ClassSet
 from accel_rt.errors import OutputError, UsageError
 from accel_rt.live.settings import LiveSettings
 from accel_rt.live.stats import LivePicture, LiveStats, Percentiles, State
