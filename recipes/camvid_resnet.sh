@@ -1,10 +1,11 @@
 #!/bin/sh
-# Trains the paper's networks: recipes/camvid_resnet.sh CAMVID RUNS
-# ResNet-101 starts with the features of the installed light reference, which also teaches all of
-# them its scores and features; ResNet-18 starts from nothing, and ResNet-34 grows out of it. At
-# last ResNet-101 and -18 are trained jointly. Each training run goes on where it was interrupted. Hours on two cores with AMX, days without.
+# Trains the paper's networks: recipes/camvid_resnet.sh CAMVID RUNS [START]
+# ResNet-101 starts from START: the installed one, or an ImageNet checkpoint. The installed light
+# reference teaches all of them its scores and features; ResNet-18 starts from nothing, and
+# ResNet-34 grows out of it. At last ResNet-101 and -18 are trained jointly. Each training run goes
+# on where it was interrupted. Hours on two cores with AMX, days without.
 set -eu
-camvid=$1 runs=$2
+camvid=$1 runs=$2 start=${3:-resnet101}
 
 train() { # NETWORK RUN INIT STEPS RATE CROP SCALE
     accel-rt train deeplab --network "$1" --task skip --data "$camvid" --out "$runs/$2" \
@@ -13,9 +14,7 @@ train() { # NETWORK RUN INIT STEPS RATE CROP SCALE
         --distil 0.5 --hints 1
 }
 
-accel-rt train transplant --donor efficientnet_lite2 --network resnet101 --data "$camvid" \
-    --out "$runs/resnet101-start" --steps 700 --frames 40
-train resnet101 resnet101 "$runs/resnet101-start/resnet101.safetensors" 1000 4e-4 320x240 0.6,1.75
+train resnet101 resnet101 "$start" 1000 4e-4 320x240 0.6,1.75
 train resnet18 resnet18-low none 2500 1.5e-3 192x144 0.4,1.1
 train resnet18 resnet18 "$runs/resnet18-low/resnet18.safetensors" 6000 1e-3 320x240 0.5,1.75
 train resnet34 resnet34 "$runs/resnet18/resnet18.safetensors" 1000 5e-4 320x240 0.5,1.75

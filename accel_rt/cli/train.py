@@ -19,12 +19,7 @@ from accel_rt.cli.train_options import (
     setting,
     with_street,
 )
-from accel_rt.train.settings import (
-    DeepLabSettings,
-    FusionSettings,
-    JointSettings,
-    TransplantSettings,
-)
+from accel_rt.train.settings import DeepLabSettings, FusionSettings, JointSettings
 
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 _FILE = click.option(
@@ -105,29 +100,6 @@ def deeplab(out: Path, threads: int | None, **values: Any) -> int:
         raise UsageError(f"--scale takes two numbers, got {len(values['scale'])}")
     settings = DeepLabSettings(**with_street(DeepLabSettings, values))
     return run_stage(partial(train_deeplab, settings, out), threads, values["network"])
-
-
-@train.command()
-@click.option("--donor", required=True, metavar="NAME|PATH", help="EfficientNet-Lite2 weights.")
-@setting(TransplantSettings, "network", "What gets its features.", metavar="NAME")
-@click.option("--data", required=True, type=_FOLDER, metavar="DIR", help="Data set.")
-@layout_option("Its layout.")
-@_FILE
-@setting(TransplantSettings, "steps", "Steps of the stem.", type=click.IntRange(min=1))
-@setting(TransplantSettings, "batch", "Samples of a step.", type=click.IntRange(min=1))
-@setting(TransplantSettings, "crop", "Size of their crops.", type=Size())
-@setting(TransplantSettings, "rate", "Peak learning rate of the stem.", type=float)
-@setting(TransplantSettings, "frames", "Frames to fit the rest on.", type=click.IntRange(min=1))
-@setting(TransplantSettings, "seed", "Of fresh weights and samples.")
-def transplant(out: Path, **values: Any) -> None:
-    """Write a trained EfficientNet-Lite2 into a ResNet-50 or -101, to train on from there.
-
-    The stem learns the donor's features at stride 4; every bottleneck behind it takes over some
-    of the donor's channels, fitted by least squares. Prints the weight file it ends with.
-    """
-    from accel_rt.train.transplant import train_transplant
-
-    click.echo(train_transplant(TransplantSettings(**values), out, say))
 
 
 @train.command()

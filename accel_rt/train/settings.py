@@ -271,25 +271,6 @@ class FusionSettings:
             raise UsageError(f"fusion is trained at an interval of 2 or more, got {self.interval}")
 
 
-@dataclass(frozen=True)
-class TransplantSettings:
-    """``donor`` is an installed name or weight file, ``network`` what gets its features.
-
-    The stem sees ``steps`` batches of ``crop``; the rest is fitted on ``frames`` whole frames.
-    """
-
-    donor: str
-    data: Path
-    network: str = "resnet101"
-    layout: Layout = "auto"
-    crop: tuple[int, int] = (256, 192)
-    steps: int = 600
-    batch: int = 8
-    rate: float = 2e-3
-    frames: int = 24
-    seed: int = 0
-
-
 RESUMABLE = ("steps", "batch", "optimiser", "rate", "seed")
 """Settings that must be the same when a run goes on; stages add their own."""
 

@@ -239,24 +239,6 @@ def test_train_fusion_passes_its_options_on(accel, monkeypatch, tmp_path):
     assert settings.steps == fusion.FusionSettings("a", "b", tmp_path).steps
 
 
-def test_train_transplant_passes_its_options_on(accel, monkeypatch, tmp_path):
-    import accel_rt.train.transplant as transplant
-
-    calls = []
-
-    def train(settings, out, report):
-        calls.append((settings, out))
-        return out
-
-    monkeypatch.setattr(transplant, "train_transplant", train)
-    args = "train transplant --out f.safetensors --donor d --frames 9 --crop 64x32"
-    done = accel(*args.split(), "--data", tmp_path)
-    assert (done.code, done.out) == (0, "f.safetensors\n")
-    settings = calls[0][0]
-    assert (settings.donor, settings.frames, settings.crop) == ("d", 9, (64, 32))
-    assert settings.network == "resnet101"
-
-
 def test_train_joint_passes_its_options_on(accel, monkeypatch, tmp_path):
     import accel_rt.train.joint as joint
 
