@@ -13,6 +13,7 @@ import pytest
 
 from accel_rt.classes import CAMVID, ClassSet
 from tests.cli.fake import FakeSegmenter
+from tests.need import missing
 from tests.video.clips import picture, picture_number, probe, write_clip
 
 
@@ -305,7 +306,7 @@ def test_full_disk(accel, fakes, tmp_path):
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(disk)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("only root can mount a small disk")
+        missing("root", "only root can mount a small disk")
     try:
         noise = np.random.default_rng(0).integers(0, 255, (60, 240, 320, 3), np.uint8)
         write_clip(tmp_path / "noise.mkv", images=list(noise), codec="mjpeg", pix_fmt="yuvj420p")

@@ -5,6 +5,8 @@ import torch
 
 from tests.csrc.emulated.build import load_emulated_ops
 
+pytestmark = pytest.mark.emulated
+
 
 def run(kernel: str, numbers: torch.Tensor, *, threads=64, blocks=1, shared_bytes=0) -> str | None:
     fault = load_emulated_ops().run_fault_kernel(

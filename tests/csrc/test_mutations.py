@@ -18,6 +18,7 @@ def test_every_kernel_has_three_mistakes():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_mistakes_are_noticed():
     variants = [mutation.plant(BUILD / "mutants") for mutation in MUTATIONS]
     right = build_emulated_ops(BUILD, variants)

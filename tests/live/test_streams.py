@@ -20,6 +20,7 @@ from accel_rt.live import LiveLoop
 from accel_rt.live.stream import StreamFeed
 from tests.live.conftest import Send, ffmpeg_path
 from tests.live.fake import FakeSegmenter, wait_until
+from tests.need import need
 from tests.video.clips import picture_number
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-g", "12")
@@ -163,15 +164,10 @@ def test_a_damaged_stream_goes_on(reel: Path, port: int) -> None:
 
 def test_rtsp(port: int) -> None:
     """A stream over RTSP, where GStreamer's server is installed for the system's Python."""
-    python = "/usr/bin/python3"
-    probe = "import gi; gi.require_version('GstRtspServer', '1.0')"
-    if (
-        not Path(python).exists()
-        or subprocess.run([python, "-c", probe], stderr=subprocess.DEVNULL).returncode
-    ):
-        pytest.skip("GStreamer's RTSP server is not installed")
     script = Path(__file__).with_name("rtsp_server.py")
-    server = subprocess.Popen([python, script, str(port)], stdout=subprocess.PIPE, env={})
+    server = subprocess.Popen(
+        [need("rtsp-server"), script, str(port)], stdout=subprocess.PIPE, env={}
+    )
     try:
         assert server.stdout.readline() == b"ready\n"
         loop = LiveLoop(f"rtsp://127.0.0.1:{port}/camera", load=FakeSegmenter)

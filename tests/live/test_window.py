@@ -1,7 +1,6 @@
 """The window: keys, ends, and what is said where none can be opened."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from accel_rt.live import LiveLoop
 from accel_rt.live.window import LiveWindow, open_window
 from accel_rt.live.window_process import CLOSED, NO_KEY, WindowProcess
 from tests.live.fake import FakeSegmenter, Openings, ScriptedFeed, endless, wait_until
+from tests.need import need
 from tests.video.clips import picture
 
 
@@ -144,9 +144,7 @@ def test_opencv_without_windows(no_display, monkeypatch, tmp_path: Path) -> None
 @pytest.fixture
 def display(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An X server without a screen."""
-    server = shutil.which("Xvfb")
-    if server is None:
-        pytest.skip("Xvfb is not installed")
+    server = need("xvfb")
     numbers, write = os.pipe()
     command = [server, "-displayfd", str(write), "-screen", "0", "640x480x24", "-nolisten", "tcp"]
     process = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)

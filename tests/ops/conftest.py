@@ -7,6 +7,11 @@ import torch
 from tests.ops.executors import EXECUTORS, Executor, select
 
 SEED = int(os.environ.get("ACCEL_RT_TEST_SEED", random.SystemRandom().randrange(2**31)))
+# Whichever test comes first compiles the emulated kernels.
+MARKS = {
+    "cuda": pytest.mark.cuda,
+    "cuda-emulated": [pytest.mark.emulated, pytest.mark.timeout(1800)],
+}
 
 
 def pytest_report_header():
@@ -18,11 +23,7 @@ def _fresh_inputs():
     torch.manual_seed(SEED)
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(name, marks=[pytest.mark.cuda] if name == "cuda" else []) for name in EXECUTORS
-    ]
-)
+@pytest.fixture(params=[pytest.param(name, marks=MARKS.get(name, [])) for name in EXECUTORS])
 def executor(request) -> Executor:
     """Each way to run the kernels, one after the other."""
     with select(request.param, SEED) as chosen:

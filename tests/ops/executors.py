@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import functools
-import os
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from accel_rt.ops import extension_status
 from tests.csrc.emulated.build import load_emulated_ops
+from tests.need import need
 
 HALVES = (torch.bfloat16, torch.float16)
 SIMD_LEVELS = ("baseline", "avx2", "avx512") if platform.machine() == "x86_64" else ("baseline",)
@@ -63,11 +63,7 @@ def select(name: str, seed: int) -> Iterator[Executor]:
         load_emulated_ops().emulator_seed(seed)
         yield Executor(name, torch.ops.accel_rt_emulated, "cpu", (torch.float32, *HALVES))
     elif kind == "cuda":
-        if not (torch.cuda.is_available() and extension_status().cuda_built):
-            reason = "no CUDA device, or an extension without CUDA kernels"
-            if os.environ.get("ACCEL_RT_REQUIRE_CUDA") == "1":
-                pytest.fail(reason)
-            pytest.skip(reason)
+        need("cuda")
         yield Executor(name, torch.ops.accel_rt, "cuda", (torch.float32, *HALVES))
     else:
         try:

@@ -9,6 +9,7 @@ from torch.library import opcheck
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import deform_conv2d, deform_conv2d_pack, deform_conv2d_packed, reference
+from tests.need import need
 from tests.ops.inputs import LAYOUTS, channels_last, displacement
 from tests.ops.tolerances import assert_near
 
@@ -369,7 +370,7 @@ def test_empty_batch(executor):
 
 @pytest.mark.parametrize("name", CASES)
 def test_matches_torchvision(name):
-    ops = pytest.importorskip("torchvision.ops")
+    ops = need("torchvision")
     case = CASES[name]
     arguments = [None if t is None else t.double().requires_grad_() for t in case.tensors()]
     input, offset, weight, bias, mask = arguments

@@ -1,12 +1,11 @@
-import shutil
 import subprocess
 import sys
 import textwrap
 
-import pytest
 import torch
 
 from accel_rt.ops import extension_status
+from tests.need import need
 from tests.ops.executors import SIMD_LEVELS
 
 
@@ -84,11 +83,10 @@ def test_twins_stand_in_for_a_missing_extension():
         torch.testing.assert_close(torch.tensor(one), torch.tensor(other), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm of binutils")
 def test_library_keeps_to_the_stable_abi():
     """It needs no symbol of Python, nor any C++ symbol of torch."""
     needed = subprocess.run(
-        ["nm", "-D", "-C", "--undefined-only", extension_status().path],
+        [need("nm"), "-D", "-C", "--undefined-only", extension_status().path],
         capture_output=True,
         text=True,
         check=True,

@@ -22,6 +22,7 @@ from accel_rt.train.settings import TrainingSettings
 from accel_rt.train.stage import Stage
 from accel_rt.train.trainer import Trainer
 from tests.data.test_samples import write_camvid
+from tests.need import need
 from tests.train.torchrun import train
 
 ALONE = Processes(torch.device("cpu"))
@@ -188,7 +189,7 @@ class TestLoop:
         assert len(losses(tmp_path)) == 6
 
     def test_tensorboard_events(self, tmp_path: Path) -> None:
-        pytest.importorskip("tensorboard")
+        need("tensorboard")
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
         run(tmp_path, replace(SETTINGS, tensorboard=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
@@ -15,12 +14,10 @@ import pytest
 from accel_rt.live.web import LiveServer, serve
 from tests.live.web.conftest import TOKEN
 from tests.live.web.fake import FakeLoop
+from tests.need import need
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page with")
+sync_api, CHROMIUM = need("playwright"), need("chromium")
+pytestmark = pytest.mark.browser
 
 Start = Callable[..., LiveServer]
 PATIENCE_MS = 30_000
