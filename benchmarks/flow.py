@@ -24,12 +24,12 @@ from accel_rt.bench.harness import Effort, interleave
 from accel_rt.classes import CAMVID
 from accel_rt.data.camvid import camvid_frames
 from accel_rt.data.flow_files import flow_files
-from accel_rt.data.street import StreetDrive
 from accel_rt.device import resolve_precision
 from accel_rt.evaluate.flow import endpoint_error, network_flow, warped_label_miou
 from accel_rt.flow.dis import DISFlow, Preset
 from accel_rt.flow.flownets import load_flownet
 from accel_rt.models.inference import for_inference
+from accel_street import StreetDrive
 
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Previous and current frame, uint8 BGR, to backward flow ``[H, W, 2]`` in pixels."""

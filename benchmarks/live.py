@@ -21,12 +21,12 @@ import click
 import numpy as np
 import torch
 
-from accel_rt.data.street import StreetDrive
 from accel_rt.live import LiveLoop, LiveSettings
 from accel_rt.live.stats import memory_mb
 from accel_rt.runtime.load import load_segmenter
 from accel_rt.runtime.segmenter import Segmenter
 from accel_rt.runtime.settings import DEFAULT_REFERENCE, DEFAULT_UPDATE, SegmenterSettings
+from accel_street import StreetDrive
 
 _SIZE, _CLIP_FRAMES = (480, 360), 60
 

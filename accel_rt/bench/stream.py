@@ -107,7 +107,7 @@ def there_and_back(frames: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
 
 def street_frames(number: int, size: tuple[int, int] = (480, 360)) -> list[np.ndarray]:
     """Frames uint8 BGR of a rendered drive; ``size`` is ``(width, height)``."""
-    from accel_rt.data.street import StreetDrive
+    from accel_street import StreetDrive
 
     return [frame.image_bgr for frame in StreetDrive(seed=7, size=size).frames(number)]
 

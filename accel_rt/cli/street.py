@@ -18,9 +18,9 @@ from accel_rt.cli.options import Size
 @click.option("--rate", type=click.IntRange(1, 120), default=15, help="Frames per second.")
 def street(output: Path, seconds: float, seed: int, size: tuple[int, int], rate: int) -> None:
     """Render a procedural street drive to the video file OUTPUT and print its path."""
-    from accel_rt.data.street import StreetDrive
     from accel_rt.video.output import check_output_path
     from accel_rt.video.writer import VideoWriter
+    from accel_street import StreetDrive
 
     check_output_path(output, [])
     drive = StreetDrive(seed=seed, size=size, rate=rate)

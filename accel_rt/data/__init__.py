@@ -1,1 +1,1 @@
-"""Data sets, class sets and the procedural street."""
+"""Data sets, augmentation and training samples."""

@@ -15,9 +15,8 @@ from torch.utils.data import Dataset
 from accel_rt.data.augment import Augmentation
 from accel_rt.data.dataset import read_image
 from accel_rt.data.flow_files import FlowFiles, FlowPair
-from accel_rt.data.mixture import StreetSource
-from accel_rt.data.motion import Layer, film
-from accel_rt.data.snippets import street_snippet
+from accel_rt.data.sampling import WeightedSources
+from accel_rt.data.synthetic_motion import Layer, film
 
 
 class PairSource(Protocol):
@@ -44,39 +43,6 @@ class FilePairs:
         return self._files[int(rng.integers(len(self._files)))].read()
 
 
-class StreetPairs:
-    """Neighbouring frames of procedural drives, rendered once each and then kept in memory.
-
-    ``pool`` pairs come from a quarter as many drives at 10, 15 or 30 frames a second, seeded from
-    ``first_seed`` on; ``size`` is ``(width, height)``.
-    """
-
-    _PER_DRIVE = 4
-    _RATES = (10, 15, 30)
-
-    def __init__(
-        self, size: tuple[int, int] = (384, 288), pool: int = 400, first_seed: int = 5000
-    ) -> None:
-        self._size, self._pool, self._first_seed = size, pool, first_seed
-        self._cache: dict[int, list[FlowPair]] = {}
-
-    def draw(self, rng: np.random.Generator) -> FlowPair:
-        return self.pair(int(rng.integers(self._pool)))
-
-    def pair(self, index: int) -> FlowPair:
-        """Pair ``index`` of the pool."""
-        drive, place = divmod(index, self._PER_DRIVE)
-        if drive not in self._cache:
-            own = np.random.default_rng(self._first_seed + drive)
-            rate = self._RATES[drive % len(self._RATES)]
-            snippet = street_snippet(self._PER_DRIVE + 1, self._size, own, rate)
-            self._cache[drive] = [
-                FlowPair(snippet.frames[i], snippet.frames[i + 1], flow, snippet.visible[i])
-                for i, flow in enumerate(snippet.flows)
-            ]
-        return self._cache[drive][place]
-
-
 class Pictures:
     """Image files, kept in memory once they are read (up to ``kept`` of them)."""
 
@@ -96,16 +62,6 @@ class Pictures:
                 return picture
             self._cache[index] = picture
         return self._cache[index]
-
-
-class StreetPictures:
-    """Pictures of procedural drives."""
-
-    def __init__(self) -> None:
-        self._frames = StreetSource()
-
-    def draw(self, rng: np.random.Generator) -> np.ndarray:
-        return self._frames.draw(rng)[0]
 
 
 class MovingPairs:
@@ -201,9 +157,7 @@ class PairMixture(Dataset):
         length: int,
         seed: int,
     ) -> None:
-        self._sources = [source for source, _ in sources]
-        weights = np.array([weight for _, weight in sources], np.float64)
-        self._probabilities = weights / weights.sum()
+        self._sources = WeightedSources(sources)
         self._augmentation = augmentation
         self._length = length
         self._seed = seed
@@ -214,7 +168,7 @@ class PairMixture(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         cv2.setNumThreads(0)  # loader processes share the cores with training
         rng = np.random.default_rng((self._seed, index))
-        pair = self._sources[rng.choice(len(self._sources), p=self._probabilities)].draw(rng)
+        pair = self._sources.choose(rng).draw(rng)
         view = self._augmentation.draw((pair.valid.shape[1], pair.valid.shape[0]), rng)
         flow, valid = view.flow(pair.flow, pair.valid)
         frames = (_exposed(view.image(f), rng) for f in (pair.previous_bgr, pair.current_bgr))

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from accel_rt.classes import CAMVID, ClassSet
 from accel_rt.data.dataset import Frame
 from accel_rt.data.open import Layout, open_dataset
-from accel_rt.data.street import StreetDrive
 from accel_rt.errors import InputError, UsageError
 from accel_rt.evaluate.protocol import Density
+
+if TYPE_CHECKING:
+    from accel_street import StreetDrive
 
 STREET = "street"
 """Name that stands for rendered drives, as in ``street:7:60`` (seed and number of frames)."""
@@ -97,6 +99,8 @@ class RenderedFrame:
 
 @lru_cache(maxsize=1)
 def _drive(seed: int) -> StreetDrive:
+    from accel_street import StreetDrive
+
     return StreetDrive(seed=seed, size=_STREET_SIZE, rate=_STREET_RATE)
 
 

@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
 from accel_rt.data.dataset import Frame
-from accel_rt.data.mixture import DataSetSource, FrameSource, Mixture, StreetSource
 from accel_rt.data.open import open_dataset
+from accel_rt.data.sampling import DataSetSource, FrameSource, Mixture
+from accel_rt.data.street_samples import StreetFrames
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, save_network
@@ -85,7 +86,7 @@ class DeepLab(Stage):
             (DataSetSource(dataset), share) for dataset, share in self._data.sets
         ]
         if settings.street:
-            sources.append((StreetSource(), settings.street))
+            sources.append((StreetFrames(), settings.street))
         augmentation = Augmentation(settings.crop, settings.scale)
         length = settings.steps * settings.batch
         return Mixture(

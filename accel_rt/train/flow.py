@@ -18,10 +18,9 @@ from accel_rt.data.flow_pairs import (
     PairMixture,
     PairSource,
     Pictures,
-    StreetPairs,
-    StreetPictures,
 )
 from accel_rt.data.open import open_dataset
+from accel_rt.data.street_samples import StreetPairs, StreetPictures
 from accel_rt.errors import WeightsError
 from accel_rt.evaluate.flow import endpoint_error, flow_colours, network_flow
 from accel_rt.flow.flownets import load_flownet, save_flownet

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from accel_rt import ops
 from accel_rt.classes import IGNORE_LABEL
-from accel_rt.data.motion import Snippet
+from accel_rt.data.synthetic_motion import Snippet
 from accel_rt.device import resolve_precision
 from accel_rt.errors import UsageError
 from accel_rt.flow.dis import DISFlow

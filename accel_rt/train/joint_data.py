@@ -13,10 +13,9 @@ from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
 from accel_rt.data.dataset import DataSet
-from accel_rt.data.mixture import FrameCache
-from accel_rt.data.motion import Snippet
-from accel_rt.data.snippets import moving_snippet
-from accel_rt.data.street import StreetDrive
+from accel_rt.data.sampling import FrameCache, WeightedSources
+from accel_rt.data.street_samples import StreetSnippets
+from accel_rt.data.synthetic_motion import Snippet, moving_snippet
 from accel_rt.flow.dis import DISFlow
 from accel_rt.flow.grid import Grid
 from accel_rt.train.sources import TrainingData
@@ -52,39 +51,19 @@ class DataSetSnippets:
         return moving_snippet(image, labels, self._labelled.read(other), length, rng)
 
 
-class StreetSnippets:
-    """Snippets of ``pool`` procedural drives of ``frames`` frames, rendered once each."""
-
-    def __init__(self, frames: int, size: tuple[int, int] = (480, 360), pool: int = 40) -> None:
-        self._frames, self._size, self._pool = frames, size, pool
-        self._cache: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
-
-    def draw(self, length: int, rng: np.random.Generator) -> Snippet:
-        seed = int(rng.integers(self._pool))
-        if seed not in self._cache:
-            drive = StreetDrive(seed=2000 + seed, size=self._size)
-            self._cache[seed] = [
-                (frame.image_bgr, frame.labels) for frame in drive.frames(self._frames)
-            ]
-        first = int(rng.integers(self._frames - length + 1))
-        run = self._cache[seed][first : first + length]
-        return Snippet([image for image, _ in run], run[-1][1])
-
-
 class SnippetMixture:
     """Snippets of up to ``longest`` frames from all of a run's data, by their shares."""
 
     def __init__(self, data: TrainingData, longest: int) -> None:
-        self._sources: list[SnippetSource] = [DataSetSnippets(dataset) for dataset, _ in data.sets]
-        shares = [share for _, share in data.sets]
+        sources: list[tuple[SnippetSource, float]] = [
+            (DataSetSnippets(dataset), share) for dataset, share in data.sets
+        ]
         if data.street:
-            self._sources.append(StreetSnippets(longest))
-            shares.append(data.street)
-        self._probabilities = np.array(shares) / sum(shares)
+            sources.append((StreetSnippets(longest), data.street))
+        self._sources = WeightedSources(sources)
 
     def draw(self, length: int, rng: np.random.Generator) -> Snippet:
-        source = self._sources[rng.choice(len(self._sources), p=self._probabilities)]
-        return source.draw(length, rng)
+        return self._sources.choose(rng).draw(length, rng)
 
 
 class JointSamples(Dataset):
@@ -120,7 +99,10 @@ class JointSamples(Dataset):
         rng = np.random.default_rng((self._seed, index))
         distance = int(rng.integers(1, self._interval))
         scale = float(rng.choice(self._scales))
-        frames, labels = self._augment(self._source.draw(distance + 1, rng), rng)
+        snippet = self._source.draw(distance + 1, rng)
+        height, width = snippet.labels.shape
+        view = self._augmentation.draw((width, height), rng)
+        frames = [view.image(frame) for frame in snippet.frames]
         padding = self._interval - 1 - distance
         if self._every_frame:
             flows = torch.zeros(self._interval - 1, 2, 0, 0)
@@ -130,7 +112,7 @@ class JointSamples(Dataset):
             kept = [frames[0], frames[-1]]
         return {
             "frames": torch.from_numpy(np.stack(kept)),
-            "labels": torch.from_numpy(labels),
+            "labels": torch.from_numpy(view.labels(snippet.labels)),
             "flows": flows,
             "moves": torch.arange(self._interval - 1) >= padding,
             "scales": torch.tensor(scale),
@@ -141,13 +123,6 @@ class JointSamples(Dataset):
         width, height = self._augmentation.crop
         cells = height // self._stride, width // self._stride
         return Grid((height, width), cells, self._stride)
-
-    def _augment(
-        self, snippet: Snippet, rng: np.random.Generator
-    ) -> tuple[list[np.ndarray], np.ndarray]:
-        height, width = snippet.labels.shape
-        view = self._augmentation.draw((width, height), rng)
-        return [view.image(frame) for frame in snippet.frames], view.labels(snippet.labels)
 
     def _flows(self, frames: list[np.ndarray]) -> Tensor:
         dis = DISFlow()

@@ -14,11 +14,11 @@ import torch
 from accel_rt.data.augment import Augmentation
 from accel_rt.data.flo import read_flo, write_flo
 from accel_rt.data.flow_files import FlowPair, flow_files
-from accel_rt.data.flow_pairs import FilePairs, MovingPairs, PairMixture, StreetPairs
-from accel_rt.data.motion import Layer, film
-from accel_rt.data.snippets import augmented, moving_snippet
-from accel_rt.data.street import StreetDrive
+from accel_rt.data.flow_pairs import FilePairs, MovingPairs, PairMixture
+from accel_rt.data.street_samples import StreetPairs
+from accel_rt.data.synthetic_motion import Layer, film, moving_snippet
 from accel_rt.errors import InputError, OutputError, UsageError
+from accel_street import StreetDrive
 
 
 def smooth_picture(width: int, height: int, seed: int = 0) -> np.ndarray:
@@ -273,7 +273,7 @@ class TestAugmentedFlow:
         picture = smooth_picture(160, 120)
         snippet = moving_snippet(picture, labels, (picture, labels), 3, rng)
         view = Augmentation((96, 80), (0.8, 1.6), turn=20, upright=False).draw((160, 120), rng)
-        seen = augmented(snippet, view)
+        seen = snippet.seen_through(view)
         assert seen.frames[0].shape == (80, 96, 3)
         assert seen.labels.shape == (80, 96)
         for i, flow in enumerate(seen.flows):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from accel_rt.classes import IGNORE_LABEL
-from accel_rt.data.mix import class_mix, cut_mix
+from accel_rt.data.augment import class_mix, cut_mix
 
 
 def test_half_the_classes_move_with_their_pixels() -> None:

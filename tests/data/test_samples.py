@@ -10,9 +10,9 @@ import torch
 from accel_rt.classes import CAMVID, ClassSet
 from accel_rt.data.augment import Augmentation, draw_colour
 from accel_rt.data.camvid import camvid_frames
-from accel_rt.data.mixture import DataSetSource, Mixture
 from accel_rt.data.open import open_dataset
-from accel_rt.data.snippets import moving_snippet
+from accel_rt.data.sampling import DataSetSource, Mixture
+from accel_rt.data.synthetic_motion import moving_snippet
 from accel_rt.errors import InputError, UsageError
 from accel_rt.normalise import MEAN_RGB, STD_RGB, normalise, pad_to
 

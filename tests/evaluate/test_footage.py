@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from accel_rt.data.street import StreetDrive
 from accel_rt.errors import InputError, UsageError
 from accel_rt.evaluate.footage import open_footage
 from accel_rt.evaluate.meet import check_classes, tally_share
 from accel_rt.evaluate.protocol import Protocol, shares
+from accel_street import StreetDrive
 from tests.evaluate.stub import AgeingPredictor
 
 SIZE = (64, 48)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 
-from accel_rt.data.street import StreetDrive
 from accel_rt.evaluate import predict
 from accel_rt.evaluate.predict import SharedPredictor
 from accel_rt.models.accel import Accel, FeatureFusion
@@ -17,6 +16,7 @@ from accel_rt.models.weights import save_network
 from accel_rt.models.zoo import build_network
 from accel_rt.runtime.load import LoadedModel, load_model, load_segmenter
 from accel_rt.runtime.settings import SegmenterSettings
+from accel_street import StreetDrive
 from tests.models.test_weights import INFO
 
 INTERVAL = 3

@@ -5,7 +5,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from accel_rt.data.street import StreetDrive
 from accel_rt.evaluate.metrics import iou, miou
 from accel_rt.evaluate.temporal import (
     MotionEstimator,
@@ -13,6 +12,7 @@ from accel_rt.evaluate.temporal import (
     flicker_counts,
     motion,
 )
+from accel_street import StreetDrive
 
 
 def shifted(shape: tuple[int, int], dx: float, dy: float) -> np.ndarray:

@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 
 from accel_rt.cli.train import train
-from accel_rt.data.flow_pairs import StreetPairs
+from accel_rt.data.street_samples import StreetPairs
 from accel_rt.errors import UsageError, WeightsError
 from accel_rt.flow.flownets import load_flownet, save_flownet
 from accel_rt.models.flownet import FlowNetS

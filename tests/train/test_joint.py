@@ -13,8 +13,8 @@ from torch.utils.data import default_collate
 from accel_rt import ops
 from accel_rt.classes import CITYSCAPES
 from accel_rt.data.augment import Augmentation
-from accel_rt.data.motion import Snippet
 from accel_rt.data.open import open_dataset
+from accel_rt.data.synthetic_motion import Snippet
 from accel_rt.errors import UsageError
 from accel_rt.evaluate.stream import StreamScore, score_stream
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from accel_rt.data.street.noise import crop_noise, fractal, speckle
+from accel_street.noise import crop_noise, fractal, speckle
 
 WALLS_BGR = (
     (72, 88, 142),

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from accel_rt.data.street.atlas import GROUND_TILE_M, atlas
-from accel_rt.data.street.mesh import Face, Layer, plane
+from accel_street.atlas import GROUND_TILE_M, atlas
+from accel_street.mesh import Face, Layer, plane
 
 Tint = tuple[float, float, float]
 Texels = tuple[float, float, float, float]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from accel_rt.data.street.noise import fractal, speckle
+from accel_street.noise import fractal, speckle
 
 SIZE = 256
 

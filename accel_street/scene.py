@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from accel_rt.data.street.atlas import atlas
-from accel_rt.data.street.block import BLOCK_M, build_block
-from accel_rt.data.street.camera import Camera, Pose, Road
-from accel_rt.data.street.mesh import BUILDING, SKY, TREE, Face, Layer, Mesh, join, mesh, plane
-from accel_rt.data.street.panels import repeated
-from accel_rt.data.street.style import Light, Style, draw_light, draw_style
-from accel_rt.data.street.traffic import Traffic
+from accel_street.atlas import atlas
+from accel_street.block import BLOCK_M, build_block
+from accel_street.camera import Camera, Pose, Road
+from accel_street.mesh import BUILDING, SKY, TREE, Face, Layer, Mesh, join, mesh, plane
+from accel_street.panels import repeated
+from accel_street.style import Light, Style, draw_light, draw_style
+from accel_street.traffic import Traffic
 
 REACH_M = 200.0
 _ZERO_BLOCK = 1 << 30

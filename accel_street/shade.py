@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from accel_rt.data.street.atlas import LEVELS, atlas
-from accel_rt.data.street.mesh import SKY, Layer, Mesh
-from accel_rt.data.street.raster import Raster, plane_to_image
-from accel_rt.data.street.scene import View
-from accel_rt.data.street.style import Light
+from accel_street.atlas import LEVELS, atlas
+from accel_street.mesh import SKY, Layer, Mesh
+from accel_street.raster import Raster, plane_to_image
+from accel_street.scene import View
+from accel_street.style import Light
 
 _SAME_SURFACE = 5e-3
 """Relative difference of inverse depth above which two surfaces are not the same."""

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from accel_rt.data.street import shade
-from accel_rt.data.street.camera import Pose, Road
-from accel_rt.data.street.mesh import SHADOW, SKY, Layer, Mesh
-from accel_rt.data.street.raster import rasterise
-from accel_rt.data.street.scene import Scene, View
+from accel_street import shade
+from accel_street.camera import Pose, Road
+from accel_street.mesh import SHADOW, SKY, Layer, Mesh
+from accel_street.raster import rasterise
+from accel_street.scene import Scene, View
 
 SIZE = (200, 150)
 

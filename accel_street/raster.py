@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from accel_rt.data.street.atlas import atlas
-from accel_rt.data.street.camera import Pose
-from accel_rt.data.street.mesh import Layer, Mesh
+from accel_street.atlas import atlas
+from accel_street.camera import Pose
+from accel_street.mesh import Layer, Mesh
 
 NEAR_M = 0.3
 HORIZON_M = 1000.0

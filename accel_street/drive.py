@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accel_rt.data.street import sensor, shade
-from accel_rt.data.street.raster import Raster, rasterise
-from accel_rt.data.street.scene import Scene, View
 from accel_rt.errors import UsageError
+from accel_street import sensor, shade
+from accel_street.raster import Raster, rasterise
+from accel_street.scene import Scene, View
 
 
 @dataclass(frozen=True)

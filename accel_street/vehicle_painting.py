@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from accel_rt.data.street.noise import crop_noise, speckle
-from accel_rt.data.street.painting import sky_glass
+from accel_street.noise import crop_noise, speckle
+from accel_street.painting import sky_glass
 
 Bgr = tuple[int, int, int]
 

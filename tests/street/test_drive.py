@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from accel_rt.classes import CAMVID, IGNORE_LABEL
-from accel_rt.data.street import StreetDrive, StreetFrame
 from accel_rt.errors import UsageError
+from accel_street import StreetDrive, StreetFrame
 
 SMALL = (240, 180)
 STATIC = [CAMVID.names.index(name) for name in ("building", "road", "pavement", "fence", "sign")]

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from accel_rt.data.street.block import KERB_M
-from accel_rt.data.street.camera import Camera, Road
-from accel_rt.data.street.figures import Figure, someone
-from accel_rt.data.street.mesh import Mesh, moved
-from accel_rt.data.street.style import Style
-from accel_rt.data.street.vehicles import vehicle
+from accel_street.block import KERB_M
+from accel_street.camera import Camera, Road
+from accel_street.figures import Figure, someone
+from accel_street.mesh import Mesh, moved
+from accel_street.style import Style
+from accel_street.vehicles import vehicle
 
 _ZERO_SLOT = 1 << 30
 

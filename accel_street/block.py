@@ -12,10 +12,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.random import Generator
 
-from accel_rt.data.street import furniture
-from accel_rt.data.street.atlas import Facade, atlas
-from accel_rt.data.street.camera import Road
-from accel_rt.data.street.mesh import (
+from accel_street import furniture
+from accel_street.atlas import Facade, atlas
+from accel_street.camera import Road
+from accel_street.mesh import (
     BUILDING,
     FENCE,
     PAVEMENT,
@@ -30,9 +30,9 @@ from accel_rt.data.street.mesh import (
     mesh,
     moved,
 )
-from accel_rt.data.street.panels import Tint, ground, panel, upright
-from accel_rt.data.street.style import Light, Style
-from accel_rt.data.street.vehicles import vehicle
+from accel_street.panels import Tint, ground, panel, upright
+from accel_street.style import Light, Style
+from accel_street.vehicles import vehicle
 
 BLOCK_M = 32.0
 KERB_M = 0.13

@@ -7,10 +7,10 @@ import functools
 import numpy as np
 from numpy.random import Generator
 
-from accel_rt.data.street.atlas import atlas
-from accel_rt.data.street.mesh import CAR, SHADOW, Face, Layer, Mesh, mesh, rectangle
-from accel_rt.data.street.panels import WHITE, Tint, ground, panel
-from accel_rt.data.street.vehicle_painting import CAR_PAINTS_BGR, VAN_PAINTS_BGR, Bgr
+from accel_street.atlas import atlas
+from accel_street.mesh import CAR, SHADOW, Face, Layer, Mesh, mesh, rectangle
+from accel_street.panels import WHITE, Tint, ground, panel
+from accel_street.vehicle_painting import CAR_PAINTS_BGR, VAN_PAINTS_BGR, Bgr
 
 _SEED = 4
 _LEAN = 1e-3

@@ -4,6 +4,6 @@
 flow and occlusion.
 """
 
-from accel_rt.data.street.drive import StreetDrive, StreetFrame
+from accel_street.drive import StreetDrive, StreetFrame
 
 __all__ = ["StreetDrive", "StreetFrame"]

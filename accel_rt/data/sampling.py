@@ -1,19 +1,32 @@
-"""An endless, reproducible stream of augmented samples from several sources."""
+"""Sampling: labelled frames drawn from several sources by their shares, reproducibly."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from accel_rt.data.augment import Augmentation
+from accel_rt.data.augment import MIXES, Augmentation
 from accel_rt.data.dataset import DataSet, Frame
-from accel_rt.data.mix import MIXES
-from accel_rt.data.street import StreetDrive
+
+S = TypeVar("S")
+
+
+class WeightedSources(Generic[S]):
+    """Sources with the shares of the samples that come from each; shares need not add up to 1."""
+
+    def __init__(self, sources: Sequence[tuple[S, float]]) -> None:
+        self._sources = [source for source, _ in sources]
+        shares = np.array([share for _, share in sources], np.float64)
+        self._probabilities = shares / shares.sum()
+
+    def choose(self, rng: np.random.Generator) -> S:
+        """One of them, by its share."""
+        return self._sources[rng.choice(len(self._sources), p=self._probabilities)]
 
 
 class FrameSource(Protocol):
@@ -55,29 +68,6 @@ class DataSetSource:
         return self._frames.read(int(rng.integers(len(self._frames))))
 
 
-class StreetSource:
-    """Single frames of procedural drives, rendered once each and then kept in memory.
-
-    There are ``pool`` frames, eight of each drive, 40 frames apart: enough to differ from one
-    another, few enough that rendering does not hold up training.
-    """
-
-    _PER_DRIVE, _APART = 8, 40
-
-    def __init__(self, size: tuple[int, int] = (480, 360), pool: int = 480) -> None:
-        self._size, self._pool = size, pool
-        self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
-    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        index = int(rng.integers(self._pool))
-        if index not in self._cache:
-            seed, place = divmod(index, self._PER_DRIVE)
-            drive = StreetDrive(seed=1000 + seed, size=self._size)
-            frame = next(iter(drive.frames(1, start=self._APART * place)))
-            self._cache[index] = frame.image_bgr, frame.labels
-        return self._cache[index]
-
-
 class Mixture(Dataset):
     """Sample ``i`` depends on ``(seed, i)`` alone, so a run resumes at any step exactly.
 
@@ -94,9 +84,7 @@ class Mixture(Dataset):
         mix: float = 0.0,
         mix_with: str = "class",
     ) -> None:
-        self._sources = [source for source, _ in sources]
-        weights = np.array([weight for _, weight in sources], np.float64)
-        self._probabilities = weights / weights.sum()
+        self._sources = WeightedSources(sources)
         self._augmentation = augmentation
         self._length = length
         self._seed = seed
@@ -114,5 +102,4 @@ class Mixture(Dataset):
         return torch.from_numpy(image), torch.from_numpy(labels)
 
     def _draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        source = self._sources[rng.choice(len(self._sources), p=self._probabilities)]
-        return self._augmentation(*source.draw(rng), rng)
+        return self._augmentation(*self._sources.choose(rng).draw(rng), rng)

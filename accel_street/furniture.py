@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 
-from accel_rt.data.street.atlas import atlas
-from accel_rt.data.street.mesh import POLE, SIGN, TREE, Face, rectangle
-from accel_rt.data.street.panels import Tint, upright
+from accel_street.atlas import atlas
+from accel_street.mesh import POLE, SIGN, TREE, Face, rectangle
+from accel_street.panels import Tint, upright
 
 _DISC = np.stack([np.cos(a := np.linspace(0, 2 * np.pi, 16, endpoint=False)), np.sin(a)], 1)
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from accel_rt.data.street.atlas import atlas
-from accel_rt.data.street.mesh import BICYCLIST, PEDESTRIAN, Face, Layer, Mesh, mesh, rectangle
-from accel_rt.data.street.panels import Tint, repeated, stretched
+from accel_street.atlas import atlas
+from accel_street.mesh import BICYCLIST, PEDESTRIAN, Face, Layer, Mesh, mesh, rectangle
+from accel_street.panels import Tint, repeated, stretched
 
 CLOTHES_BGR = (
     (34, 34, 38),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from accel_rt.data.street import painting, stencils, vehicle_painting
+from accel_street import painting, stencils, vehicle_painting
 
 GUTTER = 16
 LEVELS = 6

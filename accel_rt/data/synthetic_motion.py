@@ -1,4 +1,8 @@
-"""Snippets of pictures that move: layers with known affine motion, exact flow and occlusion."""
+"""Snippets made of still images: layers with known affine motion, exact flow and occlusion.
+
+Where a data set has only single images, a snippet is made from one: the camera moves through it
+smoothly (as a forward-driving car's would) while objects cut from another image cross it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,10 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from accel_rt.classes import IGNORE_LABEL
-from accel_rt.data.augment import stays_inside
+from accel_rt.classes import CAMVID, IGNORE_LABEL
+from accel_rt.data.augment import View, stays_inside
+
+_MOVERS = CAMVID.indices(["car", "pedestrian", "bicyclist"])
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,16 @@ class Snippet:
     flows: list[np.ndarray] = field(default_factory=list)
     visible: list[np.ndarray] = field(default_factory=list)
 
+    def seen_through(self, view: View) -> Snippet:
+        """The snippet as ``view`` shows it: all frames, the labels and the flow alike."""
+        flows = [view.flow(f, v) for f, v in zip(self.flows, self.visible, strict=True)]
+        return Snippet(
+            [view.image(frame) for frame in self.frames],
+            view.labels(self.labels),
+            [flow for flow, _ in flows],
+            [visible for _, visible in flows],
+        )
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -41,6 +57,43 @@ class Layer:
     labels: np.ndarray | None
     mask: np.ndarray | None
     poses: Sequence[np.ndarray]
+
+
+def moving_snippet(
+    image_bgr: np.ndarray,
+    labels: np.ndarray,
+    objects: tuple[np.ndarray, np.ndarray],
+    length: int,
+    rng: np.random.Generator,
+) -> Snippet:
+    """Drive through a labelled image; movers of ``objects`` (image, labels) cross the view.
+
+    Each frame moves by a constant zoom (0 to 3%, mostly forward), shift and roll with a little
+    jitter.
+    """
+    height, width = labels.shape
+    mover_image, mover_labels = objects
+    mask = np.isin(mover_labels, _MOVERS).astype(np.uint8)
+    zoom = 1 + rng.uniform(-0.005, 0.03)
+    velocity = rng.normal(0, (2.0, 0.5))  # pixels a frame
+    roll = rng.normal(0, 0.1)  # degrees a frame
+    crossing = rng.normal(0, (3.0, 0.7)) + velocity
+    start = rng.uniform(-0.2, 0.2, 2) * (width, height)
+    centre = (width * rng.uniform(0.35, 0.65), height * rng.uniform(0.4, 0.55))
+    cameras, movers = [], []
+    for t in range(length):
+        jitter = rng.normal(0, 0.4, 2) if t else np.zeros(2)
+        camera = np.array(cv2.getRotationMatrix2D(centre, roll * t, zoom**t), np.float64)
+        camera[:, 2] += velocity * t + jitter
+        cameras.append(camera)
+        movers.append(np.column_stack([np.eye(2), start + crossing * t + jitter]))
+    return film(
+        [
+            Layer(image_bgr, labels, None, cameras),
+            Layer(mover_image, mover_labels, mask, movers),
+        ],
+        (width, height),
+    )
 
 
 def film(layers: Sequence[Layer], size: tuple[int, int]) -> Snippet:
