@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from accel_rt.classes import ClassSet
-from accel_rt.errors import InputError, OutputError
+from accel_rt.errors import InputError
 from accel_rt.evaluate.bootstrap import block_length, interval_95, resampled_weights
 from accel_rt.evaluate.boundary import boundary_f
 from accel_rt.evaluate.footage import Footage
 from accel_rt.evaluate.metrics import iou
 from accel_rt.evaluate.protocol import Density
 from accel_rt.evaluate.tally import SCORES, Sums, Tally
+from accel_rt.files import write_whole
 from accel_rt.runtime.settings import SegmenterSettings
 
 FORMAT = "accel-rt eval 1"
@@ -204,17 +204,4 @@ def write(path: Path, results: Results) -> None:
 
     Raises :class:`~accel_rt.errors.OutputError` if that cannot be done.
     """
-    write_text(path, json.dumps(to_json(results), indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, replacing an older one only when complete.
-
-    Raises :class:`~accel_rt.errors.OutputError` if that cannot be done.
-    """
-    unfinished = path.with_name(path.name + ".part")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    write_whole(path, json.dumps(to_json(results), indent=1) + "\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -24,6 +23,7 @@ from accel_rt.evaluate.meet import check_classes, tally_share
 from accel_rt.evaluate.predict import Predictor, SharedPredictor
 from accel_rt.evaluate.protocol import Density, Protocol, Share, shares
 from accel_rt.evaluate.tally import Tally
+from accel_rt.files import replacing
 from accel_rt.models import store
 from accel_rt.models.weights import load_network
 from accel_rt.runtime.load import keyframe_interval
@@ -206,13 +206,8 @@ class _Parts:
 
     def save(self, number: int, arrays: _Arrays) -> None:
         flat = {f"{m}|{name}": a for m, of in arrays.items() for name, a in of.items()}
-        unfinished = self.path(number).with_suffix(".part")
-        try:
-            with unfinished.open("wb") as file:
-                np.savez_compressed(file, **flat)  # type: ignore[arg-type]
-            os.replace(unfinished, self.path(number))
-        except OSError as error:
-            raise OutputError(f"cannot write {unfinished}: {error.strerror or error}") from error
+        with replacing(self.path(number)) as file:
+            np.savez_compressed(file, **flat)  # type: ignore[arg-type]
 
     def load(self, number: int) -> _Arrays:
         arrays: _Arrays = {}

@@ -7,18 +7,17 @@ are stored as integers (see :mod:`accel_rt.models.quantise`) and dequantised at 
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from accel_rt.classes import ClassSet
 from accel_rt.errors import OutputError, WeightsError
+from accel_rt.files import write_whole
 from accel_rt.models.network import Network
 from accel_rt.models.quantise import Bits, dequantise, quantise
 from accel_rt.models.zoo import Task, build_network
@@ -96,16 +95,11 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict, bits
     for name, tensor in tensors.items():
         if not name.endswith("num_batches_tracked"):
             stored.update(quantise(name, tensor, bits))
-    part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(stored, part, {METADATA_KEY: json.dumps(description)})
-        part.chmod(0o644)  # safetensors writes for the owner alone
-        os.replace(part, path)
-    except (OSError, SafetensorError) as error:
-        with suppress(OSError):
-            part.unlink()
+    except OSError as error:
         raise OutputError(f"cannot write weights to {path}: {error}") from error
+    write_whole(path, save(stored, {METADATA_KEY: json.dumps(description)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from accel_rt.errors import OutputError, UsageError
+from accel_rt.files import replacing
 
 
 class RunFolder:
@@ -30,12 +30,10 @@ class RunFolder:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint; the old one stays until the new one is complete."""
-        part = self.checkpoint_path.with_suffix(".part")
         try:
-            torch.save(state, part)
-            os.replace(part, self.checkpoint_path)
-        except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
+            with replacing(self.checkpoint_path) as file:
+                torch.save(state, file)
+        except RuntimeError as error:  # torch's own, where a write fails
             raise OutputError(f"cannot save {self.checkpoint_path}: {error}") from error
         self._saved_at = time.monotonic()
 

@@ -19,8 +19,9 @@ from accel_rt.evaluate.paper import INTERVAL, Family
 from accel_rt.evaluate.paper_run import Strip
 from accel_rt.evaluate.report import tables
 from accel_rt.evaluate.report.figures import Figure, beyond, figure_3a, figure_3b
-from accel_rt.evaluate.results import Results, write, write_text
+from accel_rt.evaluate.results import Results, write
 from accel_rt.evaluate.tally import SCORES
+from accel_rt.files import write_whole
 
 _PICTURE_WIDTH = 240
 _JPEG_QUALITY = 82
@@ -34,9 +35,9 @@ def write_report(
     Raises :class:`~accel_rt.errors.OutputError` if one cannot be written.
     """
     paths = [folder / name for name in ("report.html", "report.md", "scores.csv", "report.json")]
-    write_text(paths[0], page(results, families, strips))
-    write_text(paths[1], markdown(results, families))
-    write_text(paths[2], scores_csv(results))
+    write_whole(paths[0], page(results, families, strips))
+    write_whole(paths[1], markdown(results, families))
+    write_whole(paths[2], scores_csv(results))
     write(paths[3], results)
     return paths
 

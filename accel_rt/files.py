@@ -1,0 +1,138 @@
+"""Files that are there whole or not at all: unfinished names, replacing, and claims.
+
+What is being written has a random name beside its final one, ``NAME.TOKEN.part``. It is created
+anew and no symbolic link is followed, so that no file that is there already is ever touched; when
+it is complete it replaces ``NAME`` in one step.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from accel_rt.errors import OutputError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: claims are not checked there
+    fcntl = None  # type: ignore[assignment]
+
+UNFINISHED = ".part"
+MAX_NAME_BYTES = 255
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_TOKEN_BYTES = 4
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+
+
+def new_token() -> str:
+    """Eight random hexadecimal digits: what tells a run's unfinished files from all others."""
+    return secrets.token_hex(_TOKEN_BYTES)
+
+
+def beside(path: Path, ending: str) -> Path:
+    """``path`` with ``ending`` added to its name, which is shortened where it would be too long."""
+    room = MAX_NAME_BYTES - len(os.fsencode(ending))
+    return path.with_name(os.fsencode(path.name)[:room].decode("utf-8", "ignore") + ending)
+
+
+def unfinished_path(path: Path, token: str) -> Path:
+    """The name that ``path`` has while it is being written."""
+    return beside(path, f".{token}{UNFINISHED}")
+
+
+def create(path: Path) -> int:
+    """A descriptor of the new file ``path`` for reading and writing.
+
+    Raises :class:`FileExistsError` if anything has that name, be it a symbolic link.
+    """
+    return os.open(path, _CREATE, 0o666)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A binary file that replaces ``path`` when the block ends, and is gone if the block fails.
+
+    Raises :class:`~accel_rt.errors.OutputError` where the system refuses; other errors of the
+    block pass through.
+    """
+    unfinished = unfinished_path(path, new_token())
+    try:
+        with os.fdopen(create(unfinished), "w+b") as file:
+            yield file
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise OutputError(why_unwritable(path, error)) from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Write ``path`` (text as UTF-8), replacing what was there only when complete.
+
+    Raises :class:`~accel_rt.errors.OutputError` if that cannot be done.
+    """
+    with replacing(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+def why_unwritable(path: Path, error: OSError) -> str:
+    """One sentence for a write of ``path`` that failed."""
+    if error.errno in DISK_FULL:
+        return f"the disk is full, '{path}' could not be written: free space and run again"
+    if error.errno == errno.EFBIG:
+        return f"'{path}' grew beyond the largest file allowed there: write somewhere else"
+    return f"cannot write '{path}': {(error.strerror or str(error)).lower()}"
+
+
+class Claim:
+    """The right to write ``path``, held against every other process until :meth:`release`.
+
+    It is a lock on ``.NAME.lock`` beside it, which the system lifts when the process ends, however
+    that happens. Where the file system knows no locks, nobody is kept out.
+
+    Raises :class:`~accel_rt.errors.OutputError` if another process holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = beside(path.with_name(f".{path.name}"), ".lock")
+        self._descriptor: int | None = None
+        while fcntl is not None and self._descriptor is None:
+            try:
+                self._descriptor = self._locked()
+            except BlockingIOError as error:
+                raise OutputError(
+                    f"'{path}' is being written by another run: "
+                    "wait until that is done or give another name"
+                ) from error
+            except OSError:
+                return
+
+    def _locked(self) -> int | None:
+        """The locked descriptor; None if its file was removed meanwhile by the claim before."""
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(self._lock, flags, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.lstat(self._lock)):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
+
+    def release(self) -> None:
+        """Give the right up; a second call does nothing."""
+        if self._descriptor is not None:
+            with suppress(OSError):
+                self._lock.unlink()
+            os.close(self._descriptor)
+            self._descriptor = None
