@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from accel_rt.errors import UsageError
+from accel_rt.jsonfile import field, typed
 
 IGNORE_LABEL = 255
 """Label of pixels that neither train nor count."""
@@ -31,6 +33,16 @@ class ClassSet:
             )
         if not 1 <= len(self.names) <= IGNORE_LABEL:
             raise UsageError(f"a class set holds 1 to 255 classes, got {len(self.names)}")
+        for name, color in zip(self.names, self.colors_rgb, strict=True):
+            if len(color) != 3 or not all(0 <= part <= 255 for part in color):
+                raise UsageError(f"the colour {color} of '{name}' is not three numbers 0 to 255")
+
+    @classmethod
+    def from_json(cls, stored: Any) -> ClassSet:
+        """What ``dataclasses.asdict`` made of a class set; raises ``ValueError`` if it did not."""
+        names = [typed(name, str, "a class name") for name in field(stored, "names", list)]
+        colors = [color_rgb(color) for color in field(stored, "colors_rgb", list)]
+        return cls(tuple(names), tuple(colors))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -52,6 +64,14 @@ class ClassSet:
                 raise UsageError(f"unknown class '{name}': choose from {', '.join(self.names)}")
             found.append(self.names.index(name))
         return found
+
+
+def color_rgb(stored: Any) -> tuple[int, int, int]:
+    """Three whole numbers of a JSON file; raises ``ValueError`` for anything else."""
+    parts = [typed(part, int, "a part of a colour") for part in typed(stored, list, "a colour")]
+    if len(parts) != 3 or not all(0 <= part <= 255 for part in parts):
+        raise ValueError(f"the colour {parts} is not three numbers 0 to 255")
+    return parts[0], parts[1], parts[2]
 
 
 CAMVID = ClassSet(

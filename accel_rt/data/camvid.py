@@ -1,4 +1,4 @@
-"""CamVid folder layout: ``<split>/*.png`` frames and ``<split>annot/*.png`` label maps.
+"""CamVid folder layout: frames in ``<split>/`` and label maps of their names in ``<split>annot/``.
 
 CamVid: Brostow, Fauqueur, Cipolla, "Semantic object classes in video" (2009), University of
 Cambridge; in the common 480x360 version with 11 classes and label 11 for unlabelled pixels.
@@ -11,8 +11,9 @@ from pathlib import Path
 
 from accel_rt.classes import CAMVID
 from accel_rt.data.dataset import DataSet, Frame, numbered_sequences
-from accel_rt.data.labels import class_coding
+from accel_rt.data.labels import class_coding, label_maps
 from accel_rt.errors import InputError
+from accel_rt.video.images import image_files
 
 CODING = class_coding(len(CAMVID), (11,), "CamVid labels are 0 to 10, and 11 for unlabelled")
 _MAX_STEP = 4  # frames of the 30 Hz recording: seconds apart, motion is not followed
@@ -25,12 +26,9 @@ def camvid(root: Path, split: str) -> DataSet:
     apart are one sequence. Raises :class:`~accel_rt.errors.InputError` if a folder is missing, no
     frame is labelled, or a label map has no frame.
     """
-    frames = _frames(root, split)
-    paired = {frame.label_path for frame in frames}
-    lone = next(
-        (p for p in sorted(_folders(root, split)[1].glob("*.png")) if p not in paired), None
-    )
-    if lone is not None:
+    frames, maps = _frames(root, split)
+    if maps:
+        lone = min(maps.values())
         raise InputError(f"{lone} has no frame {root / split / lone.name}: add it")
     numbered = [(*_number(frame.image_path.stem), frame) for frame in frames]
     return DataSet("CamVid", split, numbered_sequences(numbered, _MAX_STEP), CAMVID)
@@ -41,7 +39,7 @@ def camvid_frames(root: Path, split: str) -> list[Frame]:
 
     Raises :class:`~accel_rt.errors.InputError` if a folder or a label map is missing.
     """
-    frames = _frames(root, split)
+    frames, _ = _frames(root, split)
     for frame in frames:
         if frame.label_path is None:
             labels = _folders(root, split)[1] / frame.image_path.name
@@ -53,20 +51,19 @@ def _folders(root: Path, split: str) -> tuple[Path, Path]:
     return root / split, root / f"{split}annot"
 
 
-def _frames(root: Path, split: str) -> list[Frame]:
+def _frames(root: Path, split: str) -> tuple[list[Frame], dict[Path, Path]]:
+    """The frames in the order of their names, and the label maps that are no frame's."""
     images, labels = _folders(root, split)
     for folder in (images, labels):
         if not folder.is_dir():
             raise InputError(
                 f"no folder {folder}: a CamVid copy has {split}/ and {split}annot/ in it"
             )
-    paths = sorted(images.glob("*.png"))
+    paths = sorted(image_files(images.iterdir()))
     if not paths:
-        raise InputError(f"{images} holds no PNG images")
-    known = {path.name for path in labels.glob("*.png")}
-    return [
-        Frame(path, labels / path.name if path.name in known else None, CODING) for path in paths
-    ]
+        raise InputError(f"{images} holds no images")
+    maps = label_maps(labels)
+    return [Frame(path, maps.pop(Path(path.stem), None), CODING) for path in paths], maps
 
 
 def _number(stem: str) -> tuple[str, int]:

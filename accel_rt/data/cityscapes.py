@@ -14,6 +14,7 @@ from accel_rt.classes import CITYSCAPES, IGNORE_LABEL
 from accel_rt.data.dataset import DataSet, Frame, numbered_sequences
 from accel_rt.data.labels import LabelCoding, class_coding
 from accel_rt.errors import InputError
+from accel_rt.video.images import image_files
 
 _LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """Of the classes in order: what ``labelIds`` maps hold; others up to 33 do not count."""
@@ -42,7 +43,7 @@ def cityscapes(root: Path, split: str) -> DataSet:
     images, single = _image_folder(root, split)
     labels, ids = _label_maps(root, split)
     frames = []
-    for path in sorted(images.glob("*/*.png")):
+    for path in sorted(image_files(images.glob("*/*.png"))):
         match = re.fullmatch(r"(.+_\d+)_(\d+)_leftImg8bit\.png", path.name)
         if not match:
             raise InputError(
@@ -78,7 +79,7 @@ def _label_maps(root: Path, split: str) -> tuple[dict[str, Path], str]:
         raise InputError(f"no folder {folder}: a Cityscapes copy has its label maps there")
     for ids in _CODINGS:
         end = f"_gtFine_{ids}.png"
-        found = sorted(folder.glob(f"*/*{end}"))
+        found = sorted(image_files(folder.glob(f"*/*{end}")))
         if found:
             return {f"{p.parent.name}/{p.name.removesuffix(end)}": p for p in found}, ids
     raise InputError(f"{folder} holds no */*_gtFine_labelIds.png or */*_gtFine_labelTrainIds.png")

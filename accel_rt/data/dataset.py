@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from accel_rt.classes import ClassSet
 from accel_rt.data.labels import LabelCoding, read_label_values
 from accel_rt.errors import InputError
+from accel_rt.video.images import read_image_bgr
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,12 @@ class DataSet:
         return [sequence.frames[i] for sequence in self.sequences for i in sequence.labelled()]
 
 
-def read_image(path: Path, mode: int = cv2.IMREAD_COLOR) -> np.ndarray:
-    """An image file, uint8 BGR ``[H, W, 3]`` unless OpenCV's ``mode`` says otherwise."""
-    image = cv2.imread(str(path), mode)
+def read_image(path: Path) -> np.ndarray:
+    """An image file, uint8 BGR ``[H, W, 3]``, as :func:`~accel_rt.video.images.read_image_bgr`.
+
+    Raises :class:`~accel_rt.errors.InputError` if it cannot be read.
+    """
+    image = read_image_bgr(path)
     if image is None:
         raise InputError(f"cannot read the image {path}: restore or remove it")
     return image

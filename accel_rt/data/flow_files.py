@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-import cv2
 import numpy as np
 
 from accel_rt.data.dataset import read_image
 from accel_rt.data.flo import read_flo
+from accel_rt.data.labels import read_label_values
 from accel_rt.errors import InputError, UsageError
+from accel_rt.video.images import is_hidden
 
 FlowLayout = Literal["auto", "middlebury", "sintel", "chairs"]
 FLOW_LAYOUTS: tuple[FlowLayout, ...] = get_args(FlowLayout)
@@ -50,7 +51,7 @@ class FlowFiles:
         flow, valid = read_flo(self.flow_path)
         images = [read_image(path) for path in (self.previous_path, self.current_path)]
         if self.invalid_path is not None:
-            valid &= read_image(self.invalid_path, cv2.IMREAD_GRAYSCALE) == 0
+            valid &= read_label_values(self.invalid_path) == 0
         for path, image in zip((self.previous_path, self.current_path), images, strict=True):
             if image.shape[:2] != flow.shape[:2]:
                 raise InputError(
@@ -92,7 +93,8 @@ def flow_files(
     if layout not in FLOW_LAYOUTS:
         raise UsageError(f"unknown flow layout '{layout}': choose from {', '.join(FLOW_LAYOUTS)}")
     for name, (find, describe) in layouts.items():
-        paths = find() if layout in ("auto", name) else []
+        found = find() if layout in ("auto", name) else []
+        paths = [path for path in found if not is_hidden(path)]
         if not paths:
             continue
         pairs = [describe(path) for path in paths]

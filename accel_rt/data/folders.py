@@ -2,27 +2,28 @@
 
 ``classes.json``: ``{"classes": [{"name": "road", "color": [128, 64, 128]}], "ignore": [255]}``. A
 class's label is its place in the list; ``"id"`` says which value label maps have for it where
-that is another one. Values in ``ignore``, and 255, do not count. Colours are optional.
+that is another one, such as 255 in masks of black and white. Values in ``ignore`` do not count,
+nor does 255 where it is no class's. Colours are optional.
 
 Each folder in ``images/SPLIT`` is a video, its frames in the natural order of their names;
 images that lie in ``images/SPLIT`` itself are single pictures. The label map of
-``images/SPLIT/drive/0007.jpg`` is ``labels/SPLIT/drive/0007.png``; a frame without one is
-unlabelled.
+``images/SPLIT/drive/0007.jpg`` is ``labels/SPLIT/drive/0007.png``, or another of
+:data:`.labels.LABEL_SUFFIXES`; a frame without one is unlabelled.
 """
 
 from __future__ import annotations
 
 import colorsys
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from accel_rt.classes import IGNORE_LABEL, ClassSet
+from accel_rt.classes import IGNORE_LABEL, ClassSet, color_rgb
 from accel_rt.data.dataset import DataSet, Frame, FrameSequence
-from accel_rt.data.labels import LabelCoding
+from accel_rt.data.labels import LabelCoding, label_maps
 from accel_rt.errors import InputError
-from accel_rt.video.images import IMAGE_SUFFIXES, natural_key
+from accel_rt.jsonfile import field, read_json, typed
+from accel_rt.video.images import IMAGE_SUFFIXES, folders_in, image_files
 
 CLASSES_FILE = "classes.json"
 _EXAMPLE = '{"classes": [{"name": "road", "color": [128, 64, 128]}], "ignore": [255]}'
@@ -42,12 +43,12 @@ def folders(root: Path, split: str) -> DataSet:
                 f"no folder {folder}: a data set with {CLASSES_FILE} has images/{split}/ and "
                 f"labels/{split}/"
             )
-    maps = {path.relative_to(labels).with_suffix(""): path for path in labels.rglob("*.png")}
+    maps = label_maps(labels)
     sequences = []
-    for folder in (images, *sorted(p for p in images.rglob("*") if p.is_dir())):
+    for folder in (images, *folders_in(images)):
         frames = tuple(
             Frame(path, maps.pop(path.relative_to(images).with_suffix(""), None), coding)
-            for path in _in_natural_order(folder)
+            for path in image_files(folder.iterdir())
         )
         if folder == images:
             sequences += [FrameSequence(frame.image_path.stem, (frame,)) for frame in frames]
@@ -61,38 +62,43 @@ def folders(root: Path, split: str) -> DataSet:
 
 
 def read_classes(path: Path) -> tuple[ClassSet, LabelCoding]:
-    """The class set and label values of a ``classes.json``."""
+    """The class set and label values of a ``classes.json``.
+
+    Raises :class:`~accel_rt.errors.InputError` if it cannot be read or says something else.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        entries = [_entry(entry, place) for place, entry in enumerate(content["classes"])]
-        ignored = [int(value) for value in content.get("ignore", [])]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        why = f"no key {error}" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"cannot use {path} ({why}): it looks like {_EXAMPLE}") from error
+        content = read_json(path)
+        entries = [
+            _entry(entry, place) for place, entry in enumerate(field(content, "classes", list))
+        ]
+        ignored = [typed(v, int, "an ignored value") for v in field(content, "ignore", list, [])]
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot use {path} ({error}): it looks like {_EXAMPLE}") from error
     values = [value for value, _, _ in entries]
     names = tuple(name for _, name, _ in entries)
     checked: tuple[tuple[str, list[Any]], ...] = (
         ("value", [*values, *ignored]),
         ("name", list(names)),
     )
-    for what, listed in checked:
-        twice = next((item for item in listed if listed.count(item) > 1), None)
+    for what, items in checked:
+        twice = next((item for item in items if items.count(item) > 1), None)
         if twice is not None:
             raise InputError(f"{path} gives the {what} {twice!r} twice: every class needs its own")
     wrong = next((value for value in (*values, *ignored) if not 0 <= value <= 255), None)
-    if not entries or wrong is not None or IGNORE_LABEL in values:
+    if not 1 <= len(entries) <= 255 or wrong is not None:
         raise InputError(
-            f"{path} must list 1 to 255 classes with values 0 to 254, got "
+            f"{path} must list 1 to 255 classes with values 0 to 255, got "
             f"{len(entries)} classes{'' if wrong is None else f' and the value {wrong}'}"
         )
     colors = [color or _spread_color(place) for place, (_, _, color) in enumerate(entries)]
+    uncounted = {*ignored, IGNORE_LABEL} - {*values}
     coding = LabelCoding(
         {
-            **dict.fromkeys((*ignored, IGNORE_LABEL), IGNORE_LABEL),
+            **dict.fromkeys(uncounted, IGNORE_LABEL),
             **{value: label for label, value in enumerate(values)},
         },
         f"{path.name} lists {_ranges(values)} as classes and "
-        f"{_ranges({*ignored, IGNORE_LABEL})} as ignored",
+        f"{_ranges(uncounted) or 'none'} as ignored",
     )
     return ClassSet(names, tuple(colors)), coding
 
@@ -100,13 +106,12 @@ def read_classes(path: Path) -> tuple[ClassSet, LabelCoding]:
 def _entry(entry: Any, place: int) -> tuple[int, str, tuple[int, int, int] | None]:
     if isinstance(entry, str):
         return place, entry, None
-    color = entry.get("color")
-    if color is not None:
-        red, green, blue = (int(part) for part in color)
-        if not all(0 <= part <= 255 for part in (red, green, blue)):
-            raise ValueError(f"colour {color} of '{entry['name']}' is not three numbers 0 to 255")
-        color = red, green, blue
-    return int(entry.get("id", place)), str(entry["name"]), color
+    name = field(entry, "name", str)
+    color = field(entry, "color", (list, type(None)), None)
+    try:
+        return field(entry, "id", int, place), name, None if color is None else color_rgb(color)
+    except ValueError as error:
+        raise ValueError(f"class '{name}': {error}") from error
 
 
 def _spread_color(place: int) -> tuple[int, int, int]:
@@ -124,8 +129,3 @@ def _ranges(values: Iterable[int]) -> str:
         else:
             runs.append([value, value])
     return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in runs)
-
-
-def _in_natural_order(folder: Path) -> list[Path]:
-    paths = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(paths, key=natural_key)

@@ -1,22 +1,23 @@
-"""Label maps on disk: single-channel or indexed 8-bit images, decoded to labels of a class set."""
+"""Label maps on disk: single-channel or indexed images, decoded to labels of a class set."""
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image
 
 from accel_rt.classes import IGNORE_LABEL
 from accel_rt.errors import InputError
+from accel_rt.video.images import folders_in, image_files
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_COLOUR_TYPE_AT = 25  # byte of the header chunk; 3 is indexed, 0 is grey
-_INDEXED, _GREY = 3, 0
+LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
+"""Of files that keep every value as it is, in lower case."""
+
+_INTEGERS = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")  # Pillow's modes of one whole number
+_SPREAD = {"L;2": 85, "L;4": 17}  # what Pillow multiplies grey of few bits with, to fill 8 bits
 _UNKNOWN = -1
 _NAMED = 8  # wrong values that an error message lists
 
@@ -57,39 +58,57 @@ def class_coding(classes: int, ignored: tuple[int, ...], legend: str) -> LabelCo
     return LabelCoding(labels, legend)
 
 
-def read_label_values(path: Path) -> np.ndarray:
-    """The values of a label map as on disk, uint8 ``[H, W]``; of an indexed PNG, the indices.
+def label_maps(root: Path) -> dict[Path, Path]:
+    """Label maps by the relative path, without suffix, of their images.
 
-    Raises :class:`~accel_rt.errors.InputError` if the file cannot be read, is a colour picture,
-    or has more than 8 bits a pixel.
+    Raises :class:`~accel_rt.errors.InputError` for two of one image, and for pictures of a kind
+    that does not keep values.
+    """
+    maps: dict[Path, Path] = {}
+    for folder in (root, *folders_in(root)):
+        for path in image_files(folder.iterdir()):
+            if path.suffix.lower() not in LABEL_SUFFIXES:
+                raise InputError(
+                    f"{path} cannot be a label map, whose values must be kept exactly: save it as "
+                    f"one of {', '.join(LABEL_SUFFIXES)}"
+                )
+            of = path.relative_to(root).with_suffix("")
+            if of in maps:
+                raise InputError(f"{maps[of]} and {path} are label maps of one image: remove one")
+            maps[of] = path
+    return maps
+
+
+def read_label_values(path: Path) -> np.ndarray:
+    """The values of a label map as on disk, uint8 ``[H, W]``; of an indexed image, the indices.
+
+    Images of 1, 2 and 4 bits hold 0 and 1, 0 to 3 and 0 to 15; 16 bits will do if the values do
+    not need them. Raises :class:`~accel_rt.errors.InputError` if the file cannot be read, is a
+    colour picture, or holds other values than 0 to 255.
     """
     try:
-        data = path.read_bytes()
+        with Image.open(path) as image:
+            spread = _SPREAD.get(_raw_mode(image), 1)
+            integers, values = image.mode in _INTEGERS, np.asarray(image)
     except OSError as error:
-        raise InputError(f"cannot read the label map {path}: {error.strerror}") from error
-    buffer = np.frombuffer(_indices_as_grey(data), np.uint8)
-    values = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED) if buffer.size else None
-    if values is None:
-        raise InputError(f"cannot read the label map {path}: restore or remove it")
-    if values.ndim != 2 or values.dtype != np.uint8:
+        why = error.strerror or "it is no image, or a damaged one"
+        raise InputError(f"cannot read the label map {path} ({why})") from error
+    except Exception as error:  # decoders of damaged files raise many kinds
+        raise InputError(f"cannot read the label map {path} ({error})") from error
+    if not integers:
         raise InputError(
             f"{path} is a picture of {'x'.join(map(str, values.shape))} {values.dtype}: a label "
-            f"map has one 8-bit channel that holds the labels"
+            f"map has one channel that holds the labels"
         )
-    return values
+    if values.dtype not in (np.uint8, np.bool_) and values.size:
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > 255:
+            raise InputError(f"{path} holds values {low} to {high}: labels are 0 to 255")
+    return values.astype(np.uint8) // np.uint8(spread)
 
 
-def _indices_as_grey(data: bytes) -> bytes:
-    """An 8-bit indexed PNG as a grey one: OpenCV would give colours, and labels are indices."""
-    bits, colour_type = data[24:26] if len(data) > 33 else (0, 0)
-    if not data.startswith(_PNG_SIGNATURE) or (bits, colour_type) != (8, _INDEXED):
-        return data
-    header = data[12:_COLOUR_TYPE_AT] + bytes([_GREY]) + data[_COLOUR_TYPE_AT + 1 : 29]
-    grey = [data[:12], header, struct.pack(">I", zlib.crc32(header))]
-    at = 33
-    while at + 8 <= len(data):
-        length = 12 + int.from_bytes(data[at : at + 4], "big")
-        if data[at + 4 : at + 8] not in (b"PLTE", b"tRNS"):
-            grey.append(data[at : at + length])
-        at += length
-    return b"".join(grey)
+def _raw_mode(image: Image.Image) -> str:
+    """How the pixels of a file that is open, but not yet read, are stored; empty if unsaid."""
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
+    return str(arguments[0] if isinstance(arguments, tuple) else arguments)

@@ -104,6 +104,10 @@ def _drive(seed: int) -> StreetDrive:
     return StreetDrive(seed=seed, size=_STREET_SIZE, rate=_STREET_RATE)
 
 
+_FRAME_NUMBER = re.compile(r"(?<!\d\.)(?<!\d)(\d+)(?:_[A-Za-z]\w*)?$")
+"""Of a frame's name; digits behind a decimal point are a fraction of a second."""
+
+
 @dataclass(frozen=True)
 class Clip:
     """Consecutive frames of one video."""
@@ -161,16 +165,18 @@ def _street(place: str) -> Footage:
 
 
 def frame_step(clip: Clip) -> int | None:
-    """By how much the frames' numbers grow; None if they have none.
+    """By how much the frames' numbers grow; None if they have none, or are named by times.
 
     Raises :class:`~accel_rt.errors.InputError` where frames are missing: flow and keyframe
     distances would be wrong there.
     """
-    numbers = [re.search(r"(\d+)(?:_[A-Za-z]\w*)?$", frame.name) for frame in clip.frames]
+    numbers = [_FRAME_NUMBER.search(frame.name) for frame in clip.frames]
     if len(numbers) < 2 or not all(numbers):
         return None
     steps = [int(b[1]) - int(a[1]) for a, b in pairwise(numbers) if a and b]
-    usual = Counter(steps).most_common(1)[0][0]
+    usual, count = Counter(steps).most_common(1)[0]
+    if 2 * count < len(steps):  # counters grow by the same step; times by whatever passed
+        return None
     for index, step in enumerate(steps):
         if step != usual:
             raise InputError(

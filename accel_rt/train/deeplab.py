@@ -58,7 +58,7 @@ class DeepLab(Stage):
     def __init__(self, settings: DeepLabSettings, processes: Processes) -> None:
         self._settings, self._processes = settings, processes
         data = training_data(settings.data, settings.layout, settings.also, settings.street)
-        self._data, self._classes = data, data.classes
+        self._data, self._classes, self.notes = data, data.classes, data.notes()
         self._validation: list[Frame] = []
         if settings.data:
             self._validation = open_dataset(settings.data, "val", settings.layout).labelled()

@@ -50,6 +50,8 @@ def train_fusion(
             f"'{settings.reference}', '{settings.update}' and {data.describe()} are of different "
             f"classes: choose those of one class set"
         )
+    for note in data.notes():
+        report(f"note: {note}")
     cpu = torch.device("cpu")
     dtype = resolve_precision(settings.precision, cpu)
     reference, update = (for_inference(network, cpu, dtype) for network in (reference, update))

@@ -75,6 +75,7 @@ class Joint(Stage):
         self._settings, self._processes = settings, processes
         self._data = training_data(settings.data, settings.layout, settings.also, settings.street)
         self._validation = _validation(settings)
+        self.notes = self._data.notes()
         start = start_joint(settings, self._data.classes)
         self.model, self._info, self._update_info = start.model, start.reference, start.update
         self._start: JointModel | None = None

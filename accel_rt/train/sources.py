@@ -8,6 +8,7 @@ from pathlib import Path
 
 from accel_rt.classes import CAMVID, ClassSet
 from accel_rt.data.dataset import DataSet
+from accel_rt.data.occurrence import absent_classes
 from accel_rt.data.open import Layout, open_dataset
 from accel_rt.errors import UsageError
 
@@ -19,6 +20,11 @@ class TrainingData:
     sets: tuple[tuple[DataSet, float], ...]
     street: float
     classes: ClassSet
+
+    def notes(self) -> tuple[str, ...]:
+        """Which classes no label map holds; raises as :func:`.occurrence.absent_classes`."""
+        absent = absent_classes([dataset for dataset, _ in self.sets])
+        return (absent,) if absent else ()
 
     def describe(self) -> str:
         """Such as ``CamVid train and procedural street``."""

@@ -24,6 +24,8 @@ class Stage(ABC):
     """Of the main score."""
     resumable: tuple[str, ...] = ()
     """Settings, beside the loop's own, that must be the same when a run goes on."""
+    notes: tuple[str, ...] = ()
+    """What the user should know before training starts."""
 
     @abstractmethod
     def groups(self) -> list[dict[str, Any]]:

@@ -78,6 +78,8 @@ class Trainer:
         """
         self._resume()
         settings, stage = self._settings, self._stage
+        for note in stage.notes:
+            self._report(f"note: {note}")
         samples = stage.samples()
         parts = batches(samples, settings, self._processes, self._step)
         with self._open_log() as log:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -33,6 +33,26 @@ def natural_key(path: Path) -> list[tuple[bool, int, str]]:
     """Sort key that puts ``frame2`` before ``frame10``."""
     parts = re.split(r"(\d+)", str(path))
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a file or folder is a dotfile, such as the ``._`` copies that macOS leaves."""
+    return path.name.startswith(".")
+
+
+def image_files(paths: Iterable[Path]) -> list[Path]:
+    """The images among ``paths``, by their suffix, in natural order; hidden files do not count."""
+    images = (path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted((p for p in images if p.is_file() and not is_hidden(p)), key=natural_key)
+
+
+def folders_in(root: Path) -> list[Path]:
+    """Every folder below ``root``, sorted; hidden ones, and what is in them, do not count."""
+    found: list[Path] = []
+    for path in sorted(root.iterdir()):
+        if path.is_dir() and not is_hidden(path):
+            found += [path, *folders_in(path)]
+    return found
 
 
 def read_image_bgr(path: Path) -> np.ndarray | None:

@@ -225,7 +225,13 @@ class TestFolders:
             ({"classes": [{"name": "a", "id": 300}]}, "got 1 classes and the value 300"),
             ({"classes": []}, "got 0 classes"),
             ({"classes": [{"name": "a", "color": [1, 2]}]}, "cannot use"),
-            ({"classes": [{"name": "a", "color": [1, 2, 256]}]}, "colour .* of 'a'"),
+            ({"classes": [{"name": "a", "color": [1, 2, 256]}]}, r"class 'a': the colour \[1, 2"),
+            ({"classes": [{"name": "a", "id": True}]}, "class 'a': 'id' must be a whole number"),
+            ({"classes": [{"name": "a", "id": 1.5}]}, "class 'a': 'id' must be a whole number"),
+            ({"classes": [{"name": 7}]}, "'name' must be a text, got 7"),
+            ({"classes": {"a": 1}}, "'classes' must be a list"),
+            ({"classes": ["a"], "ignore": "12"}, "'ignore' must be a list, got '12'"),
+            ({"classes": [{"name": "a", "id": 255}], "ignore": [255]}, "gives the value 255 twice"),
         ],
     )
     def test_bad_classes(self, tmp_path: Path, classes: object, message: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from accel_rt.errors import InputError, UsageError
-from accel_rt.evaluate.footage import open_footage
+from accel_rt.evaluate.footage import Clip, frame_step, open_footage
 from accel_rt.evaluate.meet import check_classes, tally_share
 from accel_rt.evaluate.protocol import Protocol, shares
 from accel_street import StreetDrive
@@ -125,3 +126,23 @@ def test_changed_files_are_noticed(tmp_path: Path) -> None:
     assert frame.stamp() == before
     cv2.imwrite(str(tmp_path / "val" / "0016E5_00030.png"), np.zeros((2, 2, 3), np.uint8))
     assert frame.stamp() != before
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["1305031102.175304", "1305031102.211214", "1305031102.243211", "1305031102.275326"],
+        ["10.5", "10.9"],
+        ["1403636579763555584", "1403636579813555456", "1403636579863555072", "1403636579913"],
+    ],
+    ids=["seconds", "two of them", "nanoseconds"],
+)
+def test_frames_named_by_their_time_lack_none(names: list[str]) -> None:
+    frames = tuple(SimpleNamespace(name=name) for name in names)
+    assert frame_step(Clip("clip", frames)) is None
+
+
+def test_one_step_of_a_counter_that_differs_is_a_gap() -> None:
+    frames = tuple(SimpleNamespace(name=f"v1.2_{number}") for number in (3, 4, 6))
+    with pytest.raises(InputError, match="frames are missing in clip between v1.2_4 and v1.2_6"):
+        frame_step(Clip("clip", frames))
