@@ -20,7 +20,10 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Codec:
-    """How a codec is written: encoder, quality and the smallest picture it takes.
+    """How a codec is written: encoder, quality and what it takes.
+
+    ``min_size`` is the smallest side of a picture in pixels, ``max_rate`` the most frames a second
+    that the encoder can be told; the frames' own times may be closer.
 
     ``low_delay`` holds further options for files that are read while they are written.
     """
@@ -33,6 +36,7 @@ class Codec:
     options: dict[str, str] = field(default_factory=dict)
     tag: str | None = None
     low_delay: dict[str, str] = field(default_factory=dict)
+    max_rate: int = 1000
 
 
 _ALL = tuple(FORMATS)
@@ -64,7 +68,9 @@ CODECS = {
         (".mp4", ".mkv", ".webm"),
         {"deadline": "realtime", "cpu-used": "7", "row-mt": "1"},
     ),
-    "av1": Codec("libsvtav1", 32, 63, 64, (".mp4", ".mkv", ".webm"), {"preset": "10"}),
+    "av1": Codec(
+        "libsvtav1", 32, 63, 64, (".mp4", ".mkv", ".webm"), {"preset": "10"}, max_rate=240
+    ),
 }
 """The codecs by the names that users give them."""
 

@@ -13,6 +13,7 @@ import av
 from av.stream import Disposition
 
 from accel_rt.errors import InputError, UsageError
+from accel_rt.video.clock import DecodingTimes, PictureClock, Timed
 from accel_rt.video.color import FrameConverter
 from accel_rt.video.source import Frame, Source, SourceInfo
 
@@ -22,6 +23,7 @@ _SEEK_MARGINS_S = (0, 5, 30)
 # threads may output a frame before they find that it is damaged.
 _THREADED_FROM_PIXELS = 1920 * 1088
 _UNKNOWN_RATE = Fraction(25)
+_DECODING_TIMES_ONLY = ("avi",)
 
 
 def open_container(
@@ -104,6 +106,8 @@ class VideoSource(Source):
             self._read_end = Fraction(0)
             self.info = self._describe(location, name, start_s, end_s)
             origin = self._origin()
+            self._clock = PictureClock(origin, 1 / self.info.rate)
+            self.joins = self._clock.joins
             self._start = None if not start_s else origin + Fraction(str(start_s))
             self._end = None if end_s is None else origin + Fraction(str(end_s))
             frames = self._deliver()
@@ -126,6 +130,8 @@ class VideoSource(Source):
     ) -> SourceInfo:
         stream, container = self._stream, self._container
         average, guessed = stream.average_rate, stream.guessed_rate
+        if not average and guessed == 1 / _time_base(stream):
+            guessed = None  # the unit of its times is all that the container says
         variable = None
         if average and stream.base_rate:
             variable = abs(float(average / stream.base_rate) - 1) > 0.01
@@ -175,43 +181,56 @@ class VideoSource(Source):
 
     def _deliver(self) -> Iterator[Frame]:
         """Frames of the span, then the closing notes."""
-        index = 0
-        shift, last_end = Fraction(0), self._origin()
-        last_pts: Fraction | None = None
-        for decoded in self._from_start():
-            base = decoded.time_base or _time_base(self._stream)
-            duration = decoded.duration * base if decoded.duration else None
-            pts = last_end if decoded.pts is None else decoded.pts * base + shift
-            if last_pts is not None and pts <= last_pts:
-                shift += last_end - pts
-                pts = last_end
-                self._note_once("the source's clock was set back; its frames were joined up")
-            last_pts = pts
-            last_end = pts + (duration or 1 / self.info.rate)
+        index, last_end = 0, self._origin()
+        for picture in self._clock.order(map(self._timed, self._from_start())):
+            pts = picture.time or Fraction(0)
+            last_end = pts + (picture.duration or 1 / self.info.rate)
             if self._start is not None and pts < self._start:
                 continue
             if self._end is not None and pts >= self._end:
-                self._note_corrupt()
+                self._note_times()
                 return
-            image = self._convert(decoded)
+            image = self._convert(picture.item)
             if self._convert.saw_hdr:
                 self._note_once("the source is HDR; it was tone-mapped to 8-bit BT.709")
-            yield Frame(index, pts, image, duration)
+            yield Frame(index, pts, image, picture.duration)
             index += 1
-        self._note_corrupt()
-        self._note_early_end(index, last_end - shift)
+        self._note_times()
+        self._note_length(index, last_end)
+
+    def _timed(self, decoded: av.VideoFrame) -> Timed[av.VideoFrame]:
+        base = decoded.time_base or _time_base(self._stream)
+        return Timed(
+            decoded,
+            None if decoded.pts is None else decoded.pts * base,
+            decoded.duration * base if decoded.duration else None,
+        )
 
     def _note_once(self, sentence: str) -> None:
         if sentence not in self.notes:
             self.notes.append(sentence)
 
-    def _note_early_end(self, delivered: int, last_end: Fraction) -> None:
+    def _note_times(self) -> None:
+        """Say what was wrong with pictures and their times."""
+        self._note_corrupt()
+        if self.joins:
+            self._note_once("the source's clock was set back; its frames were joined up")
+        if count := self._clock.misplaced:
+            frames = "frame" if count == 1 else "frames"
+            self._note_once(f"{count} {frames} out of order in time went between the neighbours")
+
+    def _note_length(self, delivered: int, last_end: Fraction) -> None:
+        """Say where the source turned out longer or shorter than its headers say."""
         if self._header_end is not None:
-            missing = self._header_end - max(self._read_end, last_end)
             begin = self._origin() if self._start is None else self._start
             mean_step = (last_end - begin) / max(delivered, 1)
             slack = Fraction(3, 2) * max(mean_step, 1 / self.info.rate)
-            self.truncated = self.truncated or missing > slack
+            self.truncated = self.truncated or (
+                self._header_end - max(self._read_end, last_end - sum(self.joins[-1:])) > slack
+            )
+            if last_end - self._header_end > slack:
+                found_s, said_s = float(last_end - begin), float(self._header_end - begin)
+                self._note_once(f"the video lasts {found_s:.3f} s; its headers say {said_s:.3f} s")
         if self.truncated:
             expected = self.info.frame_count
             of = f" of {expected}" if expected else ""
@@ -238,6 +257,10 @@ class VideoSource(Source):
     def _decode(self) -> Iterator[av.VideoFrame]:
         """Frames as they come, skipping what cannot be decoded, until the end or the budget."""
         packets = self._container.demux(self._stream)
+        context = self._stream.codec_context
+        times = None
+        if self._container.format.name in _DECODING_TIMES_ONLY and context.reorder_depth:
+            times = DecodingTimes()
         while True:
             try:
                 packet = next(packets, None)
@@ -258,6 +281,8 @@ class VideoSource(Source):
                 end = packet_end(packet)
                 if end is not None:
                     self._read_end = max(self._read_end, end)
+                if times:
+                    times.read(packet.dts)
             try:
                 frames = self._stream.decode(packet)
             except av.error.EOFError:
@@ -267,6 +292,8 @@ class VideoSource(Source):
                     return
                 frames = []
             for frame in frames:
+                if times:
+                    frame.pts = times.next(context.reorder_depth)
                 if frame.is_corrupt:
                     if not self._count_corrupt():
                         return

@@ -56,15 +56,19 @@ class Source(ABC):
 
     ``corrupt_frames`` counts frames that were skipped because they could not be decoded,
     ``truncated`` says that the source ended before its own headers say it does, and ``notes``
-    holds sentences for the user; all three are final once the iteration has ended.
+    holds sentences for the user; all three are final once the iteration has ended. ``joins``
+    holds what has been added to the source's own times, in seconds, since its clock was set back
+    for the first, second, ... time.
     """
 
     info: SourceInfo
+    joins: list[Fraction]
 
     def __init__(self) -> None:
         self.corrupt_frames = 0
         self.truncated = False
         self.notes: list[str] = []
+        self.joins = []
         self._corrupt_in_a_row = 0
         self._frames: Iterator[Frame] = iter(())
 

@@ -216,6 +216,7 @@ class VideoWriter:
 
     def _add_stream(self, choice: Codec, crf: int | None, rate: Fraction) -> av.VideoStream:
         """The video stream, its encoder open, so that what cannot work fails before any work."""
+        rate = min(rate, Fraction(choice.max_rate))
         try:
             stream = cast(av.VideoStream, self._container.add_stream(choice.encoder, rate=rate))
         except av.codec.codec.UnknownCodecError as error:

@@ -115,6 +115,17 @@ def test_constant_rates_are_exact(tmp_path, rate):
     assert probe(tmp_path / "out.mp4").times == times
 
 
+@pytest.mark.parametrize("codec", ["h264", "av1"])
+def test_very_fast_cameras(tmp_path, codec):
+    """SVT-AV1 takes no more than 240 frames a second; the times of the frames do."""
+    times = [Fraction(n, 1000) for n in range(10)]
+    images = [picture(n, 128, 96) for n in range(10)]
+    with VideoWriter(tmp_path / "out.mp4", (128, 96), Fraction(1000), codec=codec) as writer:
+        for image, time in zip(images, times, strict=True):
+            writer.write(image, time)
+    assert probe(tmp_path / "out.mp4").times == times
+
+
 def test_variable_rate_is_kept(tmp_path):
     times = [Fraction(ms, 1000) for ms in (0, 40, 50, 200, 233, 900, 1300)]
     write(tmp_path / "out.mp4", times=times)
