@@ -36,6 +36,17 @@ def test_default_output_lies_beside_the_input(accel, fakes, clip):
     assert not path.with_name(path.name + ".part").exists()
 
 
+@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(60)])
+def test_times_are_the_sources_to_a_tick(accel, fakes, tmp_path, rate):
+    times = [n / rate for n in range(12)]
+    write_clip(tmp_path / "clip.mp4", times, rate=rate, time_base=1 / (rate * 2))
+    assert accel("segment", "clip.mp4", "--timing", "t.csv").code == 0
+    assert probe(tmp_path / "clip_accel.mp4").times == times
+    with (tmp_path / "t.csv").open(newline="") as file:
+        logged = [float(row["pts_s"]) for row in csv.DictReader(file)]
+    assert logged == [round(float(time), 6) for time in times]
+
+
 def test_overlay_mixes_frame_and_class_colours(accel, fakes, tmp_path):
     grey = [np.full((48, 88, 3), 100, np.uint8)] * 2
     write_clip(tmp_path / "grey.mp4", images=grey)

@@ -31,12 +31,12 @@ def read(path: Path) -> list[tuple[float, int]]:
 
 def test_pictures_keep_their_times(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "it.mp4", (64, 48), RATE)
-    for number, seconds in enumerate((100.0, 100.1, 100.35, 101.0)):
+    for number, seconds in enumerate((100, 100 + 1 / 30, 100 + 1 / 15, 101)):
         recorder.write(picture(number), seconds)
     recorder.close()
     times, numbers = zip(*read(recorder.path), strict=True)
     assert numbers == (0, 1, 2, 3)
-    assert times == pytest.approx((0, 0.1, 0.35, 1.0), abs=1e-3)
+    assert times == pytest.approx((0, 1 / 30, 1 / 15, 1), abs=1e-5)
     assert recorder.failure is None
 
 
