@@ -36,7 +36,7 @@ def train() -> None:
     """Train networks: each one alone, then a pair together.
 
     Ctrl-C saves a run; the same command goes on with it. Under torchrun
-    (torchrun --nproc-per-node N -m accel_rt.train ...) the processes share every batch.
+    (torchrun --nproc-per-node N -m accel_rt train ...) the processes share every batch.
     """
 
 
