@@ -1,7 +1,7 @@
 """accel-rt: real-time semantic video segmentation with Accel, Deep Feature Flow and DeepLab.
 
 The names below are the Python interface; they load on first use, so importing the package is
-cheap. ::
+cheap. Import it before torch, so that it can say how torch's threads wait (accel_rt.threads). ::
 
     import accel_rt
 
@@ -19,7 +19,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from accel_rt import threads
 from accel_rt.version import __version__
+
+threads.prepare()  # before anything loads torch
 
 if TYPE_CHECKING:
     from accel_rt.live import LiveLoop as LiveLoop

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from accel_rt import threads
 from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say
 from accel_rt.errors import OutputError, UsageError
@@ -69,8 +70,11 @@ def bench(
             raise OutputError(f"cannot write {path}: its folder does not exist")
     from accel_rt.bench.run import BenchSettings, run
 
+    before = threads.crowding()
+    if before.is_busy:
+        say(f"note: the machine is busy ({before}): times will be too long and vary")
     results = run(BenchSettings(part=part, quick=quick, **values), say)
-    info = bench_machine(results)
+    info = {**bench_machine(results), "load_before": before.load, "throttled": before.throttled}
     _print(results, info)
     if json_file is not None:
         _write_json(json_file, results, info)

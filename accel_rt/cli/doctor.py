@@ -13,6 +13,7 @@ from typing import Literal
 
 import click
 
+from accel_rt import threads
 from accel_rt.cli.text import table
 from accel_rt.runtime.settings import DEFAULT_REFERENCE, DEFAULT_UPDATE
 from accel_rt.version import __version__
@@ -56,7 +57,13 @@ def examine() -> Iterator[Check]:
         yield check
     if not imported:
         return
-    groups: tuple[Callable[[], Iterator[Check]], ...] = (_extension, _devices, _codecs, _weights)
+    groups: tuple[Callable[[], Iterator[Check]], ...] = (
+        _extension,
+        _load,
+        _devices,
+        _codecs,
+        _weights,
+    )
     for group in groups:
         yield from group()
 
@@ -88,14 +95,30 @@ def _extension() -> Iterator[Check]:
     yield Check("compiled operators", "ok", f"{kernels}, {status.simd} kernels, {status.path}")
 
 
+def _load() -> Iterator[Check]:
+    now = threads.crowding()
+    if not now.is_busy:
+        yield Check("load", "ok", str(now))
+        return
+    advice = "others use the cores, so timings taken now say little"
+    if now.throttled > 0:
+        advice += "; a larger CPU quota of the container would help"
+    yield Check("load", "note", f"busy: {now}", advice)
+
+
 def _devices() -> Iterator[Check]:
     import torch
 
     from accel_rt.cli.machine import cpu_name
     from accel_rt.device import has_fast_bf16, resolve_device, resolve_precision
 
-    threads = f"{torch.get_num_threads()} threads on {os.cpu_count()} cores"
-    yield Check("cpu", "ok", f"{cpu_name()}, {threads}, {torch.backends.cpu.get_cpu_capability()}")
+    found = [
+        cpu_name(),
+        f"{torch.get_num_threads()} threads on {threads.free_cores()} of {os.cpu_count()} cores",
+        threads.waiting(),
+        torch.backends.cpu.get_cpu_capability(),
+    ]
+    yield Check("cpu", "ok", ", ".join(found))
     amx = getattr(torch.cpu, "_is_amx_tile_supported", bool)()
     bf16 = "in hardware" if has_fast_bf16(torch.device("cpu")) else "emulated, so fp32 is used"
     yield Check("bfloat16", "ok", bf16 + (", with AMX" if amx else ""))

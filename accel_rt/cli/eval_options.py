@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from accel_rt import threads
 from accel_rt.cli.options import layout_option
 
 if TYPE_CHECKING:
@@ -65,11 +66,8 @@ def open_about(data: str, values: dict[str, Any]) -> tuple[Footage, About]:
 
 def worker_count(workers: int | None, device: str) -> int:
     """How many processes: one on CUDA, else one for each core, unless told."""
-    import os
-
     from accel_rt.device import resolve_device
 
     if workers is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        workers = cores or 1
+        workers = threads.free_cores()
     return 1 if resolve_device(device).type == "cuda" else workers

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from accel_rt import threads
 from accel_rt.bench import ops
 from accel_rt.bench import run as bench_run
 from accel_rt.bench.harness import Effort
@@ -25,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The settings that the command measured with; the results are made up."""
+    """The settings that the command measured with; the results are made up, on an idle machine."""
+    monkeypatch.setattr(threads, "crowding", lambda: threads.Crowding(2, 0.1, 0.0))
     settings = []
 
     def run(given, report):
@@ -35,6 +37,16 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(bench_run, "run", run)
     return settings
+
+
+def test_a_busy_machine_is_said_before_measuring(accel, asked, monkeypatch, tmp_path):
+    monkeypatch.setattr(threads, "crowding", lambda: threads.Crowding(2, 4.0, 0.25))
+    done = accel("bench", "--json", str(tmp_path / "out.json"))
+    note, after = done.err.splitlines()
+    assert note.startswith("note: the machine is busy (load average 4.0 on 2 cores, stopped by")
+    assert after == "measuring"
+    machine = json.loads((tmp_path / "out.json").read_text())["machine"]
+    assert (machine["load_before"], machine["throttled"]) == (4.0, 0.25)
 
 
 def test_defaults(accel, asked):

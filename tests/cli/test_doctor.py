@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from accel_rt import ops
-from accel_rt.cli.doctor import _cuda
+from accel_rt import ops, threads
+from accel_rt.cli.doctor import _cuda, _load
 
 PROPERTIES = SimpleNamespace(name="A GPU", major=9, minor=0, total_memory=80 << 30)
 
@@ -33,3 +33,22 @@ def test_no_device(monkeypatch: pytest.MonkeyPatch, version: str | None, why: st
     check = _cuda()
     assert check.status == "note"
     assert why in check.found
+
+
+@pytest.mark.parametrize(
+    ("load", "throttled", "status", "words"),
+    [
+        (0.2, 0.0, "ok", "load average 0.2 on 2 cores"),
+        (3.5, 0.0, "note", "busy: load average 3.5 on 2 cores"),
+        (0.2, 0.3, "note", "stopped by the CPU quota in 30% of its periods"),
+    ],
+)
+def test_a_busy_machine_is_said(
+    monkeypatch: pytest.MonkeyPatch, load: float, throttled: float, status: str, words: str
+) -> None:
+    monkeypatch.setattr(threads, "crowding", lambda: threads.Crowding(2, load, throttled))
+    (check,) = _load()
+    assert check.status == status
+    assert words in check.found
+    assert bool(check.advice) == (status == "note")
+    assert ("larger CPU quota" in check.advice) == (throttled > 0)
