@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from accel_rt.errors import OutputError, UsageError
+from accel_rt.video.location import STDIN, is_url, local_path, source_name
 
 _SUFFIX = "_accel.mp4"
 
@@ -68,11 +70,16 @@ def plan_jobs(
 
 
 def _sources(inputs: Sequence[str]) -> list[str | list[Path]]:
-    """The inputs; several images are one sequence, as when a shell has expanded a pattern."""
-    from accel_rt.video.images import IMAGE_SUFFIXES
+    """The inputs; several images are one sequence in natural order.
 
-    images = [Path(text) for text in inputs if Path(text).suffix.lower() in IMAGE_SUFFIXES]
-    if len(images) == len(inputs) > 1 and all(path.is_file() for path in images):
+    A shell that expands a pattern puts ``img10.png`` before ``img2.png``.
+    """
+    from accel_rt.video.images import image_files, is_image
+
+    paths = [Path(text) for text in inputs if not is_url(text)]
+    all_images = all(is_image(path) and path.is_file() for path in paths)
+    images = image_files(paths)
+    if len(paths) == len(inputs) > 1 and all_images and images:
         return [images]
     return list(inputs)
 
@@ -93,13 +100,15 @@ def _place(source: str | list[Path]) -> tuple[Path, str]:
     if isinstance(source, list):
         folder = source[0].resolve().parent
         return folder.parent, folder.name
-    if "://" in source and not source.startswith("file://"):
-        parts = urlsplit(source)
-        return Path(), Path(unquote(parts.path)).stem or parts.hostname or "stream"
-    path = Path(unquote(urlsplit(source).path) if source.startswith("file://") else source)
-    if path.is_dir():
+    path = local_path(source)
+    if is_url(source):
+        name = source_name(source)
+        return Path(), name if name == urlsplit(source).hostname else Path(name).stem
+    if source == STDIN or path.is_relative_to("/dev") or path.is_relative_to("/proc"):
+        return Path(), "stdin" if source == STDIN else f"pipe{path.name}"
+    if os.path.isdir(path):
         return path.resolve().parent, path.resolve().name
-    if not path.exists() and glob.has_magic(source):
+    if not os.path.exists(path) and glob.has_magic(source):
         folder = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
         return folder.resolve().parent, folder.resolve().name
     return path.parent, path.stem

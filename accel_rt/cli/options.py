@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from accel_rt.runtime.settings import FLOWS, FUSIONS, MODES, PRECISIONS, WARPS, SegmenterSettings
+from accel_rt.video.limits import MAX_PIXELS, TIMEOUT_S
 
 _DEFAULTS = SegmenterSettings()
 
@@ -166,6 +167,40 @@ _SEGMENTER_OPTIONS = (
         help="CPU threads of the networks.  [default: one for each core]",
     ),
 )
+
+
+_READING_OPTIONS = (
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="S",
+        default=TIMEOUT_S,
+        show_default=True,
+        help="Give up on a URL or pipe that sends nothing for so many seconds.",
+    ),
+    click.option(
+        "--max-pixels",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=MAX_PIXELS,
+        show_default=True,
+        help="Refuse pictures of more pixels.",
+    ),
+    click.option(
+        "--allow",
+        multiple=True,
+        metavar="PATH|URL",
+        help="What a playlist or a script of cuts may name: a file, a folder, or all URLs that "
+        "begin so; may be given again.  [default: the server that a playlist came from]",
+    ),
+)
+
+
+def reading_options(command: F) -> F:
+    """Add ``--timeout``, ``--max-pixels`` and ``--allow``, see accel_rt.video.limits."""
+    for option in reversed(_READING_OPTIONS):
+        command = option(command)
+    return command
 
 
 def segmenter_options(command: F) -> F:

@@ -9,7 +9,14 @@ from typing import Any
 import click
 
 from accel_rt.cli.jobs import plan_jobs
-from accel_rt.cli.options import CommaList, load_chosen, segmenter_options, segmenter_settings
+from accel_rt.cli.options import (
+    CommaList,
+    load_chosen,
+    reading_options,
+    segmenter_options,
+    segmenter_settings,
+)
+from accel_rt.video.limits import MAX_RATE, MIN_RATE
 
 # Named here because their modules are slow to import; a test holds them together.
 _CODECS = ("h264", "hevc", "vp9", "av1")
@@ -62,12 +69,11 @@ _MASK_FORMATS = ("png", "npz", "rle")
 @click.option("--end", type=float, metavar="S", help="End S seconds into the input.")
 @click.option(
     "--rate",
-    type=click.FloatRange(0, 1000, min_open=True),
+    type=click.FloatRange(MIN_RATE, MAX_RATE),
     metavar="FPS",
-    default=25.0,
-    show_default=True,
-    help="Frames per second of images.",
+    help="Frames per second of images and raw streams.  [default: as they say, or 25]",
 )
+@reading_options
 @click.option("--skip-existing", is_flag=True, help="Leave inputs whose output is there and whole.")
 def segment(
     inputs: tuple[str, ...],

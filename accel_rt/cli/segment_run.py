@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from typing import Any
 
 import click
@@ -21,8 +20,9 @@ from accel_rt.errors import AccelError, OutputError
 from accel_rt.runtime.pipeline import run_pipeline
 from accel_rt.runtime.segmenter import Segmenter
 from accel_rt.video.images import ImageSource
+from accel_rt.video.limits import Limits
 from accel_rt.video.masks import MaskWriter
-from accel_rt.video.reader import open_source
+from accel_rt.video.reader import exact_rate, open_source
 from accel_rt.video.source import Source
 from accel_rt.video.timing import TimingLog
 from accel_rt.video.whole import is_complete
@@ -35,7 +35,10 @@ class SegmentOptions:
 
     start: float | None
     end: float | None
-    rate: float
+    rate: float | None
+    timeout: float
+    max_pixels: int
+    allow: tuple[str, ...]
     classes: tuple[str, ...] | None
     alpha: float
     legend: bool
@@ -58,7 +61,7 @@ def run_jobs(
     loader, interruption, failures = _Loader(load), Interruption(), 0
     for job in jobs:
         try:
-            _run_job(job, options, loader, interruption, skip_existing)
+            failures += not _run_job(job, options, loader, interruption, skip_existing)
         except AccelError as error:
             if len(jobs) == 1 or loader.failed:
                 raise
@@ -66,7 +69,7 @@ def run_jobs(
             failures += 1
         if interruption.signal is not None:
             return interruption.exit_code
-    if failures:
+    if failures and len(jobs) > 1:
         say(f"error: {failures} of {len(jobs)} inputs failed")
     return 1 if failures else 0
 
@@ -96,13 +99,16 @@ def _run_job(
     loader: _Loader,
     interruption: Interruption,
     skip_existing: bool,
-) -> None:
-    """Segment one input; what can fail early is opened before the networks are loaded."""
+) -> bool:
+    """Segment one input and return whether all of it could be read.
+
+    What can fail early is opened before the networks are loaded.
+    """
     with ExitStack() as stack:
         source = stack.enter_context(_open_source(job, options))
         if skip_existing and job.video and is_complete(job.video, source.info):
             say(f"skipped {job.name}: {job.video} is there and whole")
-            return
+            return True
         video = stack.enter_context(_open_video(job, options, source)) if job.video else None
         log = stack.enter_context(TimingLog(job.timing)) if job.timing else None
         segmenter, keep = loader.get(options.classes)
@@ -150,13 +156,18 @@ def _run_job(
         _report(job, means, elapsed_s)
     else:  # a source has a first frame, or it would not have opened
         say("interrupted before the first frame")
+    whole = not (source.truncated or source.corrupt_frames)
+    if not whole:
+        say(f"error: {job.name} could not be read whole: what could be is done")
+    return whole
 
 
 def _open_source(job: Job, options: SegmentOptions) -> Source:
+    span = options.start, options.end
+    limits = Limits(options.timeout, options.max_pixels, options.allow)
     if isinstance(job.source, str):
-        return open_source(job.source, options.start, options.end, options.rate)
-    rate = Fraction(options.rate).limit_denominator(100_000)
-    return ImageSource(job.source, job.name, rate, options.start, options.end)
+        return open_source(job.source, *span, options.rate, **vars(limits))
+    return ImageSource(job.source, job.name, exact_rate(options.rate), *span, limits)
 
 
 def _open_video(job: Job, options: SegmentOptions, source: Source) -> VideoWriter:

@@ -12,7 +12,7 @@ import numpy as np
 from accel_rt.classes import ClassSet
 from accel_rt.data.labels import LabelCoding, read_label_values
 from accel_rt.errors import InputError
-from accel_rt.video.images import read_image_bgr
+from accel_rt.video.pictures import read_image_bgr
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class DataSet:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """An image file, uint8 BGR ``[H, W, 3]``, as :func:`~accel_rt.video.images.read_image_bgr`.
+    """An image file, uint8 BGR ``[H, W, 3]``, as :func:`~accel_rt.video.pictures.read_image_bgr`.
 
     Raises :class:`~accel_rt.errors.InputError` if it cannot be read.
     """

@@ -14,7 +14,9 @@ import av
 from accel_rt.errors import InputError
 from accel_rt.live.feed import Pace, Shot
 from accel_rt.video.color import FrameConverter
-from accel_rt.video.container import open_container, video_stream
+from accel_rt.video.container import video_stream
+from accel_rt.video.limits import Limits
+from accel_rt.video.opening import open_container
 from accel_rt.video.source import MAX_CORRUPT_IN_A_ROW
 
 TIMEOUT_S = 8.0
@@ -39,7 +41,7 @@ class StreamFeed:
         parts = urlsplit(url)
         self.name = Path(unquote(parts.path)).name or parts.netloc.rpartition("@")[2] or url
         self._timeout_s = timeout_s
-        self._container = open_container(url, timeout_s, _LOW_DELAY)
+        self._container = open_container(url, Limits(timeout_s), _LOW_DELAY)
         try:
             self._stream = video_stream(self._container, self.name)
         except BaseException:

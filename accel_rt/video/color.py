@@ -62,11 +62,17 @@ class FrameConverter:
         self._rotation: float | None = None
         self._display_matrix: list[int] | None = None
 
+    def shown_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of a picture with square pixels, before it is turned."""
+        if self._sample_aspect >= 1:
+            return round(width * self._sample_aspect), height
+        return width, round(height / self._sample_aspect)
+
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         """``frame`` as uint8 BGR ``[H, W, 3]``, C-contiguous."""
         transfer = int(frame.color_trc)
         hdr = transfer in (_TRANSFER_PQ, _TRANSFER_HLG)
-        width, height = _square_pixel_size(frame.width, frame.height, self._sample_aspect)
+        width, height = self.shown_size(frame.width, frame.height)
         converted = self._reformatter.reformat(
             frame,
             width=width,
@@ -109,12 +115,6 @@ class FrameConverter:
 def _sane_aspect(aspect: Fraction | None) -> Fraction:
     """``aspect``, or 1 where it is unknown or absurd."""
     return aspect if aspect and Fraction(1, 4) <= aspect <= 4 else Fraction(1)
-
-
-def _square_pixel_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
-    if aspect >= 1:
-        return round(width * aspect), height
-    return width, round(height / aspect)
 
 
 def _matrix(frame: av.VideoFrame) -> int | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
@@ -15,6 +17,9 @@ from av.stream import Disposition
 from accel_rt.errors import InputError, UsageError
 from accel_rt.video.clock import DecodingTimes, PictureClock, Timed
 from accel_rt.video.color import FrameConverter
+from accel_rt.video.limits import DEFAULT_LIMITS, Limits
+from accel_rt.video.location import is_read_once, is_url
+from accel_rt.video.opening import open_container, reason
 from accel_rt.video.source import Frame, Source, SourceInfo
 
 # Seeks that land behind the wanted time are repeated this much earlier, then from the start.
@@ -24,29 +29,30 @@ _SEEK_MARGINS_S = (0, 5, 30)
 _THREADED_FROM_PIXELS = 1920 * 1088
 _UNKNOWN_RATE = Fraction(25)
 _DECODING_TIMES_ONLY = ("avi",)
-
-
-def open_container(
-    location: str, timeout_s: float | None = None, options: dict[str, str] | None = None
-) -> av.container.InputContainer:
-    """Open a file or URL with PyAV and FFmpeg's ``options`` for reading it.
-
-    Raises :class:`InputError` in one sentence if that fails.
-    """
-    transport = {"rtsp_transport": "tcp"} if location.startswith("rtsp") else {}
-    try:
-        return av.open(location, options={**transport, **(options or {})}, timeout=timeout_s)
-    except (av.FFmpegError, OSError) as error:
-        raise InputError(_why_unreadable(location, error, timeout_s)) from error
+_NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
+_NO_TIMESTAMPS = 0x0080  # AVFMT_NOTIMESTAMPS: times are made up from a nominal rate
+_DURATION_TAG = re.compile(r"(\d{1,6}):(\d{1,2}):(\d{1,2}(?:\.\d{1,12})?)")
+_LONGEST_S = 10 * 366 * 24 * 3600  # headers that promise more are damaged
 
 
 def video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
-    """The first video stream that is not a cover picture; :class:`InputError` if none is."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic and stream.codec_context is not None:
-            return stream
+    """The default video stream, the largest of several; :class:`InputError` if there is none.
+
+    Cover pictures, thumbnails and streams without a decoder are none.
+    """
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & _NO_VIDEO and stream.codec_context is not None
+    ]
+    if streams:
+        return max(streams, key=_preference)
     kinds = " and ".join(sorted({stream.type for stream in container.streams}))
     raise InputError(f"'{name}' holds no video, only {kinds or 'an empty container'}")
+
+
+def _preference(stream: av.VideoStream) -> tuple[bool, int]:
+    return bool(stream.disposition & Disposition.default), math.prod(_coded_size(stream))
 
 
 def stream_end(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
@@ -56,15 +62,29 @@ def stream_end(container: av.container.InputContainer, stream: av.VideoStream) -
         start = stream.start_time * _time_base(stream)
     elif container.start_time is not None:
         start = Fraction(container.start_time, av.time_base)
-    if stream.duration:
-        return start + stream.duration * _time_base(stream)
-    tagged = _duration_tag(stream.metadata.get("DURATION", ""))
+    length = _sane_s((stream.duration or 0) * _time_base(stream))
+    if length:
+        return start + length
+    tagged = _sane_s(_duration_tag(stream.metadata.get("DURATION", "")))
     if tagged:
         return tagged
     # The container lasts as long as its longest stream, so it speaks for a lone one only.
-    if container.duration and len(container.streams) == 1:
-        return start + Fraction(container.duration, av.time_base)
-    return None
+    length = container_length(container)
+    return start + length if length and len(container.streams) == 1 else None
+
+
+def container_length(container: av.container.InputContainer) -> Fraction | None:
+    """How long a container's longest stream lasts by its header, in seconds; None if unsaid."""
+    return _sane_s(Fraction(container.duration or 0, av.time_base))
+
+
+def _sane_s(length: Fraction | None) -> Fraction | None:
+    """A length in seconds, or None where it is unknown or absurd."""
+    return length if length is not None and 0 < length < _LONGEST_S else None
+
+
+def _coded_size(stream: av.VideoStream) -> tuple[int, int]:
+    return stream.codec_context.width, stream.codec_context.height
 
 
 def _time_base(stream: av.VideoStream) -> Fraction:
@@ -80,7 +100,7 @@ def packet_end(packet: av.Packet) -> Fraction | None:
 
 
 class VideoSource(Source):
-    """Frames of the first video stream of a file or URL.
+    """Frames of the video stream of a file, a pipe or a URL, see :func:`video_stream`.
 
     Times never run backwards: where a stream's clock is set back, as in joined transport
     streams, the frames after that follow on from the ones before. Frames that the decoder marks
@@ -89,19 +109,26 @@ class VideoSource(Source):
 
     def __init__(
         self,
-        location: str,
+        location: str | Path,
         name: str,
         start_s: float | None = None,
         end_s: float | None = None,
-        timeout_s: float | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        rate: Fraction | None = None,
     ) -> None:
         super().__init__()
-        self._container = open_container(location, timeout_s)
+        options = {"framerate": str(rate)} if rate else {}
+        self._container = open_container(location, limits, options)
         try:
             self._stream = video_stream(self._container, name)
-            pixels = self._stream.codec_context.width * self._stream.codec_context.height
+            pixels = math.prod(_coded_size(self._stream))
             self._stream.thread_type = "AUTO" if pixels > _THREADED_FROM_PIXELS else "NONE"
+            self._stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
             self._convert = FrameConverter(self._stream.sample_aspect_ratio)
+            limits.check_size(name, *self._convert.shown_size(*_coded_size(self._stream)))
+            self._untimed = bool(self._container.format.flags & _NO_TIMESTAMPS)
+            self._seeks = not (self._untimed or is_read_once(location))
+            self._rate = rate if self._untimed else None
             self._header_end = stream_end(self._container, self._stream)
             self._read_end = Fraction(0)
             self.info = self._describe(location, name, start_s, end_s)
@@ -126,7 +153,7 @@ class VideoSource(Source):
         self._container.close()
 
     def _describe(
-        self, location: str, name: str, start_s: float | None, end_s: float | None
+        self, location: str | Path, name: str, start_s: float | None, end_s: float | None
     ) -> SourceInfo:
         stream, container = self._stream, self._container
         average, guessed = stream.average_rate, stream.guessed_rate
@@ -135,13 +162,13 @@ class VideoSource(Source):
         variable = None
         if average and stream.base_rate:
             variable = abs(float(average / stream.base_rate) - 1) > 0.01
-        rate = guessed if guessed and not variable else average
+        rate = self._rate or (guessed if guessed and not variable else average)
         rate = rate if rate and rate > 0 else _UNKNOWN_RATE
         total_s = None
         if self._header_end is not None:
             total_s = float(self._header_end - self._origin())
-        elif container.duration:
-            total_s = container.duration / av.time_base
+        elif length := container_length(container):
+            total_s = float(length)
         duration_s = total_s
         if total_s is not None:
             duration_s = max(0.0, min(end_s or math.inf, total_s) - (start_s or 0.0))
@@ -149,7 +176,7 @@ class VideoSource(Source):
         frame_count = stream.frames or None
         if frame_count is None or not whole:
             frame_count = None if duration_s is None else round(duration_s * rate)
-        remote = "://" in location
+        ahead = is_url(location) and total_s is None
         return SourceInfo(
             name=name,
             width=stream.codec_context.width,
@@ -159,7 +186,7 @@ class VideoSource(Source):
             duration_s=duration_s,
             has_audio=bool(container.streams.audio),
             variable_rate=variable,
-            kind="stream" if remote and total_s is None else "video",
+            kind="stream" if ahead or is_read_once(location) else "video",
         )
 
     def _origin(self) -> Fraction:
@@ -238,7 +265,7 @@ class VideoSource(Source):
 
     def _from_start(self) -> Iterator[av.VideoFrame]:
         """Decoded frames from the last keyframe before the span on."""
-        if self._start is None:
+        if self._start is None or not self._seeks:
             return self._decode()
         base = _time_base(self._stream)
         for margin_s in _SEEK_MARGINS_S:
@@ -251,11 +278,17 @@ class VideoSource(Source):
             first = next(frames, None)
             if first is not None and first.pts is not None and first.pts * base <= self._start:
                 return chain([first], frames)
-        self._container.seek(self._container.start_time or 0)
+        with suppress(av.FFmpegError, OSError):  # what cannot seek is read from where it is
+            self._container.seek(self._container.start_time or 0)
         return self._decode()
 
     def _decode(self) -> Iterator[av.VideoFrame]:
-        """Frames as they come, skipping what cannot be decoded, until the end or the budget."""
+        """Frames as they come, skipping what cannot be decoded, until the end or the budget.
+
+        A packet of no size shows the picture before it once more, as in Theora. The one that ends
+        a stream has no time.
+        """
+        last: av.VideoFrame | None = None
         packets = self._container.demux(self._stream)
         context = self._stream.codec_context
         times = None
@@ -275,14 +308,19 @@ class VideoSource(Source):
                 continue
             except (av.FFmpegError, OSError) as error:
                 self.truncated = True
-                self.notes.append(f"{self.info.name} stopped: {_reason(error)}")
+                self.notes.append(f"{self.info.name} stopped: {reason(error)}")
                 packet = None
             if packet is not None:
                 end = packet_end(packet)
                 if end is not None:
                     self._read_end = max(self._read_end, end)
-                if times:
-                    times.read(packet.dts)
+            if packet is not None and packet.size == 0:
+                if last is not None and packet.pts is not None and not context.has_b_frames:
+                    last.pts = packet.pts
+                    yield last
+                continue
+            if packet is not None and times:
+                times.read(packet.dts)
             try:
                 frames = self._stream.decode(packet)
             except av.error.EOFError:
@@ -299,39 +337,17 @@ class VideoSource(Source):
                         return
                     continue
                 self._corrupt_in_a_row = 0
+                if self._untimed:
+                    frame.pts, frame.duration = None, 0
+                last = frame
                 yield frame
             if packet is None:
                 return
 
 
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).lower()
-
-
-def _why_unreadable(location: str, error: Exception, timeout_s: float | None) -> str:
-    if "://" in location:
-        if isinstance(error, (av.error.ExitError, TimeoutError)):
-            return f"'{location}' did not answer within {timeout_s:g} s"
-        return f"cannot open '{location}': {_reason(error)}"
-    if isinstance(error, PermissionError):
-        return f"'{location}' may not be read: check its permissions"
-    path = Path(location)
-    if path.is_file():
-        if path.stat().st_size == 0:
-            return f"'{location}' is empty"
-        with path.open("rb") as file:
-            if file.read(12)[4:8] == b"ftyp":
-                return (
-                    f"'{location}' is an incomplete or damaged MP4 whose index (moov) cannot be "
-                    "read: copy or export it again"
-                )
-    return f"'{location}' is not a video or image that can be read ({_reason(error)})"
-
-
 def _duration_tag(text: str) -> Fraction | None:
     """Matroska's ``DURATION`` tag, ``HH:MM:SS.fraction``, in seconds; None if it is not one."""
-    try:
-        hours, minutes, seconds = text.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds)
-    except ValueError:
+    match = _DURATION_TAG.fullmatch(text)
+    if match is None:
         return None
+    return int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])

@@ -4,63 +4,73 @@ from __future__ import annotations
 
 import glob
 import math
-import re
+import os
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from accel_rt.errors import InputError, UsageError
 from accel_rt.video.container import VideoSource
-from accel_rt.video.images import IMAGE_SUFFIXES, ImageSource, natural_key
+from accel_rt.video.images import IMAGE_SUFFIXES, ImageSource, image_files, is_image
+from accel_rt.video.limits import MAX_PIXELS, MAX_RATE, MIN_RATE, TIMEOUT_S, Limits
+from accel_rt.video.location import is_read_once, is_url, local_path, source_name
+from accel_rt.video.opening import interruptible
 from accel_rt.video.source import Frame, Source, SourceInfo
 
 __all__ = ["Frame", "Source", "SourceInfo", "open_source"]
-
-DEFAULT_IMAGE_RATE = 25
-OPEN_TIMEOUT_S = 15.0
-
-_URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
 def open_source(
     source: str | Path,
     start_s: float | None = None,
     end_s: float | None = None,
-    rate: Fraction | float = DEFAULT_IMAGE_RATE,
-    timeout_s: float = OPEN_TIMEOUT_S,
+    rate: Fraction | float | None = None,
+    timeout_s: float = TIMEOUT_S,
+    max_pixels: int = MAX_PIXELS,
+    allow: Sequence[str | Path] = (),
 ) -> Source:
-    """Open a video file, an image, a folder of images, a glob of images or a URL.
+    """Open a video file, an image, a folder or glob of images, a pipe, ``-`` or a URL.
 
     ``start_s`` (inclusive) and ``end_s`` (exclusive) choose a span in seconds from the source's
-    beginning. ``rate`` is the frames per second that images are given; ``timeout_s`` bounds how
-    long a URL may take to open or to send something.
+    beginning. ``rate`` is the frames per second of images and raw streams, which have no times
+    of their own (None: what they say themselves, or 25). ``timeout_s``, ``max_pixels`` and
+    ``allow`` are those of :class:`~accel_rt.video.opening.Limits`.
 
     Raises :class:`InputError` if the source is missing, is no video or holds no frame that can
     be read, :class:`UsageError` if the span or the rate makes no sense.
     """
     _check_span(start_s, end_s)
-    image_rate = Fraction(rate).limit_denominator(100_000) if _is_positive(rate) else None
-    if not image_rate:
-        raise UsageError(f"the image rate must be a positive number of frames a second, got {rate}")
+    image_rate = exact_rate(rate)
+    limits = Limits(timeout_s, max_pixels, allow)
+
+    def video(location: str | Path, name: str) -> Source:
+        return VideoSource(location, name, start_s, end_s, limits, image_rate)
+
+    def images(paths: Sequence[Path], name: str) -> Source:
+        return ImageSource(paths, name, image_rate, start_s, end_s, limits)
+
     text = str(source)
-    if _URL.match(text) and not text.startswith("file://"):
-        return VideoSource(text, _url_name(text), start_s, end_s, timeout_s=timeout_s)
-    path = Path(unquote(urlsplit(text).path)) if text.startswith("file://") else Path(source)
-    if path.is_dir():
-        images = _images_in(path)
-        return ImageSource(images, path.resolve().name, image_rate, start_s, end_s)
-    if path.exists():
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            return ImageSource([path], path.name, image_rate, start_s, end_s)
-        return VideoSource(str(path), path.name, start_s, end_s)
+    if is_url(source) or is_read_once(source):
+        return interruptible(lambda: video(source, source_name(source)))
+    path = local_path(source)
+    if os.path.isdir(path):
+        return images(_images_in(path), path.resolve().name)
+    if os.path.exists(path):
+        return images([path], path.name) if is_image(path) else video(path, path.name)
     if glob.has_magic(text):
-        images = _images_matching(text)
-        return ImageSource(images, path.name, image_rate, start_s, end_s)
+        return images(_images_matching(text), path.name)
     raise InputError(f"there is no file or folder '{text}': check the path")
 
 
-def _is_positive(value: Fraction | float) -> bool:
-    return math.isfinite(value) and value > 0
+def exact_rate(rate: Fraction | float | None) -> Fraction | None:
+    """``rate`` as a fraction, None as it is; :class:`UsageError` for what no film can have."""
+    if rate is None:
+        return None
+    if not (math.isfinite(rate) and MIN_RATE <= rate <= MAX_RATE):
+        raise UsageError(
+            f"the image rate must be {MIN_RATE:g} to {MAX_RATE:g} frames a second, got {rate}"
+        )
+    return Fraction(rate).limit_denominator(100_000)
 
 
 def _check_span(start_s: float | None, end_s: float | None) -> None:
@@ -71,24 +81,19 @@ def _check_span(start_s: float | None, end_s: float | None) -> None:
         raise UsageError(f"the end must come after the start, got {start_s or 0} to {end_s} s")
 
 
-def _url_name(url: str) -> str:
-    parts = urlsplit(url)
-    return Path(unquote(parts.path)).name or parts.hostname or url
-
-
 def _images_in(folder: Path) -> list[Path]:
-    images = [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+    images = image_files(folder.iterdir())
     if not images:
         raise InputError(
             f"the folder '{folder}' holds no images (looked for {', '.join(IMAGE_SUFFIXES)})"
         )
-    return sorted(images, key=natural_key)
+    return images
 
 
 def _images_matching(pattern: str) -> list[Path]:
     matches = [Path(match) for match in glob.glob(pattern, recursive=True)]
-    images = [p for p in matches if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+    images = image_files(matches)
     if not images:
         what = f"{len(matches)} files but no image" if matches else "nothing"
         raise InputError(f"the pattern '{pattern}' matches {what}: check the path")
-    return sorted(images, key=natural_key)
+    return images

@@ -1,0 +1,91 @@
+"""What a text that names an input means: standard input, something on this machine, or a URL."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from accel_rt.errors import UsageError
+
+STDIN = "-"
+
+# What FFmpeg may open for a URL of each scheme: the protocol itself and those it is carried by.
+# A web server may send on from http to https, not the other way.
+_HTTPS = "https,tls,tcp,httpproxy"
+_PROTOCOLS = {
+    "http": f"http,{_HTTPS}",
+    "https": _HTTPS,
+    "rtsp": "rtp,tcp,udp",
+    "rtsps": "rtp,srtp,tls,tcp,udp",
+    "rtmp": "rtmp,tcp",
+    "rtmps": "rtmps,rtmp,tls,tcp",
+    "rtp": "rtp,udp",
+    "srtp": "srtp,rtp,udp",
+    "udp": "udp",
+    "tcp": "tcp",
+    "tls": "tls,tcp",
+    "srt": "srt",
+    "ftp": "ftp,tcp",
+    "mmsh": "mmsh,http,tcp",
+    "mmst": "mmst,tcp",
+}
+_SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")
+
+
+def is_url(text: str | Path) -> bool:
+    """Whether ``text`` names something elsewhere: ``SCHEME://``, other than ``file://``.
+
+    A colon alone makes no URL: ``10:30.mp4`` and ``http:x.mp4`` are names of files.
+    """
+    scheme = _scheme(text)
+    return scheme is not None and scheme != "file"
+
+
+def local_path(text: str | Path) -> Path:
+    """The path that ``text``, a path or a ``file://`` URL, names on this machine."""
+    if _scheme(text) == "file":
+        return Path(unquote(urlsplit(str(text)).path))
+    return Path(text)
+
+
+def is_read_once(text: str | Path) -> bool:
+    """Whether ``text`` is standard input, a pipe or a device: there is no way back in it."""
+    if is_url(text):
+        return False
+    path = local_path(text)
+    return str(text) == STDIN or (path.exists() and not path.is_file() and not path.is_dir())
+
+
+def source_name(text: str | Path) -> str:
+    """What an input is called in messages: a path's or URL's last part, or its host."""
+    if str(text) == STDIN:
+        return "standard input"
+    if not is_url(text):
+        return local_path(text).name
+    parts = urlsplit(str(text))
+    return Path(unquote(parts.path)).name or parts.hostname or "stream"
+
+
+def protocols_of(url: str) -> str:
+    """The protocols that ``url`` needs, separated by commas.
+
+    Raises :class:`UsageError` for a scheme that is none of them.
+    """
+    scheme = _scheme(url)
+    if scheme not in _PROTOCOLS:
+        raise UsageError(
+            f"'{scheme}://' is no kind of URL that can be read: "
+            f"give a file or one of {', '.join(_PROTOCOLS)}"
+        )
+    return _PROTOCOLS[scheme]
+
+
+def masked(url: str) -> str:
+    """``url`` without the password in it, for messages."""
+    return re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", url)
+
+
+def _scheme(text: str | Path) -> str | None:
+    match = _SCHEME.match(text) if isinstance(text, str) else None
+    return match[1].lower() if match else None
