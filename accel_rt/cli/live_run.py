@@ -22,6 +22,7 @@ from accel_rt.live.web import require_packages
 from accel_rt.live.web.address import DEFAULT_HOST, DEFAULT_PORT, Listener, listen, parse_address
 from accel_rt.live.window import LiveWindow, has_display, open_window
 from accel_rt.live.window_process import WindowProcess
+from accel_rt.redact import redact
 from accel_rt.runtime.settings import SegmenterSettings
 
 DEFAULT_ADDRESS = f"{DEFAULT_HOST}:{DEFAULT_PORT}"
@@ -39,7 +40,7 @@ def run_live(
     """
     interruption = Interruption()
     with finishing_on_signals(interruption), ExitStack() as stack:
-        window, address = _open_views(values, f"accel-rt {source}", stack)
+        window, address = _open_views(values, f"accel-rt {redact(source)}", stack)
         listener = stack.enter_context(_listen(address, values["token"])) if address else None
         loop = LiveLoop(
             source,

@@ -91,7 +91,7 @@ def run(args: Sequence[str] | None = None) -> int:
         return EXIT_FAILURE
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            say(traceback.format_exc())
         text = f"unexpected {type(error).__name__}: {error}"
         return _fail(f"{text} (set {DEBUG_VARIABLE}=1 for the traceback)", EXIT_FAILURE)
     return code if isinstance(code, int) else 0

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import click
 
+from accel_rt.redact import redact
+
 
 def say(message: str) -> None:
-    """Write one line of message to stderr."""
-    click.echo(message, err=True)
+    """Write one line of message to stderr, passwords in URLs masked."""
+    click.echo(redact(message), err=True)
 
 
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:

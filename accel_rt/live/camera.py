@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from typing import Any
 
@@ -11,12 +12,23 @@ import cv2
 import numpy as np
 
 from accel_rt.errors import InputError
-from accel_rt.live.feed import Shot
+from accel_rt.live.source import LiveFrame
 
 _CLOCK_TRUST_S = 1.0
 
 
-class CameraFeed:
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV from writing to stderr about devices that it cannot open."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+class CameraSource:
     """Camera ``index``. Raises :class:`~accel_rt.errors.InputError` if it cannot be opened.
 
     Frames carry the driver's time where it counts on the same clock as ``time.monotonic``, as
@@ -28,7 +40,8 @@ class CameraFeed:
 
     def __init__(self, index: int, capture: Callable[[int], Any] = cv2.VideoCapture) -> None:
         self.name = f"camera {index}"
-        self._device = capture(index)
+        with quiet_opencv():
+            self._device = capture(index)
         if not self._device.isOpened():
             self._device.release()
             raise InputError(
@@ -40,7 +53,7 @@ class CameraFeed:
         self.rate: float | None = rate if rate > 0 else None
         self._started = time.monotonic()
 
-    def read(self) -> Shot | None:
+    def read(self) -> LiveFrame | None:
         ok, image = self._device.read()
         now = time.monotonic()
         if not ok or image is None:
@@ -49,7 +62,7 @@ class CameraFeed:
         taken = driver_s if 0 <= now - driver_s < _CLOCK_TRUST_S else now
         pts = Fraction(taken - self._started).limit_denominator(1_000_000)
         frame: np.ndarray = image
-        return Shot(taken, pts, lambda: frame)
+        return LiveFrame(taken, pts, lambda: frame)
 
     def close(self) -> None:
         self._device.release()

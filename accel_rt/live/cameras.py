@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
+
+from accel_rt.live.camera import quiet_opencv
 
 SIZES = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
 """Sizes that cameras are asked for."""
@@ -61,7 +62,7 @@ def _candidates(folder: Path) -> Iterator[tuple[int, str]]:
 
 
 def _examine(index: int, name: str, open_device: Callable[[int], Any]) -> Camera | None:
-    with _quiet():
+    with quiet_opencv():
         device = open_device(index)
         try:
             if not device.isOpened() or not device.read()[0]:
@@ -79,14 +80,3 @@ def _examine(index: int, name: str, open_device: Callable[[int], Any]) -> Camera
 def _mode(device: Any) -> Mode:
     width, height = device.get(cv2.CAP_PROP_FRAME_WIDTH), device.get(cv2.CAP_PROP_FRAME_HEIGHT)
     return Mode(round(width), round(height), round(max(0.0, device.get(cv2.CAP_PROP_FPS)), 2))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """OpenCV complains on stderr about every device that it cannot open."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)

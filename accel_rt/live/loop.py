@@ -17,12 +17,14 @@ import numpy as np
 from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.live.capture import Capture
-from accel_rt.live.feed import OpenFeed, Shot, feed_opener
 from accel_rt.live.networks import LiveNetworks, LiveSegmenter, LoadSegmenter
 from accel_rt.live.recorder import Recorder, free_path
 from accel_rt.live.settings import LiveSettings
+from accel_rt.live.source import LiveFrame, OpenSource
+from accel_rt.live.sources import source_opener
 from accel_rt.live.stats import LivePicture, LiveStats, Meter, State, memory_mb
 from accel_rt.live.view import BlackPictures, render
+from accel_rt.redact import redact
 from accel_rt.runtime.result import FrameResult
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.video.overlay import class_shares
@@ -41,7 +43,7 @@ class LiveLoop:
     Frames that come while one is being worked on replace each other: the loop always goes on with
     the newest, so delay does not build up.
 
-    ``load`` makes the segmenter and ``open_feed`` opens the source; both have good defaults.
+    ``load`` makes the segmenter and ``open_source`` opens the source; both have good defaults.
     ``recording`` is the file that :meth:`record` writes to, with a number from the second time
     on; None names it by date and time.
     ``failure`` is the error that ended the run, or None.
@@ -56,12 +58,12 @@ class LiveLoop:
         repeat: bool = False,
         recording: Path | None = None,
         load: LoadSegmenter | None = None,
-        open_feed: OpenFeed | None = None,
+        open_source: OpenSource | None = None,
     ) -> None:
-        self._source = str(source)
+        self._source = redact(str(source))
         self._settings = settings or LiveSettings()
         self._networks = LiveNetworks(networks or SegmenterSettings(), load)
-        self._capture = Capture(open_feed or feed_opener(source, repeat))
+        self._capture = Capture(open_source or source_opener(source, repeat))
         self._recording_path = recording
         self._recorder: Recorder | None = None
         self._recorded = False
@@ -174,7 +176,7 @@ class LiveLoop:
             capture, meter = self._capture, self._meter
             return LiveStats(
                 state=self._state(),
-                message=self._message(),
+                message=redact(self._message()),
                 source=capture.name or self._source,
                 size=None if picture is None else _size(picture.frame_bgr),
                 fps=meter.fps(),
@@ -284,11 +286,11 @@ class LiveLoop:
                     self.failure = self._capture.failure
                     return
                 if taken is not None and not self._settings.paused:
-                    shot, opened = taken
+                    frame, opened = taken
                     if opened != generation or stood_still:
                         generation, stood_still = opened, False
                         segmenter.reset()
-                    self._show(shot, segmenter)
+                    self._show(frame, segmenter)
                 stood_still = stood_still or self._settings.paused
                 if self._changed_settings.is_set() and self._settings.paused:
                     self._show_again(segmenter.classes)
@@ -299,14 +301,14 @@ class LiveLoop:
                 self._ended = True
                 self._changed.notify_all()
 
-    def _show(self, shot: Shot, segmenter: LiveSegmenter) -> None:
+    def _show(self, frame: LiveFrame, segmenter: LiveSegmenter) -> None:
         self._changed_settings.clear()
         started = time.perf_counter()
-        frame_bgr = shot.picture()
+        frame_bgr = frame.picture()
         converted = time.perf_counter()
-        if self._black.ends(frame_bgr, shot.captured_at):
+        if self._black.ends(frame_bgr, frame.captured_at):
             segmenter.reset()
-        result = segmenter.step(frame_bgr, shot.pts)
+        result = segmenter.step(frame_bgr, frame.pts)
         segmented = time.perf_counter()
         image_bgr, shares = self._render(frame_bgr, result, segmenter.classes)
         stages = {
@@ -315,10 +317,12 @@ class LiveLoop:
             "render": 1e3 * (time.perf_counter() - segmented),
         }
         with self._changed:
-            self._meter.add(result.kind, time.monotonic(), shot.captured_at, stages)
+            self._meter.add(result.kind, time.monotonic(), frame.captured_at, stages)
             self._shares = shares
         self._publish(
-            LivePicture(self._pictures, result.kind, image_bgr, shot.captured_at, result, frame_bgr)
+            LivePicture(
+                self._pictures, result.kind, image_bgr, frame.captured_at, result, frame_bgr
+            )
         )
 
     def _show_again(self, classes: ClassSet) -> None:

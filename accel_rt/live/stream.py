@@ -1,4 +1,4 @@
-"""Network streams as a feed, decoded through FFmpeg's libraries (PyAV)."""
+"""Network streams as a live source, decoded through FFmpeg's libraries (PyAV)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 import av
 
-from accel_rt.errors import InputError
-from accel_rt.live.feed import Pace, Shot
+from accel_rt.errors import InputError, UsageError
+from accel_rt.live.source import LiveFrame, Pace
+from accel_rt.redact import redact
 from accel_rt.video.color import FrameConverter
 from accel_rt.video.container import video_stream
 from accel_rt.video.limits import Limits
@@ -27,19 +28,20 @@ _SEGMENTED = ("hls", "dash")  # deliver seconds at once
 _CLOCK_WINDOW = 500
 
 
-class StreamFeed:
+class StreamSource:
     """The first video stream of a URL.
 
     Live streams are read as they come. Recordings behind a URL, and streams that come in segments
-    of seconds, are played at their own pace. Raises :class:`~accel_rt.errors.InputError` if the
-    URL cannot be opened or, from :meth:`read`, if the stream breaks off or stalls.
+    of seconds, are played at their own pace; a recording has an end, unless it shall ``repeat``,
+    and a live stream is opened again. ``name`` never tells a password.
+
+    Raises :class:`~accel_rt.errors.UsageError` for what is no URL and
+    :class:`~accel_rt.errors.InputError` if it cannot be opened or, from :meth:`read`, if the
+    stream breaks off or stalls.
     """
 
-    live = True
-
-    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
-        parts = urlsplit(url)
-        self.name = Path(unquote(parts.path)).name or parts.netloc.rpartition("@")[2] or url
+    def __init__(self, url: str, repeat: bool = False, timeout_s: float = TIMEOUT_S) -> None:
+        self.name = _url_name(url)
         self._timeout_s = timeout_s
         self._container = open_container(url, Limits(timeout_s), _LOW_DELAY)
         try:
@@ -50,7 +52,9 @@ class StreamFeed:
         self._stream.thread_type = "SLICE"  # frame threads would hold frames back
         self._convert = FrameConverter(self._stream.sample_aspect_ratio)
         kind = self._container.format
-        self._recorded = bool(self._container.duration) or kind.name in _SEGMENTED
+        recorded = bool(self._container.duration)
+        self.live = repeat or not recorded
+        self._paced = recorded or kind.name in _SEGMENTED
         self._timed = not kind.flags & _NO_TIMESTAMPS
         guessed = self._stream.average_rate or self._stream.guessed_rate
         self.rate: float | None = float(guessed) if guessed and self._timed else None
@@ -58,17 +62,17 @@ class StreamFeed:
         self._pace, self._clock = Pace(), ArrivalClock()
         self._frames = self._decode()
 
-    def read(self) -> Shot | None:
+    def read(self) -> LiveFrame | None:
         frame = next(self._frames, None)
         if frame is None:
             return None
         now = time.monotonic()
         if self._timed and frame.pts is not None and frame.time_base is not None:
             pts = frame.pts * frame.time_base
-            taken = self._pace.wait(pts) if self._recorded else self._clock.captured_at(pts, now)
+            taken = self._pace.wait(pts) if self._paced else self._clock.captured_at(pts, now)
         else:
             pts, taken = Fraction(now).limit_denominator(1_000_000), now
-        return Shot(taken, pts, lambda: self._convert(frame))
+        return LiveFrame(taken, pts, lambda: self._convert(frame))
 
     def close(self) -> None:
         self._container.close()
@@ -108,7 +112,17 @@ class StreamFeed:
         return f"'{self.name}' broke off: {(getattr(error, 'strerror', None) or error)}".lower()
 
 
-_LOW_DELAY = {"fflags": "nobuffer", "probesize": "500000", "analyzeduration": "1000000"}
+def _url_name(url: str) -> str:
+    shown = redact(url)
+    try:
+        parts = urlsplit(shown)
+    except ValueError as error:
+        raise UsageError(f"'{shown}' is not a URL: {error}") from error
+    return Path(unquote(parts.path)).name or parts.hostname or shown
+
+
+# Without "nobuffer": it throws away what was probed, which may be all that a short stream has.
+_LOW_DELAY = {"probesize": "500000", "analyzeduration": "1000000"}
 
 
 class ArrivalClock:

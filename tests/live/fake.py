@@ -16,7 +16,7 @@ import numpy as np
 
 from accel_rt.classes import CAMVID
 from accel_rt.errors import InputError
-from accel_rt.live.feed import Shot
+from accel_rt.live.source import LiveFrame
 from accel_rt.runtime.policy import FixedInterval, KeyframePolicy
 from accel_rt.runtime.result import FrameKind, FrameResult
 from accel_rt.runtime.settings import SegmenterSettings
@@ -69,7 +69,7 @@ class FakeSegmenter:
         return FrameResult(self._index - 1, pts, kind, labels, {"network": 1.0})
 
 
-class ScriptedFeed:
+class ScriptedSource:
     """Delivers what it is given: pictures, errors to raise, and functions to call first."""
 
     rate: float | None = 25.0
@@ -84,7 +84,7 @@ class ScriptedFeed:
         self._script = iter(script)
         self._frames = 0
 
-    def read(self) -> Shot | None:
+    def read(self) -> LiveFrame | None:
         for step in self._script:
             if isinstance(step, Exception):
                 raise step
@@ -92,7 +92,7 @@ class ScriptedFeed:
                 step()
                 continue
             self._frames += 1
-            return Shot(time.monotonic(), Fraction(self._frames, 25), lambda image=step: image)
+            return LiveFrame(time.monotonic(), Fraction(self._frames, 25), lambda image=step: image)
         return None
 
     def close(self) -> None:
@@ -100,13 +100,13 @@ class ScriptedFeed:
 
 
 class Openings:
-    """Opens one thing after the other: feeds, or errors to raise; the last one again and again."""
+    """Opens one after the other: sources, or errors to raise; the last one again and again."""
 
-    def __init__(self, *things: ScriptedFeed | InputError) -> None:
+    def __init__(self, *things: ScriptedSource | InputError) -> None:
         self._things = list(things)
         self.opened = 0
 
-    def __call__(self) -> ScriptedFeed:
+    def __call__(self) -> ScriptedSource:
         thing = self._things[min(self.opened, len(self._things) - 1)]
         self.opened += 1
         if isinstance(thing, InputError):

@@ -1,4 +1,4 @@
-"""The newest frame of a feed: what is dropped, what happens when the feed goes away."""
+"""The newest frame of a source: what is dropped, what happens when the source goes away."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pytest
 
 from accel_rt.errors import InputError
 from accel_rt.live.capture import Capture
-from tests.live.fake import Openings, ScriptedFeed, endless, gate, wait_until
+from tests.live.fake import Openings, ScriptedSource, endless, gate, wait_until
 from tests.video.clips import picture, picture_number
 
 BACKOFF_S = (0.01,)
@@ -20,7 +20,7 @@ def captures() -> Iterator[list[Capture]]:
         capture.stop()
 
 
-def start(captures: list[Capture], *things: ScriptedFeed | InputError) -> Capture:
+def start(captures: list[Capture], *things: ScriptedSource | InputError) -> Capture:
     captures.append(Capture(Openings(*things), BACKOFF_S))
     captures[-1].start()
     return captures[-1]
@@ -36,7 +36,7 @@ def test_the_newest_frame_is_taken_and_the_others_are_counted(captures) -> None:
     done, wait_for_end = gate()
     frames = [picture(n) for n in range(1, 8)]
     script = [picture(0), wait, *frames, arrived.set, wait_for_end]
-    capture = start(captures, ScriptedFeed(script))
+    capture = start(captures, ScriptedSource(script))
     assert number(capture.take(5)) == 0
     go.set()
     wait_for_arrival()
@@ -49,40 +49,39 @@ def test_the_newest_frame_is_taken_and_the_others_are_counted(captures) -> None:
 def test_frames_before_the_first_one_taken_do_not_count(captures) -> None:
     arrived, wait = gate()
     done, wait_for_end = gate()
-    capture = start(captures, ScriptedFeed([picture(0), picture(1), arrived.set, wait_for_end]))
+    capture = start(captures, ScriptedSource([picture(0), picture(1), arrived.set, wait_for_end]))
     wait()
     assert number(capture.take(5)) == 1
     assert capture.dropped == 0
     done.set()
 
 
-def test_a_feed_that_breaks_off_is_opened_again(captures) -> None:
+def test_a_source_that_breaks_off_is_opened_again(captures) -> None:
     done, wait = gate()
-    broken = ScriptedFeed([picture(1), InputError("the cable is out")])
-    again = ScriptedFeed([picture(2), wait])
+    broken = ScriptedSource([picture(1), InputError("the cable is out")])
+    again = ScriptedSource([picture(2), wait])
     gone = InputError("nothing there")
     capture = start(captures, broken, gone, gone, again)
     wait_until(lambda: capture.generation == 2)
-    shot, generation = capture.take(5)
+    frame, generation = capture.take(5)
     assert generation == 2
-    assert picture_number(shot.picture()) == 2
+    assert picture_number(frame.picture()) == 2
     assert capture.reconnects == 1
     assert capture.trouble == ""
     assert broken.closed
     done.set()
 
 
-def test_it_says_why_a_feed_is_away(captures) -> None:
-    broken = ScriptedFeed([picture(1), InputError("the cable is out")])
+def test_it_says_why_a_source_is_away(captures) -> None:
+    broken = ScriptedSource([picture(1), InputError("the cable is out")])
     capture = start(captures, broken, InputError("nothing there"))
     wait_until(lambda: capture.trouble == "nothing there")
     assert not capture.ended
 
 
 def test_attempts_to_reconnect_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    capture = Capture(
-        Openings(ScriptedFeed([picture(1), InputError("out")]), InputError("away")), (1.0, 2.0, 4.0)
-    )
+    openings = Openings(ScriptedSource([picture(1), InputError("out")]), InputError("away"))
+    capture = Capture(openings, (1.0, 2.0, 4.0))
     waits: list[float] = []
 
     def wait(seconds: float) -> bool:
@@ -97,7 +96,7 @@ def test_attempts_to_reconnect_back_off(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_good_connection_is_tried_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    good = ScriptedFeed([*[picture(1)] * 30, InputError("out")])
+    good = ScriptedSource([*[picture(1)] * 30, InputError("out")])
     capture = Capture(Openings(good, InputError("away")), (1.0, 2.0))
     waits: list[float] = []
 
@@ -111,23 +110,32 @@ def test_a_good_connection_is_tried_again_at_once(monkeypatch: pytest.MonkeyPatc
     assert waits == [1.0]
 
 
-def test_a_live_feed_that_cannot_be_opened_at_first_is_an_error(captures) -> None:
+def test_a_live_source_that_cannot_be_opened_at_first_is_an_error(captures) -> None:
     capture = start(captures, InputError("no such host"))
     assert capture.wait_open(5)
     assert str(capture.failure) == "no such host"
     assert capture.ended
 
 
+def test_a_live_source_without_a_frame_at_first_is_an_error(captures) -> None:
+    capture = start(captures, ScriptedSource([]))
+    assert capture.wait_open(5)
+    assert str(capture.failure) == "scripted ended before a frame came"
+    assert capture.ended
+
+
 def test_a_file_ends(captures) -> None:
-    capture = start(captures, ScriptedFeed([picture(3)], live=False))
+    capture = start(captures, ScriptedSource([picture(3)], live=False))
     wait_until(lambda: capture.ended)
+    assert capture.trouble == ""
+    assert capture.silent_s() == 0
     assert number(capture.take(5)) == 3
     assert capture.take(5) is None
     assert capture.failure is None
 
 
 def test_rates_are_measured(captures) -> None:
-    capture = start(captures, ScriptedFeed(endless(gap_s=0.02)))
+    capture = start(captures, ScriptedSource(endless(gap_s=0.02)))
     wait_until(lambda: len(capture._arrivals) > 10)
     assert 0 < capture.rate() < 60
     assert 0 <= capture.silent_s() < 20

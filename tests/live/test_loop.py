@@ -19,7 +19,7 @@ from tests.live.fake import (
     CAMVID,
     FakeSegmenter,
     Openings,
-    ScriptedFeed,
+    ScriptedSource,
     endless,
     gate,
     wait_until,
@@ -28,7 +28,7 @@ from tests.video.clips import picture, picture_number, write_clip
 
 
 class Loops:
-    """Starts loops over scripted feeds; keeps the segmenters they loaded."""
+    """Starts loops over scripted sources; keeps the segmenters they loaded."""
 
     def __init__(self) -> None:
         self.loops: list[LiveLoop] = []
@@ -40,9 +40,9 @@ class Loops:
         return self.segmenters[-1]
 
     def start(
-        self, *feeds: ScriptedFeed | InputError, settings: LiveSettings | None = None, **options
+        self, *sources: ScriptedSource | InputError, settings: LiveSettings | None = None, **options
     ) -> LiveLoop:
-        loop = LiveLoop("it", settings, load=self.load, open_feed=Openings(*feeds), **options)
+        loop = LiveLoop("it", settings, load=self.load, open_source=Openings(*sources), **options)
         self.loops.append(loop)
         loop._capture._backoff_s = (0.01,)
         loop.start()
@@ -71,7 +71,7 @@ def test_a_slow_model_gets_the_newest_frame_and_drops_are_counted(loops: Loops) 
 
     loops.before_step = slow
     script = [picture(0), wait_until_busy, *[picture(n) for n in range(1, 8)], arrived.set]
-    loop = loops.start(ScriptedFeed(script, live=False))
+    loop = loops.start(ScriptedSource(script, live=False))
     wait_for_arrival()
     release.set()
     wait_until(lambda: loop.ended)
@@ -82,7 +82,7 @@ def test_a_slow_model_gets_the_newest_frame_and_drops_are_counted(loops: Loops) 
 
 def test_the_age_counts_from_the_capture(loops: Loops) -> None:
     loops.before_step = lambda frame: time.sleep(0.05)
-    loop = loops.start(ScriptedFeed(endless()))
+    loop = loops.start(ScriptedSource(endless()))
     wait_until(lambda: loop.stats().frames >= 4)
     stats = loop.stats()
     assert stats.age_ms.p50 >= 50
@@ -90,7 +90,7 @@ def test_the_age_counts_from_the_capture(loops: Loops) -> None:
 
 
 def test_stats_are_complete_and_ready_for_json(loops: Loops) -> None:
-    loop = loops.start(ScriptedFeed(endless()))
+    loop = loops.start(ScriptedSource(endless()))
     wait_until(lambda: loop.stats().frames >= 6)
     stats = json.loads(json.dumps(asdict(loop.stats())))
     assert stats["state"] == "running"
@@ -110,7 +110,7 @@ def test_stats_are_complete_and_ready_for_json(loops: Loops) -> None:
 def test_viewers_wait_for_the_newest_picture(loops: Loops) -> None:
     go, wait = gate()
     more, wait_for_more = gate()
-    loop = loops.start(ScriptedFeed([picture(1), wait, picture(2), wait_for_more], live=False))
+    loop = loops.start(ScriptedSource([picture(1), wait, picture(2), wait_for_more], live=False))
     first = loop.wait_picture(-1, 10)
     assert (first.index, first.kind) == (0, "key")
     assert first.labels[0, 0] == CAMVID.names.index("road")
@@ -133,7 +133,7 @@ def test_viewers_wait_for_the_newest_picture(loops: Loops) -> None:
 
 class TestChanges:
     def test_colours_change_between_frames(self, loops: Loops) -> None:
-        loop = loops.start(ScriptedFeed(endless(255)), settings=LiveSettings(legend=False))
+        loop = loops.start(ScriptedSource(endless(255)), settings=LiveSettings(legend=False))
         loop.wait_picture(-1, 10)
         loop.change("alpha", 1.0)
         loop.change("classes", ["car"])
@@ -144,7 +144,7 @@ class TestChanges:
         assert len(loops.segmenters) == 1
 
     def test_networks_are_exchanged(self, loops: Loops) -> None:
-        loop = loops.start(ScriptedFeed(endless()))
+        loop = loops.start(ScriptedSource(endless()))
         loop.change("mode", "dff")
         wait_until(lambda: loops.segmenters[0].closed)
         loop.change("async_keyframes", False)
@@ -157,7 +157,7 @@ class TestChanges:
         assert loops.segmenters[2].closed
 
     def test_the_interval_needs_no_new_networks(self, loops: Loops) -> None:
-        loop = loops.start(ScriptedFeed(endless()))
+        loop = loops.start(ScriptedSource(endless()))
         loop.change("interval", 2)
         before = loop.stats()
         wait_until(lambda: loop.stats().frames >= before.frames + 20)
@@ -187,14 +187,14 @@ class TestChanges:
         ],
     )
     def test_bad_values(self, loops: Loops, name: str, value: object, sentence: str) -> None:
-        loop = loops.start(ScriptedFeed(endless()))
+        loop = loops.start(ScriptedSource(endless()))
         before = loop.settings
         with pytest.raises(UsageError, match=sentence):
             loop.change(name, value)
         assert loop.settings == before
 
     def test_pause_stands_still_but_takes_new_colours(self, loops: Loops) -> None:
-        loop = loops.start(ScriptedFeed(endless(255)), settings=LiveSettings(legend=False))
+        loop = loops.start(ScriptedSource(endless(255)), settings=LiveSettings(legend=False))
         loop.wait_picture(-1, 10)
         loop.change("paused", True)
         wait_until(lambda: loop.stats().state == "paused")
@@ -211,14 +211,14 @@ class TestChanges:
         wait_until(lambda: loop.stats().frames > frames)
 
     def test_choices(self, loops: Loops) -> None:
-        choices = loops.start(ScriptedFeed(endless())).choices()
+        choices = loops.start(ScriptedSource(endless())).choices()
         assert "efficientnet_lite0" in choices["update"]
         assert choices["classes"] == CAMVID.names
         assert choices["mode"] == ("accel", "dff", "copy", "deeplab")
 
 
 def test_snapshot_is_the_picture_as_png(loops: Loops) -> None:
-    loop = loops.start(ScriptedFeed([picture(1)], live=False))
+    loop = loops.start(ScriptedSource([picture(1)], live=False))
     shown = loop.wait_picture(-1, 10).image_bgr
     image = cv2.imdecode(np.frombuffer(loop.snapshot(), np.uint8), cv2.IMREAD_COLOR)
     np.testing.assert_array_equal(image, shown)
@@ -227,8 +227,8 @@ def test_snapshot_is_the_picture_as_png(loops: Loops) -> None:
 def test_a_source_that_comes_back_starts_from_a_keyframe(loops: Loops) -> None:
     out = InputError("the cable is out")
     away, wait = gate()
-    broken = ScriptedFeed([picture(1), lambda: time.sleep(0.2), out])
-    back = ScriptedFeed([wait, *[picture(2)] * 3, *[picture(3, 96, 64)] * 3, lambda: gate()[1]()])
+    broken = ScriptedSource([picture(1), lambda: time.sleep(0.2), out])
+    back = ScriptedSource([wait, *[picture(2)] * 3, *[picture(3, 96, 64)] * 3, lambda: gate()[1]()])
     loop = loops.start(broken, back)
     wait_until(lambda: loop.stats().state == "reconnecting")
     assert loop.stats().message == "the cable is out"
@@ -252,7 +252,7 @@ def test_black_pictures_are_said_and_light_starts_afresh(
             yield np.full((48, 64, 3), 16, np.uint8)
         yield from endless()
 
-    loop = loops.start(ScriptedFeed(script()))
+    loop = loops.start(ScriptedSource(script()))
     wait_until(lambda: loop.stats().message == "the picture is black")
     assert loops.segmenters[0].resets == 0
     dark.set()
@@ -262,7 +262,7 @@ def test_black_pictures_are_said_and_light_starts_afresh(
 
 
 def test_every_recording_has_its_own_file(loops: Loops, tmp_path: Path) -> None:
-    loop = loops.start(ScriptedFeed(endless()), recording=tmp_path / "it.mp4")
+    loop = loops.start(ScriptedSource(endless()), recording=tmp_path / "it.mp4")
     for name in ("it.mp4", "it-2.mp4", "it-3.mp4"):
         loop.record(True)
         loop.record(True)
@@ -274,7 +274,7 @@ def test_every_recording_has_its_own_file(loops: Loops, tmp_path: Path) -> None:
 
 
 def test_going_on_after_a_pause_starts_from_a_keyframe(loops: Loops) -> None:
-    loop = loops.start(ScriptedFeed(endless()))
+    loop = loops.start(ScriptedSource(endless()))
     loop.wait_picture(-1, 10)
     loop.change("paused", True)
     time.sleep(0.3)
@@ -283,11 +283,11 @@ def test_going_on_after_a_pause_starts_from_a_keyframe(loops: Loops) -> None:
 
 
 def test_damage_is_said(loops: Loops) -> None:
-    feed = ScriptedFeed(endless())
-    loop = loops.start(feed)
+    source = ScriptedSource(endless())
+    loop = loops.start(source)
     loop.wait_picture(-1, 10)
     assert loop.stats().message == ""
-    feed.damaged = 3
+    source.damaged = 3
     wait_until(lambda: loop.stats().message == "the stream is damaged: 3 frames skipped so far")
     assert loop.stats().damaged == 3
     assert loop.stats().state == "running"
@@ -300,7 +300,7 @@ def test_a_source_that_cannot_be_opened(loops: Loops) -> None:
 
 def test_an_unknown_class_at_the_start(loops: Loops) -> None:
     with pytest.raises(UsageError, match="unknown class 'boat'"):
-        loops.start(ScriptedFeed(endless()), settings=LiveSettings(classes=("boat",)))
+        loops.start(ScriptedSource(endless()), settings=LiveSettings(classes=("boat",)))
 
 
 def test_an_error_of_the_networks_ends_the_run(loops: Loops) -> None:
@@ -308,7 +308,7 @@ def test_an_error_of_the_networks_ends_the_run(loops: Loops) -> None:
         raise RuntimeError("out of memory")
 
     loops.before_step = fail
-    loop = loops.start(ScriptedFeed(endless()))
+    loop = loops.start(ScriptedSource(endless()))
     assert loop.wait_picture(-1, 10) is None
     assert str(loop.failure) == "out of memory"
     assert loop.stats().message == "out of memory"
@@ -316,7 +316,7 @@ def test_an_error_of_the_networks_ends_the_run(loops: Loops) -> None:
 
 def test_nothing_is_left_running(loops: Loops) -> None:
     before = threading.active_count()
-    loop = loops.start(ScriptedFeed(endless()))
+    loop = loops.start(ScriptedSource(endless()))
     loop.wait_picture(-1, 10)
     loop.stop()
     loop.stop()

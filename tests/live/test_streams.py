@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accel_rt.errors import InputError
+from accel_rt.errors import InputError, UsageError
 from accel_rt.live import LiveLoop
-from accel_rt.live.stream import StreamFeed
+from accel_rt.live.stream import StreamSource
 from tests.live.conftest import Send, ffmpeg_path
 from tests.live.fake import FakeSegmenter, wait_until
 from tests.need import need
@@ -47,32 +47,34 @@ def mjpeg(port: int) -> tuple[str, tuple[str, ...]]:
 OUTPUTS = pytest.mark.parametrize("outputs", [tcp, udp, mjpeg])
 
 
-def open_feed(url: str) -> StreamFeed:
-    """The feed, once whoever sends it is ready."""
-    feeds: list[StreamFeed] = []
+def open_source(url: str) -> StreamSource:
+    """The source, once whoever sends it is ready."""
+    sources: list[StreamSource] = []
 
     def opens() -> bool:
         try:
-            feeds.append(StreamFeed(url, timeout_s=2.0))
+            sources.append(StreamSource(url, timeout_s=2.0))
         except InputError:
             return False
         return True
 
     wait_until(opens)
-    return feeds[0]
+    return sources[0]
 
 
 @OUTPUTS
 def test_a_stream_is_read_as_it_comes(send: Send, port: int, outputs: Outputs) -> None:
     url, arguments = outputs(port)
     send(*arguments)
-    feed = open_feed(url)
-    shots = [feed.read() for _ in range(30)]
-    feed.close()
-    numbers = [picture_number(shot.picture()) for shot in shots]
+    source = open_source(url)
+    for _ in range(30):  # those that came while it was probed arrive at once
+        source.read()
+    frames = [source.read() for _ in range(30)]
+    source.close()
+    numbers = [picture_number(frame.picture()) for frame in frames]
     steps = [(b - a) % 50 for a, b in pairwise(numbers)]
     assert steps.count(1) >= 27, numbers  # UDP may lose one
-    times = [shot.captured_at for shot in shots]
+    times = [frame.captured_at for frame in frames]
     assert times == sorted(times)
     assert 0.5 < times[-1] - times[0] < 3
 
@@ -88,7 +90,7 @@ def test_a_stream_that_is_cut_off_comes_back(send: Send, port: int, outputs: Out
         made.append(FakeSegmenter(*settings))
         return made[-1]
 
-    loop = LiveLoop(url, load=load, open_feed=lambda: open_feed(url))
+    loop = LiveLoop(url, load=load, open_source=lambda: open_source(url))
     with loop:
         wait_until(lambda: loop.stats().frames >= 5)
         assert loop.stats().size == (64, 48)
@@ -124,17 +126,73 @@ def web_folder(reel: Path, port: int) -> Iterator[str]:
 
 
 def test_a_recording_behind_a_url_is_played_at_its_own_pace(web_folder: str) -> None:
-    feed = StreamFeed(f"{web_folder}/reel.mp4")
-    shots = [feed.read() for _ in range(11)]
-    feed.close()
-    assert shots[10].captured_at - shots[0].captured_at == pytest.approx(0.4, abs=0.01)
+    source = StreamSource(f"{web_folder}/reel.mp4")
+    frames = [source.read() for _ in range(11)]
+    source.close()
+    assert frames[10].captured_at - frames[0].captured_at == pytest.approx(0.4, abs=0.01)
+
+
+def test_a_recording_behind_a_url_has_an_end(web_folder: str) -> None:
+    loop = LiveLoop(f"{web_folder}/reel.mp4", load=FakeSegmenter)
+    states = set()
+    with loop:
+        while not loop.ended:
+            states.add(loop.stats().state)
+    assert states <= {"running", "ended"}
+    assert loop.failure is None
+    again = StreamSource(f"{web_folder}/reel.mp4", repeat=True)
+    assert again.live
+    again.close()
+
+
+def serve_once(port: int, data: bytes) -> threading.Thread:
+    """Send ``data`` to the first who connects, and hang up."""
+    server = socket.create_server(("127.0.0.1", port))
+
+    def serve() -> None:
+        with server:
+            client, _ = server.accept()
+            with client:
+                client.sendall(data)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
+def test_a_stream_shorter_than_what_is_probed_is_shown_whole(reel: Path, port: int) -> None:
+    command = [ffmpeg_path(), "-loglevel", "error", "-i", str(reel), *H264, "-f", "mpegts", "-"]
+    data = subprocess.run(command, capture_output=True, check=True).stdout
+    assert len(data) < 300_000
+    thread = serve_once(port, data)
+    source = StreamSource(f"tcp://127.0.0.1:{port}")
+    numbers = [picture_number(frame.picture()) for frame in iter(source.read, None)]
+    source.close()
+    thread.join()
+    assert numbers == list(range(50))
+
+
+def test_a_live_stream_that_ends_without_a_frame_is_an_error(reel: Path, port: int) -> None:
+    command = [ffmpeg_path(), "-loglevel", "error", "-i", str(reel), "-t", "0.4", *H264]
+    stream = subprocess.run([*command, "-f", "mpegts", "-"], capture_output=True, check=True)
+    headers = stream.stdout[: 3 * 188] + bytes(64)
+    thread = serve_once(port, headers)
+    loop = LiveLoop(f"tcp://127.0.0.1:{port}", load=FakeSegmenter)
+    with pytest.raises(InputError, match="127.0.0.1"):
+        loop.start()
+    thread.join()
+
+
+def test_what_is_no_url(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"'rtsp://\*\*\*@\[::1/x' is not a URL"):
+        StreamSource("rtsp://admin:hunter2@[::1/x")
 
 
 def test_what_is_no_stream(web_folder: str) -> None:
     with pytest.raises(InputError, match="none.mp4"):
-        StreamFeed(f"{web_folder}/none.mp4")
+        StreamSource(f"{web_folder}/none.mp4")
     with pytest.raises(InputError, match="cannot open"):
-        StreamFeed(f"{web_folder}/")
+        StreamSource(f"{web_folder}/")
 
 
 def test_a_damaged_stream_goes_on(reel: Path, port: int) -> None:
@@ -145,21 +203,13 @@ def test_a_damaged_stream_goes_on(reel: Path, port: int) -> None:
     rng = np.random.default_rng(3)
     wrong = rng.integers(len(data) // 10, len(data), len(data) // 3000)
     data[wrong] = rng.integers(0, 256, len(wrong))
-    with socket.create_server(("127.0.0.1", port)) as server:
-
-        def serve() -> None:
-            client, _ = server.accept()
-            with client:
-                client.sendall(data.tobytes())
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        feed = StreamFeed(f"tcp://127.0.0.1:{port}")
-        shots = list(iter(feed.read, None))
-        thread.join()
-    feed.close()
-    assert 100 < len(shots) < 300
-    assert feed.damaged > 0
+    thread = serve_once(port, data.tobytes())
+    source = StreamSource(f"tcp://127.0.0.1:{port}")
+    frames = list(iter(source.read, None))
+    thread.join()
+    source.close()
+    assert 100 < len(frames) < 300
+    assert source.damaged > 0
 
 
 def test_rtsp(port: int) -> None:
@@ -184,9 +234,9 @@ def test_rtsp(port: int) -> None:
 def test_a_sender_that_stalls_is_noticed(send: Send, port: int) -> None:
     url, arguments = tcp(port)
     sender = send(*arguments)
-    feed = open_feed(url)
-    feed.read()
+    source = open_source(url)
+    source.read()
     sender.send_signal(signal.SIGSTOP)
     with pytest.raises(InputError, match="has sent nothing for 2 s"):
-        list(iter(feed.read, None))
-    feed.close()
+        list(iter(source.read, None))
+    source.close()

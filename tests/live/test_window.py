@@ -16,7 +16,7 @@ from accel_rt.errors import UsageError
 from accel_rt.live import LiveLoop
 from accel_rt.live.window import LiveWindow, open_window
 from accel_rt.live.window_process import CLOSED, NO_KEY, WindowProcess
-from tests.live.fake import FakeSegmenter, Openings, ScriptedFeed, endless, wait_until
+from tests.live.fake import FakeSegmenter, Openings, ScriptedSource, endless, wait_until
 from tests.need import need
 from tests.video.clips import picture
 
@@ -44,7 +44,9 @@ class ScriptedWindow:
 
 @pytest.fixture
 def loop() -> Iterator[LiveLoop]:
-    with LiveLoop("it", load=FakeSegmenter, open_feed=Openings(ScriptedFeed(endless(5)))) as loop:
+    with LiveLoop(
+        "it", load=FakeSegmenter, open_source=Openings(ScriptedSource(endless(5)))
+    ) as loop:
         yield loop
 
 
@@ -106,8 +108,8 @@ def test_an_error_of_a_key_is_shown_not_raised(loop: LiveLoop, tmp_path: Path) -
 
 
 def test_closing_the_window_and_the_end_of_the_source_end_it(tmp_path: Path) -> None:
-    ending = ScriptedFeed([picture(1)], live=False)
-    with LiveLoop("it", load=FakeSegmenter, open_feed=Openings(ending)) as loop:
+    ending = ScriptedSource([picture(1)], live=False)
+    with LiveLoop("it", load=FakeSegmenter, open_source=Openings(ending)) as loop:
         run(loop, tmp_path, *[("a", None)] * 10_000)
         assert loop.ended
 

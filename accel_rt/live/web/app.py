@@ -25,8 +25,8 @@ from accel_rt.live.web import metrics
 from accel_rt.live.web.access import Access
 from accel_rt.live.web.address import HostNames
 from accel_rt.live.web.connections import Connections, Peer
-from accel_rt.live.web.face import Loop
 from accel_rt.live.web.guard import Guard
+from accel_rt.live.web.loop_view import LoopView
 from accel_rt.live.web.viewers import STATS_INTERVAL_S, Hub, Viewer
 from accel_rt.version import __version__
 
@@ -55,7 +55,7 @@ class Change(BaseModel):
 
 
 def make_app(
-    loop: Loop,
+    loop: LoopView,
     hub: Hub,
     connections: Connections,
     hosts: HostNames,

@@ -16,8 +16,8 @@ from accel_rt.live.web.access import Access
 from accel_rt.live.web.address import DEFAULT_HOST, DEFAULT_PORT, HostNames, Listener, listen
 from accel_rt.live.web.app import make_app
 from accel_rt.live.web.connections import Connections, WebSocketProtocol, http_protocol
-from accel_rt.live.web.face import Loop
 from accel_rt.live.web.guard import MAX_HEADER_BYTES
+from accel_rt.live.web.loop_view import LoopView
 from accel_rt.live.web.viewers import Hub, Limits
 
 _MAX_VIEWER_MESSAGE_BYTES = 256
@@ -36,7 +36,7 @@ class LiveServer:
 
     def __init__(
         self,
-        loop: Loop,
+        loop: LoopView,
         listener: Listener,
         token: str | None = None,
         *,
@@ -96,7 +96,7 @@ class LiveServer:
 
 
 def serve(
-    loop: Loop,
+    loop: LoopView,
     host: str = DEFAULT_HOST,
     port: int = DEFAULT_PORT,
     token: str | None = None,

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from accel_rt.live.stats import LivePicture
-from accel_rt.live.web.face import Loop
+from accel_rt.live.web.loop_view import LoopView
 
 _LOG = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class Hub:
     from two threads of the hub's own; everything else runs in the server's event loop.
     """
 
-    def __init__(self, loop: Loop, limits: Limits) -> None:
+    def __init__(self, loop: LoopView, limits: Limits) -> None:
         self.limits = limits
         self.counts = Counts()
         self.history: deque[dict[str, Any]] = deque(maxlen=round(HISTORY_S / STATS_INTERVAL_S))

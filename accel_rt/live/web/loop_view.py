@@ -1,4 +1,4 @@
-"""What the page needs of a running loop; :class:`accel_rt.live.LiveLoop` has this face."""
+"""What the page needs of a running loop; :class:`accel_rt.live.LiveLoop` is one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from accel_rt.classes import ClassSet
 from accel_rt.live.stats import LivePicture, LiveStats
 
 
-class Loop(Protocol):
+class LoopView(Protocol):
     """A loop that can be watched and changed from any thread."""
 
     @property

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from accel_rt.errors import InputError
-from accel_rt.live.camera import CameraFeed
-from accel_rt.live.feed import FileFeed, Pace, feed_opener
+from accel_rt.live.camera import CameraSource
+from accel_rt.live.file import FileSource
+from accel_rt.live.source import Pace
+from accel_rt.live.sources import source_opener
 from accel_rt.live.stream import ArrivalClock
 from tests.video.clips import picture_number, write_clip
 
@@ -44,19 +46,19 @@ def test_a_reader_far_behind_starts_afresh(clock: list[float]) -> None:
 def test_a_file_is_played_at_its_own_pace_and_again(tmp_path: Path, clock: list[float]) -> None:
     times = [Fraction(n, 30) for n in range(3)]
     path = write_clip(tmp_path / "clip.mp4", times, time_base=Fraction(1, 30000))
-    source = FileFeed(path, repeat=True)
-    shots = [source.read() for _ in range(7)]
+    source = FileSource(path, repeat=True)
+    frames = [source.read() for _ in range(7)]
     source.close()
-    assert [picture_number(shot.picture()) for shot in shots] == [0, 1, 2, 0, 1, 2, 0]
-    steps = [b.captured_at - a.captured_at for a, b in pairwise(shots)]
+    assert [picture_number(frame.picture()) for frame in frames] == [0, 1, 2, 0, 1, 2, 0]
+    steps = [b.captured_at - a.captured_at for a, b in pairwise(frames)]
     assert steps[:2] == pytest.approx([1 / 30, 1 / 30])
-    assert [shot.pts for shot in shots[:3]] == times
+    assert [frame.pts for frame in frames[:3]] == times
     assert all(0 < step < 0.2 for step in steps)
-    assert [b.pts > a.pts for a, b in pairwise(shots)] == [True] * 6
+    assert [b.pts > a.pts for a, b in pairwise(frames)] == [True] * 6
 
 
 def test_a_file_ends_without_repeat(tmp_path: Path, clock: list[float]) -> None:
-    source = FileFeed(write_clip(tmp_path / "clip.mp4", times=[Fraction(0)]))
+    source = FileSource(write_clip(tmp_path / "clip.mp4", times=[Fraction(0)]))
     assert source.read() is not None
     assert source.read() is None
     source.close()
@@ -64,13 +66,13 @@ def test_a_file_ends_without_repeat(tmp_path: Path, clock: list[float]) -> None:
 
 def test_what_opens_what(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no file or folder"):
-        feed_opener(str(tmp_path / "none.mp4"))()
+        source_opener(str(tmp_path / "none.mp4"))()
     with pytest.raises(InputError, match="camera 97 cannot be opened"):
-        feed_opener("/dev/video97")()
+        source_opener("/dev/video97")()
     with pytest.raises(InputError, match="camera 98 cannot be opened"):
-        feed_opener(98)()
+        source_opener(98)()
     with pytest.raises(InputError, match="cannot open 'http://127.0.0.1:1/x'"):
-        feed_opener("http://127.0.0.1:1/x")()
+        source_opener("http://127.0.0.1:1/x")()
 
 
 class TestArrivalClock:
@@ -130,20 +132,20 @@ class FakeDevice:
 
 class TestCamera:
     def test_frames_carry_the_drivers_time(self, clock: list[float]) -> None:
-        camera = CameraFeed(0, FakeDevice(1, driver_ms=99_960))
+        camera = CameraSource(0, FakeDevice(1, driver_ms=99_960))
         clock[0] = 100.01
-        shot = camera.read()
-        assert shot.captured_at == 99.96
-        assert picture_number(shot.picture()) == 9
+        frame = camera.read()
+        assert frame.captured_at == 99.96
+        assert picture_number(frame.picture()) == 9
         assert camera.rate == 30.0
 
     @pytest.mark.parametrize("driver_ms", [0.0, 5e9, 110_000.0])
     def test_a_clock_of_another_kind_is_not_used(self, clock, driver_ms: float) -> None:
-        assert CameraFeed(0, FakeDevice(1, driver_ms=driver_ms)).read().captured_at == 100.0
+        assert CameraSource(0, FakeDevice(1, driver_ms=driver_ms)).read().captured_at == 100.0
 
     def test_unplugged(self) -> None:
         device = FakeDevice(1)
-        camera = CameraFeed(0, device)
+        camera = CameraSource(0, device)
         camera.read()
         with pytest.raises(InputError, match="camera 0 sends no frames any more"):
             camera.read()
@@ -153,5 +155,5 @@ class TestCamera:
     def test_not_there(self) -> None:
         device = FakeDevice(0, opens=False)
         with pytest.raises(InputError, match="camera 3 cannot be opened: see 'accel-rt cameras'"):
-            CameraFeed(3, device)
+            CameraSource(3, device)
         assert device.released

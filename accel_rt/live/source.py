@@ -1,0 +1,77 @@
+"""What a live source is: frames that arrive, and the pace of recorded ones.
+
+A source is read by one thread, frame after frame, as fast as it delivers them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+
+_FAR_BEHIND_S = 1.0
+
+
+@dataclass(frozen=True)
+class LiveFrame:
+    """A frame that has arrived.
+
+    ``captured_at`` is when it was taken, in seconds of ``time.monotonic``, as well as the source
+    can know; ``pts`` the same in the source's time. ``picture()`` converts it to uint8 BGR
+    ``[H, W, 3]``: frames that are dropped need not be.
+    """
+
+    captured_at: float
+    pts: Fraction
+    picture: Callable[[], np.ndarray]
+
+
+class LiveSource(Protocol):
+    """An open source of frames. ``live`` ones are opened again when they end, others have an end.
+
+    ``rate`` is the nominal number of frames a second, None where the source does not say;
+    ``damaged`` counts frames or packets that could not be decoded.
+    """
+
+    name: str
+    live: bool
+    rate: float | None
+
+    @property
+    def damaged(self) -> int: ...
+
+    def read(self) -> LiveFrame | None:
+        """Wait for the next frame; None at the end.
+
+        Raises :class:`~accel_rt.errors.InputError` where the source fails.
+        """
+
+    def close(self) -> None:
+        """Release the device, file or connection; a second call does nothing."""
+
+
+OpenSource = Callable[[], LiveSource]
+
+
+class Pace:
+    """When frames of recorded material are due, were a camera to take them now.
+
+    A reader that is far behind starts afresh: a camera would not wait for it either.
+    """
+
+    def __init__(self) -> None:
+        self._origin: float | None = None
+
+    def wait(self, pts: Fraction) -> float:
+        """Wait until the frame of time ``pts`` is due, and return when that was."""
+        now = time.monotonic()
+        due = now if self._origin is None else self._origin + float(pts)
+        if self._origin is None or now - due > _FAR_BEHIND_S:
+            self._origin, due = now - float(pts), now
+        if due > now:
+            time.sleep(due - now)
+        return due

@@ -1,0 +1,29 @@
+"""Which kind of live source a name stands for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from accel_rt.live.camera import CameraSource
+from accel_rt.live.file import FileSource
+from accel_rt.live.source import OpenSource
+from accel_rt.live.stream import StreamSource
+
+_CAMERA = re.compile(r"(?:/dev/video)?(\d{1,4})")
+_URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
+
+
+def source_opener(source: str | int | Path, repeat: bool = False) -> OpenSource:
+    """What opens ``source``: a camera (``0``, ``/dev/video0``), a URL, or a file at its own pace.
+
+    A file, folder or glob of images, and a recording behind a URL, starts again at its end with
+    ``repeat``.
+    """
+    text = str(source)
+    camera = _CAMERA.fullmatch(text)
+    if camera:
+        return lambda: CameraSource(int(camera[1]))
+    if _URL.match(text) and not text.startswith("file://"):
+        return lambda: StreamSource(text, repeat)
+    return lambda: FileSource(source if isinstance(source, Path) else text, repeat)
