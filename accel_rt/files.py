@@ -62,7 +62,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     unfinished = unfinished_path(path, new_token())
     try:
-        with os.fdopen(create(unfinished), "w+b") as file:
+        with unfinished.open("x+b") as file:
             yield file
         os.replace(unfinished, path)
     except OSError as error:
@@ -81,13 +81,14 @@ def write_whole(path: Path, data: bytes | str) -> None:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
-def why_unwritable(path: Path, error: OSError) -> str:
-    """One sentence for a write of ``path`` that failed."""
-    if error.errno in DISK_FULL:
+def why_unwritable(path: Path, error: Exception) -> str:
+    """One sentence for a write of ``path`` that failed; ``error`` has an ``errno``."""
+    number = getattr(error, "errno", None)
+    if number in DISK_FULL:
         return f"the disk is full, '{path}' could not be written: free space and run again"
-    if error.errno == errno.EFBIG:
+    if number == errno.EFBIG:
         return f"'{path}' grew beyond the largest file allowed there: write somewhere else"
-    return f"cannot write '{path}': {(error.strerror or str(error)).lower()}"
+    return f"cannot write '{path}': {(getattr(error, 'strerror', None) or str(error)).lower()}"
 
 
 class Claim:

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from accel_rt.errors import AccelError, UsageError
+from accel_rt.files import write_whole
 from accel_rt.live.hud import draw_panel, hud_lines
 from accel_rt.live.loop import LiveLoop
 from accel_rt.live.settings import LiveSettings
 from accel_rt.live.stats import WINDOW, LivePicture, percentiles
 from accel_rt.live.window_process import CLOSED, WindowProcess
 from accel_rt.runtime.settings import MODES, UPDATE_SCALES
-from accel_rt.video.output import write_whole
 
 KEYS = {
     "q": "quit",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import av
+from av.bitstream import BitStreamFilterContext
 
 from accel_rt.video.container import open_container
 
@@ -58,6 +59,10 @@ class AudioTrack:
             self._out = cast(av.AudioStream, output.add_stream(encoder, rate=rate))
             layout = stream.codec_context.layout
             self._out.codec_context.layout = layout if layout.nb_channels in (1, 2) else "stereo"
+        # AAC of transport streams says in every packet what an MP4 wants to hear once.
+        has_headers = stream.codec_context.name == "aac" and not stream.codec_context.extradata
+        strips = self.copied and has_headers and self._keeps_priming
+        self._strip = BitStreamFilterContext("aac_adtstoasc", stream) if strips else None
         self._packets: Iterator[av.Packet] = iter(())
         self._pending: av.Packet | None = None
         self._origin = Fraction(0)
@@ -109,11 +114,12 @@ class AudioTrack:
     def _mux(self, packet: av.Packet) -> None:
         shift = round(self._origin / self._time_base)
         if self.copied:
-            packet.stream = self._out
             packet.pts = (packet.pts or 0) - shift
             if packet.dts is not None:
                 packet.dts -= shift
-            self._output.mux(packet)
+            for stripped in self._strip.filter(packet) if self._strip else [packet]:
+                stripped.stream = self._out
+                self._output.mux(stripped)
             return
         try:
             frames = self._in.decode(packet)

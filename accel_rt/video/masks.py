@@ -2,84 +2,138 @@
 
 from __future__ import annotations
 
-import io
 import json
-import struct
-import zlib
-from array import array
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
+from PIL import Image
+from pycocotools import mask as coco
 
-from accel_rt.classes import ClassSet
+from accel_rt.classes import IGNORE_LABEL, ClassSet
 from accel_rt.errors import UsageError
-from accel_rt.video.output import PartText, output_errors, write_whole
-from accel_rt.video.rle import class_masks
+from accel_rt.files import new_token, replacing, unfinished_path, write_whole
+from accel_rt.video.output import LineFile, output_errors
 
+CLASSES_FILE, COCO_FILE = "classes.json", "masks.json"
+_FRAMES_FILE = "frames.jsonl"
+_SUFFIXES = (".png", ".npz")
 _PNG_COMPRESSION = 4  # label maps are nearly as small as at 9, in a third of the time
 
 
 class MaskWriter:
-    """Writes uint8 label maps ``[H, W]`` under ``directory``, which is made if it is missing.
+    """Writes uint8 label maps ``[H, W]`` to ``directory``, which is made if it is missing.
 
     * ``png``: ``frame_000000.png``, indexed, with the class colours as its palette;
     * ``npz``: ``frame_000000.npz``, compressed, the labels as ``labels``;
     * ``rle``: one ``masks.json`` as COCO lays it out: ``categories`` (``id`` is the label),
       ``annotations`` (one per class and frame, with compressed run lengths, ``area`` and
-      ``bbox``) and ``images`` (``id`` is the frame's index). Labels without a class are left
-      out. It gets its name on :meth:`close`.
+      ``bbox``) and ``images`` (``id`` is the frame's index). Labels without a class are left out.
 
-    Every file is written under a temporary name first. Raises :class:`UsageError` for an unknown
-    format, :class:`OutputError` if something cannot be written.
+    Beside PNG and NPZ files ``classes.json`` says what each label means and which files are masks.
+    Until :meth:`close` all of them are in ``unfinished``, a folder inside ``directory``, each
+    complete once it is written (run-length masks as a line of JSON per frame); then they take the
+    place of the masks of an earlier run, and of nothing else. ``keep`` takes up such a folder
+    after its first ``keep`` frames.
+
+    Raises :class:`UsageError` for an unknown format and for masks that would overwrite files that
+    are no masks, :class:`OutputError` if something cannot be written.
     """
 
-    def __init__(self, directory: Path | str, fmt: str, class_set: ClassSet) -> None:
-        formats: dict[str, Callable[[int, np.ndarray], None]] = {
+    def __init__(
+        self,
+        directory: Path | str,
+        fmt: str,
+        class_set: ClassSet,
+        token: str | None = None,
+        keep: int | None = None,
+    ) -> None:
+        formats: dict[str, Callable[[str, int, np.ndarray], None]] = {
             "png": self._write_png,
             "npz": self._write_npz,
             "rle": self._write_rle,
         }
         if fmt not in formats:
             raise UsageError(f"unknown mask format '{fmt}': choose from {', '.join(formats)}")
-        self._write = formats[fmt]
+        self._write, self._format = formats[fmt], fmt
         self._directory = Path(directory)
-        self._palette_rgb = class_set.palette_bgr()[:, ::-1].tobytes()
         self._class_set = class_set
-        self._json: PartText | None = None
-        self._annotations = 0
-        self._images = array("q")
+        self._palette_rgb = class_set.palette_bgr()[:, ::-1].tobytes()
+        self._earlier = _recorded(self._directory)
+        self._names: set[str] = set()
+        if fmt != "rle" and not self._earlier:
+            self._check_free(self._directory / CLASSES_FILE)
+        self._frames: LineFile | None = None
+        self._open = True
+        self.unfinished = unfinished_folder(self._directory, token or new_token())
         with output_errors(self._directory):
-            self._directory.mkdir(parents=True, exist_ok=True)
+            self._made = not self._directory.exists()
+            self.unfinished.mkdir(parents=True, exist_ok=keep is not None)
         if fmt == "rle":
-            self._json = PartText(self._directory / "masks.json")
-            self._json.write(f'{{"categories": {self._categories()},\n"annotations": [')
+            self._frames = LineFile(self.unfinished / _FRAMES_FILE, keep)
 
-    def write(self, index: int, labels: np.ndarray) -> None:
-        """Write the label map of frame ``index``, uint8 ``[H, W]``."""
+    def write(self, index: int, labels: np.ndarray, image: str | None = None) -> None:
+        """Write the label map of frame ``index``, uint8 ``[H, W]``.
+
+        ``image`` is the name of the picture's own file, which its mask is called after.
+        """
         if labels.ndim != 2 or labels.dtype != np.uint8:
             raise UsageError(f"labels must be uint8 [H, W], got {labels.dtype} {labels.shape}")
-        self._write(index, labels)
+        if not self._open:
+            raise UsageError("the masks are finished: no frame can be added")
+        self._write(self.skip(index, image), index, labels)
+
+    def skip(self, index: int, image: str | None = None) -> str:
+        """Take the name of a frame's mask, or of its picture for ``rle``, and return it."""
+        stem = f"frame_{index:06d}" if image is None else Path(image).stem
+        suffix = f".{self._format}"
+        if self._format == "rle":
+            suffix = ".png" if image is None else Path(image).suffix
+        if stem + suffix in self._names:
+            stem = f"{stem}_{index:06d}"
+        name = stem + suffix
+        if image is not None:  # the others are different anyway
+            self._names.add(name)
+        if self._format != "rle" and name not in self._earlier:
+            self._check_free(self._directory / name)
+        return name
 
     def close(self) -> None:
-        """Complete what is open; a second call does nothing."""
-        if self._json is None:
+        """Put the masks in their place; a second call does nothing."""
+        if not self._open:
             return
-        self._json.write('\n],\n"images": [')
-        images = np.asarray(self._images).reshape(-1, 3)
-        for number, (index, height, width) in enumerate(images.tolist()):
-            image = {"id": index, "height": height, "width": width}
-            self._json.write((",\n" if number else "\n") + json.dumps(image))
-        self._json.write("\n]}\n")
-        self._json.commit()
-        self._json = None
+        with output_errors(self._directory):
+            if self._frames is not None:
+                self._frames.close()
+                self._write_coco()
+                kept: set[str] = set()
+            else:
+                kept = self._move_in()
+            for name in _recorded(self._directory) - kept:
+                (self._directory / name).unlink(missing_ok=True)
+            if kept:
+                (self.unfinished / CLASSES_FILE).replace(self._directory / CLASSES_FILE)
+            elif self._earlier:
+                (self._directory / CLASSES_FILE).unlink(missing_ok=True)
+            shutil.rmtree(self.unfinished)
+        self._open = False
 
     def abandon(self) -> None:
-        """Remove an unfinished ``masks.json``; masks in files of their own stay."""
-        if self._json is not None:
-            self._json.discard()
-            self._json = None
+        """Remove what was written; a second call does nothing."""
+        if not self._open:
+            return
+        self._open = False
+        if self._frames is not None:
+            self._frames.close()
+        shutil.rmtree(self.unfinished, ignore_errors=True)
+        if self._made:
+            with suppress(OSError):
+                self._directory.rmdir()
 
     def __enter__(self) -> MaskWriter:
         return self
@@ -95,57 +149,113 @@ class MaskWriter:
         else:
             self.abandon()
 
-    def _write_png(self, index: int, labels: np.ndarray) -> None:
-        data = encode_indexed_png(labels, self._palette_rgb)
-        write_whole(self._directory / f"frame_{index:06d}.png", data)
+    def _move_in(self) -> set[str]:
+        """Move the masks to their folder; returns their names. It may be done again half way.
 
-    def _write_npz(self, index: int, labels: np.ndarray) -> None:
-        archive = io.BytesIO()
-        np.savez_compressed(archive, labels=labels)
-        write_whole(self._directory / f"frame_{index:06d}.npz", archive.getvalue())
+        Whatever of them and of the earlier run's is in the folder meanwhile is recorded there.
+        """
+        plan = self.unfinished / CLASSES_FILE
+        if not plan.exists():
+            written = {path.name for path in self.unfinished.iterdir() if path.suffix in _SUFFIXES}
+            write_whole(plan, self._classes(written))
+        names = _recorded(self.unfinished)
+        both = names | _recorded(self._directory)
+        write_whole(self._directory / CLASSES_FILE, self._classes(both))
+        for name in names:
+            with suppress(FileNotFoundError):
+                (self.unfinished / name).replace(self._directory / name)
+        return names
 
-    def _write_rle(self, index: int, labels: np.ndarray) -> None:
-        if self._json is None:
-            raise UsageError("the masks are finished: no frame can be added")
+    def _classes(self, masks: set[str]) -> str:
+        """What the values of the files ``masks`` mean, as data sets of folders say it, too."""
+        pairs = zip(self._class_set.names, self._class_set.colors_rgb, strict=True)
+        classes = [{"name": name, "color": color} for name, color in pairs]
+        return json.dumps(
+            {"classes": classes, "ignore": [IGNORE_LABEL], "masks": sorted(masks)}, indent=1
+        )
+
+    def _check_free(self, path: Path) -> None:
+        if os.path.lexists(path):
+            raise UsageError(
+                f"the folder '{self._directory}' holds '{path.name}', which is no mask of an "
+                f"earlier run: name another folder with --masks"
+            )
+
+    def _write_png(self, name: str, index: int, labels: np.ndarray) -> None:
+        image = Image.fromarray(labels)
+        image.putpalette(self._palette_rgb)
+        with output_errors(self._directory):
+            image.save(self.unfinished / name, "PNG", compress_level=_PNG_COMPRESSION)
+
+    def _write_npz(self, name: str, index: int, labels: np.ndarray) -> None:
+        with output_errors(self._directory):
+            np.savez_compressed(self.unfinished / name, labels=labels)
+
+    def _write_rle(self, name: str, index: int, labels: np.ndarray) -> None:
+        assert self._frames is not None
         height, width = labels.shape
-        self._images.extend((index, height, width))
-        for mask in class_masks(labels, len(self._class_set)):
-            annotation = {
-                "id": self._annotations,
-                "image_id": index,
-                "category_id": mask.label,
-                "segmentation": {"size": [height, width], "counts": mask.counts},
-                "area": mask.area,
-                "bbox": mask.box_xywh,
-                "iscrowd": 1,
-            }
-            separator = ",\n" if self._annotations else "\n"
-            self._json.write(separator + json.dumps(annotation))
-            self._annotations += 1
+        image = {"id": index, "file_name": name, "height": height, "width": width}
+        annotations = [
+            {"image_id": index, **annotation}
+            for annotation in class_annotations(labels, len(self._class_set))
+        ]
+        self._frames.write(json.dumps({"image": image, "annotations": annotations}))
 
-    def _categories(self) -> str:
-        names = enumerate(self._class_set.names)
-        return json.dumps([{"id": label, "name": name} for label, name in names])
+    def _write_coco(self) -> None:
+        categories = [{"id": n, "name": name} for n, name in enumerate(self._class_set.names)]
+        with replacing(self._directory / COCO_FILE) as file:
+            file.write(f'{{"categories": {json.dumps(categories)},\n"annotations": ['.encode())
+            number = 0
+            for frame in self._stored_frames():
+                for annotation in frame["annotations"]:
+                    number += 1  # from 1 on: to COCO's tools 0 is no annotation
+                    separator = ",\n" if number > 1 else "\n"
+                    file.write(f"{separator}{json.dumps({'id': number, **annotation})}".encode())
+            file.write(b'\n],\n"images": [')
+            for position, frame in enumerate(self._stored_frames()):
+                separator = ",\n" if position else "\n"
+                file.write(f"{separator}{json.dumps(frame['image'])}".encode())
+            file.write(b"\n]}\n")
+
+    def _stored_frames(self) -> Iterator[dict[str, Any]]:
+        with (self.unfinished / _FRAMES_FILE).open(encoding="utf-8") as file:
+            yield from map(json.loads, file)
 
 
-def encode_indexed_png(labels: np.ndarray, palette_rgb: bytes) -> bytes:
-    """A PNG whose pixel values are uint8 ``labels`` ``[H, W]``, shown in 256 RGB colours."""
+def class_annotations(labels: np.ndarray, classes: int) -> Iterator[dict[str, Any]]:
+    """COCO's annotation of each class below ``classes`` in uint8 ``labels`` ``[H, W]``."""
+    for label in np.flatnonzero(np.bincount(labels.ravel(), minlength=classes)[:classes]).tolist():
+        mask = coco.encode(np.asfortranarray(labels == label, np.uint8))
+        yield {
+            "category_id": label,
+            "segmentation": {"size": list(labels.shape), "counts": mask["counts"].decode()},
+            "area": int(coco.area(mask)),
+            "bbox": [int(side) for side in coco.toBbox(mask)],
+            "iscrowd": 0,
+        }
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
 
-    height, width = labels.shape
-    rows = np.zeros((height, width + 1), np.uint8)  # each row starts with its filter: 0, none
-    rows[:, 1:] = labels
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    return b"".join(
-        (
-            b"\x89PNG\r\n\x1a\n",
-            chunk(b"IHDR", header),
-            chunk(b"PLTE", palette_rgb),
-            chunk(b"IDAT", zlib.compress(rows.tobytes(), _PNG_COMPRESSION)),
-            chunk(b"IEND", b""),
-        )
-    )
+def unfinished_folder(directory: Path, token: str) -> Path:
+    """Where the masks for ``directory`` are while they are being written."""
+    return unfinished_path(directory / "masks", token)
+
+
+def count_masks(directory: Path, fmt: str) -> int | None:
+    """How many masks a finished run left in ``directory``; None if they are not all there."""
+    try:
+        if fmt == "rle":
+            return len(json.loads((directory / COCO_FILE).read_bytes())["images"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    names = _recorded(directory)
+    there = all(name.endswith(f".{fmt}") and (directory / name).is_file() for name in names)
+    return len(names) if names and there else None
+
+
+def _recorded(directory: Path) -> set[str]:
+    """The mask files that ``classes.json`` of an earlier run names; none if there is no such."""
+    try:
+        names = json.loads((directory / CLASSES_FILE).read_bytes())["masks"]
+        return {name for name in names if Path(name).name == name and name.endswith(_SUFFIXES)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()

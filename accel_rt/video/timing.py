@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from accel_rt.errors import UsageError
-from accel_rt.video.output import PartText
+from accel_rt.files import new_token, replacing, unfinished_path
+from accel_rt.video.output import LineFile, output_errors
 
 STAGES = (
     "decode_ms",
@@ -28,27 +30,31 @@ COLUMNS = ("frame", "pts_s", "kind", *STAGES)
 
 
 class TimingLog:
-    """Rows of :data:`COLUMNS`, written as they come to a ``.csv`` or ``.json`` file.
+    """Rows of :data:`COLUMNS` for a ``.csv`` or ``.json`` file.
 
     The JSON is ``{"frames": [rows], "summary": {frames, fps, kinds, settings, machine}}``;
     ``summary["kinds"][kind]`` holds ``count`` and, for each stage, ``mean``, ``p50``, ``p95`` and
     ``p99`` in milliseconds. ``fps`` counts the frames after the first against the time from the
     first row to the last, because stages of several frames overlap. Times are rounded to
-    microseconds. The file has a temporary name until :meth:`close`.
+    microseconds.
+
+    Until :meth:`close` the rows are in a CSV file with an unfinished name, each on disk once it is
+    added. ``keep`` takes such a file up after its first ``keep`` rows; ``fps`` then speaks of the
+    rows that follow.
 
     Raises :class:`UsageError` for another suffix, :class:`OutputError` if it cannot be written.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, token: str | None = None, keep: int | None = None) -> None:
         self.path = Path(path)
-        self._is_json = self.path.suffix.lower() == ".json"
-        if not self._is_json and self.path.suffix.lower() != ".csv":
-            raise UsageError(f"a timing file ends in .csv or .json, got '{self.path}'")
+        self._is_json = check_suffix(self.path) == ".json"
         self._rows = 0
         self._first_s = self._last_s = 0.0
-        self._times: dict[str, array[float]] = {}
-        self._file = PartText(self.path)
-        self._file.write('{"frames": [' if self._is_json else ",".join(COLUMNS) + "\n")
+        self._open = True
+        self.unfinished = unfinished_path(self.path, token or new_token())
+        self._file = LineFile(self.unfinished, None if keep is None else keep + 1)
+        if keep is None:
+            self._file.write(",".join(COLUMNS))
 
     def row(self, values: Mapping[str, Any]) -> None:
         """Add a frame: a value for each of :data:`COLUMNS`, ``kind`` being ``key`` or ``update``.
@@ -57,34 +63,33 @@ class TimingLog:
         """
         if set(values) != set(COLUMNS):
             raise UsageError(f"a timing row has the columns {', '.join(COLUMNS)}, got {values}")
-        row = {name: _plain(values[name]) for name in COLUMNS}
         self._last_s = time.perf_counter()
         if self._rows == 0:
             self._first_s = self._last_s
-        if self._is_json:
-            self._file.write((",\n" if self._rows else "\n") + json.dumps(row))
-            times = self._times.setdefault(str(row["kind"]), array("d"))
-            times.extend(float(row[stage]) for stage in STAGES)
-        else:
-            self._file.write(",".join(map(str, row.values())) + "\n")
+        self._file.write(",".join(str(_plain(values[name])) for name in COLUMNS))
         self._rows += 1
 
     def close(
         self, settings: Mapping[str, Any] | None = None, machine: Mapping[str, Any] | None = None
     ) -> None:
-        """Write the summary (JSON only) and give the file its name; a second call does nothing."""
-        if self._file.closed:
+        """Give the file its name, with the summary (JSON only); a second call does nothing."""
+        if not self._open:
             return
-        if self._is_json:
-            summary = self._summary(settings or {}, machine or {})
-            text = json.dumps(summary, indent=1, default=str)
-            self._file.write(f'\n],\n"summary": {text}}}\n')
-        self._file.commit()
+        self._file.close()
+        with output_errors(self.path):
+            if self._is_json:
+                self._write_json(settings or {}, machine or {})
+                self.unfinished.unlink()
+            else:
+                self.unfinished.replace(self.path)
+        self._open = False
 
     def abandon(self) -> None:
         """Remove an unfinished file."""
-        if not self._file.closed:
-            self._file.discard()
+        if self._open:
+            self._open = False
+            self._file.close()
+            self.unfinished.unlink(missing_ok=True)
 
     def __enter__(self) -> TimingLog:
         return self
@@ -100,15 +105,60 @@ class TimingLog:
         else:
             self.abandon()
 
-    def _summary(self, settings: Mapping[str, Any], machine: Mapping[str, Any]) -> dict[str, Any]:
-        elapsed_s = self._last_s - self._first_s
-        return {
-            "frames": self._rows,
-            "fps": round((self._rows - 1) / elapsed_s, 3) if elapsed_s > 0 else None,
-            "kinds": {kind: _statistics(times) for kind, times in self._times.items()},
-            "settings": dict(settings),
-            "machine": dict(machine),
-        }
+    def _write_json(self, settings: Mapping[str, Any], machine: Mapping[str, Any]) -> None:
+        times: dict[str, array[float]] = {}
+        frames = 0
+        with replacing(self.path) as file:
+            file.write(b'{"frames": [')
+            for row in _read_rows(self.unfinished):
+                file.write((",\n" if frames else "\n").encode() + json.dumps(row).encode())
+                kind = times.setdefault(str(row["kind"]), array("d"))
+                kind.extend(float(row[stage]) for stage in STAGES)
+                frames += 1
+            elapsed_s = self._last_s - self._first_s
+            summary = {
+                "frames": frames,
+                "fps": round((self._rows - 1) / elapsed_s, 3) if elapsed_s > 0 else None,
+                "kinds": {kind: _statistics(values) for kind, values in times.items()},
+                "settings": dict(settings),
+                "machine": dict(machine),
+            }
+            text = json.dumps(summary, indent=1, default=str)
+            file.write(f'\n],\n"summary": {text}}}\n'.encode())
+
+
+def check_suffix(path: Path) -> str:
+    """``.csv`` or ``.json``; :class:`UsageError` for another suffix of a timing file."""
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".json"):
+        raise UsageError(f"a timing file ends in .csv or .json, got '{path}'")
+    return suffix
+
+
+def count_rows(path: Path) -> int | None:
+    """How many frames a finished timing file tells of; None if it is missing or not whole."""
+    try:
+        if path.suffix.lower() == ".json":
+            return int(json.loads(path.read_bytes())["summary"]["frames"])
+        if not path.read_bytes().endswith(b"\n"):
+            return None
+        return sum(1 for _ in _read_rows(path))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a CSV file; :class:`ValueError` for what is none."""
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError("not the columns of a timing file")
+        for row in reader:
+            yield {name: row[name] if name == "kind" else _number(row[name]) for name in COLUMNS}
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.isdecimal() else float(text)
 
 
 def _plain(value: Any) -> str | int | float:

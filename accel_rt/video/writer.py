@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import cast
 
 import av
-import cv2
 import numpy as np
 from av.video.frame import PictureType
-from av.video.reformatter import ColorRange, VideoReformatter
 
-from accel_rt.errors import OutputError, UsageError
+from accel_rt.errors import InputError, OutputError, UsageError
+from accel_rt.files import DISK_FULL, new_token, replacing, unfinished_path, why_unwritable
 from accel_rt.video.audio import AudioTrack, open_audio
 from accel_rt.video.codecs import CODECS as CODECS
-from accel_rt.video.codecs import FORMATS, Codec, check_choice
-from accel_rt.video.color import BT709, EXACT
-from accel_rt.video.output import PartFile, check_output_path, output_errors
+from accel_rt.video.codecs import FORMATS, check_choice
+from accel_rt.video.encoder import PictureEncoder, coded_size
+from accel_rt.video.join import coded_pictures, count_pictures, remux
+from accel_rt.video.output import StreamFile, check_output_path, cut_to_fragments, output_errors
 
 _FRAGMENTABLE = ("mp4", "mov")
 _PIECE_S = 1
-_FRAGMENT_FLAGS = "+frag_keyframe+empty_moov+default_base_moof"
+# An MP4 grows by a fragment a second; its index comes before the first, with the edit lists.
+_FRAGMENTS = {
+    "movflags": "+frag_keyframe+delay_moov+default_base_moof",
+    "frag_duration": str(_PIECE_S * 1_000_000),
+}
+_CLUSTERS = {"cluster_time_limit": str(_PIECE_S * 1000)}
+_FLUSHED = {"flush_packets": "1"}
 _TICKS_PER_S = 90_000
-# Disk space held back: what is being written when the disk fills up, and the index of an MP4.
-_RESERVE_BYTES = 3 << 20
-_RESERVE_PER_PIXEL = 0.5
-_RESERVE_PER_FRAME = 64
-_RESERVE_STEP = 1 << 20
-_CLUSTER_BYTES = 1 << 20  # Matroska writes a cluster at once: it must fit in the reserve
-_LIMITED = 1
+_LONGEST_PICTURE_S = 3600  # MP4 counts a picture's ticks in 31 bits
+_REASONS: dict[int | None, str] = {
+    **dict.fromkeys(DISK_FULL, "the disk is full"),
+    errno.EFBIG: "no larger file is allowed there",
+}
 
 
 class VideoWriter:
@@ -51,15 +57,16 @@ class VideoWriter:
     frame or at ``end_s``, and is copied where the container takes its codec, else re-encoded.
     Colours are converted with BT.709's matrix to limited range and tagged so.
 
-    The file is written as ``NAME.part`` and renamed by :meth:`finish`, which every way out but
-    an error should reach; an error that leaves the ``with`` block removes it. On a full disk, or
-    where no larger file is allowed, the frames already encoded are completed into a playable file
-    in space held back for this, then :class:`OutputError` says so. Signal handlers that raise
-    must not interrupt :meth:`write`: call it from a thread other than the main one, where Python
-    runs no signal handlers.
+    While it is written the file is called ``unfinished`` (``NAME.TOKEN.part``, the token random
+    unless it is given), grows by a second's piece at a time and can be played at any moment, also
+    after the process was killed. :meth:`finish` makes it an ordinary file and gives it its name;
+    an error that leaves the ``with`` block removes it. Where a write fails, as on a full disk, what
+    was written gets the name as a file that plays, then :class:`OutputError` says so.
+    Signal handlers that raise must not interrupt :meth:`write`: call it from a thread other than
+    the main one, where Python runs no signal handlers.
 
-    With ``fragmented`` an MP4 or MOV has its own name from the start and grows by a piece a second:
-    it can be played at any moment, and whatever ends the process. An error leaves it there.
+    With ``fragmented`` an MP4 or MOV has its own name from the start, stays in pieces, and is
+    encoded without delay. An error leaves it there.
 
     ``notes`` holds sentences for the user. Raises :class:`UsageError` for an unknown codec or
     file type or a quality outside its range, :class:`OutputError` for a path that cannot be
@@ -77,47 +84,88 @@ class VideoWriter:
         start_s: float | None = None,
         end_s: float | None = None,
         fragmented: bool = False,
+        token: str | None = None,
     ) -> None:
         self.path = Path(path)
         choice = check_choice(self.path, codec, crf, size, rate)
-        if fragmented and FORMATS[self.path.suffix.lower()] not in _FRAGMENTABLE:
+        self._format = FORMATS[self.path.suffix.lower()]
+        if fragmented and self._format not in _FRAGMENTABLE:
             raise UsageError(f"'{self.path}' cannot be written in pieces: end its name in .mp4")
         self._fragmented = fragmented
-        self.frames = 0
+        self.frames = self.pictures = 0
         self.notes: list[str] = []
-        self._picture_size = size
         self._from_first_frame = bool(start_s)
         self._span_s = None if end_s is None else Fraction(str(end_s)) - Fraction(str(start_s or 0))
         self._frame_s = 1 / Fraction(rate)
         self._origin = self._last_pts = self._last_end = self._last_piece = Fraction(0)
         self._last_tick = -1
+        self._last_dts_s = -Fraction(_LONGEST_PICTURE_S)
+        self._last_picture: av.VideoFrame | None = None
         self._durations: dict[int, int] = {}
-        self._reformatter = VideoReformatter()
         self._audio: AudioTrack | None = None
         self._open = True
         check_output_path(self.path)
-        self.size = tuple(max(choice.min_size, side + side % 2) for side in size)
+        self.size = coded_size(choice, size)
         if self.size != size:
             self.notes.append(
                 f"the picture was padded from {size[0]}x{size[1]} to "
                 f"{self.size[0]}x{self.size[1]} pixels"
             )
         self._time_base = _time_base(Fraction(rate))
+        self.unfinished = (
+            self.path if fragmented else unfinished_path(self.path, token or new_token())
+        )
         with output_errors(self.path):
-            self._file = PartFile(self.path, self._reserve(), in_place=fragmented)
-        self._container = self._open_container()
+            self._file = StreamFile(self.unfinished)
         try:
-            self._stream = self._add_stream(choice, crf, Fraction(rate))
+            self._container = self._open_container()
+            options = {"crf": str(choice.crf if crf is None else crf), **choice.options}
+            if fragmented:
+                options |= choice.low_delay
+            tag = None if self._format == "matroska" else choice.tag
+            self._encoder = PictureEncoder(
+                self._container, choice, size, Fraction(rate), self._time_base, options, tag
+            )
             if audio_from is not None:
                 self._audio = self._add_audio(audio_from)
         except BaseException:
             self.abandon()
             raise
 
-    def write(self, frame_bgr: np.ndarray, pts: Fraction, duration: Fraction | None = None) -> None:
+    def adopt(self, path: Path, pictures: int, first_pts: Fraction) -> None:
+        """Begin with the first ``pictures`` coded pictures of ``path``, as they are.
+
+        ``path`` was written by such a writer, its first frame being shown at ``first_pts`` of the
+        source's time. The frames written next follow on; none must have been written before.
+        """
+        self._begin(first_pts)
+        with output_errors(self.path):
+            for packet in islice(coded_pictures(path), pictures):
+                time = (packet.pts or 0) * packet.time_base
+                lasts = (packet.duration or 0) * packet.time_base
+                packet.stream = self._encoder.stream
+                self._mux([packet])
+                self._last_tick = max(self._last_tick, round(time / self._time_base))
+                self._last_pts = max(self._last_pts, time + self._origin)
+                self._last_end = max(self._last_end, time + lasts)
+                self.pictures += 1
+                if self._audio:
+                    self._audio.pump(until=self._last_pts - self._origin)
+        self.frames = self.pictures
+        self._encoder.restart()
+
+    def write(
+        self,
+        frame_bgr: np.ndarray,
+        pts: Fraction,
+        duration: Fraction | None = None,
+        fresh: bool = False,
+    ) -> None:
         """Add a frame, uint8 ``[H, W, 3]``, shown from ``pts`` (the source's time) on.
 
-        ``duration`` matters for the last frame only, ``1 / rate`` where it is None. Raises
+        ``duration`` matters for the last frame only, ``1 / rate`` where it is None. With ``fresh``
+        this frame and those after it do not depend on the frames before. A gap of hours is filled
+        with the picture before it, repeated every hour: ``pictures`` counts these, too. Raises
         :class:`UsageError` if ``pts`` is not after the last frame's.
         """
         if not self._open:
@@ -130,24 +178,16 @@ class VideoWriter:
                 f"frames must come in order of time, got {float(pts):.3f} s "
                 f"after {float(self._last_pts):.3f} s"
             )
-        tick = max(round((pts - self._origin) / self._time_base), self._last_tick + 1)
-        picture = self._to_yuv(frame_bgr)
-        picture.pts, picture.time_base = tick, self._time_base
-        if self._fragmented and pts - self._last_piece >= _PIECE_S:
-            picture.pict_type = PictureType.I  # a piece ends before each keyframe
-            self._last_piece = pts
-        self._durations[tick] = max(1, round((duration or self._frame_s) / self._time_base))
-        with output_errors(self.path):
-            self._mux(self._stream.encode(picture))
+        with self._keeping_what_is_done():
+            self._fill_gap(pts)
+            if fresh and self.pictures:
+                self._mux(self._encoder.flush())
+                self._encoder.restart()
+            self._last_picture = self._encoder.convert(frame_bgr)
+            self._encode(self._last_picture, pts, duration)
             if self._audio:
                 self._audio.pump(until=pts - self._origin)
             self.frames += 1
-            self._last_tick, self._last_pts = tick, pts
-            self._last_end = pts - self._origin + (duration or self._frame_s)
-            if self.frames * _RESERVE_PER_FRAME % _RESERVE_STEP == 0:
-                self._file.reserve(self._reserve())
-        if self._file.full:
-            self._finish_on_full_disk()
 
     def finish(self) -> bool:
         """Complete the file and give it its name; a second call does nothing.
@@ -156,39 +196,47 @@ class VideoWriter:
         """
         if not self._open:
             return self.path.exists()
-        if self.frames == 0:
-            self.abandon()
+        if not self.complete():
             return False
-        try:
-            with output_errors(self.path):
-                self._mux(self._stream.encode(None))
-                if self._audio:
-                    until = self._last_end
-                    self._audio.pump(until if self._span_s is None else min(until, self._span_s))
-                    self._audio.finish()
-            if self._file.full:
-                self._finish_on_full_disk()
-            self._complete()
-        except BaseException:
-            self.abandon()
-            raise
+        self.commit()
         return True
 
     close = finish
+
+    def complete(self) -> bool:
+        """Complete the file under its unfinished name; False, and no file, without a frame."""
+        if self.frames == 0:
+            self.abandon()
+            return False
+        with self._keeping_what_is_done():
+            self._mux(self._encoder.flush())
+            if self._audio:
+                until = self._last_end
+                self._audio.pump(until if self._span_s is None else min(until, self._span_s))
+                self._audio.finish()
+            self._container.close()
+            self._file.close()
+        try:
+            self._defragment()
+        except OutputError as error:
+            self.notes.append(f"'{self.path}' plays, but seeking in it may be slow ({error})")
+        return True
+
+    def commit(self) -> None:
+        """Give the completed file its name, replacing what was there."""
+        with output_errors(self.path):
+            os.replace(self.unfinished, self.path)
+        self._end()
 
     def abandon(self) -> None:
         """Remove what was written, or leave what is whole of a fragmented file.
 
         Does nothing once the file is complete.
         """
-        if not self._open:
-            return
-        self._open = False
-        self._file.discard(keep=self._fragmented and self.frames > 0)
-        if self._audio:
-            self._audio.close()
-        with suppress(av.FFmpegError, OSError, ValueError):  # its file is closed already
-            self._container.close()
+        if self._open:
+            self._end()
+            if not (self._fragmented and self.frames):
+                self.unfinished.unlink(missing_ok=True)
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -205,45 +253,13 @@ class VideoWriter:
             self.abandon()
 
     def _open_container(self) -> av.container.OutputContainer:
-        container = FORMATS[self.path.suffix.lower()]
-        if container in _FRAGMENTABLE:
-            scale = str(self._time_base.denominator)
-            flags = _FRAGMENT_FLAGS if self._fragmented else "+faststart"
-            options = {"movflags": flags, "movie_timescale": scale}
-        else:
-            options = {"cluster_size_limit": str(_CLUSTER_BYTES)}
-        return av.open(self._file, "w", format=container, options=options, buffer_size=1 << 18)
+        options = {**_CLUSTERS, **_FLUSHED}
+        if self._format in _FRAGMENTABLE:
+            options = {**_FRAGMENTS, **_FLUSHED, **self._timescale()}
+        return av.open(self._file, "w", format=self._format, options=options, buffer_size=1 << 18)
 
-    def _add_stream(self, choice: Codec, crf: int | None, rate: Fraction) -> av.VideoStream:
-        """The video stream, its encoder open, so that what cannot work fails before any work."""
-        rate = min(rate, Fraction(choice.max_rate))
-        try:
-            stream = cast(av.VideoStream, self._container.add_stream(choice.encoder, rate=rate))
-        except av.codec.codec.UnknownCodecError as error:
-            raise OutputError(
-                f"the encoder {choice.encoder} is missing from this build of PyAV: "
-                "choose another codec"
-            ) from error
-        context = stream.codec_context
-        context.width, context.height = self.size
-        context.pix_fmt = "yuv420p"
-        context.time_base = stream.time_base = self._time_base
-        context.colorspace = context.color_primaries = context.color_trc = BT709
-        context.color_range = _LIMITED
-        context.options = {"crf": str(choice.crf if crf is None else crf), **choice.options}
-        if self._fragmented:
-            context.options = {**context.options, **choice.low_delay}
-        if choice.tag and self.path.suffix.lower() != ".mkv":
-            context.codec_tag = choice.tag
-        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 has no other way to be quiet
-        try:
-            context.open(strict=False)
-        except (av.FFmpegError, OSError) as error:
-            raise OutputError(
-                f"{choice.encoder} cannot encode {self.size[0]}x{self.size[1]} pixels: "
-                "choose another codec or size"
-            ) from error
-        return stream
+    def _timescale(self) -> dict[str, str]:
+        return {"movie_timescale": str(self._time_base.denominator)}
 
     def _add_audio(self, source: Path | str) -> AudioTrack | None:
         suffix = self.path.suffix.lower()
@@ -252,12 +268,6 @@ class VideoWriter:
             self.notes.append(f"the sound was re-encoded to fit {suffix[1:]}")
         return audio
 
-    def _reserve(self) -> int:
-        pixels = self.size[0] * self.size[1]
-        return round(_RESERVE_BYTES + _RESERVE_PER_PIXEL * pixels) + (
-            _RESERVE_PER_FRAME * self.frames + _RESERVE_STEP
-        )
-
     def _begin(self, first_pts: Fraction) -> None:
         self._origin = first_pts
         if self._audio:
@@ -265,50 +275,91 @@ class VideoWriter:
                 self._origin = min(first_pts, self._audio.start)
             self._audio.begin(self._origin)
 
-    def _to_yuv(self, frame_bgr: np.ndarray) -> av.VideoFrame:
-        width, height = self._picture_size
-        if frame_bgr.shape[:2] != (height, width):
-            smaller = frame_bgr.shape[0] * frame_bgr.shape[1] > width * height
-            method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-            frame_bgr = cv2.resize(frame_bgr, (width, height), interpolation=method)
-        if self.size != self._picture_size:
-            right, below = self.size[0] - width, self.size[1] - height
-            frame_bgr = cv2.copyMakeBorder(frame_bgr, 0, below, 0, right, cv2.BORDER_REPLICATE)
-        return self._reformatter.reformat(
-            av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_bgr), format="bgr24"),
-            format="yuv420p",
-            dst_colorspace=BT709,
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=EXACT,
-        )
+    def _fill_gap(self, pts: Fraction) -> None:
+        if self._last_picture is None or pts - self._last_pts <= _LONGEST_PICTURE_S:
+            return
+        gap_h = float(pts - self._last_pts) / 3600
+        self.notes.append(f"a gap of {gap_h:.1f} h in the times shows the picture before it")
+        while pts - self._last_pts > _LONGEST_PICTURE_S:
+            self._encode(self._last_picture, self._last_pts + _LONGEST_PICTURE_S, None)
+
+    def _encode(self, picture: av.VideoFrame, pts: Fraction, duration: Fraction | None) -> None:
+        tick = max(round((pts - self._origin) / self._time_base), self._last_tick + 1)
+        picture.pts, picture.time_base = tick, self._time_base
+        if self._fragmented and pts - self._last_piece >= _PIECE_S:
+            picture.pict_type = PictureType.I  # a piece ends before each keyframe
+            self._last_piece = pts
+        self._durations[tick] = max(1, round((duration or self._frame_s) / self._time_base))
+        self._mux(self._encoder.encode(picture))
+        self.pictures += 1
+        self._last_tick, self._last_pts = tick, pts
+        self._last_end = pts - self._origin + (duration or self._frame_s)
 
     def _mux(self, packets: list[av.Packet]) -> None:
         for packet in packets:
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, packet.duration)
+            if packet.dts is not None:  # a fresh encoder may start below the last one's end
+                packet.dts = max(packet.dts, math.floor(self._last_dts_s / packet.time_base) + 1)
+                self._last_dts_s = packet.dts * packet.time_base
             self._container.mux(packet)
 
-    def _complete(self) -> None:
-        """Write the index and give the file its name."""
-        with output_errors(self.path):
-            self._container.close()
-            self._file.commit()
+    def _defragment(self) -> None:
+        """Write an MP4 anew with one index, at its beginning; others are ordinary already."""
+        if self._fragmented or self._format not in _FRAGMENTABLE:
+            return
+        options = {"movflags": "+faststart", **self._timescale()}
+        with output_errors(self.path), replacing(self.unfinished) as file:
+            remux(self.unfinished, Path(file.name), self._format, options)
+
+    @contextmanager
+    def _keeping_what_is_done(self) -> Iterator[None]:
+        """Where a write fails, make what was written a file that plays, and say so."""
+        try:
+            yield
+        except (OSError, av.FFmpegError) as error:
+            cause = self._file.failure or error
+            pictures = self._salvage()
+            if not pictures:
+                raise OutputError(why_unwritable(self.path, cause)) from error
+            if cause.errno not in _REASONS:
+                raise OutputError(
+                    f"{why_unwritable(self.path, cause)} (its first {pictures} frames are kept)"
+                ) from error
+            raise OutputError(
+                f"{_REASONS[cause.errno]}: '{self.path}' is playable but ends early, after "
+                f"{pictures} frames; free space or write somewhere else, and run again"
+            ) from error
+
+    def _salvage(self) -> int:
+        """The number of pictures that could be kept; no file without any."""
+        if self._file.failure is None:  # it is not the disk: the encoder's last pictures fit
+            with suppress(OSError, av.FFmpegError):
+                self._mux(self._encoder.flush())
+            with suppress(OSError, av.FFmpegError):
+                self._container.close()
+        self._end()
+        with suppress(OSError):
+            if self._format in _FRAGMENTABLE:
+                cut_to_fragments(self.unfinished)
+        with suppress(InputError):
+            if pictures := count_pictures(self.unfinished):
+                with suppress(OutputError):
+                    self._defragment()
+                with output_errors(self.path):
+                    os.replace(self.unfinished, self.path)
+                return pictures
+        self.unfinished.unlink(missing_ok=True)
+        return 0
+
+    def _end(self) -> None:
+        """Close everything; what the container has not written yet is lost."""
         self._open = False
+        self._file.close()
         if self._audio:
             self._audio.close()
-
-    def _finish_on_full_disk(self) -> None:
-        """Complete what the disk could still take, then raise :class:`OutputError`."""
-        try:
-            self._complete()
-        except OutputError:
-            self.abandon()
-            raise
-        raise OutputError(
-            f"{self._file.full}: '{self.path}' is playable but ends early, near frame "
-            f"{self.frames}; free space or write somewhere else, and run again"
-        )
+        with suppress(av.FFmpegError, OSError, ValueError, AttributeError):
+            self._container.close()
 
 
 def _time_base(rate: Fraction) -> Fraction:

@@ -14,8 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from accel_rt.classes import CAMVID
 from accel_rt.errors import OutputError, UsageError
-from accel_rt.video.masks import MaskWriter
-from accel_rt.video.rle import class_masks, compress_counts
+from accel_rt.video.masks import MaskWriter, class_annotations, count_masks
 
 
 def some_labels(seed=0, shape=(40, 60)):
@@ -46,7 +45,7 @@ def test_png_is_indexed_and_shows_the_class_colours(tmp_path):
         masks.write(0, labels)
         masks.write(12, labels[:17, :33])
     folder = tmp_path / "new" / "masks"
-    assert sorted(p.name for p in folder.iterdir()) == ["frame_000000.png", "frame_000012.png"]
+    assert names_in(folder) == ["classes.json", "frame_000000.png", "frame_000012.png"]
     shown = cv2.imread(str(folder / "frame_000000.png"), cv2.IMREAD_COLOR)
     assert np.array_equal(shown, CAMVID.palette_bgr()[labels])
     shown = cv2.imread(str(folder / "frame_000012.png"), cv2.IMREAD_COLOR)
@@ -77,7 +76,7 @@ def test_npz(tmp_path):
     with np.load(tmp_path / "frame_000003.npz") as archive:
         assert archive["labels"].dtype == np.uint8
         assert np.array_equal(archive["labels"], labels)
-    assert [p.name for p in tmp_path.iterdir()] == ["frame_000003.npz"]
+    assert names_in(tmp_path) == ["classes.json", "frame_000003.npz"]
 
 
 def test_rle(tmp_path):
@@ -94,7 +93,7 @@ def test_rle(tmp_path):
     sizes = {image["id"]: (image["height"], image["width"]) for image in found["images"]}
     assert sizes == {index: labels.shape for index, labels in frames.items()}
     ids = [annotation["id"] for annotation in found["annotations"]]
-    assert ids == list(range(len(ids)))
+    assert ids == list(range(1, len(ids) + 1))
     rebuilt = {index: np.full(labels.shape, 255, np.uint8) for index, labels in frames.items()}
     for annotation in found["annotations"]:
         segmentation = annotation["segmentation"]
@@ -114,23 +113,125 @@ def test_rle(tmp_path):
     )
 )
 def test_rle_of_any_labels(labels):
-    masks = list(class_masks(labels, 3))
-    assert [mask.label for mask in masks] == [n for n in range(3) if (labels == n).any()]
+    masks = list(class_annotations(labels, 3))
+    assert [m["category_id"] for m in masks] == [n for n in range(3) if (labels == n).any()]
     for mask in masks:
-        expected = labels == mask.label
-        assert np.array_equal(decode_rle(mask.counts, labels.shape), expected)
+        expected = labels == mask["category_id"]
+        found = decode_rle(mask["segmentation"]["counts"], labels.shape)
+        assert np.array_equal(found, expected)
         rows, columns = np.nonzero(expected)
-        left, top, width, height = mask.box_xywh
+        left, top, width, height = mask["bbox"]
         assert (left, top) == (columns.min(), rows.min())
         assert (left + width - 1, top + height - 1) == (columns.max(), rows.max())
 
 
-def test_rle_text_against_known_values():
-    """Worked out with COCO's own encoder (``maskApi``)."""
-    assert compress_counts(np.array([6, 1, 40, 4, 5, 4, 5, 4, 21])) == KNOWN_TEXT
+def test_coco_tools_read_the_file(tmp_path):
+    from pycocotools.coco import COCO
+
+    frames = {0: some_labels(0), 1: some_labels(1)}
+    with MaskWriter(tmp_path, "rle", CAMVID) as masks:
+        masks.write(0, frames[0])
+        masks.write(1, frames[1], "IMG_7.jpg")
+    found = COCO(str(tmp_path / "masks.json"))
+    assert [found.imgs[n]["file_name"] for n in (0, 1)] == ["frame_000000.png", "IMG_7.jpg"]
+    for index, labels in frames.items():
+        for annotation in found.loadAnns(found.getAnnIds(imgIds=index, iscrowd=0)):
+            assert annotation["id"] > 0
+            mask = found.annToMask(annotation).astype(bool)
+            assert np.array_equal(mask, labels == annotation["category_id"])
+        assert len(found.getAnnIds(imgIds=index)) == len(np.unique(labels))
 
 
-KNOWN_TEXT = "61X13mN000`0"
+# The life of a folder
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("fmt", ["png", "npz"])
+def test_classes_file_says_what_labels_mean(tmp_path, fmt):
+    from accel_rt.data.folders import read_classes
+
+    with MaskWriter(tmp_path, fmt, CAMVID) as masks:
+        masks.write(0, some_labels())
+    classes, _ = read_classes(tmp_path / "classes.json")
+    assert classes == CAMVID
+
+
+def test_masks_are_called_after_their_images(tmp_path):
+    with MaskWriter(tmp_path, "png", CAMVID) as masks:
+        for index, name in enumerate(["b.jpg", "a.jpg", "a.png"]):
+            masks.write(index, some_labels(index), name)
+    assert names_in(tmp_path) == ["a.png", "a_000002.png", "b.png", "classes.json"]
+
+
+@pytest.mark.parametrize("fmt", ["png", "npz", "rle"])
+def test_nothing_of_an_earlier_run_stays(tmp_path, fmt):
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "holiday.png").touch()
+    with MaskWriter(tmp_path, "png", CAMVID) as masks:
+        for index in range(5):
+            masks.write(index, some_labels())
+    with MaskWriter(tmp_path, fmt, CAMVID) as masks:
+        for index in range(2):
+            masks.write(index, some_labels())
+        assert len(list(tmp_path.glob("frame_*.png"))) == 5
+    ours = {
+        "png": ["classes.json", "frame_000000.png", "frame_000001.png"],
+        "npz": ["classes.json", "frame_000000.npz", "frame_000001.npz"],
+        "rle": ["masks.json"],
+    }[fmt]
+    assert names_in(tmp_path) == sorted([*ours, "holiday.png", "notes.txt"])
+    assert count_masks(tmp_path, fmt) == 2
+
+
+@pytest.mark.parametrize("name", ["frame_000001.png", "classes.json"])
+def test_files_of_others_are_never_overwritten(tmp_path, name):
+    (tmp_path / name).write_text("precious")
+
+    def run():
+        with MaskWriter(tmp_path, "png", CAMVID) as masks:
+            masks.write(0, some_labels())
+            masks.write(1, some_labels())
+
+    with pytest.raises(UsageError, match=f"holds '{name}', which is no mask of an earlier run"):
+        run()
+    assert names_in(tmp_path) == [name]
+    assert (tmp_path / name).read_text() == "precious"
+
+
+@pytest.mark.parametrize("fmt", ["png", "npz", "rle"])
+def test_masks_taken_up_where_a_run_was_killed(tmp_path, fmt):
+    labels = [some_labels(n) for n in range(5)]
+    killed = MaskWriter(tmp_path / "killed", fmt, CAMVID, "0123abcd")
+    for index in range(4):
+        killed.write(index, labels[index])
+    with MaskWriter(tmp_path / "killed", fmt, CAMVID, "0123abcd", keep=2) as masks:
+        for index in range(2):
+            masks.skip(index)
+        for index in range(2, 5):
+            masks.write(index, labels[index])
+    with MaskWriter(tmp_path / "whole", fmt, CAMVID) as masks:
+        for index in range(5):
+            masks.write(index, labels[index])
+    assert names_in(tmp_path / "killed") == names_in(tmp_path / "whole")
+    for path in (tmp_path / "whole").iterdir():
+        found = (tmp_path / "killed" / path.name).read_bytes()
+        assert fmt == "npz" or found == path.read_bytes()
+
+
+def test_putting_masks_in_their_place_can_be_done_again(tmp_path):
+    """As after a kill in the middle: files moved already are not taken for an earlier run's."""
+    with MaskWriter(tmp_path, "png", CAMVID) as masks:
+        for index in range(9):
+            masks.write(index, some_labels())
+    killed = MaskWriter(tmp_path, "png", CAMVID, "0123abcd")
+    for index in range(5):
+        killed.write(index, some_labels())
+    killed._move_in()
+    MaskWriter(tmp_path, "png", CAMVID, "0123abcd", keep=5).close()
+    assert names_in(tmp_path) == ["classes.json", *(f"frame_{n:06d}.png" for n in range(5))]
 
 
 def test_empty_video(tmp_path):

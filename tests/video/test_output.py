@@ -114,7 +114,7 @@ def test_full_disk_keeps_a_playable_file(tmp_path, monkeypatch, suffix):
     sound = write_clip(
         tmp_path / "sound.mp4", [n / RATE for n in range(250)], audio_s=10, beep_s=0.5
     )
-    limit_disk(monkeypatch, folder, 6_000_000)
+    limit_disk(monkeypatch, folder, 1_500_000)
     path = folder / f"out{suffix}"
     with pytest.raises(OutputError, match="the disk is full: .* is playable but ends early"):
         write_until_it_fails(path, audio_from=sound, crf=15)
@@ -128,10 +128,9 @@ def test_full_disk_keeps_a_playable_file(tmp_path, monkeypatch, suffix):
         assert boxes(path).index("moov") < boxes(path).index("mdat")
 
 
-def test_disk_too_full_to_complete(tmp_path, monkeypatch):
-    """Nothing is left where even the reserve does not hold the file's end."""
-    monkeypatch.setattr(VideoWriter, "_reserve", lambda _: 10)
-    limit_disk(monkeypatch, tmp_path, 500_000)
+def test_disk_too_full_to_begin(tmp_path, monkeypatch):
+    """Nothing is left where not even a first piece fits."""
+    limit_disk(monkeypatch, tmp_path, 500)
     with pytest.raises(OutputError, match=r"the disk is full, .* could not be written"):
         write_until_it_fails(tmp_path / "out.mp4", crf=15)
     assert list(tmp_path.iterdir()) == []
@@ -164,7 +163,7 @@ def test_largest_file_allowed(tmp_path, suffix):
 def test_no_room_to_begin(tmp_path):
     message = "beyond the largest file allowed"
     with file_size_limit(1000), pytest.raises(OutputError, match=message):
-        VideoWriter(tmp_path / "out.mp4", SIZE, RATE)
+        write_until_it_fails(tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from accel_rt.errors import OutputError, UsageError
-from accel_rt.video.timing import COLUMNS, STAGES, TimingLog
+from accel_rt.video.timing import COLUMNS, STAGES, TimingLog, count_rows
 
 COLUMNS_OF_THE_CONTRACT = (
     "frame,pts_s,kind,decode_ms,flow_ms,network_ms,output_ms,render_ms,encode_ms,total_ms"
@@ -25,6 +25,11 @@ def some_rows(count=25):
         yield {"frame": number, "pts_s": Fraction(number, 30), "kind": kind} | dict(
             zip(STAGES, row, strict=True)
         )
+
+
+def add(log, rows):
+    for row in rows:
+        log.row(row)
 
 
 def write(path):
@@ -89,6 +94,43 @@ def test_no_frames(tmp_path):
     }
 
 
+def test_rows_are_on_disk_at_once(tmp_path):
+    log = TimingLog(tmp_path / "times.json", "0123abcd")
+    for row in some_rows(3):
+        log.row(row)
+    unfinished = tmp_path / "times.json.0123abcd.part"
+    assert len(list(csv.DictReader(unfinished.read_text().splitlines()))) == 3
+    log.abandon()
+
+
+@pytest.mark.parametrize("name", ["times.csv", "times.json"])
+def test_taken_up_after_some_rows(tmp_path, name):
+    rows = list(some_rows())
+    killed = TimingLog(tmp_path / name, "0123abcd")
+    for row in rows[:12]:
+        killed.row(row)
+    with TimingLog(tmp_path / name, "0123abcd", keep=10) as log:
+        for row in rows[10:]:
+            log.row(row)
+    assert count_rows(tmp_path / name) == 25
+    if name.endswith(".csv"):
+        found = csv.DictReader((tmp_path / name).read_text().splitlines())
+    else:
+        found = json.loads((tmp_path / name).read_text())["frames"]
+    for line, row in zip(found, rows, strict=True):
+        same(line, row)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["times.csv", "times.json"])
+def test_files_that_are_cut_count_as_missing(tmp_path, name):
+    write(tmp_path / name)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[:-3])
+    assert count_rows(tmp_path / name) is None
+    assert count_rows(tmp_path / "absent.csv") is None
+
+
 def fail_half_way(path):
     with TimingLog(path) as log:
         log.row(next(some_rows()))
@@ -104,18 +146,20 @@ def test_an_error_leaves_nothing(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["times.csv", "times.json"])
 def test_a_write_that_fails(tmp_path, name):
-    """The rows wait in a buffer, so it is the end that cannot be written."""
+    """The rows before it are kept."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     log = TimingLog(tmp_path / name)
-    for row in some_rows():
-        log.row(row)
+    rows = some_rows()
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
         with pytest.raises(OutputError, match="grew beyond the largest file"):
-            log.close()
+            add(log, rows)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert list(tmp_path.iterdir()) == []
+    log.close()
+    kept = count_rows(tmp_path / name)
+    assert 1 < kept < 25
+    assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
 def test_refusals(tmp_path):

@@ -1,0 +1,123 @@
+"""Pictures to coded pictures: conversion, padding and the encoder itself."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from typing import cast
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, VideoReformatter
+
+from accel_rt.errors import OutputError
+from accel_rt.video.codecs import Codec
+from accel_rt.video.color import BT709, EXACT
+
+_LIMITED = 1
+
+
+class PictureEncoder:
+    """Encodes BGR pictures into ``stream`` of an output container, as 8-bit yuv420p.
+
+    ``size`` is ``(width, height)`` of the pictures; others are scaled to it. ``coded_size`` is
+    even and at least the codec's smallest: the last column and row are repeated on the right and
+    below. ``options`` are the codec's own. After :meth:`restart` nothing depends on the pictures
+    before.
+
+    Raises :class:`OutputError` for an encoder that is missing from this build or cannot encode
+    the size.
+    """
+
+    def __init__(
+        self,
+        container: av.container.OutputContainer,
+        choice: Codec,
+        size: tuple[int, int],
+        rate: Fraction,
+        time_base: Fraction,
+        options: dict[str, str],
+        tag: str | None,
+    ) -> None:
+        self.coded_size = coded_size(choice, size)
+        rate = min(rate, Fraction(choice.max_rate))
+        self._choice, self._size, self._rate = choice, size, rate
+        self._time_base, self._options, self._tag = time_base, options, tag
+        self._reformatter = VideoReformatter()
+        try:
+            self.stream = cast(av.VideoStream, container.add_stream(choice.encoder, rate=rate))
+        except av.codec.codec.UnknownCodecError as error:
+            raise OutputError(
+                f"the encoder {choice.encoder} is missing from this build of PyAV: "
+                "choose another codec"
+            ) from error
+        self.stream.time_base = time_base
+        self._context = self.stream.codec_context
+        self._flags = self._context.flags
+        self._open()
+
+    def encode(self, picture: av.VideoFrame) -> list[av.Packet]:
+        """The packets that are ready once ``picture`` of :meth:`convert` has been taken in."""
+        return self._of_stream(self._context.encode(picture))
+
+    def flush(self) -> list[av.Packet]:
+        """The packets still held back; only :meth:`restart` may follow."""
+        return self._of_stream(self._context.encode(None))
+
+    def restart(self) -> None:
+        """Begin anew with an encoder that knows of no earlier picture; flush the old one first."""
+        self._context = cast(
+            av.VideoCodecContext, av.CodecContext.create(self._choice.encoder, "w")
+        )
+        self._context.flags, self._context.framerate = self._flags, self._rate
+        self._open()
+
+    def convert(self, frame_bgr: np.ndarray) -> av.VideoFrame:
+        """uint8 BGR ``[H, W, 3]`` scaled, padded and converted, BT.709 in limited range."""
+        width, height = self._size
+        if frame_bgr.shape[:2] != (height, width):
+            smaller = frame_bgr.shape[0] * frame_bgr.shape[1] > width * height
+            method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+            frame_bgr = cv2.resize(frame_bgr, (width, height), interpolation=method)
+        if self.coded_size != self._size:
+            right, below = self.coded_size[0] - width, self.coded_size[1] - height
+            frame_bgr = cv2.copyMakeBorder(frame_bgr, 0, below, 0, right, cv2.BORDER_REPLICATE)
+        return self._reformatter.reformat(
+            av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_bgr), format="bgr24"),
+            format="yuv420p",
+            dst_colorspace=BT709,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=EXACT,
+        )
+
+    def _open(self) -> None:
+        context, choice = self._context, self._choice
+        context.width, context.height = self.coded_size
+        context.pix_fmt = "yuv420p"
+        context.time_base = self._time_base
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.color_range = _LIMITED
+        context.options = {**self._options}
+        if self._tag:
+            context.codec_tag = self._tag
+        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 has no other way to be quiet
+        try:
+            context.open(strict=False)
+        except (av.FFmpegError, OSError) as error:
+            raise OutputError(
+                f"{choice.encoder} cannot encode {self.coded_size[0]}x{self.coded_size[1]} "
+                "pixels: choose another codec or size"
+            ) from error
+
+    def _of_stream(self, packets: list[av.Packet]) -> list[av.Packet]:
+        for packet in packets:
+            packet.stream = self.stream
+        return packets
+
+
+def coded_size(choice: Codec, size: tuple[int, int]) -> tuple[int, int]:
+    """``size``, made even and at least the smallest that ``choice`` takes."""
+    width, height = (max(choice.min_size, side + side % 2) for side in size)
+    return width, height
