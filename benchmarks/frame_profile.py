@@ -1,6 +1,6 @@
 """Where the time of a frame goes: torch's profiler on a keyframe or an update frame.
 
-python benchmarks/frame_profile.py [--model Accel-18] [--kind update] [--rows 20]
+python -m benchmarks.frame_profile [--model Accel-18] [--kind update] [--rows 20]
 """
 
 from __future__ import annotations
@@ -8,27 +8,26 @@ from __future__ import annotations
 import click
 from torch.profiler import ProfilerActivity, profile
 
-from accel_rt.bench.models import MODELS, Networks
+from accel_rt.bench.models import MODELS
 from accel_rt.bench.run import threads_set_to
 from accel_rt.bench.stream import street_frames
-from accel_rt.device import resolve_device, resolve_precision
+from accel_rt.runtime.load import load_segmenter
+from accel_rt.runtime.settings import PRECISIONS
 
-_NAMES = [model.name for model in MODELS if not model.plain]
+_MODELS = {model.name: model for model in MODELS if not model.plain}
 
 
 @click.command()
-@click.option("--model", type=click.Choice(_NAMES), default="Accel-18", show_default=True)
+@click.option("--model", type=click.Choice(list(_MODELS)), default="Accel-18", show_default=True)
 @click.option("--kind", type=click.Choice(("key", "update")), default="update", show_default=True)
-@click.option("--precision", default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.")
 @click.option("--rows", default=20, show_default=True, help="Of the table.")
 def main(model: str, kind: str, precision: str, threads: int | None, rows: int) -> None:
     """Print the operators that take longest, added up over the frames of one kind."""
-    device = resolve_device("cpu")
-    chosen = next(one for one in MODELS if one.name == model)
-    networks = Networks(device, resolve_precision(precision, device))
+    chosen = _MODELS[model].on("cpu", precision)  # type: ignore[arg-type]
     with threads_set_to(threads):
-        segmenter = networks.build(chosen).segmenter
+        segmenter = load_segmenter(chosen.settings)
         frames = street_frames(chosen.interval)
         for frame in frames:  # to warm up
             segmenter.step(frame)

@@ -1,7 +1,7 @@
 """Operators and the frame loop on a GPU, by device events, against the device's roofline.
 
-    python benchmarks/gpu.py                # on the GPU there is
-    python benchmarks/gpu.py --assume-h100  # the least times on an H100, without any GPU
+    python -m benchmarks.gpu                # on the GPU there is
+    python -m benchmarks.gpu --assume-h100  # the least times on an H100, without any GPU
 
 Each operator runs at 1024x2048 (a grid of 64x128) in float16, with caches emptied before every
 run: the memory that is overwritten for that also keeps the device busy while the host launches.
@@ -10,6 +10,7 @@ run: the memory that is overwritten for that also keeps the device busy while th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from statistics import median
@@ -21,17 +22,15 @@ import torch
 from torch import Tensor
 
 from accel_rt import ops
-from accel_rt.bench import roofline
-from accel_rt.bench.models import random_network
 from accel_rt.bench.stream import street_frames, there_and_back
-from accel_rt.classes import CAMVID
-from accel_rt.flow.flownets import FlowNetSFlow
-from accel_rt.models.accel import Accel, ScoreFusion
-from accel_rt.models.flownet import FlowNetS
 from accel_rt.normalise import MEAN_RGB, STD_RGB
+from accel_rt.runtime.load import load_segmenter
 from accel_rt.runtime.segmenter import Segmenter
+from accel_rt.runtime.settings import SegmenterSettings
+from benchmarks import roofline
 
 _RUNS = 50
+_SIZE = (2048, 1024)  # width and height of the frames
 _DTYPE = torch.float16
 _NO_DEVICE = (
     "no CUDA device here: run this on a machine with a GPU and a CUDA build of torch, or print "
@@ -139,22 +138,15 @@ def _calls(height: int = 64, width: int = 128) -> list[tuple[roofline.Cost, Call
 
 
 def whole_frames() -> None:
-    """Accel-18 at 1024x2048 with FlowNetS: milliseconds by the loop's own events."""
+    """Accel-18 at 1024x2048: milliseconds by the loop's own events."""
     click.echo("| graphs | frame | network | of it update network | flow | output | whole frame |")
     click.echo("|---|---|---|---|---|---|---|")
-    stream, device = street_frames(6, (2048, 1024)), torch.device("cuda")
+    frames = street_frames(6, _SIZE)
+    settings = SegmenterSettings(
+        reference="resnet101", update="resnet18", size=_SIZE, device="cuda", scene_cuts=False
+    )
     for graphs in (True, False):
-        branches = [random_network(name) for name in ("resnet101", "resnet18")]
-        segmenter = Segmenter(
-            Accel(*branches, ScoreFusion(branches[0].classes).eval()),
-            CAMVID,
-            flow=FlowNetSFlow(FlowNetS().eval(), device, _DTYPE),
-            size=(1024, 2048),
-            device=device,
-            dtype=_DTYPE,
-            cuda_graphs=graphs,
-        )
-        _frame_rows(segmenter, stream)
+        _frame_rows(load_segmenter(replace(settings, cuda_graphs=graphs)), frames)
 
 
 def _frame_rows(segmenter: Segmenter, stream: list[np.ndarray]) -> None:

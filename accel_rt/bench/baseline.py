@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from accel_rt.bench.peers import OutputBlock, torchvision_deform_conv2d
+from accel_rt.bench.peers import interpolate_argmax, torchvision_deform_conv2d
 from accel_rt.models.layers import DeformConv2d
 from accel_rt.models.network import Network
 from accel_rt.normalise import MEAN_RGB, STD_RGB
@@ -23,7 +23,7 @@ class PlainDeepLab:
     """A network as its modules stand: float32, NCHW, batch norms by themselves.
 
     Deformable convolutions are torchvision's if it is installed, else the plain PyTorch twin of
-    ours; every frame ends in the paper's output block. ``network`` is taken over.
+    ours; labels come from bilinear interpolation and argmax. ``network`` is taken over.
     """
 
     def __init__(self, network: Network, device: torch.device) -> None:
@@ -32,7 +32,6 @@ class PlainDeepLab:
                 if isinstance(child, DeformConv2d):
                     setattr(module, name, _PlainDeformConv2d(child))
         self._network = network.eval().to(device)
-        self._output = OutputBlock(network.classes).to(device)
         self._device = device
         self._mean = torch.tensor(MEAN_RGB, device=device)[:, None, None]
         self._std = torch.tensor(STD_RGB, device=device)[:, None, None]
@@ -45,7 +44,8 @@ class PlainDeepLab:
         frame = torch.from_numpy(rgb).to(self._device).permute(2, 0, 1).float() / 255
         frame = (frame - self._mean) / self._std
         frame = nn.functional.pad(frame, (0, -width % 16, 0, -height % 16))
-        labels = self._output(self._network(frame[None].contiguous()))
+        scores = self._network(frame[None].contiguous())
+        labels = interpolate_argmax(scores, (frame.shape[1], frame.shape[2]))
         return labels[0, :height, :width].to(torch.uint8).cpu().numpy()
 
 

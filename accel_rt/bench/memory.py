@@ -1,38 +1,45 @@
 """Peak memory of a model, in a process that runs nothing else.
 
-python -m accel_rt.bench.memory "Accel-18" --device cpu --precision bf16 --threads 2
+The process is ``python -m accel_rt.bench.memory``; it reads the pickled model, frame size and
+number of threads from its input and prints megabytes.
 """
 
 from __future__ import annotations
 
-import argparse
+import pickle
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from accel_rt.bench.models import MODELS, Model
+from accel_rt.bench.models import Model
 from accel_rt.errors import AccelError
 
-_AT_ONCE = 2  # processes; what they take does not depend on how fast they run
+_AT_ONCE = 2  # processes; their memory does not depend on how fast they run
 
 
 def peak_memory_mb(
-    models: Sequence[Model], device: str, precision: str, threads: int
+    models: Sequence[Model],
+    size: tuple[int, int],
+    threads: int,
+    report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, float]:
     """Megabytes by model name: of the GPU for CUDA, else resident.
 
-    Raises :class:`~accel_rt.errors.AccelError` if a model does not run.
+    ``size`` is the frames' ``(height, width)``. Raises :class:`~accel_rt.errors.AccelError` if a
+    model does not run.
     """
 
     def peak(model: Model) -> float:
-        command = [sys.executable, "-m", __name__, model.name, "--device", device]
-        command += ["--precision", precision, "--threads", str(threads)]
-        done = subprocess.run(command, capture_output=True, text=True)
+        command = [sys.executable, "-m", __name__]
+        work = pickle.dumps((model, size, threads))
+        done = subprocess.run(command, input=work, capture_output=True)
         if done.returncode:
-            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-            raise AccelError(f"the memory of {model.name} could not be measured: {lines[-1]}")
+            lines = done.stderr.decode(errors="replace").strip().splitlines()
+            why = lines[-1] if lines else f"exit code {done.returncode}"
+            raise AccelError(f"the memory of {model.name} could not be measured: {why}")
+        report(f"measured the memory of {model.name}")
         return float(done.stdout)
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -54,29 +61,22 @@ def own_peak_mb() -> float:
 
 
 def _main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model", choices=[model.name for model in MODELS])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--threads", type=int, required=True)
-    args = parser.parse_args()
-
     import numpy as np
     import torch
 
     from accel_rt.bench.stream import make_streams
-    from accel_rt.device import resolve_device, resolve_precision
+    from accel_rt.device import resolve_device
 
-    torch.set_num_threads(args.threads)
-    device = resolve_device(args.device)
-    model = next(model for model in MODELS if model.name == args.model)
-    frames = list(np.random.default_rng(0).integers(0, 256, (2, 360, 480, 3), np.uint8))
-    for stream in make_streams([model], frames, device, resolve_precision(args.precision, device)):
+    model, (height, width), threads = pickle.load(sys.stdin.buffer)
+    torch.set_num_threads(threads)
+    rng = np.random.default_rng(0)
+    frames = list(rng.integers(0, 256, (2, height, width, 3), np.uint8))
+    for stream in make_streams([model], frames):
         stream()
-    if device.type == "cuda":
-        print(torch.cuda.max_memory_allocated(device) / 1e6)
-    else:
-        print(own_peak_mb())
+        stream()
+    device = resolve_device(model.settings.device)
+    on_gpu = device.type == "cuda"
+    print(torch.cuda.max_memory_allocated(device) / 1e6 if on_gpu else own_peak_mb())
 
 
 if __name__ == "__main__":

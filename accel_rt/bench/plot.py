@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import cv2
-import numpy as np
+from typing import TYPE_CHECKING
 
 from accel_rt.bench.stream import ModelTimes
-from accel_rt.errors import OutputError
+from accel_rt.files import replacing
+from accel_rt.plotting import new_figure
 
-_FINE = 3  # drawn so many times larger, then reduced: smooth letters and edges
-_WIDTH, _ROW, TOP, _BOTTOM = 1180, 46, 112, 30
-_LEFT, _RIGHT = 250, 190
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_INK, _FAINT, _PAPER = (40, 40, 40), (120, 120, 120), (255, 255, 255)
-PARTS_BGR = {
-    "keyframes": (150, 86, 33),
-    "update network": (214, 158, 92),
-    "flow": (61, 142, 241),
-    "other": (150, 150, 150),
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PARTS = {
+    "keyframes": "#215696",
+    "update network": "#5c9ed6",
+    "flow": "#f18e3d",
+    "other": "#969696",
 }
+"""Of a model's bar, with their colours."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,7 @@ def bars(models: Sequence[ModelTimes]) -> list[Bar]:
     baseline = next((times for times in models if times.model.plain), None)
     made = []
     for times in models:
-        parts = dict.fromkeys(PARTS_BGR, 0.0)
+        parts = dict.fromkeys(PARTS, 0.0)
         for frame in times.frames:
             if frame.kind == "key":
                 parts["keyframes"] += frame.step
@@ -60,72 +58,37 @@ def bars(models: Sequence[ModelTimes]) -> list[Bar]:
     return made
 
 
-def draw(chart: Sequence[Bar], title: str, subtitle: str) -> np.ndarray:
-    """The chart as a picture, uint8 BGR ``[H, W, 3]``."""
-    height = TOP + _ROW * len(chart) + _BOTTOM
-    canvas = _Canvas(_WIDTH, height)
-    canvas.text(title, 24, 36, 0.72)
-    canvas.text(subtitle, 24, 60, 0.42, _FAINT)
-    x = float(_LEFT)
-    for name, colour in PARTS_BGR.items():
-        canvas.box(x, 78, x + 14, 92, colour)
-        x = canvas.text(name, x + 21, 91, 0.44) + 26
-    per_ms = (_WIDTH - _LEFT - _RIGHT) / max(bar.ms for bar in chart)
-    for number, bar in enumerate(chart):
-        top = TOP + number * _ROW
-        canvas.text(bar.name, _LEFT - 12, top + 25, 0.48, right=True)
-        left = float(_LEFT)
-        for name, ms in bar.parts.items():
-            canvas.box(left, top + 6, left + ms * per_ms, top + _ROW - 8, PARTS_BGR[name])
-            left += ms * per_ms
-        end = canvas.text(f"{bar.ms:.0f} ms", left + 10, top + 25, 0.48)
-        if bar.speedup is not None:
-            canvas.text(f"{bar.speedup:.1f}x", end + 12, top + 25, 0.48, _FAINT)
-    canvas.box(_LEFT - 1, TOP, _LEFT, height - _BOTTOM, _INK)
-    return canvas.picture()
+def write(path: Path, chart: Sequence[Bar], title: str, subtitle: str) -> None:
+    """Write the chart as PNG.
 
-
-def write(path: Path, picture: np.ndarray) -> None:
-    """Write a picture as PNG.
-
-    Raises :class:`~accel_rt.errors.OutputError` if it cannot be written.
+    Raises :class:`~accel_rt.errors.OutputError` if it cannot be written, and
+    :class:`~accel_rt.errors.UsageError` without matplotlib.
     """
-    _, data = cv2.imencode(".png", picture)
-    try:
-        path.write_bytes(data.tobytes())
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    figure = draw(chart, title, subtitle)
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=110)
 
 
-class _Canvas:
-    """White paper in pixels of the finished picture."""
-
-    def __init__(self, width: int, height: int) -> None:
-        self._image = np.full((height * _FINE, width * _FINE, 3), _PAPER, np.uint8)
-
-    def picture(self) -> np.ndarray:
-        return cv2.resize(self._image, None, fx=1 / _FINE, fy=1 / _FINE, interpolation=3)
-
-    def box(
-        self, left: float, top: float, right: float, bottom: float, bgr: tuple[int, int, int]
-    ) -> None:
-        corners = [round(value * _FINE) for value in (left, top, right, bottom)]
-        if corners[2] > corners[0]:
-            self._image[corners[1] : corners[3], corners[0] : corners[2]] = bgr
-
-    def text(
-        self,
-        text: str,
-        x: float,
-        baseline: float,
-        size: float,
-        bgr: tuple[int, int, int] = _INK,
-        right: bool = False,
-    ) -> float:
-        """Write from ``x``, or up to it; returns where the text ends."""
-        scale, stroke = size * _FINE, max(1, round(1.2 * size * _FINE))
-        width = cv2.getTextSize(text, _FONT, scale, stroke)[0][0] / _FINE
-        start = x - width if right else x
-        place = round(start * _FINE), round(baseline * _FINE)
-        cv2.putText(self._image, text, place, _FONT, scale, bgr, stroke, cv2.LINE_AA)
-        return start + width
+def draw(chart: Sequence[Bar], title: str, subtitle: str) -> Figure:
+    """A row of bars for each model, the first one on top."""
+    figure = new_figure(10.5, 1.2 + 0.42 * len(chart))
+    axes = figure.add_subplot(title=f"{title}\n")
+    axes.text(0, 1.02, subtitle, transform=axes.transAxes, size="small", color="dimgrey")
+    names = [bar.name for bar in chart]
+    ends = [0.0] * len(chart)
+    for part, colour in PARTS.items():
+        lengths = [bar.parts.get(part, 0.0) for bar in chart]
+        axes.barh(names, lengths, 0.7, ends, color=colour, label=part)
+        ends = [end + length for end, length in zip(ends, lengths, strict=True)]
+    for name, bar in zip(names, chart, strict=True):
+        faster = "" if bar.speedup is None else f"   {bar.speedup:.1f}x"
+        axes.annotate(
+            f"{bar.ms:.0f} ms{faster}", (bar.ms, name), (6, 0),
+            textcoords="offset points", va="center",
+        )  # fmt: skip
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.set_xlabel("milliseconds a frame")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False)
+    return figure

@@ -80,9 +80,9 @@ def _model_json(times: ModelTimes, models: list[ModelTimes]) -> dict[str, Any]:
     baseline = _baseline(models)
     return {
         "model": model.name,
-        "reference": model.reference,
-        "update": model.update,
-        "update_scale": model.update_scale,
+        "reference": model.settings.reference,
+        "update": model.settings.update if model.settings.mode == "accel" else None,
+        "update_scale": model.settings.update_scale,
         "frames": frames,
         "other_share_of_update": times.other_share(),
         "stream": {
@@ -224,7 +224,7 @@ def _notes() -> str:
         "them; 'as streamed' was timed as a whole.\n"
         "'other' is the share of an update frame that is neither a network nor the flow.\n"
         f"Baseline: {BASELINE.name}, float32, NCHW; deformable convolutions: "
-        f"{deformable_convolution()}; deconvolution, softmax and argmax on every frame."
+        f"{deformable_convolution()}; interpolation and argmax on every frame."
     )
 
 

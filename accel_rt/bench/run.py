@@ -14,6 +14,7 @@ from accel_rt.bench import memory, ops, stream
 from accel_rt.bench.harness import Effort
 from accel_rt.bench.models import MODELS, QUICK_MODELS
 from accel_rt.device import resolve_device, resolve_precision
+from accel_rt.errors import UsageError
 from accel_rt.runtime.settings import Precision
 
 Part = Literal["ops", "e2e", "all"]
@@ -29,7 +30,8 @@ class BenchSettings:
     """What to measure and how.
 
     ``precision`` auto measures the operators in float32 and the device's fast type, and the
-    models in the latter. ``threads`` None leaves torch's number.
+    models in the latter. ``threads`` None leaves torch's number. ``only`` leaves out operators'
+    cases without that text in their name.
     """
 
     part: Part = "all"
@@ -37,6 +39,7 @@ class BenchSettings:
     device: str = "auto"
     precision: Precision = "auto"
     threads: int | None = None
+    only: str = ""
 
     @property
     def ops_effort(self) -> Effort:
@@ -72,7 +75,7 @@ def run(settings: BenchSettings, report: Callable[[str], None]) -> Results:
         if settings.part != "e2e":
             operators = _operators(settings, device, dtype, report)
         if settings.part != "ops":
-            models = _models(settings, device, dtype, threads, report)
+            models = _models(settings, threads, report)
         precision = str(dtype).removeprefix("torch.")
         return Results(operators or [], models or [], str(device), precision, threads)
 
@@ -106,29 +109,35 @@ def _operators(
     )
     measured = []
     for case in ops.cases(bench):
-        report(f"{case.op} {case.shape} {str(case.dtype).removeprefix('torch.')}")
+        name = f"{case.op} {case.shape} {str(case.dtype).removeprefix('torch.')}"
+        if settings.only not in name:
+            continue
+        report(name)
         measured.append(ops.measure(case, settings.ops_effort, synchroniser(device)))
+    if not measured:
+        raise UsageError(
+            f"no operator's case has '{settings.only}' in its name: try flow_warp, 64x128, float32"
+        )
     return measured
 
 
 def _models(
-    settings: BenchSettings,
-    device: torch.device,
-    dtype: torch.dtype,
-    threads: int,
-    report: Callable[[str], None],
+    settings: BenchSettings, threads: int, report: Callable[[str], None]
 ) -> list[stream.ModelTimes]:
-    models = QUICK_MODELS if settings.quick else MODELS
-    report("rendering frames and building networks")
+    models = [
+        model.on(settings.device, settings.precision)
+        for model in (QUICK_MODELS if settings.quick else MODELS)
+    ]
+    report("rendering frames and loading networks")
     frames = stream.street_frames(_FRAMES, FRAME_SIZE)
-    streams = list(stream.make_streams(models, frames, device, dtype))
+    streams = list(stream.make_streams(models, frames))
     report(f"{len(models)} models in turn, an interval each")
     times = stream.measure(streams, settings.stream_effort)
     if settings.quick:
         return times
     del streams
     report("peak memory of each model in a process of its own")
-    peaks = memory.peak_memory_mb(models, str(device), settings.precision, threads)
+    peaks = memory.peak_memory_mb(models, FRAME_SIZE[::-1], threads)
     return [times_of.with_memory(peaks[times_of.model.name]) for times_of in times]
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from accel_rt.bench.baseline import PlainDeepLab
 from accel_rt.bench.harness import Effort, Samples, interleave
-from accel_rt.bench.models import Built, Model, Networks, random_network
+from accel_rt.bench.models import Model
+from accel_rt.device import resolve_device
+from accel_rt.models import store
+from accel_rt.models.network import Network
+from accel_rt.models.weights import ModelInfo, load_network
+from accel_rt.runtime.load import load_segmenter
 from accel_rt.runtime.result import FrameKind
+from accel_rt.runtime.segmenter import Segmenter
 
 INTERVALS = (1, 2, 5, 10)
 """The keyframe intervals that are reported."""
@@ -34,11 +40,11 @@ class FrameTime:
     kind: FrameKind
     step: float
     branch: float = 0.0
-    stages: dict[str, float] | None = None
+    stages: dict[str, float] = field(default_factory=dict)
 
     def stage(self, name: str) -> float:
         """Milliseconds of a stage, 0 where the frame has none of that name."""
-        return (self.stages or {}).get(name, 0.0)
+        return self.stages.get(name, 0.0)
 
 
 @dataclass(frozen=True)
@@ -112,20 +118,23 @@ def street_frames(number: int, size: tuple[int, int] = (480, 360)) -> list[np.nd
     return [frame.image_bgr for frame in StreetDrive(seed=7, size=size).frames(number)]
 
 
-def make_streams(
-    models: Iterable[Model],
-    frames: Sequence[np.ndarray],
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Iterator[Stream]:
-    """A stream of each model over the same frames; plain ones in float32."""
-    networks = Networks(device, dtype)
+def make_streams(models: Iterable[Model], frames: Sequence[np.ndarray]) -> Iterator[Stream]:
+    """A stream of each model over the same frames; what two models have in common loads once.
+
+    Raises as :func:`~accel_rt.runtime.load.load_segmenter`.
+    """
+    networks = _Networks()
     for model in models:
+        device = resolve_device(model.settings.device)
         if model.plain:
-            plain = PlainDeepLab(random_network(model.reference), device)
-            yield Stream(model, _timed_plain(plain), frames)
-        else:
-            yield Stream(model, _timed(networks.build(model), device), frames)
+            network, _ = load_network(store.find(model.settings.reference))
+            yield Stream(model, _timed_plain(PlainDeepLab(network, device)), frames)
+            continue
+        segmenter = load_segmenter(model.settings, load=networks.load)
+        # On CUDA the segmenter tells the branch's time: a hook in it would wait amid the frame.
+        has_branch = model.settings.mode == "accel" and device.type == "cpu"
+        clock = networks.clock(model.settings.update) if has_branch else None
+        yield Stream(model, _timed(segmenter, clock), frames)
 
 
 def measure(streams: Sequence[Stream], effort: Effort) -> list[ModelTimes]:
@@ -150,30 +159,47 @@ def _timed_plain(plain: PlainDeepLab) -> Callable[[np.ndarray], FrameTime]:
     return step
 
 
-def _timed(built: Built, device: torch.device) -> Callable[[np.ndarray], FrameTime]:
-    # On CUDA the segmenter tells the branch's time: a hook in it would wait amid the frame.
-    clock = _ModuleClock(built.update) if device.type == "cpu" else None
-
+def _timed(segmenter: Segmenter, clock: _ModuleClock | None) -> Callable[[np.ndarray], FrameTime]:
     def step(frame_bgr: np.ndarray) -> FrameTime:
         if clock is not None:
             clock.ms = 0.0
         started = perf_counter()
-        result = built.segmenter.step(frame_bgr)
+        result = segmenter.step(frame_bgr)
         ms = 1e3 * (perf_counter() - started)
         branch = result.timings.get("branch", 0.0) if clock is None else clock.ms
-        return FrameTime(result.kind, ms, branch, result.timings)
+        return FrameTime(
+            result.kind, ms, branch if result.kind == "update" else 0.0, dict(result.timings)
+        )
 
     return step
 
 
-class _ModuleClock:
-    """Milliseconds of the calls of a module (none for None) since ``ms`` was set to zero."""
+class _Networks:
+    """Loads each network once and keeps a clock on it."""
 
-    def __init__(self, module: nn.Module | None) -> None:
+    def __init__(self) -> None:
+        self._loaded: dict[Path, tuple[Network, ModelInfo]] = {}
+        self._clocks: dict[Path, _ModuleClock] = {}
+
+    def load(self, path: Path) -> tuple[Network, ModelInfo]:
+        """What :func:`~accel_rt.models.weights.load_network` gives."""
+        if path not in self._loaded:
+            self._loaded[path] = load_network(path)
+            self._clocks[path] = _ModuleClock(self._loaded[path][0])
+        return self._loaded[path]
+
+    def clock(self, name: str) -> _ModuleClock | None:
+        """The clock on a network that was loaded."""
+        return self._clocks.get(store.find(name))
+
+
+class _ModuleClock:
+    """Milliseconds of the calls of a module since ``ms`` was set to zero."""
+
+    def __init__(self, module: nn.Module) -> None:
         self.ms = 0.0
-        if module is not None:
-            module.register_forward_pre_hook(self._start)
-            module.register_forward_hook(self._stop)
+        module.register_forward_pre_hook(self._start)
+        module.register_forward_hook(self._stop)
 
     def _start(self, *_: Any) -> None:
         self._started = perf_counter()

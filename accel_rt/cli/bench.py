@@ -12,6 +12,8 @@ from accel_rt import threads
 from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say
 from accel_rt.errors import OutputError, UsageError
+from accel_rt.files import write_whole
+from accel_rt.plotting import require_matplotlib
 from accel_rt.runtime.settings import PRECISIONS
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ _NARROWEST = 140  # columns; what the widest table needs, where nobody watches a
     metavar="N",
     help="CPU threads.  [default: one for each core]",
 )
+@click.option(
+    "--only", default="", metavar="TEXT", help="Operators' cases with TEXT in their name."
+)
 @click.option("--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True)
 @click.option(
     "--precision",
@@ -68,6 +73,8 @@ def bench(
     for path in (json_file, plot):
         if path is not None and not path.absolute().parent.is_dir():
             raise OutputError(f"cannot write {path}: its folder does not exist")
+    if plot is not None:
+        require_matplotlib()
     from accel_rt.bench.run import BenchSettings, run
 
     before = threads.crowding()
@@ -132,10 +139,7 @@ def _print(results: Results, info: dict[str, Any]) -> None:
 def _write_json(path: Path, results: Results, info: dict[str, Any]) -> None:
     from accel_rt.bench.report import to_json
 
-    try:
-        path.write_text(json.dumps({"machine": info, **to_json(results)}, indent=2) + "\n")
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    write_whole(path, json.dumps({"machine": info, **to_json(results)}, indent=2) + "\n")
 
 
 def _plot(path: Path, results: Results, info: dict[str, Any]) -> None:
@@ -147,4 +151,4 @@ def _plot(path: Path, results: Results, info: dict[str, Any]) -> None:
         f"{info['cpu']}, {info['threads']} threads, {info['precision']} "
         "(DeepLab-101 in plain PyTorch: float32)"
     )
-    plot.write(path, plot.draw(plot.bars(results.models), title, machine_line))
+    plot.write(path, plot.bars(results.models), title, machine_line)

@@ -97,11 +97,8 @@ def _measure(
     if not values["no_timing"]:
         threads = values["threads"] or torch.get_num_threads()
         torch.set_num_threads(threads)
-        say("timing")
-        times = cost.time_models({name: settings}, images, Effort(20, 3, 40))
-        size = images[0].shape[0], images[0].shape[1]
-        memory = cost.peak_memory_mb({name: settings}, size, threads)
-        found |= {"time": times[name], "peak_memory_mb": memory[name], "threads": threads}
+        measured = cost.time_and_memory({name: settings}, images, Effort(20, 3, 40), threads, say)
+        found |= measured[name]
     results.models[name].cost = found
 
 

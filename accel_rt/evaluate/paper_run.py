@@ -91,14 +91,9 @@ def _costs(plan: PaperRun, report: Callable[[str], None]) -> dict[str, dict]:
         return found
     threads = plan.threads or torch.get_num_threads()
     torch.set_num_threads(threads)
-    report(f"timing {len(models)} models in turn")
-    times = cost.time_models(models, images, Effort(plan.seconds, 3, 60))
-    size = images[0].shape[0], images[0].shape[1]
-    report("measuring peak memory")
-    memory = cost.peak_memory_mb(models, size, threads)
-    for name in models:
-        found[name] |= {"time": times[name], "peak_memory_mb": memory[name], "threads": threads}
-    return found
+    effort = Effort(plan.seconds, 3, 60)
+    measured = cost.time_and_memory(models, images, effort, threads, report)
+    return {name: found[name] | measured[name] for name in models}
 
 
 def strip(footage: Footage, models: Mapping[str, SegmenterSettings], family: Family) -> Strip:

@@ -7,12 +7,13 @@ from accel_rt.bench.models import BASELINE, Model
 from accel_rt.bench.ops import Measured
 from accel_rt.bench.run import Results
 from accel_rt.bench.stream import FrameTime, ModelTimes
+from accel_rt.runtime.settings import SegmenterSettings
 
 _KEY = FrameTime("key", 90.0, 0.0, {"network": 89.0, "flow": 0.5, "output": 0.5})
 _UPDATE = FrameTime("update", 30.0, 24.0, {"network": 26.0, "flow": 3.0, "output": 1.0})
 
 ACCEL = ModelTimes(
-    Model("made up", update="resnet18", interval=3),
+    Model("made up", SegmenterSettings(interval=3)),
     (_KEY, _UPDATE, _UPDATE) * 2,
     Samples((153.0, 150.0, 147.0)),
     512.0,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import resource
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from accel_rt.bench import memory
-from accel_rt.bench.models import MODELS, Model
+from accel_rt.bench.models import BASELINE, Model
 from accel_rt.errors import AccelError
+from accel_rt.runtime.settings import SegmenterSettings
+
+SMALL = SegmenterSettings(interval=2, size=(64, 48), precision="fp32", scene_cuts=False)
 
 
 def test_own_peak_covers_what_is_resident():
@@ -27,13 +31,22 @@ def test_own_peak_without_proc(monkeypatch):
 
 
 def test_a_model_in_a_process_of_its_own():
-    light = next(model for model in MODELS if model.name == "Accel light")
-    peak = memory.peak_memory_mb([light], "cpu", "fp32", 1)
-    assert list(peak) == ["Accel light"]
-    assert 100 < peak["Accel light"] < 4000
+    said = []
+    plain = Model("plain", replace(SMALL, mode="deeplab"), plain=True)
+    peak = memory.peak_memory_mb([Model("light", SMALL), plain], (48, 64), 1, said.append)
+    assert list(peak) == ["light", "plain"]
+    assert all(50 < megabytes < 5000 for megabytes in peak.values())
+    assert sorted(said) == ["measured the memory of light", "measured the memory of plain"]
 
 
-def test_a_model_that_does_not_run(monkeypatch):
+def test_a_model_that_does_not_run_says_why():
+    missing = Model("x", replace(SMALL, reference="nothing"))
+    why = "the memory of x could not be measured: .*no installed network weights 'nothing'"
+    with pytest.raises(AccelError, match=why):
+        memory.peak_memory_mb([missing], (48, 64), 1)
+
+
+def test_a_process_that_says_nothing(monkeypatch):
     monkeypatch.setattr(memory.sys, "executable", "false")
-    with pytest.raises(AccelError, match="memory of some could not be measured: exit code 1"):
-        memory.peak_memory_mb([Model("some")], "cpu", "fp32", 1)
+    with pytest.raises(AccelError, match="could not be measured: exit code 1"):
+        memory.peak_memory_mb([BASELINE], (48, 64), 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from accel_rt.bench.harness import Effort
 from accel_rt.bench.models import Model
 from accel_rt.bench.stream import FrameTime
 from accel_rt.ops import winograd_conv2d_pack
+from accel_rt.runtime.settings import SegmenterSettings
 from tests.bench.made_up import RESULTS
 
 ROOT = Path(__file__).parents[2]
@@ -115,7 +117,8 @@ def test_what_this_machine_lacks(accel, args, message):
 @pytest.fixture
 def light(monkeypatch):
     """One light model on two small frames, each thing timed once."""
-    model = Model("light", "efficientnet_lite0", "efficientnet_lite0", 0.5, interval=2)
+    settings = SegmenterSettings(reference="efficientnet_lite0", interval=2, update_scale=0.5)
+    model = Model("light", replace(settings, scene_cuts=False))
     frames = list(np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), np.uint8))
     monkeypatch.setattr(bench_run, "MODELS", (model,))
     monkeypatch.setattr(bench_run, "QUICK_MODELS", (model,))
@@ -140,6 +143,26 @@ def test_for_real(accel, light, monkeypatch):
     assert "upsample_argmax 5x6x8" in done.err
 
 
+def test_only_some_of_the_cases(accel, light, monkeypatch):
+    tiny = ops.Shapes(((8, 6, 7),), (), (), ((16, 6, 7),), (), 3)
+    monkeypatch.setattr(ops, "QUICK_SHAPES", tiny)
+    args = "bench ops --quick --precision fp32 --only"
+    done = accel(*args.split(), "score 16")
+    assert done.code == 0
+    assert done.err.splitlines()[-1] == "warp_score 16->3, 6x7 float32"
+    assert "flow_warp" not in done.err
+    done = accel(*args.split(), "abacus")
+    assert done.code == 2
+    assert "no operator's case has 'abacus' in its name" in done.error
+
+
+def test_a_plot_without_matplotlib_is_refused_before_measuring(accel, asked, monkeypatch):
+    monkeypatch.setattr("accel_rt.plotting.find_spec", lambda name: None)
+    done = accel("bench", "--plot", "a.png")
+    assert (done.code, asked) == (2, [])
+    assert "figures are drawn by matplotlib: pip install 'accel-rt[report]'" in done.error
+
+
 def test_memory_is_measured_unless_quick(light, monkeypatch):
     asked = []
 
@@ -151,7 +174,7 @@ def test_memory_is_measured_unless_quick(light, monkeypatch):
     settings = bench_run.BenchSettings("e2e", device="cpu", precision="fp32", threads=1)
     results = bench_run.run(settings, lambda _: None)
     assert results.models[0].memory_mb == 123
-    assert asked == [((light,), "cpu", "fp32", 1)]
+    assert asked == [([light.on("cpu", "fp32")], (360, 480), 1)]
     assert isinstance(results.models[0].frames[0], FrameTime)
 
 

@@ -11,7 +11,6 @@ from torch import nn
 
 from accel_rt import ops
 from accel_rt.bench.harness import Effort
-from accel_rt.errors import AccelError
 from accel_rt.evaluate import cost
 from accel_rt.evaluate.flops import count_flops
 from accel_rt.models.prepared import PreparedConv2d
@@ -64,22 +63,17 @@ def test_sizes() -> None:
     assert accel["file_mb"] > dff["file_mb"] > 1
 
 
-def test_times_of_each_kind() -> None:
+def test_time_by_kind_of_frame_and_memory() -> None:
     models = {"accel": SMALL, "deeplab": replace(SMALL, mode="deeplab")}
-    times = cost.time_models(models, FRAMES, Effort(0, 2, 2))
-    accel = times["accel"]
+    said: list[str] = []
+    found = cost.time_and_memory(models, FRAMES, Effort(0, 2, 2), 1, said.append)
+    assert said == ["timing 2 models in turn", "measuring peak memory"]
+    accel, deeplab = found["accel"]["time"], found["deeplab"]["time"]
+    assert (accel["interval"], deeplab["interval"]) == (2, 1)
     assert (accel["key"]["frames"], accel["update"]["frames"], accel["all"]["frames"]) == (2, 2, 4)
     assert 0 < accel["update"]["p50_s"] <= accel["update"]["p95_s"] <= accel["update"]["p99_s"]
     assert {"flow_s", "network_s", "output_s"} <= accel["update"].keys()
-    assert "update" not in times["deeplab"]
-    assert times["deeplab"]["key"]["frames"] == 2
-
-
-def test_memory_is_that_of_a_process_of_its_own() -> None:
-    found = cost.peak_memory_mb({"dff": replace(SMALL, mode="dff")}, (48, 64), 1)
-    assert 50 < found["dff"] < 5000
-
-
-def test_memory_of_a_model_that_does_not_run() -> None:
-    with pytest.raises(AccelError, match="the memory of x could not be measured"):
-        cost.peak_memory_mb({"x": replace(SMALL, reference="nothing")}, (48, 64), 1)
+    assert "update" not in deeplab
+    assert deeplab["key"]["frames"] == 2
+    assert 50 < found["accel"]["peak_memory_mb"] < 5000
+    assert found["accel"]["threads"] == 1

@@ -2,7 +2,7 @@
 
 Pictures go out as JPEG over a WebSocket, and the page acknowledges each. Beside MJPEG the delay
 to the screen is about the same on a fast link, and stays bounded on a slow one, where MJPEG's
-grows by seconds as the network's buffers fill (``python -m benchmarks.live_page --link 12000``).
+grows by seconds as the network's buffers fill.
 WebCodecs would be denied to pages that come over plain HTTP from another machine.
 """
 

@@ -7,8 +7,7 @@ import torch
 from click.testing import CliRunner
 
 from accel_rt import ops
-from accel_rt.bench import roofline
-from benchmarks import gpu
+from benchmarks import gpu, roofline
 
 UNIT = roofline.Peak("unit", bandwidth=1.0, tensor=1.0, float32=1.0)
 
