@@ -50,6 +50,7 @@ _MASK_FORMATS = ("png", "npz", "rle")
 @click.option(
     "--crf", type=int, metavar="N", help="Quality, lower is better.  [default: good for the codec]"
 )
+@click.option("--no-audio", is_flag=True, help="Leave the sound out of the video.")
 @click.option("--no-video", is_flag=True, help="Write no video (masks or timings only).")
 @click.option("--masks", type=click.Path(path_type=Path), metavar="DIR", help="Store label maps.")
 @click.option(

@@ -44,6 +44,7 @@ class SegmentOptions:
     legend: bool
     codec: str
     crf: int | None
+    no_audio: bool
     masks_format: str
 
 
@@ -173,17 +174,16 @@ def _open_source(job: Job, options: SegmentOptions) -> Source:
 def _open_video(job: Job, options: SegmentOptions, source: Source) -> VideoWriter:
     assert job.video is not None
     info = source.info
-    # A live stream opened a second time for its sound would be somewhere else already.
-    audio = job.source if info.has_audio and info.kind == "video" else None
     return VideoWriter(
         job.video,
         (info.width, info.height),
         info.rate,
         options.codec,
         options.crf,
-        audio_from=audio if isinstance(audio, str) else None,
+        tracks_from=source,
         start_s=options.start,
         end_s=options.end,
+        sound=not options.no_audio,
     )
 
 

@@ -1,143 +1,184 @@
-"""Sound carried over from the source into the file that is being written."""
+"""Sound that is decoded and encoded anew, because the output cannot hold it as it is."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import cast
 
 import av
-from av.bitstream import BitStreamFilterContext
+import numpy as np
 
-from accel_rt.video.container import open_container
+from accel_rt.video.layouts import packed_frame, packed_samples, with_named_layout
+from accel_rt.video.tracks import Track
 
-# What browsers and players play from each container; other codecs are re-encoded.
-_COPIED = {
-    ".mp4": {"aac", "mp3", "opus"},
-    ".m4v": {"aac", "mp3"},
-    ".mov": {"aac", "mp3", "alac", "pcm_s16le", "pcm_s16be", "pcm_s24le"},
-    ".mkv": {"aac", "mp3", "opus", "vorbis", "flac", "ac3", "eac3", "pcm_s16le", "pcm_s24le"},
-    ".webm": {"opus", "vorbis"},
-}
-# An edit list hides what a codec needs before time 0; elsewhere it would move the pictures.
-_HAS_EDIT_LIST = (".mp4", ".m4v", ".mov")
-_REENCODED_TO = {".webm": "libopus"}
+_ENCODERS = {".webm": "libopus", ".mkv": "libopus"}  # AAC's lead-in has no place in Matroska
 _DEFAULT_ENCODER = "aac"
+_AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _OPUS_RATE = 48000
-_AAC_MAX_RATE = 48000
+_LAYOUTS = {1: "mono", 6: "5.1", 8: "7.1"}  # by the number of channels; else stereo
+_BITS_PER_CHANNEL = 96_000
+_UNSTEADY_S = 0.05  # times of sound that is continuous differ by less
+_SILENCE_S = 10  # longer gaps are left to the times, shorter ones filled
+_DECODE_ERRORS = (av.FFmpegError, ValueError, RuntimeError)
 
 
-class AudioTrack:
-    """The best audio stream of ``source``, muxed into ``output`` in step with the video.
+@dataclass(frozen=True)
+class SoundFormat:
+    """What sound is encoded to: an encoder of FFmpeg, samples a second, layout by its name."""
 
-    Packets are copied where the container takes their codec, else decoded and encoded anew
-    (AAC; Opus for WebM). ``copied`` says which.
+    encoder: str
+    rate: int
+    layout: str
+
+    @staticmethod
+    def near(suffix: str, rate: int, channels: int) -> SoundFormat:
+        """The format of a ``suffix`` file for sound of ``rate`` and ``channels``."""
+        layout = _LAYOUTS.get(channels, "stereo")
+        encoder = _ENCODERS.get(suffix, _DEFAULT_ENCODER)
+        if encoder != _DEFAULT_ENCODER:
+            return SoundFormat(encoder, _OPUS_RATE, layout)
+        return SoundFormat(encoder, next((r for r in _AAC_RATES if r >= rate), 48000), layout)
+
+    def apply(self, context: av.AudioCodecContext) -> None:
+        """Set an encoder up."""
+        context.sample_rate, context.layout = self.rate, self.layout
+        context.bit_rate = _BITS_PER_CHANNEL * context.layout.nb_channels
+        context.time_base = Fraction(1, self.rate)
+
+
+class Normaliser:
+    """Decoded frames of any layout, rate and sample format to float samples of one format."""
+
+    def __init__(self, format: SoundFormat) -> None:
+        self._format = format
+        self._resampler: av.AudioResampler | None = None
+        self._source: tuple[str, str, int] | None = None
+
+    def __call__(self, frame: av.AudioFrame) -> np.ndarray:
+        """float32 ``[samples, channels]``; raises for frames that nothing is known of."""
+        frame = with_named_layout(frame)
+        source = (frame.format.name, frame.layout.name, frame.sample_rate)
+        parts: list[av.AudioFrame] = []
+        if self._resampler is None or source != self._source:
+            if self._resampler is not None:
+                parts += self._resampler.resample(None)
+            self._source = source
+            self._resampler = av.AudioResampler("flt", self._format.layout, self._format.rate)
+        frame.pts = None
+        parts += self._resampler.resample(frame)
+        channels = av.AudioLayout(self._format.layout).nb_channels
+        nothing = np.zeros((0, channels), np.float32)
+        return np.concatenate([nothing, *map(packed_samples, parts)])
+
+
+class EncodedSound(Track):
+    """The sound of ``stream``, encoded anew in ``format``; see :class:`Track`.
+
+    Its samples are put where their times say: gaps are filled with silence, what overlaps is cut.
     """
 
     def __init__(
         self,
         output: av.container.OutputContainer,
-        source_container: av.container.InputContainer,
         stream: av.AudioStream,
-        suffix: str,
+        format: SoundFormat,
+        joins: Sequence[Fraction],
     ) -> None:
-        self._output = output
-        self._input = source_container
-        self._in = stream
-        self._keeps_priming = suffix in _HAS_EDIT_LIST
-        self._time_base = stream.time_base or Fraction(1, av.time_base)
-        self.copied = stream.codec_context.name in _COPIED[suffix]
-        if self.copied:
-            self._out: av.AudioStream = output.add_stream_from_template(stream)
-        else:
-            encoder = _REENCODED_TO.get(suffix, _DEFAULT_ENCODER)
-            rate = _OPUS_RATE
-            if encoder == _DEFAULT_ENCODER:
-                rate = min(stream.codec_context.sample_rate, _AAC_MAX_RATE)
-            self._out = cast(av.AudioStream, output.add_stream(encoder, rate=rate))
-            layout = stream.codec_context.layout
-            self._out.codec_context.layout = layout if layout.nb_channels in (1, 2) else "stereo"
-        # AAC of transport streams says in every packet what an MP4 wants to hear once.
-        has_headers = stream.codec_context.name == "aac" and not stream.codec_context.extradata
-        strips = self.copied and has_headers and self._keeps_priming
-        self._strip = BitStreamFilterContext("aac_adtstoasc", stream) if strips else None
-        self._packets: Iterator[av.Packet] = iter(())
-        self._pending: av.Packet | None = None
-        self._origin = Fraction(0)
+        out = cast(av.AudioStream, output.add_stream(format.encoder, rate=format.rate))
+        format.apply(out.codec_context)
+        super().__init__(output, stream, out, joins)
+        self._encoder, self._format = out, format
+        self._normalise = Normaliser(format)
+        self._waiting = np.zeros((0, out.codec_context.layout.nb_channels), np.float32)
+        self._next: int | None = None  # position in the output of the first sample that waits
 
-    @property
-    def start(self) -> Fraction:
-        """When the source's sound starts, in seconds of the source's time."""
-        return (self._in.start_time or 0) * self._time_base
+    def write(self, packet: av.Packet, time: Fraction, origin: Fraction) -> None:
+        offset = time - self._time(packet) + self._shift - origin
+        self._note_end(packet, time)
+        try:
+            for frame in cast(av.AudioStream, self.stream).decode(packet):
+                at = None
+                if frame.pts is not None:
+                    base = frame.time_base or self._time_base
+                    at = round((frame.pts * base + offset) * self._format.rate)
+                self._take(self._normalise(frame), at)
+        except _DECODE_ERRORS:
+            self.lost += 1  # a short silence, not the end of the sound
 
-    def begin(self, origin: Fraction) -> None:
-        """Take the sound from ``origin`` on, a time of the source that the output has as 0."""
-        self._origin = origin
-        if origin > self.start:
-            try:
-                self._input.seek(math.floor(origin / self._time_base), stream=self._in)
-            except (av.FFmpegError, OSError):
-                self._input.seek(0)
-        self._packets = self._demux()
-        self._pending = next(self._packets, None)
-
-    def pump(self, until: Fraction) -> None:
-        """Mux the sound that starts before ``until``, in seconds of the output's time."""
-        while self._pending is not None:
-            time = (self._pending.pts or 0) * self._time_base - self._origin
-            if time >= until:
-                return
-            if time >= 0 or (self._keeps_priming and self._origin <= self.start):
-                self._mux(self._pending)
-            self._pending = next(self._packets, None)
+    def advance(self, until: Fraction) -> None:
+        if self._next is not None:
+            self._encode(round(until * self._format.rate) - self._next)
 
     def finish(self) -> None:
-        """Flush the encoder, where there is one."""
-        if not self.copied and self._out.codec_context.is_open:
-            self._output.mux(self._out.encode(None))
+        if self._next is not None:
+            self._mux(self._encoder.encode(None))
 
-    def close(self) -> None:
-        """Close the source."""
-        self._input.close()
+    def _take(self, samples: np.ndarray, at: int | None) -> None:
+        """Append ``samples``, of which the first belongs at ``at`` of the output."""
+        if self._next is None:
+            first = at or 0
+            self._next = max(first, 0)
+            samples = samples[max(-first, 0) :]
+        end = self._next + len(self._waiting)
+        apart = 0 if at is None else at - end
+        if abs(apart) <= _UNSTEADY_S * self._format.rate:
+            apart = 0
+        if apart > _SILENCE_S * self._format.rate:
+            self._encode(len(self._waiting))
+            self._next = at
+        elif apart > 0:
+            samples = np.pad(samples, ((apart, 0), (0, 0)))
+        self._waiting = np.concatenate([self._waiting, samples[max(-apart, 0) :]])
 
-    def _demux(self) -> Iterator[av.Packet]:
-        """Packets with times, up to the end or to the first thing that cannot be read."""
-        try:
-            for packet in self._input.demux(self._in):
-                if packet.pts is not None and packet.size:
-                    yield packet
-        except (av.FFmpegError, OSError):
+    def _encode(self, count: int) -> None:
+        """Encode the first ``count`` of the samples that wait, or all there are."""
+        samples = self._waiting[: max(count, 0)]
+        if not len(samples):
             return
-
-    def _mux(self, packet: av.Packet) -> None:
-        shift = round(self._origin / self._time_base)
-        if self.copied:
-            packet.pts = (packet.pts or 0) - shift
-            if packet.dts is not None:
-                packet.dts -= shift
-            for stripped in self._strip.filter(packet) if self._strip else [packet]:
-                stripped.stream = self._out
-                self._output.mux(stripped)
-            return
-        try:
-            frames = self._in.decode(packet)
-        except av.FFmpegError:
-            return  # one damaged packet is a short silence, not the end of the sound
-        for frame in frames:
-            if frame.pts is not None:
-                frame.pts -= round(self._origin / (frame.time_base or self._time_base))
-            self._output.mux(self._out.encode(frame))
+        frame = packed_frame(samples, self._format.layout, self._format.rate)
+        frame.pts, frame.time_base = self._next, Fraction(1, self._format.rate)
+        self._next = (self._next or 0) + len(samples)
+        self._waiting = self._waiting[len(samples) :]
+        self._mux(self._encoder.encode(frame))
 
 
-def open_audio(
-    output: av.container.OutputContainer, source: str | Path, suffix: str
-) -> AudioTrack | None:
-    """The track of ``source`` for ``output``, or None if the source has no sound."""
-    container = open_container(str(source))
-    stream = container.streams.best("audio")
-    if stream is None:
-        container.close()
+def open_encoded(
+    output: av.container.OutputContainer,
+    stream: av.AudioStream,
+    joins: Sequence[Fraction],
+    packets: Sequence[av.Packet],
+    suffix: str,
+) -> EncodedSound | None:
+    """``stream`` encoded for a ``suffix`` file, or None if it cannot be decoded or encoded.
+
+    Its first ``packets`` are tried beforehand: a stream that turns out not to work later would
+    spoil the whole file.
+    """
+    context = stream.codec_context
+    try:
+        frames = [frame for packet in packets for frame in _decoded(stream, packet)]
+        if packets and not frames:
+            return None
+        rate = frames[0].sample_rate if frames else context.sample_rate
+        channels = (frames[0] if frames else context).layout.nb_channels
+        format = SoundFormat.near(suffix, rate, channels)
+        if frames:
+            Normaliser(format)(frames[0])
+        rehearsal = cast(av.AudioCodecContext, av.CodecContext.create(format.encoder, "w"))
+        format.apply(rehearsal)
+        rehearsal.format = (rehearsal.codec.audio_formats or [])[0]
+        rehearsal.open()
+        if context.is_open:
+            context.flush_buffers()
+    except _DECODE_ERRORS:
         return None
-    return AudioTrack(output, container, cast(av.AudioStream, stream), suffix)
+    return EncodedSound(output, stream, format, joins)
+
+
+def _decoded(stream: av.AudioStream, packet: av.Packet) -> list[av.AudioFrame]:
+    try:
+        return stream.decode(packet)
+    except _DECODE_ERRORS:
+        return []

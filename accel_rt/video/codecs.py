@@ -17,6 +17,16 @@ FORMATS = {
 }
 """FFmpeg's muxers by file suffix."""
 
+COPIED: dict[str, set[str] | None] = {
+    ".mp4": {"aac", "mp3", "opus", "flac"},
+    ".m4v": {"aac", "mp3"},
+    ".mov": {"aac", "mp3", "alac", "ac3", "eac3", "pcm_mulaw", "pcm_alaw"}
+    | {f"pcm_s{bits}{end}" for bits in (16, 24, 32) for end in ("le", "be")},
+    ".mkv": None,
+    ".webm": {"opus", "vorbis"},
+}
+"""Sound that browsers and players play from each kind of file; None: all that the muxer takes."""
+
 
 @dataclass(frozen=True)
 class Codec:

@@ -117,6 +117,8 @@ class VideoSource(Source):
         rate: Fraction | None = None,
     ) -> None:
         super().__init__()
+        self._location, self._limits = location, limits
+        self._first_packet: bytes | None = None
         options = {"framerate": str(rate)} if rate else {}
         self._container = open_container(location, limits, options)
         try:
@@ -147,6 +149,23 @@ class VideoSource(Source):
         height, width = first.image_bgr.shape[:2]
         self.info = replace(self.info, width=width, height=height)
         self._frames = chain([first], frames)
+
+    def open_beside(self) -> av.container.InputContainer | None:
+        """The source once more; None for a pipe, or a stream that does not begin as before."""
+        if is_read_once(self._location):
+            return None
+        if self.info.kind == "video" or self._begins_as_before():
+            return open_container(self._location, self._limits)
+        return None
+
+    def _begins_as_before(self) -> bool:
+        """Whether a stream without a length is a file rather than live, somewhere else by now."""
+        with open_container(self._location, self._limits) as container:
+            try:
+                packet = next(container.demux(container.streams[self._stream.index]))
+            except (av.FFmpegError, OSError, IndexError, StopIteration):
+                return False
+            return bytes(packet) == self._first_packet
 
     def close(self) -> None:
         self._frames = iter(())
@@ -314,6 +333,8 @@ class VideoSource(Source):
                 end = packet_end(packet)
                 if end is not None:
                     self._read_end = max(self._read_end, end)
+                if self._first_packet is None:
+                    self._first_packet = bytes(packet)
             if packet is not None and packet.size == 0:
                 if last is not None and packet.pts is not None and not context.has_b_frames:
                     last.pts = packet.pts

@@ -85,6 +85,7 @@ def _open_local(
             file,
             "r",
             options={**options, **_NOTHING_ELSE},
+            metadata_errors="replace",
             timeout=limits.timeout_s if limits.allow else None,
             buffer_size=_BUFFER_BYTES,
             io_open=opener,
@@ -100,7 +101,7 @@ def _open_cuts(
     options = {**options, "safe": "0", "protocol_whitelist": "file"}
     options["format_whitelist"] = ",".join(sorted({*_FORMATS, "concat"}))
     script = io.BytesIO(allowed_cuts(path, opener))
-    return av.open(script, "r", format="concat", options=options)
+    return av.open(script, "r", format="concat", options=options, metadata_errors="replace")
 
 
 def _open_url(url: str, limits: Limits, options: dict[str, str]) -> av.container.InputContainer:
@@ -111,13 +112,25 @@ def _open_url(url: str, limits: Limits, options: dict[str, str]) -> av.container
         options["rtsp_transport"] = "tcp"
     formats = {"format_whitelist": ",".join(sorted(_FORMATS))}
     try:
-        return av.open(url, options={**options, **formats}, timeout=limits.timeout_s)
+        return av.open(
+            url,
+            options={**options, **formats},
+            timeout=limits.timeout_s,
+            metadata_errors="replace",
+        )
     except av.error.InvalidDataError:
         if not url.startswith("http"):
             raise
     opener = AllowedOpener(masked(url), (*limits.allow, url, origin(url)), limits.timeout_s)
     options = {**options, **_NOTHING_ELSE}
-    return av.open(url, "r", options=options, timeout=limits.timeout_s, io_open=opener)
+    return av.open(
+        url,
+        "r",
+        options=options,
+        timeout=limits.timeout_s,
+        io_open=opener,
+        metadata_errors="replace",
+    )
 
 
 def _why_unreadable(location: str | Path, error: Exception, limits: Limits) -> str:

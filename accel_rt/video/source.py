@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import av
 
 MAX_CORRUPT_IN_A_ROW = 100
 """A source gives up after this many frames in a row that cannot be decoded."""
@@ -85,6 +88,13 @@ class Source(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def open_beside(self) -> av.container.InputContainer | None:
+        """The source once more, for its sound and subtitles; None if it cannot be had again.
+
+        Raises :class:`~accel_rt.errors.InputError` if it cannot be opened any more.
+        """
+        return None
 
     @abstractmethod
     def close(self) -> None:

@@ -18,12 +18,13 @@ from av.video.frame import PictureType
 
 from accel_rt.errors import InputError, OutputError, UsageError
 from accel_rt.files import DISK_FULL, new_token, replacing, unfinished_path, why_unwritable
-from accel_rt.video.audio import AudioTrack, open_audio
 from accel_rt.video.codecs import CODECS as CODECS
 from accel_rt.video.codecs import FORMATS, check_choice
 from accel_rt.video.encoder import PictureEncoder, coded_size
 from accel_rt.video.join import coded_pictures, count_pictures, remux
 from accel_rt.video.output import StreamFile, check_output_path, cut_to_fragments, output_errors
+from accel_rt.video.side_tracks import SideTracks
+from accel_rt.video.source import Source
 
 _FRAGMENTABLE = ("mp4", "mov")
 _PIECE_S = 1
@@ -53,8 +54,10 @@ class VideoWriter:
     quality (lower is better), None for a good default.
 
     The output starts at time 0: where the source's first picture or sound is, or at the first
-    frame written if ``start_s`` was given. Sound comes from ``audio_from``, ends with the last
-    frame or at ``end_s``, and is copied where the container takes its codec, else re-encoded.
+    frame written if ``start_s`` was given. Sound (unless ``sound`` is false), subtitles and
+    chapters are those of ``tracks_from``, where the frames come from, as far as the container
+    takes them, and end with the last frame or at ``end_s``: see
+    :class:`~accel_rt.video.side_tracks.SideTracks`.
     Colours are converted with BT.709's matrix to limited range and tagged so.
 
     While it is written the file is called ``unfinished`` (``NAME.TOKEN.part``, the token random
@@ -80,11 +83,12 @@ class VideoWriter:
         rate: Fraction,
         codec: str = "h264",
         crf: int | None = None,
-        audio_from: Path | str | None = None,
+        tracks_from: Source | None = None,
         start_s: float | None = None,
         end_s: float | None = None,
         fragmented: bool = False,
         token: str | None = None,
+        sound: bool = True,
     ) -> None:
         self.path = Path(path)
         choice = check_choice(self.path, codec, crf, size, rate)
@@ -102,7 +106,7 @@ class VideoWriter:
         self._last_dts_s = -Fraction(_LONGEST_PICTURE_S)
         self._last_picture: av.VideoFrame | None = None
         self._durations: dict[int, int] = {}
-        self._audio: AudioTrack | None = None
+        self._tracks: SideTracks | None = None
         self._open = True
         check_output_path(self.path)
         self.size = coded_size(choice, size)
@@ -126,8 +130,10 @@ class VideoWriter:
             self._encoder = PictureEncoder(
                 self._container, choice, size, Fraction(rate), self._time_base, options, tag
             )
-            if audio_from is not None:
-                self._audio = self._add_audio(audio_from)
+            if tracks_from is not None:
+                self._tracks = SideTracks(
+                    self._container, tracks_from, self.path.suffix.lower(), sound
+                )
         except BaseException:
             self.abandon()
             raise
@@ -149,8 +155,8 @@ class VideoWriter:
                 self._last_pts = max(self._last_pts, time + self._origin)
                 self._last_end = max(self._last_end, time + lasts)
                 self.pictures += 1
-                if self._audio:
-                    self._audio.pump(until=self._last_pts - self._origin)
+                if self._tracks:
+                    self._tracks.pump(until=self._last_pts - self._origin)
         self.frames = self.pictures
         self._encoder.restart()
 
@@ -185,8 +191,8 @@ class VideoWriter:
                 self._encoder.restart()
             self._last_picture = self._encoder.convert(frame_bgr)
             self._encode(self._last_picture, pts, duration)
-            if self._audio:
-                self._audio.pump(until=pts - self._origin)
+            if self._tracks:
+                self._tracks.pump(until=pts - self._origin)
             self.frames += 1
 
     def finish(self) -> bool:
@@ -210,10 +216,11 @@ class VideoWriter:
             return False
         with self._keeping_what_is_done():
             self._mux(self._encoder.flush())
-            if self._audio:
+            if self._tracks:
                 until = self._last_end
-                self._audio.pump(until if self._span_s is None else min(until, self._span_s))
-                self._audio.finish()
+                until = until if self._span_s is None else min(until, self._span_s)
+                self._tracks.finish(until)
+                self.notes += self._tracks.notes
             self._container.close()
             self._file.close()
         try:
@@ -261,19 +268,12 @@ class VideoWriter:
     def _timescale(self) -> dict[str, str]:
         return {"movie_timescale": str(self._time_base.denominator)}
 
-    def _add_audio(self, source: Path | str) -> AudioTrack | None:
-        suffix = self.path.suffix.lower()
-        audio = open_audio(self._container, source, suffix)
-        if audio and not audio.copied:
-            self.notes.append(f"the sound was re-encoded to fit {suffix[1:]}")
-        return audio
-
     def _begin(self, first_pts: Fraction) -> None:
         self._origin = first_pts
-        if self._audio:
-            if not self._from_first_frame:
-                self._origin = min(first_pts, self._audio.start)
-            self._audio.begin(self._origin)
+        if self._tracks:
+            if not self._from_first_frame and self._tracks.start is not None:
+                self._origin = min(first_pts, self._tracks.start)
+            self._tracks.begin(self._origin, self._span_s)
 
     def _fill_gap(self, pts: Fraction) -> None:
         if self._last_picture is None or pts - self._last_pts <= _LONGEST_PICTURE_S:
@@ -356,8 +356,8 @@ class VideoWriter:
         """Close everything; what the container has not written yet is lost."""
         self._open = False
         self._file.close()
-        if self._audio:
-            self._audio.close()
+        if self._tracks:
+            self._tracks.close()
         with suppress(av.FFmpegError, OSError, ValueError, AttributeError):
             self._container.close()
 

@@ -7,11 +7,12 @@ import os
 import resource
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from accel_rt.errors import InputError, OutputError, UsageError
+from accel_rt.errors import OutputError, UsageError
 from accel_rt.video import output, writer
 from accel_rt.video.output import check_output_path, output_errors
 from accel_rt.video.reader import open_source
@@ -71,10 +72,15 @@ def test_missing_encoder(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_sound_source(tmp_path):
-    with pytest.raises(InputError, match="not a video"):
-        VideoWriter(tmp_path / "out.mp4", SIZE, RATE, audio_from=tmp_path / "missing.mp4")
-    assert list(tmp_path.iterdir()) == []
+def test_a_source_that_is_gone_costs_its_sound_alone(tmp_path):
+    path = write_clip(tmp_path / "in.mp4", audio_s=0.8)
+    with open_source(path) as source:
+        path.unlink()
+        with VideoWriter(tmp_path / "out.mp4", SIZE, RATE, tracks_from=source) as video:
+            video.write(picture(0), Fraction(0))
+    assert probe(tmp_path / "out.mp4").audio_codec is None
+    (note,) = video.notes
+    assert note.startswith("left out: the sound of in.mp4 (")
 
 
 # A disk that fills up
@@ -116,8 +122,9 @@ def test_full_disk_keeps_a_playable_file(tmp_path, monkeypatch, suffix):
     )
     limit_disk(monkeypatch, folder, 1_500_000)
     path = folder / f"out{suffix}"
-    with pytest.raises(OutputError, match="the disk is full: .* is playable but ends early"):
-        write_until_it_fails(path, audio_from=sound, crf=15)
+    full = pytest.raises(OutputError, match="the disk is full: .* is playable but ends early")
+    with open_source(sound) as source, full:
+        write_until_it_fails(path, tracks_from=source, crf=15)
     assert [p.name for p in folder.iterdir()] == [path.name]
     found = probe(path)
     assert 10 < len(found.images) < 250

@@ -35,7 +35,7 @@ def copy(source, target, start_s=None, end_s=None, **options):
             target,
             (frames.info.width, frames.info.height),
             frames.info.rate,
-            audio_from=source,
+            tracks_from=frames,
             start_s=start_s,
             end_s=end_s,
             **options,
@@ -264,7 +264,7 @@ def test_sound_follows_the_span(tmp_path, talkie, start, end):
 def test_sound_ends_with_what_was_written(tmp_path, talkie):
     """Interrupted after 50 of 100 frames: the file is whole, the sound as long as the picture."""
     with open_source(talkie) as source:
-        writer = VideoWriter(tmp_path / "out.mp4", SIZE, RATE, audio_from=talkie)
+        writer = VideoWriter(tmp_path / "out.mp4", SIZE, RATE, tracks_from=source)
         for frame in source:
             if frame.index == 50:
                 break
