@@ -166,22 +166,28 @@ def _codecs() -> Iterator[Check]:
 
 
 def _weights() -> Iterator[Check]:
+    from accel_rt.errors import AccelError
     from accel_rt.models import store
 
+    try:
+        places = os.pathsep.join(str(folder) for folder in store.folders())
+    except AccelError as error:
+        yield Check("weights", "broken", str(error))
+        return
+    own = os.environ.get(store.FOLDERS_VARIABLE)
+    yield Check(
+        "weight folders", "ok", f"{places} ({store.FOLDERS_VARIABLE} is {own or 'not set'})"
+    )
+    for entry in store.damaged():
+        yield Check(f"weights {entry.name}", "note", str(entry.error))
     entries = store.installed()
     networks = [entry.name for entry in entries if entry.kind == "network"]
     missing = [name for name in (DEFAULT_REFERENCE, DEFAULT_UPDATE) if name not in networks]
-    places = " and ".join(str(folder) for folder in store.folders())
-    found = ", ".join(networks) or f"none in {places}"
-    if missing:
-        yield Check(
-            "weights",
-            "broken",
-            found,
-            f"the default networks {' and '.join(missing)} are not there: install the package "
-            "again, name others with --reference and --update, or set ACCEL_RT_WEIGHTS",
-        )
-    else:
-        yield Check("weights", "ok", found)
-    pairs = [entry.name for entry in entries if entry.kind == "fusion"]
+    advice = (
+        f"the default networks {' and '.join(missing)} are not there: install the package "
+        f"again, name others with --reference and --update, or set {store.FOLDERS_VARIABLE}"
+    )
+    found = ", ".join(networks) or "none"
+    yield Check("weights", "broken", found, advice) if missing else Check("weights", "ok", found)
+    pairs = [entry.name for entry in entries if entry.kind in ("fusion", "feature-fusion")]
     yield Check("fusions", "ok" if pairs else "note", ", ".join(pairs) or "none: branches average")

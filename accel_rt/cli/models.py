@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 def models(as_json: bool) -> int:
     """List the installed networks and the pairs with a trained fusion.
 
-    Weights are looked up in the folder that $ACCEL_RT_WEIGHTS names and in the package's own.
+    Weights are looked up in the folders that $ACCEL_RT_WEIGHTS names and in the package's own.
     """
     from accel_rt.models import store
 
+    for entry in store.damaged():
+        say(f"note: {entry.error}")
     rows = [_describe(entry) for entry in store.installed()]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -55,7 +57,7 @@ def _networks(rows: list[dict[str, Any]]) -> _Lines:
     lines: list[tuple[str, ...]] = [("network", "default", "MB", "classes", "mIoU", "trained on")]
     for row in rows:
         if row["kind"] == "network":
-            miou = "-" if row["miou"] is None else f"{row['miou']:.1f}"
+            miou = "-" if row.get("miou") is None else f"{row['miou']:.1f}"
             classes = str(len(row["classes"]))
             lines.append((row["name"], row["role"], _size(row), classes, miou, row["trained_on"]))
     return lines, (2, 3, 4)

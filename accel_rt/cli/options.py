@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from accel_rt.cli.text import say
 from accel_rt.runtime.settings import FLOWS, FUSIONS, MODES, PRECISIONS, WARPS, SegmenterSettings
 from accel_rt.video.limits import MAX_PIXELS, TIMEOUT_S
 
@@ -239,7 +240,10 @@ def load_chosen(settings: SegmenterSettings, choices: dict[str, Any], **options:
     if choices["threads"]:
         torch.set_num_threads(choices["threads"])
     segmenter = load_segmenter(settings, **options)
-    wanted, found = choices["reference"], segmenter.describe()["reference"]
+    description = segmenter.describe()
+    if "note" in description:
+        say(f"note: {description['note']}")
+    wanted, found = choices["reference"], description["reference"]
     if choices["weights"] and wanted and wanted != found:
         raise WeightsError(
             f"the weights '{choices['weights']}' do not fit: they are of {found}, and "

@@ -72,14 +72,14 @@ def _spread(samples: Samples) -> dict[str, float]:
 
 def sizes(settings: SegmenterSettings) -> dict[str, Any]:
     """``parameters`` in all branches, and ``file_mb`` of their weight files on disk."""
-    loaded = load_model(settings)
-    model, named = loaded.model, loaded.description
+    model = load_model(settings).model
     paths = [store.find(settings.reference)]
     if model.update is not None:
+        paths.append(store.find(settings.update))
         fusion = settings.fusion
         if fusion is None and settings.fuse != "mean":
-            fusion = store.find_fusion(named["reference"], named["update"], settings.fuse)
-        paths += [path for path in (store.find(settings.update), fusion) if path is not None]
+            fusion = store.find_fusion(paths[0], paths[1], settings.fuse)
+        paths += [fusion] if fusion else []
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "file_mb": sum(path.stat().st_size for path in set(paths)) / 1e6,

@@ -197,7 +197,8 @@ def _add_variants(line: Line, family: Family, flow: bool) -> None:
     if accel in line.models:
         settings = line.models[accel]
         line.models[variant(accel, "update x0.5")] = replace(settings, update_scale=0.5)
-        if store.find_fusion(settings.reference, settings.update, "feature") is not None:
+        files = store.find(settings.reference), store.find(settings.update)
+        if store.find_fusion(*files, "feature") is not None:
             fused = replace(settings, fuse="feature")
             line.models[variant(accel, "feature fusion")] = fused
         else:

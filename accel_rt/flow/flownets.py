@@ -11,9 +11,10 @@ from torch import Tensor
 from accel_rt import ops
 from accel_rt.errors import WeightsError
 from accel_rt.flow.grid import Grid
+from accel_rt.jsonfile import field
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.inference import for_inference
-from accel_rt.models.weights import fit, load_tensors, save_tensors
+from accel_rt.models.weights import describing, fit, load_tensors, save_tensors
 from accel_rt.normalise import normalise
 
 
@@ -29,9 +30,13 @@ def load_flownet(path: Path) -> FlowNetS:
     Raises :class:`~accel_rt.errors.WeightsError` if the file is missing or holds something else.
     """
     tensors, description = load_tensors(path)
-    if description.get("kind") != "flownets":
+    if description["kind"] != "flownets":
         raise WeightsError(f"{path} does not hold a FlowNetS: name a flow network's weight file")
-    network = FlowNetS(description["width"])
+    with describing(path):
+        width = field(description, "width", float)
+        if not 0 < width <= 2:
+            raise ValueError(f"its width must be above 0 and at most 2, got {width}")
+    network = FlowNetS(width)
     fit(network, tensors, path)
     return network.eval()
 

@@ -18,6 +18,7 @@ _SCALE = "|scale"
 _SHAPE = "|shape"
 _QUANTISE_FROM = 1024  # elements; smaller tensors are not worth the error
 _GROUP = 64  # 4-bit weights that share a scale
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _CLIPS = (1.0, 0.9, 0.8, 0.7)  # shares of the largest weight that 4 bits may reach up to
 
 
@@ -46,21 +47,41 @@ def quantise(name: str, tensor: Tensor, bits: Bits) -> dict[str, Tensor]:
 
 
 def dequantise(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The float32 tensors that :func:`quantise` made ``stored`` from, but for rounding."""
+    """The float32 tensors that :func:`quantise` made ``stored`` from, but for rounding.
+
+    Raises ``ValueError`` naming a tensor that it cannot have made, or one with NaN or infinities.
+    """
     tensors = {}
     for name, values in stored.items():
         if name.endswith((_SCALE, _SHAPE)):
             continue
-        if values.dtype == torch.int8:
-            scale = stored[name + _SCALE]
-            values = values.float() * scale.view(-1, *[1] * (values.ndim - 1))
-        elif values.dtype == torch.uint8:
-            shape = stored[name + _SHAPE].tolist()
-            pairs = torch.stack([values % 16, values // 16], 2).flatten(1).float() - 8
-            flat = (pairs * stored[name + _SCALE].float()[:, None]).flatten()
-            values = flat[: torch.Size(shape).numel()].view(shape)
-        tensors[name] = values
+        try:
+            tensors[name] = _dequantised(
+                values, stored.get(name + _SCALE), stored.get(name + _SHAPE)
+            )
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"'{name}' does not go with its scales or shape") from error
+        if not torch.isfinite(tensors[name]).all():
+            raise ValueError(f"'{name}' holds values that are no finite numbers (NaN or infinite)")
     return tensors
+
+
+def _dequantised(values: Tensor, scale: Tensor | None, shape: Tensor | None) -> Tensor:
+    """One tensor; torch's own errors where its parts do not fit together."""
+    if values.dtype in _FLOATS:
+        return values.float()
+    if scale is None or scale.dtype not in _FLOATS or scale.shape != values.shape[:1]:
+        raise TypeError(f"{values.dtype} needs a scale for each of its rows")
+    if values.dtype == torch.int8:
+        return values.float() * scale.float().view(-1, *[1] * (values.ndim - 1))
+    if values.dtype != torch.uint8 or shape is None or shape.dtype != torch.long:
+        raise TypeError(f"{values.dtype} are no weights")
+    pairs = torch.stack([values % 16, values // 16], 2).flatten(1).float() - 8
+    flat = (pairs * scale.float()[:, None]).flatten()
+    size = torch.Size(shape.tolist())
+    if flat.numel() - size.numel() not in range(_GROUP):
+        raise TypeError(f"{flat.numel()} weights do not have the shape {tuple(size)}")
+    return flat[: size.numel()].view(size)
 
 
 def _scale(rows: Tensor, top: int) -> Tensor:

@@ -2,85 +2,139 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from accel_rt.errors import UsageError, WeightsError
+from accel_rt.jsonfile import field
 from accel_rt.models.accel import FeatureFusion, ScoreFusion
 from accel_rt.models.network import Network
-from accel_rt.models.weights import METADATA_KEY, fit, load_tensors, save_tensors
+from accel_rt.models.weights import (
+    ModelInfo,
+    content_hash,
+    describing,
+    fit,
+    load_tensors,
+    read_description,
+    save_tensors,
+)
+
+FOLDERS_VARIABLE = "ACCEL_RT_WEIGHTS"
 
 _PACKAGED = Path(__file__).parent.parent / "weights"
 
 
 def folders() -> list[Path]:
-    """Where weights are looked up: ``$ACCEL_RT_WEIGHTS`` (if set) before the package's own."""
-    own = os.environ.get("ACCEL_RT_WEIGHTS")
-    return [Path(own), _PACKAGED] if own else [_PACKAGED]
+    """Where weights are looked up: those that ``$ACCEL_RT_WEIGHTS`` names, then the package's own.
+
+    Several are separated as in ``$PATH``. Raises :class:`~accel_rt.errors.UsageError` for one that
+    is no folder.
+    """
+    named = os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep)
+    own = [Path(text) for text in named if text]
+    for folder in own:
+        if not folder.is_dir():
+            raise UsageError(
+                f"{FOLDERS_VARIABLE} names '{folder}', which is no folder: name folders with "
+                f"weight files, separated by '{os.pathsep}', or unset it"
+            )
+    return [*own, _PACKAGED]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An installed weight file and what its metadata says."""
+    """A weight file in one of the folders; ``error`` says why it cannot be used."""
 
     name: str
     path: Path
-    description: dict
+    description: dict[str, Any]
+    error: WeightsError | None = None
 
     @property
     def kind(self) -> str:
-        """``network``, ``fusion``, ``feature-fusion`` or ``flownets``."""
-        return self.description["kind"]
+        """``network``, ``fusion``, ``feature-fusion`` or ``flownets``; empty where unreadable."""
+        return self.description.get("kind", "")
 
 
 def installed() -> list[Entry]:
-    """Every readable weight file of :func:`folders`; the first of a name wins."""
+    """Every usable weight file of :func:`folders`; the first of a name wins."""
+    return [entry for entry in _first_of_each_name() if entry.error is None]
+
+
+def damaged() -> list[Entry]:
+    """The files that :func:`installed` leaves out, with what is wrong with them."""
+    return [entry for entry in _all() if entry.error is not None]
+
+
+def _first_of_each_name() -> list[Entry]:
     entries: dict[str, Entry] = {}
-    for folder in folders():
-        for path in sorted(folder.glob("*.safetensors")):
-            description = _describe(path)
-            if description is not None and path.stem not in entries:
-                entries[path.stem] = Entry(path.stem, path, description)
+    for entry in _all():
+        entries.setdefault(entry.name, entry)
     return list(entries.values())
 
 
-def _describe(path: Path) -> dict | None:
-    try:
-        with safe_open(path, "pt") as file:
-            return json.loads((file.metadata() or {})[METADATA_KEY])
-    except (OSError, SafetensorError, KeyError, ValueError):
-        return None
+def _all() -> Iterator[Entry]:
+    for folder in folders():
+        for path in sorted(folder.glob("[!.]*.safetensors")):
+            try:
+                yield Entry(path.stem, path, _checked_description(path))
+            except WeightsError as error:
+                yield Entry(path.stem, path, {}, error)
 
 
-def class_names(path: Path) -> tuple[str, ...] | None:
-    """The class names that a network's file says it is for, without loading it; None if unsaid."""
-    description = _describe(path) or {}
-    return tuple(description["classes"]["names"]) if "classes" in description else None
+def _checked_description(path: Path) -> dict[str, Any]:
+    """A file's description with all that its kind must say."""
+    description = read_description(path)
+    with describing(path):
+        if description["kind"] == "network":
+            ModelInfo.from_json(description)
+        elif description["kind"] in ("fusion", "feature-fusion"):
+            for name in ("reference", "update", "trained_on"):
+                field(description, name, str)
+        elif description["kind"] == "flownets":
+            field(description, "width", float)
+            field(description, "trained_on", str)
+        else:
+            raise ValueError(f"its kind '{description['kind']}' is not known here")
+    return description
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """The class names that a network's file says it is for, without loading it.
+
+    Raises :class:`~accel_rt.errors.WeightsError` if it does not say them.
+    """
+    with describing(path):
+        return ModelInfo.from_json(read_description(path)).classes.names
 
 
 def find(name_or_path: str, kind: str = "network") -> Path:
     """The weight file of a ``kind`` called ``name_or_path``: an installed name, or a path.
 
-    Raises :class:`~accel_rt.errors.WeightsError` for a path that is not there and
-    :class:`~accel_rt.errors.UsageError` for an unknown name.
+    Raises :class:`~accel_rt.errors.WeightsError` for a path that is not there or an installed
+    file that is damaged, and :class:`~accel_rt.errors.UsageError` for an unknown name.
     """
     path = Path(name_or_path)
     if path.suffix == ".safetensors" or len(path.parts) > 1:
         if not path.is_file():
             raise WeightsError(f"no weight file {path}: see 'accel-rt models' for those installed")
         return path
-    paths = {entry.name: entry.path for entry in installed() if entry.kind == kind}
-    if name_or_path not in paths:
-        choice = f"choose from {', '.join(paths)}, or " if paths else ""
+    entries = {entry.name: entry for entry in _first_of_each_name()}
+    found = entries.get(name_or_path)
+    if found is not None and found.error is not None:
+        raise found.error
+    if found is None or found.kind != kind:
+        names = [entry.name for entry in entries.values() if entry.kind == kind]
+        choice = f"choose from {', '.join(names)}, or " if names else ""
         raise UsageError(
             f"no installed {kind} weights '{name_or_path}': {choice}give a .safetensors file"
         )
-    return paths[name_or_path]
+    return found.path
 
 
 def fusion_name(reference: str, update: str, kind: str = "score") -> str:
@@ -88,14 +142,35 @@ def fusion_name(reference: str, update: str, kind: str = "score") -> str:
     return f"{'fusion' if kind == 'score' else 'feature-fusion'}-{reference}-{update}"
 
 
-def find_fusion(reference: str, update: str, kind: str = "score") -> Path | None:
-    """The installed ``score`` or ``feature`` fusion of a pair, or None if there is none."""
-    name = fusion_name(reference, update, kind)
-    return next((entry.path for entry in installed() if entry.name == name), None)
+def pair(reference: Path, update: Path) -> dict[str, str]:
+    """What a fusion's description says of the two network files that it belongs to."""
+    named = {"reference": reference, "update": update}
+    names = {role: read_description(path).get("network", path.stem) for role, path in named.items()}
+    return {**names, **{f"{role}_sha256": content_hash(path) for role, path in named.items()}}
+
+
+def find_fusion(reference: Path, update: Path, kind: str = "score") -> Path | None:
+    """The installed ``score`` or ``feature`` fusion that was trained for these two files.
+
+    It belongs to their contents, whatever they are called; None if there is none.
+    """
+    kind = "fusion" if kind == "score" else "feature-fusion"
+    fusions = [entry for entry in _all() if entry.kind == kind]
+    wanted = pair(reference, update) if fusions else {}
+    hashes = {name: text for name, text in wanted.items() if name.endswith("_sha256")}
+    return next((e.path for e in fusions if hashes.items() <= e.description.items()), None)
+
+
+def no_fusion(reference: str, update: str) -> str:
+    """What to tell the user where :func:`find_fusion` finds none."""
+    return (
+        f"no fusion is trained for the weights of '{reference}' and '{update}': the mean of their "
+        f"scores is used ('accel-rt train fusion' trains one)"
+    )
 
 
 def save_fusion(path: Path, fusion: ScoreFusion | FeatureFusion, description: dict) -> None:
-    """Write a pair's fusion; ``description`` says which pair and how it was trained."""
+    """Write a fusion; ``description`` is that of its :func:`pair`, and how it was trained."""
     kind = "fusion" if isinstance(fusion, ScoreFusion) else "feature-fusion"
     save_tensors(path, _own_tensors(fusion), {"kind": kind, **description})
 
@@ -114,7 +189,7 @@ def load_pair_fusion(
     Raises :class:`~accel_rt.errors.WeightsError` if it is something else or does not fit.
     """
     tensors, description = load_tensors(path)
-    if description.get("kind") != "feature-fusion":
+    if description["kind"] != "feature-fusion":
         return load_fusion(path, reference.classes)
     fusion = FeatureFusion(reference, update)
     shared = fusion.state_dict().keys() - _own_tensors(fusion).keys()
@@ -128,7 +203,7 @@ def load_fusion(path: Path, classes: int) -> ScoreFusion:
     Raises :class:`~accel_rt.errors.WeightsError` if it is something else or does not fit.
     """
     tensors, description = load_tensors(path)
-    if description.get("kind") != "fusion":
+    if description["kind"] != "fusion":
         raise WeightsError(f"{path} does not hold a fusion: name a fusion's weight file")
     fusion = ScoreFusion(classes)
     fit(fusion, tensors, path)

@@ -6,25 +6,36 @@ are stored as integers (see :mod:`accel_rt.models.quantise`) and dequantised at 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, TypeVar, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from accel_rt.classes import ClassSet
-from accel_rt.errors import OutputError, WeightsError
-from accel_rt.files import write_whole
+from accel_rt.errors import AccelError, OutputError, WeightsError
+from accel_rt.files import why_unwritable, write_whole
+from accel_rt.jsonfile import field, parse_json, typed
 from accel_rt.models.network import Network
 from accel_rt.models.quantise import Bits, dequantise, quantise
-from accel_rt.models.zoo import Task, build_network
+from accel_rt.models.zoo import NETWORKS, Task, build_network
 from accel_rt.normalise import MEAN_RGB, STD_RGB
+
+T = TypeVar("T")
 
 METADATA_KEY = "accel_rt"
 """Where a file's description is found in its safetensors metadata."""
+
+_NONE = type(None)
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,45 @@ class ModelInfo:
     std_rgb: tuple[float, ...] = STD_RGB
     task: Task | None = None
 
+    @classmethod
+    def from_json(cls, stored: Any) -> ModelInfo:
+        """What a file's description says; raises ``ValueError`` naming what is missing or wrong."""
+        network, task = field(stored, "network", str), field(stored, "task", (str, _NONE), None)
+        for name, known in ((network, NETWORKS), (task, (None, *get_args(Task)))):
+            if name not in known:
+                raise ValueError(f"it is of a network '{name}' that is not known here")
+        width, height = _numbers(stored, "size", int, 2)
+        if not all(16 <= side <= 8192 for side in (width, height)):
+            raise ValueError(
+                f"its processing size {width}x{height} is not 16 to 8192 pixels a side"
+            )
+        mean = _numbers(stored, "mean_rgb", float, 3, MEAN_RGB)
+        std = _numbers(stored, "std_rgb", float, 3, STD_RGB)
+        if min(std) <= 0:
+            raise ValueError(f"'std_rgb' must be above 0, got {std}")
+        return cls(
+            network,
+            ClassSet.from_json(field(stored, "classes", dict)),
+            (width, height),
+            field(stored, "trained_on", str),
+            field(stored, "miou", (float, _NONE), None),
+            field(stored, "evaluated_on", str, ""),
+            mean,
+            std,
+            task,
+        )
+
+
+def _numbers(stored: Any, name: str, kind: type, count: int, default: tuple = ()) -> tuple:
+    """The list of ``count`` finite numbers called ``name``."""
+    values = field(stored, name, list, list(default))
+    if len(values) != count:
+        raise ValueError(f"'{name}' must be {count} numbers, got {len(values)}")
+    for value in values:
+        if not math.isfinite(typed(value, kind, f"'{name}'")):
+            raise ValueError(f"'{name}' must be finite, got {value}")
+    return tuple(values)
+
 
 def save_network(path: Path, network: Network, info: ModelInfo, bits: Bits = 8) -> None:
     """Write ``network`` and ``info`` to ``path``, replacing it only when complete."""
@@ -59,15 +109,11 @@ def load_network(path: Path) -> tuple[Network, ModelInfo]:
     kind, or does not fit the network it names.
     """
     tensors, description = load_tensors(path)
-    if description.pop("kind", None) != "network":
+    if description["kind"] != "network":
         raise WeightsError(f"{path} does not hold a network: name a network's weight file")
-    classes = ClassSet(
-        tuple(description["classes"]["names"]),
-        tuple(tuple(color) for color in description["classes"]["colors_rgb"]),
-    )
-    tuples = {name: tuple(v) for name, v in description.items() if isinstance(v, list)}
-    info = ModelInfo(**{**description, **tuples, "classes": classes})
-    network = build_network(info.network, len(classes), info.task)
+    with describing(path):
+        info = ModelInfo.from_json(description)
+    network = build_network(info.network, len(info.classes), info.task)
     fit(network, tensors, path)
     return network.eval(), info
 
@@ -98,27 +144,87 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict, bits
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot write weights to {path}: {error}") from error
+        raise OutputError(why_unwritable(path, error)) from error
     write_whole(path, save(stored, {METADATA_KEY: json.dumps(description)}))
 
 
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
-    """Read a file of :func:`save_tensors`: float32 tensors and the description."""
+@contextmanager
+def describing(path: Path) -> Iterator[None]:
+    """Turn a ``ValueError`` about the content of a weight file into one sentence."""
+    try:
+        yield
+    except ValueError as error:
+        raise WeightsError(f"{path} cannot be used ({error}): restore or remove it") from error
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """What a weight file says of itself, without its tensors; ``kind`` is a text.
+
+    Raises :class:`~accel_rt.errors.WeightsError` for a file that is no weight file of ours.
+    """
+    return _open(path, lambda description, file: description)
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a file of :func:`save_tensors`: float32 tensors and the description.
+
+    Raises :class:`~accel_rt.errors.WeightsError` for a file that is missing, damaged, something
+    else, or holds NaN or infinities.
+    """
+    description, stored = _open(path, _tensors)
+    with describing(path):
+        tensors = dequantise(stored)
+        for name in list(tensors):
+            if name.endswith("running_var"):  # batch norms count steps that inference never reads
+                counter = name.replace("running_var", "num_batches_tracked")
+                tensors[counter] = torch.zeros((), dtype=torch.long)
+                if (tensors[name] < 0).any():
+                    raise ValueError(f"'{name}' holds variances below 0")
+    return tensors, description
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of what a network's file computes: its tensors and classes, whatever else it says.
+
+    Raises :class:`~accel_rt.errors.WeightsError` as :func:`load_tensors`.
+    """
+    if not path.is_file():
+        return _open(path, lambda description, file: "")
+    status = path.stat()
+    return _content_hash(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _content_hash(path: Path, size: int, changed_ns: int) -> str:
+    description, tensors = _open(path, _tensors)
+    digest = hashlib.sha256(json.dumps(description.get("classes")).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _tensors(description: dict[str, Any], file: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    return description, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _open(path: Path, read: Callable[[dict[str, Any], Any], T]) -> T:
+    """What ``read`` makes of a file's description and the open safetensors file."""
     if not path.is_file():
         raise WeightsError(f"no weight file {path}: see 'accel-rt models' for those installed")
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+            if METADATA_KEY not in metadata:
+                raise WeightsError(
+                    f"{path} has no accel-rt description: it was written by something else"
+                )
+            description = parse_json(metadata[METADATA_KEY])
+            field(description, "kind", str)
+            return read(description, file)
+    except AccelError:
+        raise
+    except Exception as error:  # of a damaged file the reader raises many kinds
         raise WeightsError(
-            f"{path} is not a readable safetensors file ({error}): fetch it again"
+            f"{path} is not a readable safetensors file ({error}): restore or remove it"
         ) from error
-    if METADATA_KEY not in metadata:
-        raise WeightsError(f"{path} has no accel-rt description: it was written by something else")
-    tensors = dequantise(stored)
-    for name in list(tensors):
-        if name.endswith("running_var"):  # batch norms count steps that inference never reads
-            counter = name.replace("running_var", "num_batches_tracked")
-            tensors[counter] = torch.zeros((), dtype=torch.long)
-    return tensors, json.loads(metadata[METADATA_KEY])

@@ -55,8 +55,8 @@ def load_model(settings: SegmenterSettings, load: LoadNetwork = load_network) ->
                 f"'{settings.reference}' and '{settings.update}' were trained for different "
                 f"classes: choose networks of one class set"
             )
-        names = info.network, update_info.network
-        fusion, description["fusion"] = _fusion(settings, reference, update, names)
+        fusion, fused = _fusion(settings, reference, update)
+        description |= fused
         description["update"] = update_info.network
         description["update_scale"] = settings.update_scale
         model = Accel(reference, update, fusion)
@@ -65,21 +65,23 @@ def load_model(settings: SegmenterSettings, load: LoadNetwork = load_network) ->
 
 
 def _fusion(
-    settings: SegmenterSettings, reference: Network, update: Network, names: tuple[str, str]
-) -> tuple[ScoreFusion | FeatureFusion, str]:
-    """The fusion that ``settings`` ask for of the networks ``names``, and what it is."""
+    settings: SegmenterSettings, reference: Network, update: Network
+) -> tuple[ScoreFusion | FeatureFusion, dict[str, str]]:
+    """The fusion that ``settings`` ask for, and its description: with a ``note`` if it is not."""
     kind, path = settings.fuse, settings.fusion
     if path is None and kind != "mean":
-        path = store.find_fusion(*names, kind)
+        files = store.find(settings.reference), store.find(settings.update)
+        path = store.find_fusion(*files, kind)
     if path is not None:
-        return store.load_pair_fusion(path, reference, update), path.stem
+        return store.load_pair_fusion(path, reference, update), {"fusion": path.stem}
     if kind == "feature":
         raise UsageError(
-            f"no feature fusion of '{names[0]}' and '{names[1]}' is installed: train one with "
-            f"'accel-rt train joint --fusion feature', or choose --fusion score"
+            f"no feature fusion of '{settings.reference}' and '{settings.update}' is installed: "
+            f"train one with 'accel-rt train joint --fusion feature', or choose --fusion score"
         )
-    why = "" if kind == "mean" else " (no trained fusion of this pair)"
-    return ScoreFusion(reference.classes).eval(), f"mean of both branches{why}"
+    note = {} if kind == "mean" else {"note": store.no_fusion(settings.reference, settings.update)}
+    mean = ScoreFusion(reference.classes).eval()
+    return mean, {"fusion": "mean of both branches", **note}
 
 
 def keyframe_interval(settings: SegmenterSettings) -> int:

@@ -43,8 +43,8 @@ def train_fusion(
     Returns the file written; in a folder it has the name the runtime looks for.
     """
     data = training_data(settings.data, settings.layout, (), settings.street)
-    reference, info = load_network(store.find(settings.reference))
-    update, update_info = load_network(store.find(settings.update))
+    files = store.find(settings.reference), store.find(settings.update)
+    (reference, info), (update, update_info) = map(load_network, files)
     if not info.classes == update_info.classes == data.classes:
         raise UsageError(
             f"'{settings.reference}', '{settings.update}' and {data.describe()} are of different "
@@ -71,8 +71,7 @@ def train_fusion(
         out,
         fusion,
         {
-            "reference": info.network,
-            "update": update_info.network,
+            **store.pair(*files),
             "trained_on": f"{settings.snippets} snippets of up to {settings.interval} frames: "
             f"{data.describe()}",
         },

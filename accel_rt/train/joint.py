@@ -246,23 +246,26 @@ class Joint(Stage):
         if settings.start_share:
             how += f", a share of {settings.start_share:g} as before"
         written: list[Path] = []
+        pair: list[Path] = []
         for network, info, score in (
             (accel.reference, self._info, scores.get("miou_key")),
             (accel.update, self._update_info, scores.get("update_alone")),
         ):
-            kept = settings.keep_reference and network is accel.reference
-            if network is not None and info is not None and not kept:
+            if settings.keep_reference and network is accel.reference:
+                pair.append(store.find(settings.reference))
+            elif network is not None and info is not None:
                 path = folder / f"{info.network}.safetensors"
                 if path in written:
                     path = folder / f"{info.network}-update.safetensors"
                 trained_on = f"{info.trained_on}; then {how}"
                 save_network(path, network, replace(info, trained_on=trained_on, miou=score))
                 written.append(path)
+                pair.append(path)
         if accel.fusion is not None:
             assert self._update_info is not None
             names = self._info.network, self._update_info.network
             path = folder / f"{store.fusion_name(*names, settings.fusion)}.safetensors"
-            description = {"reference": names[0], "update": names[1], "trained_on": how}
+            description = {**store.pair(pair[0], pair[1]), "trained_on": how}
             store.save_fusion(path, accel.fusion, description)
             written.append(path)
         if model.flow is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
@@ -35,7 +36,7 @@ def start_joint(settings: JointSettings, classes: ClassSet) -> JointStart:
     flow_path = None if settings.flow == "dis" else store.find(settings.flow, "flownets")
     for name, path in zip(names, paths, strict=True):
         known = store.class_names(path)
-        if known is not None and known != classes.names:
+        if known != classes.names:
             raise UsageError(
                 f"'{name}' was trained for other classes ({', '.join(known[:3])}, ...) than the "
                 f"samples are labelled with ({', '.join(classes.names[:3])}, ...): choose a "
@@ -45,17 +46,17 @@ def start_joint(settings: JointSettings, classes: ClassSet) -> JointStart:
     update, update_info = load_network(paths[1]) if settings.update else (None, None)
     fusion: ScoreFusion | FeatureFusion | None = None
     if update is not None and update_info is not None:
-        fusion = _start_fusion(settings, reference, update, (info.network, update_info.network))
+        fusion = _start_fusion(settings, reference, update, (paths[0], paths[1]))
     flow = None if flow_path is None else load_flownet(flow_path)
     model = JointModel(Accel(reference, update, fusion), flow, settings.warp == "incremental")
     return JointStart(model, info, update_info)
 
 
 def _start_fusion(
-    settings: JointSettings, reference: Network, update: Network, names: tuple[str, str]
+    settings: JointSettings, reference: Network, update: Network, paths: tuple[Path, Path]
 ) -> ScoreFusion | FeatureFusion:
     """The pair's installed fusion of the kind, or a fresh one."""
-    installed = store.find_fusion(*names, settings.fusion)
+    installed = store.find_fusion(*paths, settings.fusion)
     if installed is not None:
         return store.load_pair_fusion(installed, reference, update)
     if settings.fusion == "feature":

@@ -98,7 +98,8 @@ def weights(tmp_path, monkeypatch):
     folder = tmp_path / "weights"
     info = ModelInfo(name, CAMVID, (480, 360), "street scenes", 61.25, "validation")
     save_network(folder / f"{name}.safetensors", build_network(name, 11), info)
-    pair = {"reference": name, "update": name, "trained_on": "snippets"}
+    file = folder / f"{name}.safetensors"
+    pair = {**store.pair(file, file), "trained_on": "snippets"}
     store.save_fusion(folder / f"fusion-{name}-{name}.safetensors", ScoreFusion(11), pair)
     monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(folder))
     return folder
@@ -132,6 +133,48 @@ def test_models_json(accel, weights):
         "efficientnet_lite0",
     )
     assert rows["fusion-efficientnet_lite0-efficientnet_lite0"]["kind"] == "fusion"
+
+
+def test_a_damaged_file_does_not_hide_the_others(accel, weights):
+    """It is named; asked for by its name it is an error, and not the package's of that name."""
+    (weights / "efficientnet_lite2.safetensors").write_bytes(b"nothing")
+    (weights / "._x.safetensors").write_bytes(b"a file that macOS leaves")
+    done = accel("models")
+    assert done.code == 0
+    assert "efficientnet_lite0 + efficientnet_lite0" in done.out
+    names = [row["name"] for row in json.loads(accel("models", "--json").out)]
+    assert "efficientnet_lite0" in names
+    assert "efficientnet_lite2" not in names
+    assert done.err.count("note: ") == 1
+    assert "efficientnet_lite2.safetensors is not a readable safetensors file" in done.err
+    report = doctor_report(accel("doctor", "--json"))
+    assert report["weights efficientnet_lite2"]["status"] == "note"
+    assert report["weights"]["found"].startswith("efficientnet_lite0")
+    done = accel("pack", "efficientnet_lite2", "-o", "x.safetensors")
+    assert (done.code, "is not a readable" in done.error) == (1, True)
+    assert accel("pack", "efficientnet_lite0", "-o", "x.safetensors").code == 0
+
+
+def test_several_folders_of_weights(accel, weights, tmp_path, monkeypatch):
+    second = tmp_path / "second"
+    second.mkdir()
+    (weights / "efficientnet_lite0.safetensors").rename(second / "own.safetensors")
+    monkeypatch.setenv("ACCEL_RT_WEIGHTS", f"{weights}{os.pathsep}{second}")
+    done = accel("models")
+    assert "\nown " in done.out
+    report = doctor_report(accel("doctor", "--json"))
+    assert f"{weights}{os.pathsep}{second}" in report["weight folders"]["found"]
+
+
+@pytest.mark.parametrize("command", [["models"], ["segment", "clip.mp4"], ["pack", "a", "-o", "b"]])
+def test_a_folder_of_weights_that_is_none_is_an_error(accel, clip, monkeypatch, command):
+    monkeypatch.setenv("ACCEL_RT_WEIGHTS", f"{clip.parent}{os.pathsep}/no/where")
+    done = accel(*command)
+    assert done.code == 2
+    assert "ACCEL_RT_WEIGHTS names '/no/where', which is no folder" in done.error
+    report = doctor_report(accel("doctor", "--json"))
+    assert report["weights"]["status"] == "broken"
+    assert "/no/where" in report["weights"]["found"]
 
 
 def test_no_models(accel, tmp_path, monkeypatch):

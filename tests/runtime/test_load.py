@@ -1,5 +1,6 @@
 """From settings to a segmenter: names, pairs, modes and what is wrong with them."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,17 +50,65 @@ def test_deeplab_has_keyframes_only() -> None:
     assert kinds(replace(SETTINGS, mode="deeplab")) == ["key"] * 4
 
 
+def save_pair(
+    folder: Path,
+    reference: str,
+    update: str,
+    fusion: ScoreFusion | FeatureFusion | None = None,
+    kind: str = "score",
+) -> Path:
+    """Write a fusion of two networks in ``folder``."""
+    path = folder / f"{store.fusion_name(reference, update, kind)}.safetensors"
+    files = (folder / f"{name}.safetensors" for name in (reference, update))
+    store.save_fusion(path, fusion or ScoreFusion(11), {**store.pair(*files), "trained_on": ""})
+    return path
+
+
 def test_a_pair_without_fusion_says_that_it_averages(weights: Path) -> None:
-    assert "mean of both branches" in load_segmenter(SETTINGS).describe()["fusion"]
-    path = weights / f"{store.fusion_name(REFERENCE, UPDATE)}.safetensors"
-    store.save_fusion(path, ScoreFusion(11), {})
-    assert load_segmenter(SETTINGS).describe()["fusion"] == path.stem
+    described = load_segmenter(SETTINGS).describe()
+    assert described["fusion"] == "mean of both branches"
+    assert f"no fusion is trained for the weights of '{REFERENCE}' and" in described["note"]
+    path = save_pair(weights, REFERENCE, UPDATE)
+    described = load_segmenter(SETTINGS).describe()
+    assert (described["fusion"], "note" in described) == (path.stem, False)
+
+
+def test_a_fusion_belongs_to_contents_not_to_names(weights: Path, tmp_path: Path) -> None:
+    path = save_pair(weights, REFERENCE, UPDATE)
+    other = shutil.copy(weights / f"{UPDATE}.safetensors", tmp_path / "another_name.safetensors")
+    settings = replace(SETTINGS, update=str(other))
+    assert load_segmenter(settings).describe()["fusion"] == path.stem
+    info = ModelInfo(UPDATE, CAMVID, (480, 360), "something else")
+    save_network(weights / f"{UPDATE}.safetensors", build_network(UPDATE, 11), info)
+    described = load_segmenter(SETTINGS).describe()
+    assert described["fusion"] == "mean of both branches"
+
+
+def test_own_networks_called_like_shipped_ones_do_not_get_the_shipped_fusion(weights: Path) -> None:
+    """Also with other classes, which the shipped fusion would not fit."""
+    shipped = Path(store.__file__).parent.parent / "weights"
+    for path in shipped.glob("fusion-*.safetensors"):
+        shutil.copy(path, weights)
+    three = ClassSet(("a", "b", "c"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
+    for classes in (CAMVID, three):
+        for name in (REFERENCE, UPDATE):
+            info = ModelInfo(name, classes, (480, 360), "nothing")
+            save_network(weights / f"{name}.safetensors", build_network(name, len(classes)), info)
+        assert load_segmenter(SETTINGS).describe()["fusion"] == "mean of both branches"
+
+
+def test_the_shipped_fusions_belong_to_the_shipped_networks(monkeypatch) -> None:
+    monkeypatch.delenv("ACCEL_RT_WEIGHTS", raising=False)
+    fusions = [entry for entry in store.installed() if entry.kind == "fusion"]
+    assert len(fusions) >= 4
+    for fusion in fusions:
+        pair = (store.find(fusion.description[role]) for role in ("reference", "update"))
+        assert store.find_fusion(*pair) == fusion.path
 
 
 def test_fusion_of_scores_features_or_the_mean(weights: Path) -> None:
     """The kind is chosen among those installed; features need networks that have them."""
-    path = weights / f"{store.fusion_name(REFERENCE, UPDATE)}.safetensors"
-    store.save_fusion(path, ScoreFusion(11), {})
+    save_pair(weights, REFERENCE, UPDATE)
     mean = load_segmenter(replace(SETTINGS, fuse="mean")).describe()["fusion"]
     assert mean == "mean of both branches"
     with pytest.raises(UsageError, match="no feature fusion of .* train joint --fusion feature"):
@@ -67,9 +116,8 @@ def test_fusion_of_scores_features_or_the_mean(weights: Path) -> None:
     reference, update = build_network("resnet18", 11), build_network("resnet18", 11)
     info = ModelInfo("resnet18", CAMVID, (64, 48), "nothing")
     save_network(weights / "resnet18.safetensors", reference, info)
-    pair = store.fusion_name("resnet18", "resnet18", "feature")
     fusion = FeatureFusion(reference, update)
-    store.save_fusion(weights / f"{pair}.safetensors", fusion, {})
+    pair = save_pair(weights, "resnet18", "resnet18", fusion, "feature").stem
     settings = replace(SETTINGS, reference="resnet18", update="resnet18", fuse="feature")
     assert load_segmenter(settings).describe()["fusion"] == pair
     assert kinds(settings) == ["key", "update", "update", "key"]

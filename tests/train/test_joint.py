@@ -243,7 +243,7 @@ class TestTraining:
         assert not torch.equal(reference.task.scoring.weight, before.task.scoring.weight)
         load_fusion(whole[2], 11)
         monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(tmp_path / "whole"))
-        assert find_fusion("efficientnet_lite0", "efficientnet_lite0") == whole[2]
+        assert find_fusion(whole[0], whole[1]) == whole[2]
         monkeypatch.delenv("ACCEL_RT_WEIGHTS")
 
         stops = iter([False, True])  # the end of phase 1
