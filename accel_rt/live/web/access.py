@@ -1,55 +1,143 @@
-"""Who may look: the token, and the cookie that stands for it after its first use."""
+"""Who may look: the token, the cookie that stands for it, and how often one may guess."""
 
 from __future__ import annotations
 
 import hmac
+import math
+import secrets
+import time
+from collections import OrderedDict, deque
 from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers
 
+MAX_GUESSES = 10
+"""Different wrong tokens that an address may send within :data:`GUESS_WINDOW_S`."""
+GUESS_WINDOW_S = 60.0
+
+_MAX_ADDRESSES = 1000
+_MAX_COOKIES = 1000
+
+
+class TooManyGuesses(Exception):
+    """An address has sent too many wrong tokens: the one it sends now is not looked at.
+
+    ``wait_s`` is how long that lasts.
+    """
+
+    def __init__(self, wait_s: float) -> None:
+        self.wait_s = math.ceil(wait_s)
+        super().__init__(f"Too many wrong tokens came from your address: wait {self.wait_s} s.")
+
 
 class Access:
-    """Admits requests that carry the token (``Authorization: Bearer``) or its cookie.
+    """Admits requests that carry the token (``Authorization: Bearer``) or a cookie made of it.
 
-    The cookie is derived from the token, so that it survives a restart of the server and does not
-    tell the token. It is named after the port: cookies do not tell ports apart. Without a token
-    everyone is admitted.
+    Every browser gets a cookie of its own, signed with the token: it survives a restart of the
+    server, does not tell the token, and is worth nothing after :meth:`change`. It is named after
+    the port: cookies do not tell ports apart. Without a token everyone is admitted.
+
+    Methods that look at a token or cookie raise :class:`TooManyGuesses`; a cookie that was seen to
+    be right is admitted without asking how many wrong ones its address has sent.
     """
 
     def __init__(self, token: str | None, port: int) -> None:
-        self._token = token
         self._cookie_name = f"accel_rt_{port}"
-        key = (token or "").encode()
-        self._cookie = hmac.new(key, b"accel-rt live viewer", "sha256").hexdigest()
+        self._guesses = _Guesses()
+        self.change(token)
+
+    def change(self, token: str | None) -> None:
+        """Admit by this token from now on, and by nothing that was given for the one before."""
+        self._token = token
+        self._known: OrderedDict[str, None] = OrderedDict()
 
     @property
     def open(self) -> bool:
         return self._token is None
 
-    def is_token(self, given: str) -> bool:
-        """Whether ``given`` is the token, in a time that does not depend on how much is right."""
-        return self._token is not None and _same(given, self._token)
+    def is_token(self, given: str, address: str) -> bool:
+        """Whether ``given``, which came from ``address``, is the token."""
+        self._guesses.check(address, given)
+        right = self._token is not None and _same(given, self._token)
+        if not right:
+            self._guesses.add(address, given)
+        return right
 
-    def admits(self, headers: Headers) -> bool:
+    def admits(self, headers: Headers, address: str) -> bool:
+        """Whether a request with these headers may see what is for viewers."""
         if self.open:
             return True
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self.is_token(given.strip()):
+        if scheme.lower() == "bearer" and self.is_token(given.strip(), address):
             return True
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie_name)
-        except CookieError:
-            return False
-        return cookie is not None and _same(cookie.value, self._cookie)
+        cookie = self._cookie_of(headers)
+        return bool(cookie) and self._is_cookie(cookie, address)
 
     def set_cookie(self) -> dict[str, str]:
         """The header that makes a browser remember."""
+        cookie = self._signed(secrets.token_hex(16))
         year_s = 365 * 24 * 3600
         return {
-            "Set-Cookie": f"{self._cookie_name}={self._cookie}; Path=/; Max-Age={year_s}; "
+            "Set-Cookie": f"{self._cookie_name}={cookie}; Path=/; Max-Age={year_s}; "
             "HttpOnly; SameSite=Strict"
         }
 
+    def _cookie_of(self, headers: Headers) -> str:
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie_name)
+        except CookieError:
+            return ""
+        return "" if cookie is None else cookie.value
+
+    def _is_cookie(self, cookie: str, address: str) -> bool:
+        if cookie in self._known:
+            return True
+        self._guesses.check(address, cookie)
+        if not _same(cookie, self._signed(cookie.partition(".")[0])):
+            self._guesses.add(address, cookie)
+            return False
+        self._known[cookie] = None
+        if len(self._known) > _MAX_COOKIES:
+            self._known.popitem(last=False)
+        return True
+
+    def _signed(self, name: str) -> str:
+        message = f"accel-rt live viewer {name}".encode()
+        return f"{name}.{hmac.new((self._token or '').encode(), message, 'sha256').hexdigest()}"
+
+
+class _Guesses:
+    """The different wrong tokens of each address within the window.
+
+    The same one again is no further guess: it may be a program that was not told of a change.
+    """
+
+    def __init__(self) -> None:
+        self._wrong: OrderedDict[str, deque[tuple[float, bytes]]] = OrderedDict()
+
+    def check(self, address: str, given: str) -> None:
+        """Raise :class:`TooManyGuesses` where ``given`` would be one guess too many."""
+        wrong = self._wrong.get(address) or deque()
+        if len(wrong) < MAX_GUESSES or _digest(given) in (digest for _, digest in wrong):
+            return
+        wait_s = wrong[0][0] + GUESS_WINDOW_S - time.monotonic()
+        if wait_s > 0:
+            raise TooManyGuesses(wait_s)
+
+    def add(self, address: str, given: str) -> None:
+        wrong = self._wrong.setdefault(address, deque(maxlen=MAX_GUESSES))
+        self._wrong.move_to_end(address)
+        digest = _digest(given)
+        if digest not in (digest for _, digest in wrong):
+            wrong.append((time.monotonic(), digest))
+        if len(self._wrong) > _MAX_ADDRESSES:
+            self._wrong.popitem(last=False)
+
+
+def _digest(given: str) -> bytes:
+    return hmac.digest(b"", given.encode(), "sha256")
+
 
 def _same(given: str, right: str) -> bool:
+    """Equality, in a time that does not depend on how much is right."""
     return hmac.compare_digest(given.encode(), right.encode())

@@ -65,17 +65,28 @@ class Listener:
         self.socket.close()
 
 
+def new_token() -> str:
+    """A token that nobody guesses: 144 random bits."""
+    return secrets.token_urlsafe(18)
+
+
+def check_token(token: str) -> None:
+    """Raise :class:`UsageError` for a token that could be guessed."""
+    if len(token) < MIN_TOKEN_CHARACTERS:
+        raise UsageError(
+            f"a token needs at least {MIN_TOKEN_CHARACTERS} characters, got {len(token)}: "
+            f"for example {new_token()}"
+        )
+
+
 def listen(host: str, port: int, token: str | None) -> Listener:
     """Bind ``host:port`` (port 0: any free one).
 
     Raises :class:`UsageError` where other machines could reach it and there is no ``token``, or
     for a token that could be guessed; :class:`OutputError` if the address cannot be had.
     """
-    if token is not None and len(token) < MIN_TOKEN_CHARACTERS:
-        raise UsageError(
-            f"a token needs at least {MIN_TOKEN_CHARACTERS} characters, got {len(token)}: "
-            f"for example {secrets.token_urlsafe(18)}"
-        )
+    if token is not None:
+        check_token(token)
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -84,7 +95,7 @@ def listen(host: str, port: int, token: str | None) -> Listener:
         if not loopback and token is None:
             raise UsageError(
                 f"{host} can be reached from other machines: give a token that viewers must know, "
-                f"for example --token {secrets.token_urlsafe(18)}"
+                f"for example --token {new_token()}"
             )
         bound = socket.create_server((str(address[0]), port), family=family)
     except (OSError, OverflowError) as error:

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
+from html import escape
 from importlib import resources
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
@@ -22,9 +23,9 @@ from starlette.types import ASGIApp
 
 from accel_rt.errors import AccelError, UsageError
 from accel_rt.live.web import metrics
-from accel_rt.live.web.access import Access
+from accel_rt.live.web.access import Access, TooManyGuesses
 from accel_rt.live.web.address import HostNames
-from accel_rt.live.web.connections import Connections, Peer
+from accel_rt.live.web.connections import Connections, ignore_broken_connections
 from accel_rt.live.web.guard import Guard
 from accel_rt.live.web.loop_view import LoopView
 from accel_rt.live.web.viewers import STATS_INTERVAL_S, Hub, Viewer
@@ -40,8 +41,8 @@ _FILES = {
     "/charts.js": ("charts.js", "text/javascript"),
     "/controls.js": ("controls.js", "text/javascript"),
     "/link.js": ("link.js", "text/javascript"),
+    "/login.js": ("login.js", "text/javascript"),
 }
-_WRONG_TOKEN = '<p class="wrong" role="alert">That is not the token.</p>'
 _Name = Annotated[str, Field(max_length=200)]
 
 
@@ -65,8 +66,11 @@ def make_app(
 
     @asynccontextmanager
     async def run_hub(_: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_exception_handler(ignore_broken_connections)
+        keeping_time = asyncio.create_task(connections.keep_time())
         hub.start()
         yield
+        keeping_time.cancel()
         await hub.stop()
 
     app = FastAPI(openapi_url=None, lifespan=run_hub)
@@ -111,19 +115,24 @@ def make_app(
     @app.post("/login")
     async def login(request: Request) -> Response:
         form = parse_qs((await request.body()).decode("latin-1"))
-        if access.is_token(form.get("token", [""])[0]):
+        try:
+            right = access.is_token(form.get("token", [""])[0], request.state.connection.address)
+        except TooManyGuesses as error:
+            return login_page(str(error), 429)
+        if right:
             return RedirectResponse("/", 303, headers=access.set_cookie())
-        return login_page(wrong=True)
+        return login_page("That is not the token.")
 
     @app.websocket("/viewer")
     async def viewer(socket: WebSocket) -> None:
-        peer = cast(Peer, tuple(socket.scope["client"]))
-        viewer = Viewer(hub.limits, lambda: connections.cut(peer))
+        connection = socket.state.connection
+        viewer = Viewer(hub.limits, connection.cut)
         await socket.accept()
         if not hub.join(viewer):
             most = hub.limits.max_viewers
             await socket.close(TRY_LATER, f"there are {most} viewers already, no more can be shown")
             return
+        connection.wait_for("nothing")
         try:
             await socket.send_text(json.dumps({"hello": await run_in_threadpool(hello)}))
             await _attend(socket, hub, viewer)
@@ -148,7 +157,7 @@ def make_app(
             "history": list(hub.history),
         }
 
-    return Guard(app, connections, hosts, access, login_page)
+    return Guard(app, hosts, access, login_page)
 
 
 async def _attend(socket: WebSocket, hub: Hub, viewer: Viewer) -> None:
@@ -189,7 +198,10 @@ async def _send_stats(socket: WebSocket, hub: Hub, viewer: Viewer) -> None:
 
 async def _take_acknowledgements(socket: WebSocket, _: Hub, viewer: Viewer) -> None:
     while True:
-        text = await socket.receive_text()
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect
+        text = message.get("text") or ""
         if not text.isdecimal() or len(text) > 10:
             raise ValueError("a viewer may only say which picture it has shown")
         viewer.shown(int(text))
@@ -205,10 +217,11 @@ def _constant(content: bytes, media_type: str) -> Callable[[], Response]:
     return lambda: Response(content, media_type=media_type)
 
 
-def login_page(wrong: bool) -> Response:
-    """The page that asks for the token."""
+def login_page(sentence: str = "", status: int = 401) -> Response:
+    """The page that asks for the token, with a ``sentence`` about the one before."""
     html = (_PAGE / "login.html").read_text()
-    return HTMLResponse(html.replace("<!-- wrong -->", _WRONG_TOKEN if wrong else ""), 401)
+    alert = f'<p class="wrong" role="alert">{escape(sentence)}</p>' if sentence else ""
+    return HTMLResponse(html.replace("<!-- wrong -->", alert), status)
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from urllib.parse import parse_qs
+from typing import cast
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
+from uvicorn.protocols.utils import ClientDisconnected
 
-from accel_rt.live.web.access import Access
+from accel_rt.live.web.access import Access, TooManyGuesses
 from accel_rt.live.web.address import HostNames
-from accel_rt.live.web.connections import Connections
+from accel_rt.live.web.connections import Connection
 
 MAX_HEADER_BYTES = 16 * 1024
 MAX_BODY_BYTES = 4096
 BODY_TIMEOUT_S = 5.0
-PUBLIC_PATHS = frozenset({"/healthz", "/login", "/style.css", "/icon.svg"})
+PUBLIC_PATHS = frozenset({"/healthz", "/login", "/login.js", "/style.css", "/icon.svg"})
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -33,27 +37,24 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",
 }
 
-_REMEMBERED = (
-    '<!doctype html><meta http-equiv="refresh" content="0;url=/"><title>accel-rt live</title>'
-)
+_GONE = (ClientDisconnect, ClientDisconnected, WebSocketDisconnect)
+_LOG = logging.getLogger(__name__)
 
 
 class Guard:
     """ASGI middleware that refuses what must not reach ``app``.
 
-    ``login_page(wrong)`` is the page that asks for the token.
+    ``login_page()`` is the page that asks for the token.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        connections: Connections,
         hosts: HostNames,
         access: Access,
-        login_page: Callable[[bool], Response],
+        login_page: Callable[[], Response],
     ) -> None:
         self._app = app
-        self._connections = connections
         self._hosts = hosts
         self._access = access
         self._login_page = login_page
@@ -62,22 +63,34 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["client"] is not None:
-            self._connections.asked(tuple(scope["client"]))
+        connection: Connection = scope["state"]["connection"]
+        try:
+            if scope["type"] == "websocket":
+                await self._handle_viewer(scope, receive, send)
+            else:
+                await self._handle_request(scope, receive, _with_security_headers(send))
+        except _GONE:
+            pass
+        except Exception as error:
+            _LOG.error("unexpected %s at %s: %s", type(error).__name__, scope["path"], error)
+            connection.cut()
+        connection.wait_for("request")
+
+    async def _handle_viewer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._refusal(scope, Headers(scope=scope)) is None:
+            await self._app(scope, receive, send)
+        else:  # answered before the handshake: HTTP 403
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope, Headers(scope=scope))
-        if scope["type"] == "websocket":
-            if refusal is None:
-                await self._app(scope, receive, send)
-            else:  # answered before the handshake: HTTP 403
-                await send({"type": "websocket.close", "code": 1008})
-            return
-        send = _with_security_headers(send)
         if refusal is None:
             body = await _read_body(scope, receive)
             if isinstance(body, Response):
                 refusal = body
             else:
                 receive = _replay(body, receive)
+        cast(Connection, scope["state"]["connection"]).wait_for("answer")
         await (self._app if refusal is None else refusal)(scope, receive, send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
@@ -91,18 +104,13 @@ class Guard:
             return _error(403, "requests from other sites are refused")
         if self._access.open or scope["path"] in PUBLIC_PATHS:
             return None
-        wrong = False
+        try:
+            if self._access.admits(headers, scope["state"]["connection"].address):
+                return None
+        except TooManyGuesses as error:
+            return _error(429, str(error), {"Retry-After": str(error.wait_s)})
         if scope["type"] == "http" and scope["path"] == "/":
-            tokens = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
-            if any(self._access.is_token(token) for token in tokens):
-                # A page that moves on by itself, not a redirect: where a link on another site
-                # led here, a browser withholds the strict cookie from redirects.
-                return HTMLResponse(_REMEMBERED, headers=self._access.set_cookie())
-            wrong = bool(tokens)
-        if self._access.admits(headers):
-            return None
-        if scope["type"] == "http" and scope["path"] == "/":
-            return self._login_page(wrong)
+            return self._login_page()
         return _error(401, "the token is missing or wrong", {"WWW-Authenticate": "Bearer"})
 
 
@@ -130,17 +138,24 @@ async def _read_body(scope: Scope, receive: Receive) -> bytes | Response:
         return too_large
     if length == "0" and "transfer-encoding" not in headers:
         return b""
-    body = b""
     try:
-        more = True
-        while more:
-            message = await asyncio.wait_for(receive(), BODY_TIMEOUT_S)
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > MAX_BODY_BYTES:
-                return too_large
+        body = await asyncio.wait_for(_collect(receive), BODY_TIMEOUT_S)
     except asyncio.TimeoutError:
         return _error(408, "the request came too slowly")
+    return too_large if body is None else body
+
+
+async def _collect(receive: Receive) -> bytes | None:
+    """A request's whole body; None as soon as it is too large."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > MAX_BODY_BYTES:
+            return None
     return body
 
 

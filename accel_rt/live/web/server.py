@@ -6,14 +6,21 @@ import threading
 import time
 from collections.abc import Collection
 from types import TracebackType
-from urllib.parse import urlencode
+from urllib.parse import quote
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from accel_rt.errors import OutputError
 from accel_rt.live.web.access import Access
-from accel_rt.live.web.address import DEFAULT_HOST, DEFAULT_PORT, HostNames, Listener, listen
+from accel_rt.live.web.address import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    HostNames,
+    Listener,
+    check_token,
+    listen,
+)
 from accel_rt.live.web.app import make_app
 from accel_rt.live.web.connections import Connections, WebSocketProtocol, http_protocol
 from accel_rt.live.web.guard import MAX_HEADER_BYTES
@@ -21,7 +28,6 @@ from accel_rt.live.web.loop_view import LoopView
 from accel_rt.live.web.viewers import Hub, Limits
 
 _MAX_VIEWER_MESSAGE_BYTES = 256
-_CONNECTIONS_BESIDE_VIEWERS = 32
 _START_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 2
 
@@ -45,8 +51,8 @@ class LiveServer:
     ) -> None:
         self.url = listener.url
         """Address of the page."""
-        self.link = self.url + ("" if token is None else "/?" + urlencode({"token": token}))
-        """The same with the token: opened once, the browser remembers."""
+        self._access = Access(token, listener.port)
+        self._token = token
         self._hub = Hub(loop, limits or Limits())
         connections = Connections()
         app = make_app(
@@ -54,9 +60,9 @@ class LiveServer:
             self._hub,
             connections,
             HostNames.of(listener, hosts),
-            Access(token, listener.port),
+            self._access,
         )
-        self._server = uvicorn.Server(_config(app, connections, self._hub.limits.max_viewers))
+        self._server = uvicorn.Server(_config(app, connections))
         self._thread = threading.Thread(
             target=self._server.run,
             args=([listener.socket],),
@@ -65,6 +71,25 @@ class LiveServer:
         )
         self._thread.start()
         self._wait_started()
+
+    @property
+    def link(self) -> str:
+        """The address with the token: opened once, the browser remembers.
+
+        The token stands behind a ``#``, which browsers keep to themselves: it is in no request,
+        log or ``Referer``.
+        """
+        return self.url + ("" if self._token is None else f"/#token={quote(self._token, safe='')}")
+
+    def change_token(self, token: str) -> None:
+        """Admit by this token from now on: who came by another one is cut off, and asked for it.
+
+        Raises :class:`~accel_rt.errors.UsageError` for a token that can be guessed.
+        """
+        check_token(token)
+        self._token = token
+        self._access.change(token)
+        self._hub.cut_all()
 
     def summary(self) -> dict[str, int]:
         """Viewers now, and counts of those served, dropped and refused."""
@@ -115,7 +140,7 @@ def serve(
     return LiveServer(loop, listen(host, port, token), token, hosts=hosts, limits=limits)
 
 
-def _config(app: ASGIApp, connections: Connections, max_viewers: int) -> uvicorn.Config:
+def _config(app: ASGIApp, connections: Connections) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="asyncio",
@@ -123,11 +148,10 @@ def _config(app: ASGIApp, connections: Connections, max_viewers: int) -> uvicorn
         ws=WebSocketProtocol,
         lifespan="on",
         log_config=None,
-        log_level="error",
+        log_level="critical",  # the guard says in a sentence what goes wrong
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=max_viewers + _CONNECTIONS_BESIDE_VIEWERS,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         ws_max_size=_MAX_VIEWER_MESSAGE_BYTES,
         ws_per_message_deflate=False,

@@ -155,8 +155,10 @@ class Hub:
         self._stats_json = "null"
         self._threads = ThreadPoolExecutor(2, "accel-rt-web")
         self._tasks: list[asyncio.Task[None]] = []
+        self._event_loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
+        self._event_loop = asyncio.get_running_loop()
         self._tasks = [asyncio.create_task(self._pump()), asyncio.create_task(self._tick())]
         for task in self._tasks:
             task.add_done_callback(_tell_failure)
@@ -184,6 +186,15 @@ class Hub:
         if viewer in self._viewers:
             self.leave(viewer)
             self.counts.dropped += 1
+            viewer.cut()
+
+    def cut_all(self) -> None:
+        """Cut every viewer; may be called from any thread."""
+        if self._event_loop is not None:
+            self._event_loop.call_soon_threadsafe(self._cut_all)
+
+    def _cut_all(self) -> None:
+        for viewer in list(self._viewers):
             viewer.cut()
 
     async def next_picture(self, after_index: int) -> Encoded:

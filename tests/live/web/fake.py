@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from fractions import Fraction
+from functools import partial
 
 import cv2
 import numpy as np
@@ -34,7 +35,7 @@ class FakeLoop:
         self.recording: str | None = None
         self.fail_record = False
         self.fresh = False
-        self.noise = False
+        self.noise = self.snapshot_noise = False
         self.source = "fake camera"
         self.handed_out: list[int] = []
         self._start = time.monotonic()
@@ -119,7 +120,8 @@ class FakeLoop:
     def snapshot(self) -> bytes:
         if self._index < 0:
             raise UsageError("there is no picture yet: wait for the first frame")
-        return cv2.imencode(".png", picture_of(self._index, self.size))[1].tobytes()
+        make = noise if self.snapshot_noise else partial(picture_of, self._index)
+        return cv2.imencode(".png", make(self.size))[1].tobytes()
 
     def record(self, on: bool) -> None:
         if on and self.fail_record:

@@ -191,7 +191,7 @@ def test_the_token_is_asked_for_once(
     loop: FakeLoop, start: Start, visit: Callable[..., sync_api.Page]
 ) -> None:
     server = start(TOKEN)
-    page = visit(f"{server.url}/?token=wrong")
+    page = visit(f"{server.url}/#token=wrong")
     assert "not the token" in page.inner_text("form")
     page.fill("#token", "wrong as well")
     page.click("button")

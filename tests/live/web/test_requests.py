@@ -244,9 +244,24 @@ def test_a_name_of_somebody_else_is_refused(loop: FakeLoop, server: LiveServer, 
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "http://localhost:1", "null", "http://127.0.0.1"]
+    "origin",
+    [
+        "http://evil.example",
+        "http://localhost:1",
+        "null",
+        "http://127.0.0.1",
+        "SERVER.evil.example",
+        "SERVER0",
+        "SERVER/",
+        "SERVER@evil.example",
+        "ftp://HOST",
+        "http://evil.example/?SERVER",
+        "http://evil.example, SERVER",
+    ],
 )
 def test_another_sites_page_is_refused(loop: FakeLoop, server: LiveServer, origin: str) -> None:
+    """Origins are equal or not: neither one begins or ends with the other."""
+    origin = origin.replace("SERVER", server.url).replace("HOST", netloc(server))
     assert control(server, "alpha", 0.1, Origin=origin).status_code == 403
     assert get(f"{server.url}/stats", headers={"Origin": origin}).status_code == 403
     assert viewer_status(server, Origin=origin) == 403
@@ -320,10 +335,10 @@ def test_programs_give_the_token_as_bearer(start: Start) -> None:
     assert viewer_status(server, **bearer) == 101
 
 
-def test_the_link_is_remembered_in_a_cookie(loop: FakeLoop, start: Start) -> None:
+def test_the_token_is_remembered_in_a_cookie(loop: FakeLoop, start: Start) -> None:
     server = start(TOKEN)
     with httpx.Client(base_url=server.url, verify=TLS) as browser:
-        first = browser.get(server.link)
+        first = browser.post("/login", data={"token": TOKEN})
         cookie = first.headers["set-cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=Strict" in cookie
@@ -355,7 +370,8 @@ def test_the_form_takes_the_token(start: Start) -> None:
 
 def test_a_cookie_of_another_token_is_refused(start: Start) -> None:
     server = start(TOKEN)
-    other = get(start(TOKEN + "!").link).headers["set-cookie"].split("=", 1)[1]
+    login = post(f"{start(TOKEN + '!').url}/login", data={"token": TOKEN + "!"})
+    other = login.headers["set-cookie"].split("=", 1)[1]
     name = f"accel_rt_{urlsplit(server.url).port}"
     cookie = {"Cookie": f"{name}={other.split(';')[0]}"}
     assert get(f"{server.url}/stats", headers=cookie).status_code == 401
@@ -383,9 +399,13 @@ def test_long_headers_are_refused(server: LiveServer) -> None:
 
 
 def test_a_line_that_never_asks_is_cut(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "FIRST_REQUEST_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(connections, "REQUEST_TIMEOUT_S", 0.3)
     server = start()
     assert talk(server, b"GET / HTTP/1.1\r\nHost: ") == b""
+    asked = f"GET /healthz HTTP/1.1\r\nHost: {netloc(server)}\r\n\r\n".encode()
+    answer = talk(server, asked + b"GET / HTTP/1.1\r\nHost: ")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1") == 1
 
 
 def test_a_port_is_free_again_after_stop(loop: FakeLoop, start: Start) -> None:

@@ -15,6 +15,8 @@ const STATES = {
   ended: "ended",
 };
 
+if (location.hash !== "") history.replaceState(null, "", "/"); // a link's token, known already
+
 let charts = [];
 let history = [];
 let samples = 240;
