@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from accel_rt.cli.text import say, table
+from accel_rt.cli.text import say, show, table
 
 
 @click.command()
@@ -18,7 +18,7 @@ def cameras(as_json: bool) -> None:
 
     found = find_cameras()
     if as_json:
-        click.echo(json.dumps([asdict(camera) for camera in found], indent=2))
+        show(json.dumps([asdict(camera) for camera in found], indent=2))
         return
     if not found:
         say(
@@ -33,4 +33,4 @@ def cameras(as_json: bool) -> None:
             for mode in camera.modes
         )
         rows.append((str(camera.index), camera.name, ", ".join(modes)))
-    click.echo(table(rows))
+    show(table(rows))

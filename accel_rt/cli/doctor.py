@@ -14,7 +14,7 @@ from typing import Literal
 import click
 
 from accel_rt import threads
-from accel_rt.cli.text import table
+from accel_rt.cli.text import show, table
 from accel_rt.runtime.settings import DEFAULT_REFERENCE, DEFAULT_UPDATE
 from accel_rt.version import __version__
 
@@ -38,12 +38,12 @@ def doctor(as_json: bool) -> int:
     """
     checks = list(examine())
     if as_json:
-        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+        show(json.dumps([asdict(check) for check in checks], indent=2))
     else:
-        click.echo(table([(check.status, check.name, check.found) for check in checks]))
+        show(table([(check.status, check.name, check.found) for check in checks]))
         for check in checks:
             if check.advice:
-                click.echo(f"{check.name}: {check.advice}")
+                show(f"{check.name}: {check.advice}")
     return 1 if any(check.status == "broken" for check in checks) else 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from accel_rt.cli.text import table
+from accel_rt.cli.text import show, table
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -35,7 +35,7 @@ def diff(a: Path, b: Path, interval: int, as_json: bool) -> None:
     changes = compare(read(a), read(b), interval)
     if as_json:
         rows = [{**asdict(change), "beyond_noise": change.beyond_noise} for change in changes]
-        click.echo(json.dumps(rows, indent=2))
+        show(json.dumps(rows, indent=2))
         return
     lines = [("model", "score", "A", "B", "change", "95% interval", "")]
     lines += [
@@ -50,4 +50,4 @@ def diff(a: Path, b: Path, interval: int, as_json: bool) -> None:
         )
         for change in changes
     ]
-    click.echo(table(lines, (2, 3, 4, 5)))
+    show(table(lines, (2, 3, 4, 5)))

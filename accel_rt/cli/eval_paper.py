@@ -12,7 +12,7 @@ import click
 from accel_rt.cli.eval_options import footage_options, open_about, worker_count
 from accel_rt.cli.machine import machine
 from accel_rt.cli.options import Size
-from accel_rt.cli.text import say
+from accel_rt.cli.text import say, show
 from accel_rt.errors import OutputError
 from accel_rt.runtime.settings import PRECISIONS, WARPS
 
@@ -98,4 +98,4 @@ def paper(data: str, out: Path, longest: int, **values: Any) -> None:
     results.machine = {**machine(), **results.machine}
     written = write_report(out, results, line.families, strips)
     forget(plan.work)
-    click.echo("\n".join(map(str, written)))
+    show("\n".join(map(str, written)))

@@ -14,7 +14,7 @@ import click
 from accel_rt.cli.eval_options import footage_options, open_about, worker_count
 from accel_rt.cli.machine import machine
 from accel_rt.cli.options import segmenter_options, segmenter_settings
-from accel_rt.cli.text import say, table
+from accel_rt.cli.text import say, show, table
 from accel_rt.errors import OutputError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def run(data: str, json_file: Path | None, **values: Any) -> None:
     if json_file is not None:
         write(json_file, results)
         forget(work)
-    click.echo("\n\n".join(report(results, name, settings.interval)))
+    show("\n\n".join(report(results, name, settings.interval)))
 
 
 # Distances from a keyframe mean nothing where cuts place others.

@@ -8,11 +8,9 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
-import click
-
 from accel_rt.cli.interrupt import Interruption, finishing_on_signals
 from accel_rt.cli.options import load_chosen
-from accel_rt.cli.text import say
+from accel_rt.cli.text import say, show
 from accel_rt.errors import UsageError
 from accel_rt.live.loop import LiveLoop
 from accel_rt.live.networks import LoadSegmenter
@@ -144,10 +142,10 @@ def _percentiles(of: Percentiles | None) -> str:
 
 def _report(stats: LiveStats, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(asdict(stats), indent=2))
+        show(json.dumps(asdict(stats), indent=2))
         return
-    click.echo(f"{stats.source}: {_line(stats)} (p50/p95/p99 of the last frames)")
+    show(f"{stats.source}: {_line(stats)} (p50/p95/p99 of the last frames)")
     if stats.reconnects:
-        click.echo(f"the source came back {stats.reconnects} times")
+        show(f"the source came back {stats.reconnects} times")
     if stats.recording:
-        click.echo(f"recorded {stats.recording}")
+        show(f"recorded {stats.recording}")

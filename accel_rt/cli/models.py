@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from accel_rt.cli.text import say, table
+from accel_rt.cli.text import say, show, table
 from accel_rt.runtime.settings import DEFAULT_REFERENCE, DEFAULT_UPDATE
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ def models(as_json: bool) -> int:
         say(f"note: {entry.error}")
     rows = [_describe(entry) for entry in store.installed()]
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        show(json.dumps(rows, indent=2))
     elif rows:
         tables = (_networks(rows), _pairs(rows), _flows(rows))
-        click.echo("\n\n".join(table(lines, right) for lines, right in tables if len(lines) > 1))
+        show("\n\n".join(table(lines, right) for lines, right in tables if len(lines) > 1))
     else:
         places = " and ".join(str(folder) for folder in store.folders())
         say(f"no weights are installed in {places}: set ACCEL_RT_WEIGHTS to a folder with some")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from accel_rt.cli.text import show
+
 
 @click.command()
 @click.argument("weights", metavar="NAME|PATH")
@@ -39,4 +41,4 @@ def pack(weights: str, output: Path, bits: str) -> None:
         before = f"{info.evaluated_on}, before packing in {bits} bits"
         info = replace(info, evaluated_on=before)
     save_network(output, network, info, 4 if bits == "4" else 8)
-    click.echo(output)
+    show(output)

@@ -9,7 +9,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from accel_rt.cli.text import say
+from accel_rt.cli.text import plain, say
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -41,7 +41,9 @@ class Progress:
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
             self._bar = _make_bar()
-            self._task = self._bar.add_task(self.name, total=self.total, key=0, update=0, per_s=0.0)
+            self._task = self._bar.add_task(
+                plain(self.name), total=self.total, key=0, update=0, per_s=0.0
+            )
             self._bar.start()
         self._started = self._last_line = monotonic()
         return self
@@ -136,7 +138,10 @@ def steps_bar(title: str) -> Iterator[tuple[Callable[[str], None], Callable[[int
         bar.update(task, completed=done, total=total, left=left.text())
 
     with bar:
-        yield (lambda message: bar.console.print(message, markup=False, highlight=False)), update
+        yield (
+            (lambda message: bar.console.print(plain(message), markup=False, highlight=False)),
+            update,
+        )
 
 
 class TimeLeft:

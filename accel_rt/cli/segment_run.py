@@ -7,15 +7,13 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import click
-
 from accel_rt.cli.interrupt import Interruption, finishing_on_signals
 from accel_rt.cli.jobs import Job
 from accel_rt.cli.machine import machine
 from accel_rt.cli.outputs import FrameOutputs, OverlayStyle
 from accel_rt.cli.progress import Progress
 from accel_rt.cli.summary import StageMeans
-from accel_rt.cli.text import say
+from accel_rt.cli.text import say, show
 from accel_rt.errors import AccelError, OutputError
 from accel_rt.runtime.pipeline import run_pipeline
 from accel_rt.runtime.segmenter import Segmenter
@@ -190,5 +188,5 @@ def _open_video(job: Job, options: SegmentOptions, source: Source) -> VideoWrite
 def _report(job: Job, means: StageMeans, elapsed_s: float) -> None:
     what = f"wrote {job.video}" if job.video else f"segmented {job.name}"
     per_s = means.frames / elapsed_s
-    click.echo(f"{what}: {means.frames} frames in {elapsed_s:.1f} s, {per_s:.1f} frames/s")
-    click.echo(means.text())
+    show(f"{what}: {means.frames} frames in {elapsed_s:.1f} s, {per_s:.1f} frames/s")
+    show(means.text())

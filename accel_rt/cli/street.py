@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from accel_rt.cli.options import Size
+from accel_rt.cli.text import show
 
 
 @click.command()
@@ -27,4 +28,4 @@ def street(output: Path, seconds: float, seed: int, size: tuple[int, int], rate:
     with VideoWriter(output, size, Fraction(rate)) as writer:
         for frame in drive.frames(max(1, round(seconds * rate))):
             writer.write(frame.image_bgr, Fraction(frame.index, rate))
-    click.echo(output)
+    show(output)

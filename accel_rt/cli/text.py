@@ -9,9 +9,25 @@ import click
 from accel_rt.redact import redact
 
 
+def plain(text: str) -> str:
+    """``text`` for a terminal: characters that are not shown but obeyed become escapes.
+
+    Names of files and metadata may hold anything: ``ESC[2J`` would clear the screen, a mark of
+    direction would turn a name round.
+    """
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text
+    )
+
+
 def say(message: str) -> None:
-    """Write one line of message to stderr, passwords in URLs masked."""
-    click.echo(redact(message), err=True)
+    """Write a message to stderr, passwords in URLs masked."""
+    click.echo(plain(redact(message)), err=True)
+
+
+def show(result: object) -> None:
+    """Write a result to stdout."""
+    click.echo(plain(str(result)))
 
 
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:

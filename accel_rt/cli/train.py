@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from accel_rt.cli.options import CommaList, Size, layout_option
-from accel_rt.cli.text import say
+from accel_rt.cli.text import say, show
 from accel_rt.cli.train_flow import flow
 from accel_rt.cli.train_options import (
     data_options,
@@ -218,4 +218,4 @@ def fusion(out: Path, **values: Any) -> None:
     """
     from accel_rt.train.fusion import train_fusion
 
-    click.echo(train_fusion(FusionSettings(**values), out, say))
+    show(train_fusion(FusionSettings(**values), out, say))

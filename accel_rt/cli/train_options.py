@@ -12,6 +12,7 @@ import click
 from accel_rt.cli.interrupt import Interruption, finishing_on_signals
 from accel_rt.cli.options import CommaList, layout_option
 from accel_rt.cli.progress import steps_bar
+from accel_rt.cli.text import show
 from accel_rt.train.settings import TrainingSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -182,5 +183,5 @@ def run_stage(train: Callable[..., Any], threads: int | None, title: str) -> int
             return interruption.exit_code
     if os.environ.get("RANK", "0") == "0":
         for path in written if isinstance(written, list) else [written]:
-            click.echo(path)
+            show(path)
     return 0

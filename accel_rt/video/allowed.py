@@ -14,8 +14,9 @@ from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
 from accel_rt.errors import InputError
+from accel_rt.redact import redact
 from accel_rt.video.local_file import open_local
-from accel_rt.video.location import is_url, local_path, masked
+from accel_rt.video.location import is_url, local_path
 
 CUTS_START = b"ffconcat "
 _DIRECTIVES = ("file", "duration", "inpoint", "outpoint")
@@ -56,8 +57,8 @@ class AllowedOpener:
             return
         where = origin(name) if is_url(name) else str(local_path(name).parent)
         raise InputError(
-            f"'{self._playlist}' is a playlist that names '{masked(name)}', which it may not open: "
-            f"if it should, give --allow '{masked(where)}'"
+            f"'{self._playlist}' is a playlist that names '{redact(name)}', which it may not open: "
+            f"if it should, give --allow '{redact(where)}'"
         )
 
     def _open(self, name: str, options: dict[str, str]) -> io.RawIOBase:
@@ -68,7 +69,7 @@ class AllowedOpener:
         except (OSError, ValueError) as error:
             why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
             raise InputError(
-                f"'{self._playlist}' names '{masked(name)}', which cannot be opened: "
+                f"'{self._playlist}' names '{redact(name)}', which cannot be opened: "
                 f"{str(why).lower()}"
             ) from error
 
@@ -109,7 +110,7 @@ def allowed_cuts(path: Path, opener: AllowedOpener) -> bytes:
         if directive == "file":
             cut = (path.parent / local_path(value)).resolve()
             if is_url(value):
-                raise InputError(f"'{path}' names a URL, '{masked(value)}': it may name files only")
+                raise InputError(f"'{path}' names a URL, '{redact(value)}': it may name files only")
             opener.check(str(cut))
             if cut.is_file() and cut.open("rb").read(len(CUTS_START)) == CUTS_START:
                 raise InputError(f"'{path}' names another script of cuts, '{cut}': name videos")
@@ -150,7 +151,7 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         if not self._allows(newurl):
-            raise urllib.error.URLError(f"it sends on to '{masked(newurl)}', which is not allowed")
+            raise urllib.error.URLError(f"it sends on to '{redact(newurl)}', which is not allowed")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 

@@ -81,11 +81,6 @@ def protocols_of(url: str) -> str:
     return _PROTOCOLS[scheme]
 
 
-def masked(url: str) -> str:
-    """``url`` without the password in it, for messages."""
-    return re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", url)
-
-
 def _scheme(text: str | Path) -> str | None:
     match = _SCHEME.match(text) if isinstance(text, str) else None
     return match[1].lower() if match else None

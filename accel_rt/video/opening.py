@@ -17,10 +17,11 @@ from typing import TypeVar
 import av
 
 from accel_rt.errors import InputError
+from accel_rt.redact import redact
 from accel_rt.video.allowed import CUTS_START, AllowedOpener, allowed_cuts, origin
 from accel_rt.video.limits import DEFAULT_LIMITS, Limits
 from accel_rt.video.local_file import open_local
-from accel_rt.video.location import is_read_once, is_url, local_path, masked, protocols_of
+from accel_rt.video.location import is_read_once, is_url, local_path, protocols_of
 
 _BUFFER_BYTES = 1 << 17
 _NOTHING_ELSE = {"protocol_whitelist": ""}
@@ -121,7 +122,7 @@ def _open_url(url: str, limits: Limits, options: dict[str, str]) -> av.container
     except av.error.InvalidDataError:
         if not url.startswith("http"):
             raise
-    opener = AllowedOpener(masked(url), (*limits.allow, url, origin(url)), limits.timeout_s)
+    opener = AllowedOpener(redact(url), (*limits.allow, url, origin(url)), limits.timeout_s)
     options = {**options, **_NOTHING_ELSE}
     return av.open(
         url,
@@ -136,7 +137,7 @@ def _open_url(url: str, limits: Limits, options: dict[str, str]) -> av.container
 def _why_unreadable(location: str | Path, error: Exception, limits: Limits) -> str:
     late = isinstance(error, (av.error.ExitError, TimeoutError))
     if is_url(location):
-        url = masked(str(location))
+        url = redact(str(location))
         if late:
             return f"'{url}' did not answer within {limits.timeout_s:g} s"
         return f"cannot open '{url}': {reason(error)}"

@@ -25,6 +25,8 @@ _BYTES_PER_PIXEL = 8  # of the largest files taken: four channels of 16 bits
 _SUBFILE_TYPE, _NO_PAGE = 254, 1 | 4  # TIFF: pages that are a smaller copy or a mask of another
 _UNSAID_S = Fraction(1, 10)  # what browsers do where a picture says it is shown for no time
 
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
 # Chosen by how a file begins; opened this way they read the header alone.
 _PLUGINS = (
     (b"\x89PNG", PngImagePlugin.PngImageFile),
@@ -139,11 +141,23 @@ def _rgb_to_bgr(image: Image.Image) -> np.ndarray | None:
         return None
 
 
+def _fits_chunks(data: memoryview) -> bool:
+    """Whether no chunk of a PNG claims more than the file has: OpenCV would make room for it."""
+    at = len(_PNG_SIGNATURE)
+    if data[:at] != _PNG_SIGNATURE:
+        return True
+    while at + 8 <= len(data):
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return at <= len(data) + 8
+
+
 def _decode(path: Path, page: int | None) -> np.ndarray | None:
     """The only picture of a file, or one ``page`` of several."""
     log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         data = np.fromfile(path, np.uint8)
+        if not _fits_chunks(data.data):
+            return None
         if page is None:
             image = cv2.imdecode(data, _FLAGS)
         else:
