@@ -19,7 +19,7 @@ from accel_rt.video.clock import DecodingTimes, PictureClock, Timed
 from accel_rt.video.color import FrameConverter
 from accel_rt.video.limits import DEFAULT_LIMITS, Limits
 from accel_rt.video.location import is_read_once, is_url
-from accel_rt.video.opening import open_container, reason
+from accel_rt.video.opening import PIPE_HINT, open_container, reason
 from accel_rt.video.source import Frame, Source, SourceInfo
 
 # Seeks that land behind the wanted time are repeated this much earlier, then from the start.
@@ -129,7 +129,8 @@ class VideoSource(Source):
             self._convert = FrameConverter(self._stream.sample_aspect_ratio)
             limits.check_size(name, *self._convert.shown_size(*_coded_size(self._stream)))
             self._untimed = bool(self._container.format.flags & _NO_TIMESTAMPS)
-            self._seeks = not (self._untimed or is_read_once(location))
+            self._read_once = is_read_once(location)
+            self._seeks = not (self._untimed or self._read_once)
             self._rate = rate if self._untimed else None
             self._header_end = stream_end(self._container, self._stream)
             self._read_end = Fraction(0)
@@ -223,7 +224,8 @@ class VideoSource(Source):
             )
         if start_s:
             return InputError(f"'{self.info.name}' holds no frame from {start_s} s on")
-        return InputError(f"'{self.info.name}' holds no frame that can be read")
+        hint = f": {PIPE_HINT}" if self._read_once else ""
+        return InputError(f"'{self.info.name}' holds no frame that can be read{hint}")
 
     def _deliver(self) -> Iterator[Frame]:
         """Frames of the span, then the closing notes."""

@@ -23,8 +23,12 @@ from accel_rt.video.limits import DEFAULT_LIMITS, Limits
 from accel_rt.video.local_file import open_local
 from accel_rt.video.location import is_read_once, is_url, local_path, protocols_of
 
+PIPE_HINT = "if its index is at the end, as an MP4's may be, give the file itself"
+
 _BUFFER_BYTES = 1 << 17
-_NOTHING_ELSE = {"protocol_whitelist": ""}
+# No protocol is open to what a playlist names. FFmpeg must not go on with a connection, either: it
+# knows none where files are opened for it, and aborts the process.
+_NOTHING_ELSE = {"protocol_whitelist": "", "http_persistent": "0", "http_multiple": "0"}
 _FORMATS = av.formats_available - {"hls", "dash", "concat"}
 
 T = TypeVar("T")
@@ -119,7 +123,7 @@ def _open_url(url: str, limits: Limits, options: dict[str, str]) -> av.container
             timeout=limits.timeout_s,
             metadata_errors="replace",
         )
-    except av.error.InvalidDataError:
+    except (av.error.InvalidDataError, av.error.ArgumentError):  # a playlist, it may be
         if not url.startswith("http"):
             raise
     opener = AllowedOpener(redact(url), (*limits.allow, url, origin(url)), limits.timeout_s)
@@ -147,7 +151,7 @@ def _why_unreadable(location: str | Path, error: Exception, limits: Limits) -> s
         return f"'{location}' may not be read: check its permissions"
     why = f"'{location}' is not a video or image that can be read ({reason(error)})"
     if is_read_once(location):
-        return f"{why}: if its index is at the end, as an MP4's may be, give the file itself"
+        return f"{why}: {PIPE_HINT}"
     path = local_path(location)
     if not path.is_file():
         return why
