@@ -28,7 +28,7 @@ from accel_rt.device import resolve_precision
 from accel_rt.evaluate.flow import endpoint_error, network_flow, warped_label_miou
 from accel_rt.flow.dis import DISFlow, Preset
 from accel_rt.flow.flownets import load_flownet
-from accel_rt.models.inference import for_inference
+from accel_rt.models.fuse import for_inference
 from accel_street import StreetDrive
 
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from accel_rt.classes import IGNORE_LABEL
-from accel_rt.normalise import MEAN_BGR_UINT8
+from accel_rt.normalise import IMAGENET
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class View:
         seen = self._sample(
             cv2.blur(image_bgr, (2, 2)) if shrinking else image_bgr,
             cv2.INTER_LINEAR,
-            MEAN_BGR_UINT8,
+            IMAGENET.padding_bgr,
         )
         return seen if self.colour is None else cv2.transform(seen, self.colour)
 

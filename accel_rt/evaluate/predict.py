@@ -18,16 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accel_rt import ops
 from accel_rt.device import resolve_device, resolve_precision
-from accel_rt.flow.grid import Grid
+from accel_rt.flow.source import FlowSource
 from accel_rt.models.accel import FeatureFusion
-from accel_rt.models.inference import for_inference
+from accel_rt.models.fuse import for_inference
 from accel_rt.models.weights import load_network
 from accel_rt.runtime.geometry import Geometry, plan
 from accel_rt.runtime.load import LoadedModel, load_flow, load_model
-from accel_rt.runtime.preprocess import network_input, resize_frame
-from accel_rt.runtime.segmenter import FlowSource
+from accel_rt.runtime.preprocess import resize_frame
+from accel_rt.runtime.program import Branch, FrameProgram, State
 from accel_rt.runtime.settings import SegmenterSettings
 
 
@@ -46,10 +45,10 @@ class Predictor(Protocol):
 
 
 @dataclass
-class _Frame:
+class _Seen:
     """A frame and what was computed of it.
 
-    ``kept`` (states, flow) serves later frames, ``chained`` (warped states, composed flow) the
+    ``kept`` (keyframes, flow) serves later frames, ``chained`` (moved states, the flow's view) the
     next one, ``own`` (inputs, scores) this one alone.
     """
 
@@ -68,14 +67,11 @@ class SharedPredictor:
     def __init__(self, models: Mapping[str, SegmenterSettings], depth: int) -> None:
         load = cache(load_network)
         self._models = {name: _Model(settings, load) for name, settings in models.items()}
-        self._frames: deque[_Frame] = deque(maxlen=depth)
-        self._flows: dict[Any, FlowSource] = {}
+        self._frames: deque[_Seen] = deque(maxlen=depth)
 
     def reset(self) -> None:
         """Forget the stream."""
         self._frames.clear()
-        for flow in self._flows.values():
-            flow.reset()
 
     @torch.inference_mode()
     def observe(self, frame_bgr: np.ndarray) -> None:
@@ -86,144 +82,119 @@ class SharedPredictor:
             self._frames[-1].own.clear()
         if len(self._frames) > 1:
             self._frames[-2].chained.clear()
-        frame = _Frame(frame_bgr)
+        before = self._frames[-1] if self._frames else None
+        self._frames.append(_Seen(frame_bgr))
         for model in self._models.values():
-            if (key := model.flow_key(frame)) is None:
-                continue
-            if key not in self._flows:
-                self._flows[key] = model.new_flow()
-            if key not in frame.kept:
-                geometry = model.geometry(frame)
-                processed, flow = model.processed(frame), self._flows[key]
-                if self._frames:
-                    newer = flow.step(processed, geometry.grid(model.stride))
-                    frame.kept[key] = newer.to(model.device)
-                else:
-                    flow.observe(processed)
-                    frame.kept[key] = None
-        self._frames.append(frame)
+            model.observe(before, self._frames[-1])
 
     @torch.inference_mode()
     def labels(self, model: str, offset: int) -> np.ndarray:
         """Labels uint8 ``[H, W]`` of the latest frame, the keyframe being ``offset`` back."""
-        chosen, frame = self._models[model], self._frames[-1]
-        scores = chosen.scores(self._frames, offset)
-        geometry = chosen.geometry(frame)
-        return ops.upsample_argmax(scores, geometry.source, geometry.extent)[0].cpu().numpy()
+        return self._models[model].labels(self._frames, offset)
 
 
 class _Model:
-    """One model, and the keys under which frames keep what it shares with others."""
+    """One model's frame program, whose steps are computed once for all models that share them."""
 
     def __init__(self, settings: SegmenterSettings, load: Callable) -> None:
-        self.device = resolve_device(settings.device)
-        self._dtype = resolve_precision(settings.precision, self.device)
+        self._device = resolve_device(settings.device)
+        dtype = resolve_precision(settings.precision, self._device)
         loaded: LoadedModel = load_model(settings, load)
-        self._model = for_inference(loaded.model, self.device, self._dtype)
+        model = for_inference(loaded.model, self._device, dtype)
+        self._program = FrameProgram(
+            model,
+            self._device,
+            dtype,
+            incremental=settings.warp == "incremental",
+            update_scale=settings.update_scale,
+        )
+        self._flow = load_flow(settings, self._device, dtype)
         self._trained, self._settings = loaded.info.size[::-1], settings
-        self._scale = settings.update_scale if self._model.update is not None else 1.0
-        whole = isinstance(self._model.fusion, FeatureFusion)
-        self._state_of = id(self._model) if whole else id(self._model.reference)
-        self._fresh_of = id(self._model) if whole else id(self._model.update)
-        self.new_flow = self._flow_maker()
+        whole = isinstance(model.fusion, FeatureFusion)
+        self._state_of = id(model) if whole else id(model.reference)
+        self._fresh_of = id(model) if whole else id(model.update)
 
-    @property
-    def stride(self) -> int:
-        """Pixels of a cell of the reference's grid."""
-        return self._model.reference.stride
+    def observe(self, before: _Seen | None, frame: _Seen) -> None:
+        """Compute the flow from the frame before to this one, unless another model has."""
+        if self._flow is not None:
+            self._view(self._flow, frame)
+            if before is not None:
+                self._flow_to(before, frame)
 
-    def geometry(self, frame: _Frame) -> Geometry:
-        """Sizes for a frame."""
-        size = self._settings.size[::-1] if self._settings.size else None
-        source = frame.image_bgr.shape[0], frame.image_bgr.shape[1]
-        return plan(source, self._trained, size, self._scale)
-
-    def processed(self, frame: _Frame) -> np.ndarray:
-        """The frame at the processing size."""
-        size = self.geometry(frame).processed
-        return _memo(frame.own, ("frame", size), lambda: resize_frame(frame.image_bgr, size))
-
-    def flow_key(self, frame: _Frame) -> Any:
-        """Flow of one source on one grid; None without flow."""
-        if self._flow_name is None:
-            return None
-        grid: Grid = self.geometry(frame).grid(self.stride)
-        return "flow", self._flow_name, grid
-
-    def _flow_maker(self) -> Callable[[], FlowSource]:
-        def make() -> FlowSource:
-            flow = load_flow(self._settings, self.device, self._dtype)
-            assert flow is not None
-            return flow
-
-        flow = load_flow(self._settings, self.device, self._dtype)
-        self._flow_name = flow.name if flow is not None else None
-        return make
-
-    def scores(self, frames: deque[_Frame], offset: int) -> Tensor:
-        """Scores of the last of ``frames`` from a keyframe ``offset`` before it."""
-        frame = frames[-1]
+    def labels(self, frames: deque[_Seen], offset: int) -> np.ndarray:
+        """Labels of the last of ``frames`` from a keyframe ``offset`` before it."""
+        frame, program = frames[-1], self._program
         if offset == 0:
-            return self._key(frame)[1]
-        state: Tensor
-        flow: Tensor | None = None
-        if self._flow_name is not None and self._settings.warp == "incremental":
-            state = self._moved(frames, len(frames) - 1, offset)
+            scores = self._key(frame)[1]
         else:
-            state = self._key(frames[-1 - offset])[0]
-            if self._flow_name is not None:
-                flow = self._composed(frames, len(frames) - 1, offset)
-        if self._model.update is None:
-            return self._model.intermediate(state, flow)
-        padded = self.geometry(frame).padded
-        fresh = _memo(
-            frame.own,
-            ("fresh", self._fresh_of, padded, self._scale),
-            lambda: self._model.refresh(self._input(frame, self._scale)),
-        )
-        return self._model.fuse(state, flow, fresh)
+            fresh = None if program.model.update is None else self._refresh(frame)
+            scores = program.merge(self._state(frames, len(frames) - 1, offset), fresh)
+        return program.output(scores, self._geometry(frame)).labels.cpu().numpy()
 
-    def _input(self, frame: _Frame, scale: float = 1.0) -> Tensor:
-        geometry = self.geometry(frame)
-        return _memo(
-            frame.own,
-            ("input", geometry, scale),
-            lambda: network_input(
-                self.processed(frame), geometry.padded, scale, self.device, self._dtype
-            ),
-        )
-
-    def _state_key(self, frame: _Frame) -> Any:
-        return "state", self._state_of, self.geometry(frame).padded
-
-    def _key(self, frame: _Frame) -> tuple[Tensor, Tensor]:
-        return _memo(
-            frame.kept, self._state_key(frame), lambda: self._model.keyframe(self._input(frame))
-        )
-
-    def _composed(self, frames: deque[_Frame], last: int, offset: int) -> Tensor:
-        """Flow from the frame ``offset`` before ``frames[last]`` to it."""
-        frame = frames[last]
-        key = self.flow_key(frame)
-        if offset == 1:
-            return frame.kept[key]
-        return _memo(
-            frame.chained,
-            (key, offset),
-            lambda: ops.compose_flow(self._composed(frames, last - 1, offset - 1), frame.kept[key]),
-        )
-
-    def _moved(self, frames: deque[_Frame], last: int, offset: int) -> Tensor:
-        """The state of the frame ``offset`` before ``frames[last]``, warped frame by frame."""
+    def _state(self, frames: deque[_Seen], last: int, offset: int) -> State:
+        """The state of the frame ``offset`` before ``frames[last]``, moved to it."""
         frame = frames[last]
         if offset == 0:
             return self._key(frame)[0]
-        flow = self.flow_key(frame)
-        return _memo(
-            frame.chained,
-            ("moved", self._state_key(frame), flow, offset),
-            lambda: ops.flow_warp(self._moved(frames, last - 1, offset - 1), frame.kept[flow]),
-        )
+
+        def moved() -> State:
+            before = self._state(frames, last - 1, offset - 1)
+            return self._program.advance(before, self._flow_to(frames[last - 1], frame))
+
+        key = "moved", self._key_of(frame), self._flow_key(frame), self._settings.warp, offset
+        return _memo(frame.chained, key, moved)
+
+    def _flow_to(self, before: _Seen, frame: _Seen) -> Tensor | None:
+        """Flow between neighbours; None where the state is copied."""
+        flow = self._flow
+        if flow is None:
+            return None
+
+        def between() -> Tensor:
+            grid = self._geometry(frame).grid(self._program.stride)
+            views = self._view(flow, before), self._view(flow, frame)
+            return flow.between(*views, grid).to(self._device)
+
+        return _memo(frame.kept, self._flow_key(frame), between)
+
+    def _view(self, flow: FlowSource, frame: _Seen) -> Any:
+        key = "view", flow.name, self._geometry(frame).processed
+        return _memo(frame.chained, key, lambda: flow.view(self._processed(frame)))
+
+    def _key(self, frame: _Seen) -> tuple[State, Tensor]:
+        def key() -> tuple[State, Tensor]:
+            return self._program.key(self._input(frame, "reference"))
+
+        return _memo(frame.kept, self._key_of(frame), key)
+
+    def _refresh(self, frame: _Seen) -> Tensor:
+        def refresh() -> Tensor:
+            return self._program.refresh(self._input(frame, "update"))
+
+        key = "fresh", self._fresh_of, self._geometry(frame).padded, self._program.update_scale
+        return _memo(frame.own, key, refresh)
+
+    def _input(self, frame: _Seen, branch: Branch) -> Tensor:
+        return self._program.prepare(self._processed(frame), self._geometry(frame), branch)
+
+    def _processed(self, frame: _Seen) -> np.ndarray:
+        size = self._geometry(frame).processed
+        return _memo(frame.own, ("frame", size), lambda: resize_frame(frame.image_bgr, size))
+
+    def _geometry(self, frame: _Seen) -> Geometry:
+        size = self._settings.size[::-1] if self._settings.size else None
+        source = frame.image_bgr.shape[0], frame.image_bgr.shape[1]
+        scale, cell = self._program.update_scale, self._program.model.cell
+        return plan(source, self._trained, size, scale, cell)
+
+    def _key_of(self, frame: _Seen) -> tuple[Any, ...]:
+        return "key", self._state_of, self._geometry(frame).padded
+
+    def _flow_key(self, frame: _Seen) -> tuple[Any, ...] | None:
+        """Flow of one source on one grid; None without flow."""
+        if self._flow is None:
+            return None
+        return "flow", self._flow.name, self._geometry(frame).grid(self._program.stride)
 
 
 def _memo(store: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:

@@ -21,48 +21,34 @@ _MIN_SIDE = 32  # pixels; DIS matches 8x8 patches on a pyramid and needs some ro
 
 
 class DISFlow:
-    """Flow of consecutive frames by OpenCV's DIS.
+    """Flow by OpenCV's DIS; a :class:`~accel_rt.flow.source.FlowSource`.
 
     ``scale`` reduces the frames first (0.5 quarters the cost).
     """
 
     name = "dis"
+    on_device = False
 
     def __init__(self, preset: Preset = "ultrafast", scale: float = 1.0) -> None:
         if preset not in _PRESETS:
             raise UsageError(f"unknown DIS preset '{preset}': choose from {', '.join(_PRESETS)}")
         self._dis = cv2.DISOpticalFlow.create(_PRESETS[preset])
         self._scale = scale
-        self._previous: np.ndarray | None = None
 
-    def reset(self) -> None:
-        """Forget the previous frame."""
-        self._previous = None
-
-    def observe(self, frame_bgr: np.ndarray) -> None:
-        """Take a frame as the previous one of the next, without computing flow."""
-        self._previous = self._grey(frame_bgr)
-
-    def step(self, frame_bgr: np.ndarray, grid: Grid) -> Tensor:
-        """Backward flow from the frame before to this one, ``[1, 2, *grid.cells]`` in cells.
-
-        ``frame_bgr`` is the processed frame uint8 ``[H, W, 3]`` without padding.
-        """
-        assert self._previous is not None, "observe a frame first"
-        current = self._grey(frame_bgr)
-        flow = dense_flow(self._dis, self._previous, current)
-        self._previous = current
-        return reduce_flow(flow, grid)
-
-    def dense(self, previous_bgr: np.ndarray, current_bgr: np.ndarray) -> np.ndarray:
-        """Backward flow float32 ``[h, w, 2]`` between any two frames, in pixels of ``scale``."""
-        return dense_flow(self._dis, self._grey(previous_bgr), self._grey(current_bgr))
-
-    def _grey(self, frame_bgr: np.ndarray) -> np.ndarray:
-        grey = cv2.cvtColor(frame_bgr, cv2.COLOR_BGR2GRAY)
+    def view(self, frame: np.ndarray) -> np.ndarray:
+        """A frame uint8 BGR ``[H, W, 3]`` in grey, uint8 ``[h, w]``, reduced by ``scale``."""
+        grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
         if self._scale == 1:
             return grey
         return cv2.resize(grey, None, fx=self._scale, fy=self._scale, interpolation=cv2.INTER_AREA)
+
+    def between(self, previous: np.ndarray, current: np.ndarray, grid: Grid) -> Tensor:
+        """Backward flow ``[1, 2, *grid.cells]`` in cells between two views."""
+        return reduce_flow(dense_flow(self._dis, previous, current), grid)
+
+    def dense(self, previous_bgr: np.ndarray, current_bgr: np.ndarray) -> np.ndarray:
+        """Backward flow float32 ``[h, w, 2]`` between any two frames, in pixels of ``scale``."""
+        return dense_flow(self._dis, self.view(previous_bgr), self.view(current_bgr))
 
 
 def dense_flow(dis: cv2.DISOpticalFlow, previous: np.ndarray, current: np.ndarray) -> np.ndarray:

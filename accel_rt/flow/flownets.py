@@ -13,7 +13,7 @@ from accel_rt.errors import WeightsError
 from accel_rt.flow.grid import Grid
 from accel_rt.jsonfile import field
 from accel_rt.models.flownet import FlowNetS
-from accel_rt.models.inference import for_inference
+from accel_rt.models.fuse import for_inference
 from accel_rt.models.weights import describing, fit, load_tensors, save_tensors
 from accel_rt.normalise import normalise
 
@@ -42,34 +42,23 @@ def load_flownet(path: Path) -> FlowNetS:
 
 
 class FlowNetSFlow:
-    """Flow of consecutive frames by FlowNetS."""
+    """Flow by FlowNetS; a :class:`~accel_rt.flow.source.FlowSource`."""
 
     name = "flownets"
+    on_device = True
 
     def __init__(self, network: FlowNetS, device: torch.device, dtype: torch.dtype) -> None:
         self._network = for_inference(network, device, dtype)
         self._device, self._dtype = device, dtype
-        self._previous: Tensor | None = None
 
-    def reset(self) -> None:
-        """Forget the previous frame."""
-        self._previous = None
-
-    def observe(self, frame_bgr: np.ndarray) -> None:
-        """Take a frame as the previous one of the next, without computing flow."""
-        frame = torch.from_numpy(frame_bgr)[None].to(self._device)
-        self._previous = normalise(frame).to(self._dtype)
+    def view(self, frame: np.ndarray | Tensor) -> Tensor:
+        """A frame uint8 BGR ``[H, W, 3]``, or normalised already, as the network's input."""
+        if isinstance(frame, np.ndarray):
+            frame = normalise(torch.from_numpy(frame)[None].to(self._device))
+        return frame.to(self._dtype)
 
     @torch.inference_mode()
-    def step(self, frame_bgr: np.ndarray, grid: Grid) -> Tensor:
-        """Backward flow from the frame before to this one, ``[1, 2, *grid.cells]`` in cells."""
-        previous = self._previous
-        assert previous is not None, "observe a frame first"
-        self.observe(frame_bgr)
-        assert self._previous is not None
-        return self.between(previous, self._previous, grid)
-
     def between(self, previous: Tensor, current: Tensor, grid: Grid) -> Tensor:
-        """What :meth:`step` gives, from normalised RGB frames ``[1, 3, *grid.frame]``."""
+        """Backward flow ``[1, 2, *grid.cells]`` in cells from views ``[1, 3, *grid.frame]``."""
         flow = self._network(previous, current)
         return ops.reduce_flow(flow, grid.frame, grid.cells, grid.stride, pixels_of=grid.frame)

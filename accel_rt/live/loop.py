@@ -17,7 +17,7 @@ import numpy as np
 from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.live.capture import Capture
-from accel_rt.live.networks import LiveNetworks, LiveSegmenter, LoadSegmenter
+from accel_rt.live.networks import FrameSegmenter, LiveNetworks, LoadSegmenter
 from accel_rt.live.recorder import Recorder, free_path
 from accel_rt.live.settings import LiveSettings
 from accel_rt.live.source import LiveFrame, OpenSource
@@ -301,7 +301,7 @@ class LiveLoop:
                 self._ended = True
                 self._changed.notify_all()
 
-    def _show(self, frame: LiveFrame, segmenter: LiveSegmenter) -> None:
+    def _show(self, frame: LiveFrame, segmenter: FrameSegmenter) -> None:
         self._changed_settings.clear()
         started = time.perf_counter()
         frame_bgr = frame.picture()

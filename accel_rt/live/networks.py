@@ -4,35 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from fractions import Fraction
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from accel_rt.classes import ClassSet
 from accel_rt.live.settings import LiveSettings
 from accel_rt.runtime.policy import KeyframePolicy
-from accel_rt.runtime.result import FrameResult
+from accel_rt.runtime.result import FrameSegmenter
 from accel_rt.runtime.settings import MODES, UPDATE_SCALES, SegmenterSettings
 
-
-class LiveSegmenter(Protocol):
-    """What a live run asks of a segmenter; see :class:`~accel_rt.runtime.segmenter.Segmenter`."""
-
-    classes: ClassSet
-
-    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult: ...
-
-    def reset(self) -> None: ...
-
-    def describe(self) -> dict[str, Any]: ...
-
-    def set_policy(self, policy: KeyframePolicy) -> None: ...
-
-    def close(self) -> None: ...
-
-
-LoadSegmenter = Callable[[SegmenterSettings, bool], LiveSegmenter]
+LoadSegmenter = Callable[[SegmenterSettings, bool], FrameSegmenter]
 """Makes a segmenter from its settings, with asynchronous keyframes or without."""
 
 
@@ -46,8 +26,8 @@ class LiveNetworks:
         self._base = base
         self._load = load or _default_loader()
         self._lock = threading.Lock()
-        self._current: LiveSegmenter | None = None
-        self._next: LiveSegmenter | None = None
+        self._current: FrameSegmenter | None = None
+        self._next: FrameSegmenter | None = None
         self._policy: KeyframePolicy | None = None
         self._description: dict[str, Any] = {}
         self.classes: ClassSet | None = None
@@ -71,7 +51,7 @@ class LiveNetworks:
             with self._lock:
                 self._policy = keyframe_policy(wanted)
 
-    def use(self) -> LiveSegmenter:
+    def use(self) -> FrameSegmenter:
         """The segmenter for the next frame; call it from the thread that runs the frames."""
         with self._lock:
             fresh, self._next = self._next, None

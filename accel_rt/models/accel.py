@@ -1,10 +1,6 @@
-"""Accel: a reference branch on keyframes, an update branch between them, and their fusion.
+"""The networks of one model: a reference branch, an update branch, and their fusion.
 
-Everything here works on the branches' low-resolution grids. With ``W`` the bilinear warp and
-``U`` the bilinear upsampling, both linear with weights that sum to one:
-
-- ``proj(W(f)) = W(proj(f))``, so the cache holds projected features (:mod:`.network`);
-- ``SF([U s^R, U s^U]) = U SF([s^R, s^U])``, so scores are fused before they are upsampled.
+What is done with them frame by frame is :mod:`accel_rt.runtime.program`.
 """
 
 from __future__ import annotations
@@ -13,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accel_rt import ops
 from accel_rt.errors import UsageError
 from accel_rt.models.layers import resize_grid, zero_bias
 from accel_rt.models.network import Network, TaskNetwork
@@ -24,8 +19,6 @@ class ScoreFusion(nn.Module):
 
     Starts as the branches' mean.
     """
-
-    UNPREPARED = ("conv",)
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -53,8 +46,6 @@ class FeatureFusion(nn.Module):
     projected on its own grid: the reference's half is cached and warped as ``P A f^R``.
     """
 
-    UNPREPARED = ("_projection",)
-
     def __init__(self, reference: Network, update: Network) -> None:
         super().__init__()
         task = reference.task
@@ -81,11 +72,7 @@ class FeatureFusion(nn.Module):
 
 
 class Accel(nn.Module):
-    """The branches of one model, in the fast form that the runtime and joint training share.
-
-    ``update`` and ``fusion`` are None for Deep Feature Flow and DeepLab. A *state* is what a
-    keyframe leaves in the cache: a tensor on the reference's grid.
-    """
+    """The branches of one model; ``update`` and ``fusion`` are None for Deep Feature Flow."""
 
     def __init__(
         self,
@@ -100,46 +87,7 @@ class Accel(nn.Module):
         self.update = update
         self.fusion = fusion
 
-    def keyframe(self, frame: Tensor) -> tuple[Tensor, Tensor]:
-        """Keyframe ``[N, 3, H, W]`` to ``(state, scores)``: ``S_k = N_task^R(N_feat^R(I_k))``."""
-        if isinstance(self.fusion, FeatureFusion):
-            features = self.reference.feature(frame)
-            scores = self.reference.score(features)
-            return self.fusion.reference_state(features[-1]), scores
-        state = self.reference.encode(frame)
-        return state, self.reference.decode(state)
-
-    def intermediate(
-        self, state: Tensor, flow: Tensor | None, update_frame: Tensor | None = None
-    ) -> Tensor:
-        """Scores of a frame between keyframes (equations 1 and 2, then SF).
-
-        ``flow`` is ``[N, 2, h, w]`` backward flow from the state's frame, in cells of its grid,
-        or None if the state already is where it belongs; ``update_frame`` is the frame
-        ``[N, 3, H', W']`` at the update branch's resolution, needed if there is an update branch.
-        """
-        if self.update is None:
-            return self._reference_scores(state, flow)
-        assert update_frame is not None
-        return self.fuse(state, flow, self.refresh(update_frame))
-
-    def refresh(self, update_frame: Tensor) -> Tensor:
-        """What the update branch alone makes of a frame: scores, or features to be fused."""
-        assert self.update is not None
-        if isinstance(self.fusion, FeatureFusion):
-            return self.fusion.update_state(self.update.feature(update_frame)[-1])
-        return self.update(update_frame)
-
-    def fuse(self, state: Tensor, flow: Tensor | None, fresh: Tensor) -> Tensor:
-        """Scores from a keyframe's state, its flow to this frame, and this frame's refresh."""
-        if isinstance(self.fusion, FeatureFusion):
-            warped = state if flow is None else ops.flow_warp(state, flow)
-            fresh = resize_grid(fresh, warped.shape[-2:])
-            return self.reference.decode(warped + fresh)
-        assert self.fusion is not None
-        return self.fusion(self._reference_scores(state, flow), fresh)
-
-    def _reference_scores(self, state: Tensor, flow: Tensor | None) -> Tensor:
-        if flow is None:
-            return self.reference.decode(state)
-        return self.reference.decode_warped(state, flow)
+    @property
+    def cell(self) -> int:
+        """Pixels that the frames' height and width must be multiples of."""
+        return max(self.reference.cell, self.update.cell if self.update is not None else 1)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from accel_rt.models.inference import join
 from accel_rt.models.layers import DepthwiseConv2d, FeatureNetwork, Features, initialise
 
 
@@ -56,9 +55,6 @@ def _round_channels(channels: int, multiplier: float) -> int:
 class MBConv(nn.Module):
     """Inverted bottleneck: 1x1 expansion, depthwise convolution, 1x1 projection, shortcut."""
 
-    BN_PAIRS = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
-    ACTIVATED = (("relu", ("_expand_conv", "_depthwise_conv")),)
-
     def __init__(
         self, in_channels: int, out_channels: int, stage: _Stage, stride: int, dilation: int
     ) -> None:
@@ -78,16 +74,14 @@ class MBConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu(self._bn0(self._expand_conv(x))) if self.expands else x
         out = self.relu(self._bn1(self._depthwise_conv(out)))
+        out = self._bn2(self._project_conv(out))
         if self.has_shortcut:
-            return join(self._project_conv, self._bn2, out, x, relu=False)
-        return self._bn2(self._project_conv(out))
+            out += x
+        return out
 
 
 class EfficientNetLite(FeatureNetwork):
     """EfficientNet-Lite without its classifier: frame to features at strides 4, 8 and 16."""
-
-    BN_PAIRS = (("_conv_stem", "_bn0"),)
-    ACTIVATED = (("relu", ("_conv_stem",)),)
 
     def __init__(self, spec: EfficientNetLiteSpec) -> None:
         super().__init__()

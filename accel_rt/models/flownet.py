@@ -35,6 +35,7 @@ class FlowNetS(nn.Module):
     def __init__(self, width: float = 1.0) -> None:
         super().__init__()
         self.width = width
+        self.fused_pyramid: nn.Module | None = None  # for inference, see accel_rt.models.fuse
 
         def scaled(channels: int) -> int:
             return max(8, int(channels * width) // 8 * 8)
@@ -85,5 +86,6 @@ class FlowNetS(nn.Module):
         pad = (0, -width % self.multiple, 0, -height % self.multiple)
         if any(pad):
             previous, current = (F.pad(f, pad, mode="replicate") for f in (previous, current))
-        flow = self.pyramid(previous, current)[-1]
+        pyramid = self.pyramid if self.fused_pyramid is None else self.fused_pyramid
+        flow = pyramid(previous, current)[-1]
         return flow[..., : -(-height // 4), : -(-width // 4)]

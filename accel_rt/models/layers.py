@@ -17,9 +17,13 @@ Features = tuple[Tensor, Tensor, Tensor]
 
 
 class FeatureNetwork(nn.Module):
-    """Normalised RGB frames ``[N, 3, H, W]`` to :data:`Features`, ``channels`` wide."""
+    """Normalised RGB frames ``[N, 3, H, W]`` to :data:`Features`, ``channels`` wide.
+
+    Height and width must be multiples of ``cell`` pixels.
+    """
 
     channels: tuple[int, int, int]
+    cell = 16
 
 
 class DeformConv2d(nn.Conv2d):
@@ -104,6 +108,24 @@ class DepthwiseConv2d(nn.Conv2d):
         out = out.permute(0, 2, 3, 1).reshape(step, step, n, h, w, c).permute(2, 3, 0, 4, 1, 5)
         out = out.reshape(n, h * step, w * step, c).permute(0, 3, 1, 2)[..., :height, :width]
         return out.contiguous(memory_format=torch.channels_last)
+
+
+class FusedConv2d(nn.Module):
+    """A convolution, a shortcut's addition and an activation as one step, on any device.
+
+    ``activation`` is None, a ReLU, a ReLU6 or a LeakyReLU.
+    """
+
+    def __init__(self, conv: nn.Conv2d, activation: nn.Module | None = None) -> None:
+        super().__init__()
+        self.conv, self.activation = conv, activation
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        """``[N, C, H, W]`` to ``[N, out_channels, H', W']``, to which ``shortcut`` is added."""
+        out = self.conv(x)
+        if shortcut is not None:
+            out += shortcut
+        return out if self.activation is None else self.activation(out)
 
 
 def resize_grid(grid: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:

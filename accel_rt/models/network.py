@@ -19,6 +19,7 @@ from accel_rt.models.layers import (
     resize_grid,
     zero_bias,
 )
+from accel_rt.normalise import IMAGENET
 
 
 class TaskNetwork(nn.Module):
@@ -30,7 +31,6 @@ class TaskNetwork(nn.Module):
     """
 
     stride = 16
-    UNPREPARED = ("scoring",)
 
     def __init__(self, channels16: int, classes: int, state_channels: int = 1024) -> None:
         super().__init__()
@@ -66,7 +66,6 @@ class SkipTaskNetwork(nn.Module):
     """
 
     stride = 4
-    UNPREPARED = ("scoring",)
 
     def __init__(
         self,
@@ -120,17 +119,26 @@ def _separable(width: int) -> nn.Sequential:
 
 
 class Network(nn.Module):
-    """A feature network with its task network: DeepLab-x, and each branch of Accel."""
+    """A feature network with its task network: DeepLab-x, and each branch of Accel.
+
+    ``normalisation`` is how it wants its frames.
+    """
 
     def __init__(self, feature: FeatureNetwork, task: TaskNetwork | SkipTaskNetwork) -> None:
         super().__init__()
         self.feature = feature
         self.task = task
+        self.normalisation = IMAGENET
 
     @property
     def stride(self) -> int:
         """Pixels of the processed frame per cell of the state."""
         return self.task.stride
+
+    @property
+    def cell(self) -> int:
+        """Pixels that an input's height and width must be multiples of."""
+        return getattr(self.feature, "cell", FeatureNetwork.cell)
 
     @property
     def classes(self) -> int:

@@ -1,35 +1,88 @@
-"""Layers for inference on the CPU, with weights laid out once for the processor."""
+"""Fused convolutions in the form that a processor runs fastest, with weights laid out once."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from accel_rt import ops
-from accel_rt.models.layers import DeformConv2d
+from accel_rt.models.layers import DeformConv2d, FusedConv2d
 
 
-class Prepared(nn.Module):
-    """A convolution with its weights laid out for the processor, and the activation after it.
+def prepare(graph: fx.GraphModule, device: torch.device, dtype: torch.dtype) -> None:
+    """Replace the fused convolutions and max pools of ``graph``, in place, by prepared ones.
 
-    ``forward`` takes ``[N, C, H, W]`` to ``[N, out_channels, H', W']``.
+    Where a device or a type has none of them, the graph stays as it is.
     """
+    if device.type != "cpu" or not _has_prepared_convolutions(dtype):
+        return
+    for node in graph.graph.nodes:
+        if node.op != "call_module":
+            continue
+        parent, _, name = str(node.target).rpartition(".")
+        module = graph.get_submodule(str(node.target))
+        if (prepared := prepared_module(module)) is not None:
+            setattr(graph.get_submodule(parent), name, prepared)
 
-    def onto(self, x: Tensor, shortcut: Tensor, relu: bool) -> Tensor:
-        """The convolution of ``x``, without its own activation, added to ``shortcut`` and
-        rectified if ``relu`` says so, in one pass, which may write over ``shortcut``."""
-        raise NotImplementedError
+
+def prepared_module(module: nn.Module) -> nn.Module | None:
+    """``module`` for the CPU, or None if there is no faster form of it."""
+    if isinstance(module, FusedConv2d):
+        return _prepared_convolution(module.conv, module.activation)
+    if isinstance(module, nn.MaxPool2d):
+        geometry = module.kernel_size, module.stride, module.padding, module.dilation
+        if geometry == (3, 2, 1, 1) and not (module.ceil_mode or module.return_indices):
+            return PreparedMaxPool2d()
+    return None
 
 
-class PreparedConv2d(Prepared):
+def _has_prepared_convolutions(dtype: torch.dtype) -> bool:
+    """Whether this torch has oneDNN's prepared convolutions, which inductor's code calls, too."""
+    if not torch.backends.mkldnn.is_available() or not (
+        hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
+    ):
+        return False
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32
+
+
+def _prepared_convolution(conv: nn.Conv2d, activation: nn.Module | None) -> nn.Module | None:
+    """The first of our operators that takes the convolution, or else oneDNN's."""
+    ours = activation is None or type(activation) is nn.ReLU
+    if isinstance(conv, DeformConv2d):
+        packed = ops.deform_conv2d_pack(conv.weight, conv.in_channels, conv.offset_groups)
+        if packed is None or not ours:
+            return None
+        return PreparedDeformConv2d(conv, packed, activation is not None)
+    if ours and _suits_winograd(conv):
+        packed = ops.winograd_conv2d_pack(conv.weight)
+        if packed is not None:
+            return PreparedWinogradConv2d(conv, packed, activation is not None)
+    return PreparedConv2d(conv, activation)
+
+
+def _suits_winograd(conv: nn.Conv2d) -> bool:
+    """Whether ``conv`` is 3x3, dense and keeps the size."""
+    return (
+        conv.kernel_size == (3, 3)
+        and conv.stride == (1, 1)
+        and conv.padding == conv.dilation
+        and conv.dilation[0] == conv.dilation[1]
+        and conv.groups == 1
+    )
+
+
+class PreparedConv2d(nn.Module):
     """A convolution that lays its weights out for oneDNN once, and the activation after it.
 
     An ordinary one lays its weights out anew at every call and leaves the activation to another
     pass over its output. The best layout depends on the input's shape: those for the two newest
-    shapes are kept. ``activation`` is None, a ReLU or a ReLU6.
+    shapes are kept. ``activation`` is None, a ReLU, a ReLU6 or a LeakyReLU.
     """
 
     def __init__(self, conv: nn.Conv2d, activation: nn.Module | None = None) -> None:
@@ -39,29 +92,18 @@ class PreparedConv2d(Prepared):
         self._shape = conv.weight.shape
         self._weights = {torch.Size(): conv.weight.detach().to_mkldnn()}
         self._bias = None if conv.bias is None else conv.bias.detach()
-        self._activation: tuple[str, list[float]] = ("none", [])
-        if isinstance(activation, nn.ReLU6):
-            self._activation = ("hardtanh", [0.0, 6.0])
-        elif isinstance(activation, nn.ReLU):
-            self._activation = ("relu", [])
+        self._activation = _onednn_activation(activation)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.ops.mkldnn._convolution_pointwise(
-            x, self._weight_for(x.shape), self._bias, *self._geometry, *self._activation, ""
-        )
-
-    def onto(self, x: Tensor, shortcut: Tensor, relu: bool) -> Tensor:
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        """``[N, C, H, W]`` to ``[N, out_channels, H', W']``; may write over ``shortcut``."""
+        weight = self._weight_for(x.shape)
+        name, numbers = self._activation
+        if shortcut is None:
+            return torch.ops.mkldnn._convolution_pointwise(
+                x, weight, self._bias, *self._geometry, name or "none", numbers, ""
+            )
         return torch.ops.mkldnn._convolution_pointwise_.binary(
-            shortcut,
-            x,
-            self._weight_for(x.shape),
-            self._bias,
-            *self._geometry,
-            "add",
-            None,
-            "relu" if relu else None,
-            [],
-            "",
+            shortcut, x, weight, self._bias, *self._geometry, "add", None, name, numbers, ""
         )
 
     def _weight_for(self, shape: torch.Size) -> Tensor:
@@ -81,7 +123,16 @@ class PreparedConv2d(Prepared):
         return weight
 
 
-class PreparedWinogradConv2d(Prepared):
+def _onednn_activation(activation: nn.Module | None) -> tuple[str | None, list[float]]:
+    """oneDNN's name of an activation, and its numbers."""
+    if isinstance(activation, nn.ReLU6):
+        return "hardtanh", [0.0, 6.0]
+    if isinstance(activation, nn.LeakyReLU):
+        return "leaky_relu", [activation.negative_slope]
+    return (None if activation is None else "relu"), []
+
+
+class PreparedWinogradConv2d(nn.Module):
     """A 3x3 convolution by minimal filtering, with its weights ``packed`` by our operator."""
 
     def __init__(self, conv: nn.Conv2d, packed: Tensor, relu: bool) -> None:
@@ -92,29 +143,27 @@ class PreparedWinogradConv2d(Prepared):
         self._dilation = conv.dilation[0]
         self._relu = relu
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.onto(x, None, self._relu)
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        """``[N, C, H, W]`` to ``[N, out_channels, H, W]``; may write over ``shortcut``."""
+        return ops.winograd_conv2d(
+            x, self._packed, self._bias, self._dilation, shortcut, self._relu
+        )
 
-    def onto(self, x: Tensor, shortcut: Tensor | None, relu: bool) -> Tensor:
-        return ops.winograd_conv2d(x, self._packed, self._bias, self._dilation, shortcut, relu)
 
-
-class PreparedDeformConv2d(Prepared):
+class PreparedDeformConv2d(nn.Module):
     """A deformable convolution with its weights as ``packed`` by our operator, and ``offset``, the
     prepared convolution that predicts its offsets."""
 
-    def __init__(self, conv: DeformConv2d, offset: Prepared, packed: Tensor, relu: bool) -> None:
+    def __init__(self, conv: DeformConv2d, packed: Tensor, relu: bool) -> None:
         super().__init__()
-        self.offset = offset
+        self.offset = _prepared_convolution(conv.offset, None) or conv.offset
         self._packed = packed
         self._bias = None if conv.bias is None else conv.bias.detach()
         self._geometry = conv.geometry
         self._relu = relu
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.onto(x, None, self._relu)
-
-    def onto(self, x: Tensor, shortcut: Tensor | None, relu: bool) -> Tensor:
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        """``[N, C, H, W]`` to ``[N, out_channels, H', W']``; may write over ``shortcut``."""
         return ops.deform_conv2d_packed(
             x,
             self.offset(x),
@@ -122,7 +171,7 @@ class PreparedDeformConv2d(Prepared):
             self._bias,
             *self._geometry,
             shortcut=shortcut,
-            relu=relu,
+            relu=self._relu,
         )
 
 

@@ -11,7 +11,6 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from accel_rt.models.inference import join
 from accel_rt.models.layers import DeformConv2d, FeatureNetwork, Features, initialise
 
 
@@ -45,8 +44,6 @@ class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut."""
 
     expansion = 1
-    BN_PAIRS = (("conv1", "bn1"), ("conv2", "bn2"))
-    ACTIVATED = (("relu", ("conv1",)),)
 
     def __init__(
         self, in_channels: int, width: int, stride: int, dilation: int, offset_groups: int
@@ -62,15 +59,15 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu(self.bn1(self.conv1(x)))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return join(self.conv2, self.bn2, out, shortcut, relu=True)
+        out = self.bn2(self.conv2(out))
+        out += shortcut
+        return self.relu(out)
 
 
 class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions and a shortcut (stride on the 3x3, as in torchvision)."""
 
     expansion = 4
-    BN_PAIRS = (("conv1", "bn1"), ("conv2", "bn2"), ("conv3", "bn3"))
-    ACTIVATED = (("relu", ("conv1",)), ("relu2", ("conv2",)))
 
     def __init__(
         self, in_channels: int, width: int, stride: int, dilation: int, offset_groups: int
@@ -80,7 +77,6 @@ class Bottleneck(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = _conv3x3(width, width, stride, dilation, offset_groups)
         self.bn2 = nn.BatchNorm2d(width)
-        self.relu2 = nn.ReLU(inplace=True)
         self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(width * self.expansion)
         self.relu = nn.ReLU(inplace=True)
@@ -88,9 +84,11 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu(self.bn1(self.conv1(x)))
-        out = self.relu2(self.bn2(self.conv2(out)))
+        out = self.relu(self.bn2(self.conv2(out)))
         shortcut = x if self.downsample is None else self.downsample(x)
-        return join(self.conv3, self.bn3, out, shortcut, relu=True)
+        out = self.bn3(self.conv3(out))
+        out += shortcut
+        return self.relu(out)
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
@@ -104,9 +102,6 @@ def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | N
 
 class ResNet(FeatureNetwork):
     """A ResNet without its classifier: frame to features at strides 4, 8 and 16."""
-
-    BN_PAIRS = (("conv1", "bn1"),)
-    ACTIVATED = (("relu", ("conv1",)),)
 
     def __init__(self, spec: ResNetSpec) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ from accel_rt.jsonfile import field, parse_json, typed
 from accel_rt.models.network import Network
 from accel_rt.models.quantise import Bits, dequantise, quantise
 from accel_rt.models.zoo import NETWORKS, Task, build_network
-from accel_rt.normalise import MEAN_RGB, STD_RGB
+from accel_rt.normalise import MEAN_RGB, STD_RGB, Normalisation
 
 T = TypeVar("T")
 
@@ -53,8 +53,8 @@ class ModelInfo:
     trained_on: str
     miou: float | None = None
     evaluated_on: str = ""
-    mean_rgb: tuple[float, ...] = MEAN_RGB
-    std_rgb: tuple[float, ...] = STD_RGB
+    mean_rgb: tuple[float, float, float] = MEAN_RGB
+    std_rgb: tuple[float, float, float] = STD_RGB
     task: Task | None = None
 
     @classmethod
@@ -115,6 +115,7 @@ def load_network(path: Path) -> tuple[Network, ModelInfo]:
         info = ModelInfo.from_json(description)
     network = build_network(info.network, len(info.classes), info.task)
     fit(network, tensors, path)
+    network.normalisation = Normalisation(info.mean_rgb, info.std_rgb)
     return network.eval(), info
 
 

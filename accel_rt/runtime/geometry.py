@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from accel_rt.flow.grid import Grid
 
-_CELL = 16  # pixels; every network's deepest stride
 _LONGEST_SIDE = 2048  # pixels; very long strips are processed smaller
 
 
@@ -41,17 +40,19 @@ def plan(
     trained: tuple[int, int],
     size: tuple[int, int] | None,
     update_scale: float,
+    cell: int,
 ) -> Geometry:
     """Choose the processing size for frames of size ``source``.
 
     ``size`` is the user's choice; None keeps the source's shape with its shorter side as long as
-    the shorter side of ``trained``, the size the weights were trained for.
+    the shorter side of ``trained``, the size the weights were trained for. Sides of the padded
+    frame, and of the update branch's ``update_scale`` of it, are multiples of ``cell`` pixels.
     """
     if size is not None:
         processed = size
     else:
         scale = min(min(trained) / min(source), _LONGEST_SIDE / max(source))
-        processed = max(_CELL, round(source[0] * scale)), max(_CELL, round(source[1] * scale))
-    multiple = round(_CELL / update_scale)
+        processed = max(cell, round(source[0] * scale)), max(cell, round(source[1] * scale))
+    multiple = round(cell / update_scale)
     padded = processed[0] + -processed[0] % multiple, processed[1] + -processed[1] % multiple
     return Geometry(source, processed, padded)

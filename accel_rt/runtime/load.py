@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from accel_rt.classes import ClassSet
 from accel_rt.device import resolve_device, resolve_precision
 from accel_rt.errors import UsageError
 from accel_rt.flow.dis import DISFlow
+from accel_rt.flow.source import FlowSource
 from accel_rt.models import store
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
+from accel_rt.models.fuse import for_inference
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, load_network
-from accel_rt.runtime.async_keyframes import AsyncSegmenter
+from accel_rt.runtime.cuda import CudaExecutor
+from accel_rt.runtime.eager import EagerExecutor
+from accel_rt.runtime.executor import Executor, in_background, in_turn
 from accel_rt.runtime.policy import FixedInterval, KeyframePolicy, SceneCuts
-from accel_rt.runtime.segmenter import FlowSource, Segmenter
+from accel_rt.runtime.program import FrameProgram
+from accel_rt.runtime.segmenter import Segmenter
 from accel_rt.runtime.settings import FLOWS, SegmenterSettings
 
 FLOWNETS_WEIGHTS = "flownets"
@@ -104,20 +109,15 @@ def load_segmenter(
 ) -> Segmenter:
     """Load the networks that ``settings`` name and put them together.
 
-    With ``asynchronous`` frames do not wait for keyframes
-    (:class:`~accel_rt.runtime.async_keyframes.AsyncSegmenter`, which shares ``threads`` CPU
-    threads out, torch's own number for None), unless every frame is one. ``load`` and what is
-    raised are :func:`load_model`'s.
+    With ``asynchronous`` frames do not wait for keyframes, unless every frame is one: these are
+    computed beside them, on the CPU in a thread that shares ``threads`` with the frames (torch's
+    own number for None). ``load`` and what is raised are :func:`load_model`'s.
     """
     settings = settings or SegmenterSettings()
     device = resolve_device(settings.device)
     dtype = resolve_precision(settings.precision, device)
     loaded = load_model(settings, load)
-    interval = keyframe_interval(settings)
-    make: Callable[..., Segmenter] = Segmenter
-    if asynchronous and interval > 1:
-        make = partial(AsyncSegmenter, threads=threads)
-    return make(
+    return build_segmenter(
         loaded.model,
         loaded.info.classes,
         flow=load_flow(settings, device, dtype),
@@ -131,6 +131,59 @@ def load_segmenter(
         margins=settings.margins,
         description=loaded.description,
         cuda_graphs=settings.cuda_graphs,
+        background=asynchronous and keyframe_interval(settings) > 1,
+        threads=threads,
+    )
+
+
+def build_segmenter(
+    model: Accel,
+    classes: ClassSet,
+    *,
+    flow: FlowSource | None = None,
+    policy: KeyframePolicy | None = None,
+    incremental: bool = False,
+    update_scale: float = 1.0,
+    trained: tuple[int, int] = (360, 480),
+    size: tuple[int, int] | None = None,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+    margins: bool = False,
+    description: dict[str, Any] | None = None,
+    cuda_graphs: bool = True,
+    background: bool = False,
+    threads: int | None = None,
+) -> Segmenter:
+    """A segmenter of networks in memory; ``model`` is taken over and changed for inference.
+
+    What is given makes the mode: without ``flow`` the keyframe's features are copied (Clockwork),
+    with flow and no update branch they are warped (Deep Feature Flow), with both this is Accel,
+    and with ``FixedInterval(1)`` every frame is a keyframe (DeepLab). ``policy`` is
+    ``FixedInterval(5)`` by default. ``background`` computes keyframes beside the frames.
+    """
+    device = device or torch.device("cpu")
+    program = FrameProgram(
+        for_inference(model, device, dtype),
+        device,
+        dtype,
+        incremental=incremental,
+        update_scale=update_scale,
+    )
+    executor: Executor
+    if device.type == "cuda":
+        executor = CudaExecutor(program, flow, margins=margins, graphs=cuda_graphs)
+    else:
+        executor = EagerExecutor(
+            program, flow, margins=margins, background=background, threads=threads
+        )
+    return Segmenter(
+        classes,
+        policy or FixedInterval(5),
+        executor,
+        order=in_background if background else in_turn,
+        trained=trained,
+        size=size,
+        description=description,
     )
 
 

@@ -11,14 +11,11 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from queue import Empty, Full, Queue
 from time import perf_counter
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
-import numpy as np
-
-from accel_rt.runtime.result import FrameResult
+from accel_rt.runtime.result import FrameResult, FrameSegmenter
 from accel_rt.video.source import Frame
 
 FRAMES_AHEAD = 2
@@ -30,12 +27,6 @@ STAGES = ("decode", "flow", "network", "output", "render", "encode")
 _POLL_S = 0.1  # how soon a blocked stage sees that it should stop
 
 T = TypeVar("T")
-
-
-class FrameSegmenter(Protocol):
-    """What the pipeline asks of a segmenter."""
-
-    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult: ...
 
 
 Output = Callable[[Frame, FrameResult], Mapping[str, float]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import cv2
@@ -10,11 +11,20 @@ import numpy as np
 from accel_rt.errors import UsageError
 
 
+@dataclass(frozen=True)
+class Decision:
+    """Whether a frame should be a keyframe, and whether it shows another scene than the last."""
+
+    keyframe: bool
+    cut: bool = False
+
+
 class KeyframePolicy(Protocol):
     """Decides for each frame, in order, whether it is a keyframe."""
 
-    def is_keyframe(self, frame_bgr: np.ndarray, since_keyframe: int) -> bool:
-        """``since_keyframe`` counts frames after the last keyframe (its next frame has 1)."""
+    def decide(self, picture_bgr: np.ndarray, since_keyframe: int) -> Decision:
+        """``picture_bgr`` is the frame, or every n-th pixel of it, uint8 ``[h, w, 3]``;
+        ``since_keyframe`` counts frames after the last keyframe (its next frame has 1)."""
 
     def reset(self) -> None:
         """Forget what was seen."""
@@ -28,8 +38,8 @@ class FixedInterval:
             raise UsageError(f"the keyframe interval must be at least 1, got {interval}")
         self.interval = interval
 
-    def is_keyframe(self, frame_bgr: np.ndarray, since_keyframe: int) -> bool:
-        return since_keyframe >= self.interval
+    def decide(self, picture_bgr: np.ndarray, since_keyframe: int) -> Decision:
+        return Decision(since_keyframe >= self.interval)
 
     def reset(self) -> None:
         pass
@@ -40,8 +50,7 @@ class SceneCuts:
 
     A cut is a mean absolute grey difference of consecutive thumbnails that is large both in
     itself (``threshold``, of 255) and against its recent average (``ratio``): motion and noise
-    raise the average, a cut stands out from it. ``cut`` says whether the last frame asked about
-    was one.
+    raise the average, a cut stands out from it.
     """
 
     _THUMBNAIL = (32, 24)
@@ -53,17 +62,16 @@ class SceneCuts:
 
     def reset(self) -> None:
         self._inner.reset()
-        self.cut = False
         self._previous: np.ndarray | None = None
         self._average: float | None = None
 
-    def is_keyframe(self, frame_bgr: np.ndarray, since_keyframe: int) -> bool:
-        due = self._inner.is_keyframe(frame_bgr, since_keyframe)
-        self.cut = self._is_cut(frame_bgr)
-        return self.cut or due
+    def decide(self, picture_bgr: np.ndarray, since_keyframe: int) -> Decision:
+        due = self._inner.decide(picture_bgr, since_keyframe).keyframe
+        cut = self._is_cut(picture_bgr)
+        return Decision(due or cut, cut)
 
-    def _is_cut(self, frame_bgr: np.ndarray) -> bool:
-        small = cv2.resize(frame_bgr, self._THUMBNAIL, interpolation=cv2.INTER_AREA)
+    def _is_cut(self, picture_bgr: np.ndarray) -> bool:
+        small = cv2.resize(picture_bgr, self._THUMBNAIL, interpolation=cv2.INTER_AREA)
         current = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32)
         previous, self._previous = self._previous, current
         if previous is None:

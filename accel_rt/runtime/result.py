@@ -1,12 +1,16 @@
-"""What the segmenter returns for a frame."""
+"""What a segmenter is, and what it returns for a frame."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from accel_rt.classes import ClassSet
+    from accel_rt.runtime.policy import KeyframePolicy
 
 FrameKind = Literal["key", "update"]
 
@@ -41,3 +45,24 @@ class FrameResult:
     timings: dict[str, float] = field(default_factory=dict)
     margin: np.ndarray | None = None
     picture: np.ndarray | None = None
+
+
+class FrameSegmenter(Protocol):
+    """Segments a video frame by frame; :class:`~accel_rt.runtime.segmenter.Segmenter` is one."""
+
+    classes: ClassSet
+
+    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
+        """Segment the next frame, uint8 BGR ``[H, W, 3]``."""
+
+    def reset(self) -> None:
+        """Forget what was seen: the next frame is the first of a video."""
+
+    def set_policy(self, policy: KeyframePolicy) -> None:
+        """Place keyframes by another policy from the next frame on."""
+
+    def describe(self) -> dict[str, Any]:
+        """What runs, ready for a report."""
+
+    def close(self) -> None:
+        """Release what runs beside the frames."""

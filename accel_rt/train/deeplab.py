@@ -20,7 +20,7 @@ from accel_rt.data.street_samples import StreetFrames
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, save_network
-from accel_rt.normalise import normalise, pad_to
+from accel_rt.normalise import pad_to
 from accel_rt.train.distil import HintedNetwork, Teacher, distillation_loss, hint_loss
 from accel_rt.train.losses import label_weights, segmentation_sums
 from accel_rt.train.optimiser import parameter_groups
@@ -95,12 +95,12 @@ class DeepLab(Stage):
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         images, labels = batch
-        frames = normalise(images)
+        frames = _network(self.model).normalisation(images)
         scores, guesses = model(frames) if self._settings.hints else (model(frames), [])
         scores = scores.float()
         loss, weight = segmentation_sums(scores, labels, self._weights, self._settings.hardest)
         if self._teacher is not None:
-            lesson = self._teacher(frames)
+            lesson = self._teacher(images)
             taught = distillation_loss(scores, lesson.probabilities)
             loss = torch.lerp(loss, taught * weight, self._settings.distil)
             if guesses:
@@ -118,7 +118,7 @@ class DeepLab(Stage):
 
     def pictures(self, model: nn.Module, batch: Any) -> np.ndarray | None:
         images, labels = batch
-        return comparison(images, labels, _network(model)(normalise(images)), self._classes)
+        return comparison(images, labels, _scores(_network(model), images), self._classes)
 
     def write(
         self, model: nn.Module, folder: Path, step: int, scores: dict[str, float]
@@ -163,15 +163,21 @@ def _network(model: nn.Module) -> Network:
     return network
 
 
-def confusion(model: nn.Module, frames: list[Frame], classes: int) -> ConfusionMatrix:
+def _scores(network: Network, images: Tensor) -> Tensor:
+    """Scores ``[N, C, h, w]`` of frames uint8 BGR ``[N, H, W, 3]``."""
+    return network(network.normalisation(images))
+
+
+def confusion(model: Network, frames: list[Frame], classes: int) -> ConfusionMatrix:
     """Counts of a network on whole frames, one at a time, in its own precision."""
     device = next(model.parameters()).device
     matrix = ConfusionMatrix(classes)
     for frame in frames:
         frame_bgr, labels = frame.read()
         height, width = labels.shape
-        image = pad_to(frame_bgr, (height + -height % 32, width + -width % 32))
-        scores = model(normalise(torch.from_numpy(image)[None].to(device)))
+        padded = height + -height % model.cell, width + -width % model.cell
+        image = pad_to(frame_bgr, padded, model.normalisation.padding_bgr)
+        scores = _scores(model, torch.from_numpy(image)[None].to(device))
         full = F.interpolate(scores, image.shape[:2], mode="bilinear", align_corners=False)
         predicted = full[0].argmax(0)[:height, :width]
         matrix.add(labels, predicted.cpu().numpy().astype(np.uint8))

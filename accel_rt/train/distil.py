@@ -12,16 +12,14 @@ from torch.nn import functional as F
 
 from accel_rt.device import has_fast_bf16
 from accel_rt.models import store
-from accel_rt.models.inference import for_inference
+from accel_rt.models.fuse import for_inference
 from accel_rt.models.layers import Features, resize_grid
 from accel_rt.models.network import Network
 from accel_rt.models.weights import load_network
 
-_CELL = 32  # pixels; a multiple of every network's deepest stride
-
 
 class Lesson(NamedTuple):
-    """What a teacher makes of frames ``[N, 3, H, W]``.
+    """What a teacher makes of frames ``[N, H, W, 3]``.
 
     ``probabilities`` are float32 ``[N, C, H/8, W/8]``; ``features`` those of the first network
     at the first scale, unmirrored, of its type: ``[N, K, H/s, W/s]`` for the strides s 4, 8 and
@@ -64,14 +62,14 @@ class Teacher:
         return self._networks[0].feature.channels
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Lesson:
-        """What there is to learn of normalised ``images [N, 3, H, W]``."""
-        size = images.shape[-2] // 8, images.shape[-1] // 8
-        total = torch.zeros((), device=images.device)
+    def __call__(self, frames_bgr: Tensor) -> Lesson:
+        """What there is to learn of frames uint8 BGR ``[N, H, W, 3]``."""
+        size = frames_bgr.shape[1] // 8, frames_bgr.shape[2] // 8
+        total = torch.zeros((), device=frames_bgr.device)
         kept: Features | None = None
-        for scale in self._scales:
-            scaled = self._scaled(images, scale).to(self._dtype)
-            for network, mirrored in product(self._networks, (False, True)):
+        for scale, network in product(self._scales, self._networks):
+            scaled = self._scaled(network.normalisation(frames_bgr), scale).to(self._dtype)
+            for mirrored in (False, True):
                 features = network.feature(scaled.flip(-1) if mirrored else scaled)
                 kept = kept or features
                 scores = network.score(features).float()
@@ -81,12 +79,12 @@ class Teacher:
         assert kept is not None
         return Lesson(total / (2 * len(self._networks) * len(self._scales)), kept)
 
-    @staticmethod
-    def _scaled(images: Tensor, scale: float) -> Tensor:
-        """Images at about ``scale``: a multiple of the networks' cells."""
+    def _scaled(self, images: Tensor, scale: float) -> Tensor:
+        """Images at about ``scale``: sides are multiples of twice the networks' cells."""
         if scale == 1:
             return images
-        size = [max(1, round(side * scale / _CELL)) * _CELL for side in images.shape[-2:]]
+        step = 2 * max(network.cell for network in self._networks)
+        size = [max(1, round(side * scale / step)) * step for side in images.shape[-2:]]
         return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 
 

@@ -7,6 +7,7 @@ labelled frame.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,20 +15,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accel_rt import ops
 from accel_rt.classes import IGNORE_LABEL
 from accel_rt.data.synthetic_motion import Snippet
 from accel_rt.device import resolve_precision
 from accel_rt.errors import UsageError
 from accel_rt.flow.dis import DISFlow
 from accel_rt.models import store
-from accel_rt.models.accel import ScoreFusion
-from accel_rt.models.inference import for_inference
+from accel_rt.models.accel import Accel, ScoreFusion
+from accel_rt.models.fuse import for_inference
 from accel_rt.models.layers import resize_grid
-from accel_rt.models.network import Network
 from accel_rt.models.weights import load_network
 from accel_rt.runtime.geometry import plan
-from accel_rt.runtime.preprocess import network_input
+from accel_rt.runtime.program import FrameProgram
 from accel_rt.train.joint_data import SnippetMixture
 from accel_rt.train.losses import segmentation_loss
 from accel_rt.train.optimiser import cosine_rate
@@ -54,14 +53,17 @@ def train_fusion(
         report(f"note: {note}")
     cpu = torch.device("cpu")
     dtype = resolve_precision(settings.precision, cpu)
-    reference, update = (for_inference(network, cpu, dtype) for network in (reference, update))
+    model = for_inference(Accel(reference, update, ScoreFusion(len(info.classes))), cpu, dtype)
+    programs = [
+        FrameProgram(model, cpu, dtype, update_scale=scale) for scale in settings.update_scales
+    ]
     snippets = SnippetMixture(data, settings.interval)
     rng = np.random.default_rng(settings.seed)
     samples = []
     for index in range(settings.snippets):
         snippet = snippets.draw(int(rng.integers(2, settings.interval + 1)), rng)
-        scale = settings.update_scales[index % len(settings.update_scales)]
-        samples.append(_branch_scores(reference, update, snippet, scale, info.size[::-1]))
+        program = programs[index % len(programs)]
+        samples.append(_branch_scores(program, snippet, info.size[::-1]))
         if (index + 1) % 50 == 0:
             report(f"scored {index + 1} of {settings.snippets} snippets")
     fusion = fit_fusion(samples, len(info.classes), settings, report)
@@ -84,22 +86,21 @@ Sample = tuple[Tensor, Tensor, Tensor]
 
 
 @torch.inference_mode()
-def _branch_scores(
-    reference: Network, update: Network, snippet: Snippet, scale: float, trained: tuple[int, int]
-) -> Sample:
+def _branch_scores(program: FrameProgram, snippet: Snippet, trained: tuple[int, int]) -> Sample:
     """Both branches' scores of the snippet's last frame, its first being the keyframe."""
     height, width = snippet.labels.shape
-    geometry = plan((height, width), trained, (height, width), min(0.5, scale))
-    grid = geometry.grid(reference.stride)
-    dtype = next(reference.parameters()).dtype
-    flow_source, composed = DISFlow(), torch.zeros(1, 2, *grid.cells)
-    flow_source.observe(snippet.frames[0])
-    for frame in snippet.frames[1:]:
-        composed = ops.compose_flow(composed, flow_source.step(frame, grid))
-    state = reference.encode(network_input(snippet.frames[0], geometry.padded, dtype=dtype))
-    warped = reference.decode_warped(state, composed).float()
-    fresh = update(network_input(snippet.frames[-1], geometry.padded, scale, dtype=dtype)).float()
-    cells = geometry.grid(min(reference.stride, update.stride)).cells
+    scale, cell = min(0.5, program.update_scale), program.model.cell
+    geometry = plan((height, width), trained, (height, width), scale, cell)
+    flow = DISFlow()
+    state, _ = program.key(program.prepare(snippet.frames[0], geometry))
+    views = [flow.view(frame) for frame in snippet.frames]
+    for before, after in itertools.pairwise(views):
+        state = program.advance(state, flow.between(before, after, geometry.grid(program.stride)))
+    warped = program.reference_scores(state).float()
+    fresh = program.refresh(program.prepare(snippet.frames[-1], geometry, "update")).float()
+    assert program.model.update is not None
+    finer = min(program.stride, program.model.update.stride)
+    cells = geometry.grid(finer).cells
     labels = np.full(geometry.padded, IGNORE_LABEL, np.uint8)
     labels[:height, :width] = snippet.labels
     return resize_grid(warped, cells)[0], resize_grid(fresh, cells)[0], torch.from_numpy(labels)

@@ -25,12 +25,13 @@ from accel_rt.evaluate.stream import (
 )
 from accel_rt.flow.dis import DISFlow
 from accel_rt.flow.flownets import FlowNetSFlow, save_flownet
+from accel_rt.flow.source import FlowSource
 from accel_rt.models import store
 from accel_rt.models.accel import Accel, FeatureFusion
 from accel_rt.models.weights import save_network
-from accel_rt.normalise import normalise
+from accel_rt.runtime.load import build_segmenter
 from accel_rt.runtime.policy import FixedInterval
-from accel_rt.runtime.segmenter import FlowSource, Segmenter
+from accel_rt.runtime.segmenter import Segmenter
 from accel_rt.train.distil import Teacher, distillation_loss
 from accel_rt.train.ema import blended
 from accel_rt.train.joint_data import JointSamples, SnippetMixture
@@ -146,7 +147,7 @@ class Joint(Stage):
         fused, branches = model(*(batch[name] for name in _INPUTS))
         lesson = None
         if self._teacher is not None:
-            lesson = self._teacher(normalise(batch["frames"][:, -1]))
+            lesson = self._teacher(batch["frames"][:, -1])
 
         def sums(scores: Tensor) -> tuple[Tensor, Tensor]:
             scores = scores.float()
@@ -192,7 +193,7 @@ class Joint(Stage):
             for scale in others:
                 segmenter = self._segmenter(model, interval, scale)
                 values.append(self._validation(segmenter, interval).miou())
-            alone = Segmenter(
+            alone = build_segmenter(
                 Accel(copy.deepcopy(model.accel.update)),
                 self._info.classes,
                 policy=FixedInterval(1),
@@ -214,7 +215,7 @@ class Joint(Stage):
         flow: FlowSource = DISFlow()
         if model.flow is not None:
             flow = FlowNetSFlow(copy.deepcopy(model.flow), options["device"], options["dtype"])
-        return Segmenter(
+        return build_segmenter(
             copy.deepcopy(model.accel),
             self._info.classes,
             flow=flow,

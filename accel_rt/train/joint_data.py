@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -126,5 +127,6 @@ class JointSamples(Dataset):
 
     def _flows(self, frames: list[np.ndarray]) -> Tensor:
         dis = DISFlow()
-        dis.observe(frames[0])
-        return torch.cat([dis.step(frame, self._grid) for frame in frames[1:]])
+        views = [dis.view(frame) for frame in frames]
+        pairs = itertools.pairwise(views)
+        return torch.cat([dis.between(*pair, self._grid) for pair in pairs])

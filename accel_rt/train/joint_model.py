@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from accel_rt import ops
 from accel_rt.models.accel import Accel, FeatureFusion
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.layers import resize_grid
 from accel_rt.normalise import normalise
+from accel_rt.runtime.program import FrameProgram
 
 _FLOWNET_STRIDE = 4
 
@@ -45,20 +45,19 @@ class JointModel(nn.Module):
             scales: the update branch's input scale ``[N]``: 1, 0.5 or 0.25.
         """
         accel = self.accel
-        state, _ = accel.keyframe(normalise(frames[:, 0]))
+        program = FrameProgram(accel, frames.device, torch.float32, incremental=self._incremental)
+        state, _ = program.key(accel.reference.normalisation(frames[:, 0]))
         if self.flow is not None:
             flows = self._flows(frames, moves)
-        state, flow = self._carry(state, flows)
+        for flow in flows.unbind(1):
+            state = program.advance(state, flow)
         if accel.update is None:
-            return accel.intermediate(state, flow), []
-        fresh = self._refresh(normalise(frames[:, -1]), scales)
+            return program.merge(state, None), []
+        fresh = self._refresh(program, frames[:, -1], scales)
         if isinstance(accel.fusion, FeatureFusion):
-            return accel.fuse(state, flow, fresh), []
+            return program.merge(state, fresh), []
         assert accel.fusion is not None
-        if flow is None:
-            carried = accel.reference.decode(state)
-        else:
-            carried = accel.reference.decode_warped(state, flow)
+        carried = program.reference_scores(state)
         return accel.fusion(carried, fresh), [carried, fresh]
 
     def _flows(self, frames: Tensor, moves: Tensor) -> Tensor:
@@ -73,22 +72,11 @@ class JointModel(nn.Module):
         flows[moves] = cells
         return flows
 
-    def _carry(self, state: Tensor, flows: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The state, and the flow that is left to warp it by."""
-        steps = flows.unbind(1)
-        if self._incremental:
-            for step in steps:
-                state = ops.flow_warp(state, step)
-            return state, None
-        composed = steps[0]
-        for step in steps[1:]:
-            composed = ops.compose_flow(composed, step)
-        return state, composed
-
-    def _refresh(self, images: Tensor, scales: Tensor) -> Tensor:
-        """The update branch over samples of several scales, on one grid."""
+    def _refresh(self, program: FrameProgram, frames: Tensor, scales: Tensor) -> Tensor:
+        """The update branch over frames ``[N, H, W, 3]`` of several scales, on one grid."""
         accel = self.accel
         assert accel.update is not None
+        images = accel.update.normalisation(frames)
         stride = min(accel.reference.stride, accel.update.stride)
         if isinstance(accel.fusion, FeatureFusion):
             stride = accel.reference.stride
@@ -99,6 +87,6 @@ class JointModel(nn.Module):
             shrunk = images[chosen]
             if scale != 1:
                 shrunk = F.avg_pool2d(shrunk, round(1 / scale))
-            parts.append(resize_grid(accel.refresh(shrunk), cells))
+            parts.append(resize_grid(program.refresh(shrunk), cells))
             order.append(chosen)
         return torch.cat(parts)[torch.cat(order).argsort()]

@@ -53,8 +53,11 @@ def test_dis_flow_points_to_where_the_picture_was() -> None:
     """The view moves 6 pixels right over the scene: content was 6 pixels further right."""
     scene = texture(300, 160)
     source = DISFlow("medium")
-    source.observe(np.ascontiguousarray(scene[:, 20:260]))
-    flow = source.step(np.ascontiguousarray(scene[:, 26:266]), grid_of(160, 240))
+    views = (
+        source.view(np.ascontiguousarray(scene[:, 20:260])),
+        source.view(np.ascontiguousarray(scene[:, 26:266])),
+    )
+    flow = source.between(*views, grid_of(160, 240))
     middle = 16 * flow[0, :, 3:-3, 3:-3]
     assert float((middle[0] - 6).abs().max()) < 0.5
     assert float(middle[1].abs().max()) < 0.5
@@ -63,16 +66,19 @@ def test_dis_flow_points_to_where_the_picture_was() -> None:
 def test_dis_at_half_size_has_the_same_units() -> None:
     scene = texture(300, 160)
     source = DISFlow("medium", scale=0.5)
-    source.observe(np.ascontiguousarray(scene[:, 20:260]))
-    flow = source.step(np.ascontiguousarray(scene[:, 26:266]), grid_of(160, 240))
+    views = (
+        source.view(np.ascontiguousarray(scene[:, 20:260])),
+        source.view(np.ascontiguousarray(scene[:, 26:266])),
+    )
+    flow = source.between(*views, grid_of(160, 240))
     assert float((16 * flow[0, 0, 3:-3, 3:-3] - 6).abs().max()) < 1
 
 
 @pytest.mark.parametrize("size", [(16, 16), (31, 70), (16, 400)])
 def test_dis_takes_small_frames(size: tuple[int, int]) -> None:
     source, frame = DISFlow(), texture(400, 400)[: size[0], : size[1]].copy()
-    source.observe(frame)
-    flow = source.step(frame, grid_of(*size))
+    views = source.view(frame), source.view(frame)
+    flow = source.between(*views, grid_of(*size))
     assert torch.isfinite(flow).all()
     assert float(flow.abs().max()) < 0.1
 
@@ -122,8 +128,8 @@ class TestFlowNetS:
         assert network.width == 0.25
         source = FlowNetSFlow(network, CPU, torch.float32)
         frame = texture(100, 68)
-        source.observe(frame)
-        assert source.step(frame, grid_of(68, 100)).shape == (1, 2, 5, 7)
+        view = source.view(frame)
+        assert source.between(view, view, grid_of(68, 100)).shape == (1, 2, 5, 7)
 
     def test_other_weights_are_refused(self, tmp_path) -> None:
         path = tmp_path / "fusion.safetensors"

@@ -15,6 +15,7 @@ from accel_rt.models.accel import Accel, ScoreFusion
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.network import Network, TaskNetwork
 from accel_rt.models.resnet import ResNet, ResNetSpec
+from accel_rt.runtime.load import build_segmenter
 from accel_rt.runtime.policy import FixedInterval
 from accel_rt.runtime.result import Overlay
 from accel_rt.runtime.segmenter import Segmenter
@@ -52,12 +53,14 @@ def flownet() -> FlowNetS:
 def frames(number: int, size: tuple[int, int] = SIZE) -> list[np.ndarray]:
     rng = np.random.default_rng(3)
     height, width = size
-    wide = rng.integers(0, 256, (height // 8, width // 4, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-    return [np.ascontiguousarray(wide[:, 2 * i : 2 * i + width]) for i in range(number)]
+    wide = (
+        rng.integers(0, 256, (-(-height // 8), width // 4, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    )
+    return [np.ascontiguousarray(wide[:height, 2 * i : 2 * i + width]) for i in range(number)]
 
 
 def runner(model: Accel, device: torch.device, dtype: torch.dtype, **options) -> Segmenter:
-    return Segmenter(
+    return build_segmenter(
         copy.deepcopy(model), CLASSES, policy=FixedInterval(3), size=options.pop("size", SIZE),
         device=device, dtype=dtype, **options,
     )  # fmt: skip

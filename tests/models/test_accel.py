@@ -9,12 +9,14 @@ from accel_rt import ops
 from accel_rt.errors import UsageError
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.network import Network, TaskNetwork
-from accel_rt.models.paper import PaperForward, output_block
 from accel_rt.models.resnet import ResNet, ResNetSpec
 from accel_rt.models.zoo import build_network
+from accel_rt.runtime.program import FrameProgram
+from tests.models.paper import PaperForward, output_block
 
 SIZE = (80, 112)
 CLASSES = 7
+CPU = torch.device("cpu")
 
 
 def network(spec: ResNetSpec) -> Network:
@@ -41,6 +43,10 @@ def model(kind: str) -> Accel:
     return lively(Accel(reference, update, fusion))
 
 
+def refreshed(program: FrameProgram, frame: Tensor) -> Tensor | None:
+    return None if program.model.update is None else program.refresh(frame)
+
+
 def frames(count: int) -> list[Tensor]:
     """Pictures with large, differing regions."""
     coarse = 3 * torch.randn(count, 1, 3, 4, 5, dtype=torch.float64)
@@ -63,12 +69,13 @@ def test_incremental_warping_equals_the_paper(kind: str) -> None:
     stream, motion = frames(4), flows(3)
     with torch.inference_mode():
         expected = [paper.keyframe(stream[0])]
-        state, scores = accel.keyframe(stream[0])
+        program = FrameProgram(accel, CPU, torch.float64, incremental=True)
+        state, scores = program.key(stream[0])
         got = [output_block(F.interpolate(scores, SIZE, mode="bilinear"))]
         for frame, flow in zip(stream[1:], motion, strict=True):
             expected.append(paper.intermediate(frame, flow))
-            state = ops.flow_warp(state, flow)
-            scores = accel.intermediate(state, None, frame)
+            state = program.advance(state, flow)
+            scores = program.merge(state, refreshed(program, frame))
             got.append(output_block(F.interpolate(scores, SIZE, mode="bilinear")))
     for (probabilities, labels), (fast_probabilities, fast_labels) in zip(
         expected, got, strict=True
@@ -92,8 +99,9 @@ def test_first_composed_warp_equals_the_paper(kind: str) -> None:
         paper.keyframe(stream[0])
         probabilities, _ = paper.intermediate(stream[1], flow)
         accel.float()
-        state, _ = accel.keyframe(stream[0].float())
-        scores = accel.intermediate(state, flow.float(), stream[1].float())
+        program = FrameProgram(accel, CPU, torch.float32)
+        state = program.advance(program.key(stream[0].float())[0], flow.float())
+        scores = program.merge(state, refreshed(program, stream[1].float()))
         fast, _ = output_block(F.interpolate(scores, SIZE, mode="bilinear"))
     torch.testing.assert_close(fast.double(), probabilities, rtol=1e-3, atol=1e-4)
 
@@ -133,8 +141,9 @@ def test_joint_training_reaches_every_part() -> None:
     accel = model("score")
     stream, (flow,) = frames(2), flows(1)
     flow.requires_grad_()
-    state, _ = accel.keyframe(stream[0])
-    accel.intermediate(state, flow, stream[1]).square().mean().backward()
+    program = FrameProgram(accel, CPU, torch.float64)
+    state = program.advance(program.key(stream[0])[0], flow)
+    program.merge(state, program.refresh(stream[1])).square().mean().backward()
     assert flow.grad is not None
     assert flow.grad.abs().sum() > 0
     for name, parameter in accel.named_parameters():

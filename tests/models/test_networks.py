@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from accel_rt.errors import UsageError, WeightsError
-from accel_rt.models.inference import fold_batch_norm, for_inference
+from accel_rt.models.fuse import for_inference, fuse_networks
 from accel_rt.models.init import load_feature_weights
 from accel_rt.models.layers import DeformConv2d, DepthwiseConv2d
 from accel_rt.models.prepared import (
@@ -131,7 +131,7 @@ def test_folding_batch_norms_changes_nothing(name: str) -> None:
     frame = torch.randn(1, 3, 64, 64, dtype=torch.float64)
     with torch.inference_mode():
         before = network(frame)
-        folded = fold_batch_norm(network)
+        folded = fuse_networks(network)
         after = folded(frame)
     torch.testing.assert_close(after, before, rtol=1e-9, atol=1e-9)
     assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())

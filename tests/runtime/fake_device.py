@@ -39,6 +39,13 @@ class FakeEvent:
         while not self.done(self.recorded):
             self._device.advance()
 
+    def query(self) -> bool:
+        """Whether the event was reached; a stream may have moved on since the last question."""
+        device = self._device
+        if any(stream.queue and not device.blocked(stream) for stream in device.streams):
+            device.advance()
+        return self.done(self.recorded)
+
     def elapsed_time(self, end_event: "FakeEvent") -> float:
         if not (self.recorded and end_event.recorded):
             raise RuntimeError("an event was not recorded")
@@ -59,12 +66,12 @@ class FakeDevice:
         self.blind: set[FakeEvent] = set()
         self._random = random.Random(seed)
         self._can_capture = can_capture
-        self._streams: list[FakeStream] = []
+        self.streams: list[FakeStream] = []
         self._now = 0
 
     def stream(self) -> FakeStream:
-        self._streams.append(FakeStream("main" if not self._streams else "side"))
-        return self._streams[-1]
+        self.streams.append(FakeStream(("main", "side", "keyframes")[len(self.streams)]))
+        return self.streams[-1]
 
     def event(self) -> FakeEvent:
         return FakeEvent(self)
@@ -91,13 +98,16 @@ class FakeDevice:
 
     def synchronize(self) -> None:
         self.log.append("device waits")
-        while any(stream.queue for stream in self._streams):
+        while any(stream.queue for stream in self.streams):
             self.advance()
 
     def advance(self) -> None:
         """Run the first piece of work of a random stream that does not have to wait."""
-        ready = [stream for stream in self._streams if stream.queue and not self._blocked(stream)]
+        ready = [stream for stream in self.streams if stream.queue and not self.blocked(stream)]
         assert ready, "every stream waits for another one"
+        patient = [stream for stream in ready if stream.name != "keyframes"]
+        if patient and self._random.random() < 0.9:  # keyframes take many frames
+            ready = patient
         stream = self._random.choice(ready)
         what, subject, _ = stream.queue.popleft()
         self._now += 1
@@ -106,6 +116,6 @@ class FakeDevice:
         elif what == "record":
             subject.times.append(self._now)
 
-    def _blocked(self, stream: FakeStream) -> bool:
+    def blocked(self, stream: FakeStream) -> bool:
         what, subject, number = stream.queue[0]
         return what == "wait" and subject not in self.blind and not subject.done(number)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from accel_rt import ops
 from accel_rt.classes import CAMVID, ClassSet
 from accel_rt.device import resolve_device, resolve_precision
 from accel_rt.errors import UsageError, WeightsError
@@ -15,8 +16,9 @@ from accel_rt.flow.flownets import save_flownet
 from accel_rt.models import store
 from accel_rt.models.accel import FeatureFusion, ScoreFusion
 from accel_rt.models.flownet import FlowNetS
-from accel_rt.models.weights import ModelInfo, save_network
+from accel_rt.models.weights import ModelInfo, load_network, save_network
 from accel_rt.models.zoo import build_network
+from accel_rt.normalise import IMAGENET, Normalisation
 from accel_rt.runtime.load import load_segmenter
 from accel_rt.runtime.settings import SegmenterSettings
 
@@ -203,3 +205,33 @@ class TestDevice:
         for has, expected in ((True, torch.bfloat16), (False, torch.float32)):
             monkeypatch.setattr("accel_rt.device.has_fast_bf16", lambda device, has=has: has)
             assert resolve_precision("auto", torch.device("cpu")) == expected
+
+
+def test_a_weight_files_own_normalisation_is_obeyed(weights: Path) -> None:
+    """A network that was trained on other means gives the labels that it gives by itself."""
+    torch.manual_seed(3)
+    own = Normalisation((0.5, 0.25, 0.75), (0.5, 0.4, 0.3))
+    network = build_network(UPDATE, 11)
+    torch.nn.init.normal_(network.task.scoring.weight, std=0.5)
+    info = ModelInfo(UPDATE, CAMVID, (480, 360), "nothing", None, "", own.mean_rgb, own.std_rgb)
+    path = weights / "own.safetensors"
+    save_network(path, network, info)
+    frame = np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8)
+    network, _ = load_network(path)
+    assert network.normalisation == own
+    expected = []
+    with torch.inference_mode():
+        for normalisation in (own, IMAGENET):
+            scores = network(normalisation(torch.from_numpy(frame)[None]))
+            expected.append(ops.upsample_argmax(scores, (64, 64))[0].numpy())
+    settings = replace(SETTINGS, reference=str(path), mode="deeplab")
+    labels = load_segmenter(settings).step(frame).labels
+    assert np.mean(labels == expected[0]) > 0.999
+    assert np.mean(labels == expected[1]) < 0.99
+    # as the update branch, too, beside a reference of another normalisation
+    settings = replace(SETTINGS, update=str(path), fuse="mean", scene_cuts=False)
+    segmenter, plain = load_segmenter(settings), load_segmenter(settings)
+    plain._executor.program.model.update.normalisation = IMAGENET
+    for _ in range(2):
+        labels, others = segmenter.step(frame).labels, plain.step(frame).labels
+    assert np.mean(labels == others) < 0.99

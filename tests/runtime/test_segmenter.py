@@ -16,11 +16,12 @@ from accel_rt.flow.grid import Grid
 from accel_rt.models.accel import Accel, ScoreFusion
 from accel_rt.models.layers import Features
 from accel_rt.models.network import Network, TaskNetwork
-from accel_rt.models.paper import PaperForward
 from accel_rt.models.resnet import ResNet, ResNetSpec
 from accel_rt.normalise import normalise
+from accel_rt.runtime.load import build_segmenter
 from accel_rt.runtime.policy import FixedInterval, SceneCuts
 from accel_rt.runtime.segmenter import Segmenter
+from tests.models.paper import PaperForward
 
 CLASSES = ClassSet(("dark", "blue", "red"), ((0, 0, 0), (0, 0, 255), (255, 0, 0)))
 
@@ -49,17 +50,15 @@ class KnownFlow:
 
     name = "known"
 
+    on_device = False
+
     def __init__(self, dx: float, dy: float = 0.0) -> None:
         self.vector = dx, dy
-        self.observed = 0
 
-    def reset(self) -> None:
-        self.observed = 0
+    def view(self, frame: np.ndarray) -> np.ndarray:
+        return frame
 
-    def observe(self, frame_bgr: np.ndarray) -> None:
-        self.observed += 1
-
-    def step(self, frame_bgr: np.ndarray, grid: Grid) -> Tensor:
+    def between(self, previous: np.ndarray, current: np.ndarray, grid: Grid) -> Tensor:
         return torch.tensor(self.vector)[None, :, None, None].expand(1, 2, *grid.cells)
 
 
@@ -73,7 +72,7 @@ def picture(blue_left: int, size: tuple[int, int] = (96, 160)) -> np.ndarray:
 def segmenter(**options: object) -> Segmenter:
     model = options.pop("model", None) or Accel(colour_network())
     defaults = {"size": (96, 160), "policy": FixedInterval(4)}
-    return Segmenter(model, CLASSES, **{**defaults, **options})
+    return build_segmenter(model, CLASSES, **{**defaults, **options})
 
 
 def columns(labels: np.ndarray) -> np.ndarray:
@@ -167,14 +166,13 @@ def test_changed_frame_size_starts_over() -> None:
 
 
 def test_reset_forgets_everything() -> None:
-    flow = KnownFlow(0)
-    runner = segmenter(flow=flow)
+    runner = segmenter(flow=KnownFlow(0))
     runner.step(picture(32))
     runner.step(picture(32))
     runner.reset()
-    assert flow.observed == 0
-    result = runner.step(picture(32))
+    result = runner.step(picture(96))
     assert (result.kind, result.index) == ("key", 0)
+    assert abs(columns(result.labels)[0] - 96) <= 4
 
 
 @pytest.mark.parametrize("size", [(1, 1), (33, 17), (17, 33), (360, 482), (721, 1281), (5, 900)])
@@ -195,6 +193,7 @@ def test_any_frame_size(size: tuple[int, int]) -> None:
         np.zeros((8, 8, 4), np.uint8),
         np.zeros((8, 8, 3), np.float32),
         np.zeros((0, 8, 3), np.uint8),
+        None,
     ],
 )
 def test_what_is_no_frame(frame: np.ndarray) -> None:
@@ -232,7 +231,7 @@ def test_labels_agree_with_the_papers_forward(dtype: torch.dtype, least: float) 
             else:
                 flow = torch.tensor([0.5, -0.25])[None, :, None, None].expand(1, 2, 4, 6)
                 expected.append(paper.intermediate(tensor, flow.contiguous())[1][0].numpy())
-    runner = Segmenter(
+    runner = build_segmenter(
         accel, CLASSES, flow=KnownFlow(0.5, -0.25), incremental=True, size=size, dtype=dtype
     )
     for frame, labels in zip(frames, expected, strict=True):
@@ -249,7 +248,7 @@ class TestPolicies:
         scenes = [cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (160, 96)) for _ in "ab"]
         policy = SceneCuts(FixedInterval(100))
         stream = [scenes[0]] * 5 + [scenes[1]] * 5
-        cuts = [i for i, f in enumerate(stream) if policy.is_keyframe(f, 1)]
+        cuts = [i for i, f in enumerate(stream) if policy.decide(f, 1).cut]
         assert cuts == [5]
 
     def test_motion_and_noise_are_no_cuts(self) -> None:
@@ -258,7 +257,7 @@ class TestPolicies:
         policy = SceneCuts(FixedInterval(100))
         for i in range(60):
             view = wide[:, 10 * i : 10 * i + 160].astype(np.int16) + rng.integers(-20, 21)
-            assert not policy.is_keyframe(np.clip(view, 0, 255).astype(np.uint8), 1)
+            assert not policy.decide(np.clip(view, 0, 255).astype(np.uint8), 1).keyframe
 
     def test_intervals_count_from_the_cut(self) -> None:
         runner = segmenter(policy=SceneCuts(FixedInterval(3)))

@@ -4,26 +4,27 @@ import torch
 from torch.nn import functional as F
 
 from accel_rt.models.zoo import build_network
+from accel_rt.normalise import normalise
 from accel_rt.train.distil import HintedNetwork, Teacher, distillation_loss, hint_loss
 
 
 def test_teacher_averages_networks_and_mirror_images() -> None:
     networks = [build_network(name, 4) for name in ("efficientnet_lite0", "resnet18")]
     teacher = Teacher(networks)
-    images = torch.randn(2, 3, 64, 96)
+    images = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
     probabilities = teacher(images).probabilities
     assert probabilities.shape == (2, 4, 8, 12)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(2, 8, 12))
-    torch.testing.assert_close(teacher(images.flip(-1)).probabilities.flip(-1), probabilities)
+    torch.testing.assert_close(teacher(images.flip(2)).probabilities.flip(-1), probabilities)
 
 
 def test_teacher_gives_the_first_networks_features() -> None:
     networks = [build_network(name, 4).eval() for name in ("efficientnet_lite0", "resnet18")]
-    images = torch.randn(2, 3, 64, 96)
+    images = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
     teacher = Teacher(networks)
     assert teacher.channels == networks[0].feature.channels
     with torch.no_grad():
-        expected = networks[0].feature(images)
+        expected = networks[0].feature(normalise(images))
     for given, wanted in zip(teacher(images).features, expected, strict=True):
         torch.testing.assert_close(given, wanted, atol=1e-3, rtol=1e-3)
 

@@ -26,6 +26,7 @@ from accel_rt.models.weights import load_network, save_network
 from accel_rt.models.zoo import build_network
 from accel_rt.normalise import normalise
 from accel_rt.ops import reference as twins
+from accel_rt.runtime.program import FrameProgram
 from accel_rt.train.distil import Teacher, distillation_loss
 from accel_rt.train.joint import Joint, train_joint
 from accel_rt.train.joint_data import DataSetSnippets, JointSamples
@@ -135,8 +136,9 @@ class TestModel:
         composed = torch.tensor([1.0, -1.0])[None, :, None, None].expand(2, 2, 4, 6).contiguous()
         with torch.no_grad():
             scores, _ = JointModel(accel, None)(pictures, flows, moves, torch.ones(2))
-            state, _ = accel.keyframe(normalise(pictures[:, 0]))
-            expected = accel.intermediate(state, composed, normalise(pictures[:, -1]))
+            program = FrameProgram(accel, torch.device("cpu"), torch.float32)
+            state = program.advance(program.key(normalise(pictures[:, 0]))[0], composed)
+            expected = program.merge(state, program.refresh(normalise(pictures[:, -1])))
         torch.testing.assert_close(scores, expected)
 
 
@@ -376,7 +378,7 @@ class TestTraining:
             fused, branches = (torch.randn(2, 11, 4, 8) for _ in range(2))
             alone, weight = stage.loss(_Returning(fused, []), batch)
             both, _ = stage.loss(_Returning(fused, [branches]), batch)
-            lesson = Teacher.load([own], processes.device)(normalise(batch["frames"][:, -1]))
+            lesson = Teacher.load([own], processes.device)(batch["frames"][:, -1])
         taught = distillation_loss(branches, lesson.probabilities)
         torch.testing.assert_close(both - alone, 0.5 * weight * taught, rtol=1e-3, atol=1e-3)
 

@@ -1,4 +1,4 @@
-"""The stages without a device at all: nothing in them may touch the host."""
+"""The nodes without a device at all: nothing in them may touch the host."""
 
 import pytest
 import torch
@@ -9,12 +9,13 @@ from accel_rt.classes import CAMVID
 from accel_rt.flow.flownets import FlowNetSFlow
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.flownet import FlowNetS
-from accel_rt.models.inference import fold_batch_norm
+from accel_rt.models.fuse import fuse_networks
 from accel_rt.models.layers import to_fast_layout
 from accel_rt.models.zoo import build_network
 from accel_rt.runtime.geometry import plan
+from accel_rt.runtime.nodes import FrameNodes
+from accel_rt.runtime.program import FrameProgram
 from accel_rt.runtime.result import Overlay
-from accel_rt.runtime.stages import Stages
 
 META = torch.device("meta")
 CLASSES = 11
@@ -32,35 +33,40 @@ class OnDeviceOnly(TorchDispatchMode):
         return result
 
 
-def stages(reference: str, update: str, fusion: type, **options) -> Stages:
+def nodes(
+    reference: str, update: str, fusion: type, scale=1.0, incremental=False, **options
+) -> FrameNodes:
     branches = [build_network(name, CLASSES) for name in (reference, update)]
     both = ScoreFusion(CLASSES) if fusion is ScoreFusion else fusion(*branches)
-    model = to_fast_layout(fold_batch_norm(Accel(*branches, both).eval()), META, torch.float16)
+    model = to_fast_layout(fuse_networks(Accel(*branches, both).eval()), META, torch.float16)
     flow = FlowNetSFlow(FlowNetS(0.25).eval(), META, torch.float16)
-    geometry = plan((180, 250), (90, 120), None, options.get("update_scale", 1.0))
-    return Stages(
-        model, geometry, warped=True, flow=flow, device=META, dtype=torch.float16, **options
-    )
+    geometry = plan((180, 250), (90, 120), None, scale, model.cell)
+    program = FrameProgram(model, META, torch.float16, incremental=incremental, update_scale=scale)
+    return FrameNodes(program, geometry, flow, **options)
 
 
 @pytest.mark.parametrize(
     ("reference", "update", "fusion", "options"),
     [
         ("resnet50", "resnet18", ScoreFusion, {}),
-        ("resnet18", "resnet18", FeatureFusion, {"update_scale": 0.5}),
+        ("resnet18", "resnet18", FeatureFusion, {"scale": 0.5}),
         ("efficientnet_lite2", "efficientnet_lite0", ScoreFusion, {"incremental": True}),
     ],
 )
 def test_nothing_touches_the_host(reference: str, update: str, fusion: type, options: dict) -> None:
     overlay = Overlay(CAMVID.palette_bgr(), 0.5, (1, 2))
     with torch.inference_mode():
-        run = stages(reference, update, fusion, margins=True, overlay=overlay, **options)
+        run = nodes(reference, update, fusion, margins=True, overlay=overlay, **options)
         with OnDeviceOnly():
             for _ in range(2):
-                for stage in (run.key, run.observe, run.key_output):
-                    stage()
-                for stage in (run.fresh, run.advance, run.merge, run.output):
-                    stage()
+                for node in (run.key, run.observe, run.key_output):
+                    node()
+                for node in (run.refresh, run.look, run.advance, run.merge, run.output):
+                    node()
+                for node in (run.request, run.pending_key, run.look, run.advance_pending):
+                    node()
+                for node in (run.take_pending, run.refresh, run.merge, run.output):
+                    node()
     assert run.results["labels"].shape == (180, 250)
 
 

@@ -12,7 +12,9 @@ from accel_rt.flow.dis import DISFlow
 from accel_rt.flow.flownets import FlowNetSFlow
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.network import Network, SkipTaskNetwork, TaskNetwork
-from accel_rt.runtime.cuda_loop import CudaLoop
+from accel_rt.runtime.cuda import CudaExecutor
+from accel_rt.runtime.executor import in_background
+from accel_rt.runtime.load import build_segmenter
 from accel_rt.runtime.policy import FixedInterval
 from accel_rt.runtime.result import Overlay
 from accel_rt.runtime.segmenter import Segmenter
@@ -82,14 +84,16 @@ def frames(number: int, size: tuple[int, int] = SIZE) -> list[np.ndarray]:
 
 
 def plain(model: Accel, **options) -> Segmenter:
-    return Segmenter(model, CLASSES, policy=FixedInterval(3), trained=SIZE, **options)
+    return build_segmenter(model, CLASSES, policy=FixedInterval(3), trained=SIZE, **options)
 
 
 def looped(model: Accel, device: FakeDevice, **options) -> Segmenter:
     """A segmenter with the CUDA loop, on CPU tensors and ``device``."""
     graphs = options.pop("graphs", True)
     runner = plain(model, **options)
-    runner._loop = CudaLoop(model, CPU, torch.float32, cuda=device, graphs=graphs, **options)
+    flow, margins = options.get("flow"), options.get("margins", False)
+    program = runner._executor.program
+    runner._executor = CudaExecutor(program, flow, margins=margins, cuda=device, graphs=graphs)
     return runner
 
 
@@ -125,6 +129,40 @@ def test_labels_are_the_segmenters(branches: dict, flow: str, incremental: bool)
             np.testing.assert_array_equal(result.labels, one.labels)
 
 
+@pytest.mark.parametrize("flow", FLOWS)
+@pytest.mark.parametrize("branches", [{"update": None}, {}], ids=["dff", "accel"])
+def test_keyframes_beside_the_frames(branches: dict, flow: str) -> None:
+    """Late by as much as a stream is, and moved by all that was between: the state of a keyframe
+    that was waited for, and the same labels."""
+    torch.manual_seed(16)
+    model, stream = accel(**branches), frames(12)
+    options = {"flow": FLOWS[flow]()}
+    arrivals = set()
+    for seed in range(3):
+        runner = looped(model, FakeDevice(seed), **options)
+        runner._order = in_background
+        asked: list[int] = []
+        request = CudaExecutor._request
+
+        def note(executor, asked=asked, request=request, runner=runner) -> None:
+            asked.append(runner._index)
+            request(executor)
+
+        runner._executor._request = note.__get__(runner._executor)
+        for index, frame in enumerate(stream):
+            before = list(asked)
+            result = runner.step(frame)
+            if result.kind != "key" or not before:
+                continue
+            waited = plain(model, **options)
+            waited.set_policy(FixedInterval(100))
+            for other in stream[before[-1] : index + 1]:
+                expected = waited.step(other)
+            arrivals.add(index - before[-1])
+            np.testing.assert_array_equal(result.labels, expected.labels)
+    assert len(arrivals) > 1, "late by different numbers of frames"
+
+
 @pytest.mark.parametrize("scale", [0.5, 0.25])
 def test_reduced_update_branch(scale: float) -> None:
     torch.manual_seed(6)
@@ -143,13 +181,12 @@ def test_every_wait_is_needed(event: str, monkeypatch: pytest.MonkeyPatch) -> No
     flow = flownets()
     runner = plain(model, flow=flow)
     expected = [runner.step(frame).labels for frame in stream]
-    monkeypatch.setattr(CudaLoop, "_times", lambda *_: {})  # for want of a wait not there yet
+    monkeypatch.setattr(CudaExecutor, "_times", lambda *_: {})  # for want of a wait not there yet
 
     def agrees(seed: int) -> bool:
         device = FakeDevice(seed)
         runner = looped(model, device, flow=flow)
-        assert runner._loop is not None
-        device.blind.add(runner._loop._events[event])
+        device.blind.add(runner._executor._events[event])
         try:
             found = [runner.step(frame).labels for frame in stream]
         except KeyError:  # read before it was there
@@ -179,7 +216,8 @@ def test_flow_runs_beside_the_update_network() -> None:
     runner.step(update)
     assert device.log == [
         "main: copy",
-        "main: fresh",
+        "main: refresh",
+        "side: look",
         "side: advance",
         "main: merge",
         "main: output",
@@ -193,16 +231,16 @@ def test_flow_of_the_host_is_computed_while_the_update_network_runs() -> None:
     device = FakeDevice()
 
     class Watched(DISFlow):
-        def step(self, frame_bgr, grid):
+        def between(self, previous, current, grid):
             device.log.append("host flow")
-            return super().step(frame_bgr, grid)
+            return super().between(previous, current, grid)
 
     runner = looped(accel(), device, flow=Watched(), graphs=False)
     key, update = frames(2)
     runner.step(key)
     device.log.clear()
     runner.step(update)
-    assert device.log[:4] == ["main: copy", "main: fresh", "host flow", "side: copy"]
+    assert device.log[:4] == ["main: copy", "main: refresh", "host flow", "side: copy"]
 
 
 def launches(device: FakeDevice, stage: str) -> list[str]:
@@ -218,19 +256,19 @@ def test_stages_become_graphs_once_per_size() -> None:
     for frame in frames(10):
         runner.step(frame)
     assert launches(device, "key") == ["plain", "tune", "capture", "replay", "replay"]
-    for stage in ("fresh", "advance", "merge", "output"):
+    for stage in ("refresh", "look", "advance", "merge", "output"):
         assert launches(device, stage) == ["plain", "tune", "capture"] + ["replay"] * 4
     device.log.clear()
     runner.reset()  # the next video, of the same size
     for frame in frames(2):
         runner.step(frame)
-    assert launches(device, "key") == launches(device, "fresh") == ["replay"]
+    assert launches(device, "key") == launches(device, "refresh") == ["replay"]
     for size in ((48, 80), SIZE):
         device.log.clear()
         for frame in frames(10, size):
             runner.step(frame)
         assert launches(device, "key") == ["plain", "tune", "capture"] + ["replay"] * 2
-        assert device.log.count("capture fresh") == 1
+        assert device.log.count("capture refresh") == 1
 
 
 def test_tensors_of_graphs_keep_their_place() -> None:
@@ -239,11 +277,10 @@ def test_tensors_of_graphs_keep_their_place() -> None:
     places = []
     for frame in frames(8):
         runner.step(frame)
-        assert runner._loop is not None
-        stages = runner._loop._stages
-        kept = {**stages._kept, **stages.results, "frame": stages.frame, "newer": stages.newer}
+        nodes = runner._executor._nodes
+        kept = {**nodes._kept, **nodes.results, "frame": nodes.frame, "newer": nodes.newer}
         places.append({name: tensor.data_ptr() for name, tensor in kept.items()})
-    assert set(places[1]) >= {"state", "composed", "previous", "fresh", "scores", "labels"}
+    assert set(places[1]) >= {"state features", "state flow", "view", "fresh", "scores", "labels"}
     assert all(place == places[1] for place in places[1:])
 
 
@@ -256,11 +293,11 @@ def test_without_graphs_launches_stay_plain() -> None:
         warnings.simplefilter("always")
         results = [runner.step(frame).labels for frame in stream]
     assert [str(w.message) for w in caught] == [
-        "no CUDA graph of the stage 'fresh', launches stay plain: operation not permitted when "
+        "no CUDA graph of 'refresh', launches stay plain: operation not permitted when "
         "stream is capturing"
     ]
-    assert runner._loop is not None
-    assert runner._loop.describe() == "no: operation not permitted when stream is capturing"
+    reason = "no: operation not permitted when stream is capturing"
+    assert runner.describe()["cuda_graphs"] == reason
     assert sum(entry.startswith("capture") for entry in device.log) == 1
     assert not any("replay" in entry for entry in device.log)
     expected = plain(model, flow=DISFlow())

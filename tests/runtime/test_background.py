@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from accel_rt.models.accel import Accel, ScoreFusion
 from accel_rt.models.layers import Features
 from accel_rt.models.network import Network
-from accel_rt.runtime.async_keyframes import AsyncSegmenter
+from accel_rt.runtime.load import build_segmenter
 from accel_rt.runtime.policy import FixedInterval, SceneCuts
 from accel_rt.runtime.segmenter import Segmenter
 from tests.runtime.test_segmenter import (
@@ -52,15 +52,15 @@ def gated(gate: Gate) -> Network:
 
 
 @pytest.fixture
-def made() -> Iterator[list[AsyncSegmenter]]:
+def made() -> Iterator[list[Segmenter]]:
     """Segmenters to close when the test ends."""
-    made: list[AsyncSegmenter] = []
+    made: list[Segmenter] = []
     yield made
     for runner in made:
         runner.close()
 
 
-def runner(made: list[AsyncSegmenter], gate: Gate, update: bool = False, **options: object):
+def runner(made: list[Segmenter], gate: Gate, update: bool = False, **options: object):
     model = Accel(gated(gate))
     if update:
         fusion = ScoreFusion(len(CLASSES))
@@ -68,14 +68,15 @@ def runner(made: list[AsyncSegmenter], gate: Gate, update: bool = False, **optio
             fusion.conv.weight[:, len(CLASSES) :] = 0
         model = Accel(gated(gate), colour_network(), fusion)
     defaults = {"size": SIZE, "policy": FixedInterval(3), "flow": KnownFlow(0)}
-    made.append(AsyncSegmenter(model, CLASSES, **{**defaults, **options}))
+    made.append(build_segmenter(model, CLASSES, background=True, **{**defaults, **options}))
     return made[-1]
 
 
-def settle(runner: AsyncSegmenter) -> None:
+def settle(runner: Segmenter) -> None:
     """Wait until what is coming has come."""
-    assert runner._coming is not None
-    runner._coming.state.exception(timeout=10)
+    pending = runner._executor._pending
+    assert pending is not None
+    pending.features.exception(timeout=10)
 
 
 def left(labels: np.ndarray) -> int:
@@ -109,7 +110,7 @@ def test_late_features_equal_those_of_a_keyframe_that_was_waited_for(
     rng = np.random.default_rng(late)
     frames = [picture(int(x)) for x in rng.integers(0, 100, 1 + late)]
     options = {"size": SIZE, "incremental": incremental}
-    waiting = Segmenter(
+    waiting = build_segmenter(
         Accel(colour_network()),
         CLASSES,
         flow=KnownFlow(-1, 0.5),

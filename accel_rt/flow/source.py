@@ -1,0 +1,33 @@
+"""What every source of optical flow offers."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from accel_rt.flow.grid import Grid
+
+
+class FlowSource(Protocol):
+    """Backward flow between any two frames, without memory of its own.
+
+    ``on_device`` says that frames are taken as normalised tensors on the networks' device, else
+    they are arrays on the CPU.
+    """
+
+    name: str
+    on_device: bool
+
+    def view(self, frame: Any) -> Any:
+        """What is kept of a frame to compute flow from and to it.
+
+        ``frame`` is the processed frame without padding: uint8 BGR ``[H, W, 3]``, or, on the
+        device, RGB ``[1, 3, H, W]`` normalised as ImageNet's.
+        """
+
+    def between(self, previous: Any, current: Any, grid: Grid) -> Tensor:
+        """Flow ``[1, 2, *grid.cells]`` in cells from two views.
+
+        It says for each cell of the current frame where that was in the previous one.
+        """

@@ -1,0 +1,198 @@
+"""Networks for inference: batch norms folded, and each convolution one call with what follows it.
+
+The graph of a network is traced, not annotated: a convolution takes with it the batch norm, the
+shortcut's addition and the activation that use its result and nothing else. That gives
+:class:`FusedConv2d` modules, which run anywhere; :mod:`accel_rt.models.prepared` then replaces
+them by the processor's own.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from accel_rt.models.flownet import FlowNetS
+from accel_rt.models.layers import (
+    FeatureNetwork,
+    Features,
+    FusedConv2d,
+    ModelT,
+    resize_grid,
+    to_fast_layout,
+)
+from accel_rt.models.network import Network, SkipTaskNetwork, TaskNetwork
+from accel_rt.models.prepared import prepare
+
+_ADDITIONS: tuple[Any, ...] = (operator.add, operator.iadd, torch.add)
+_RELUS: tuple[Any, ...] = (F.relu, torch.relu)
+
+
+def for_inference(model: ModelT, device: torch.device, dtype: torch.dtype) -> ModelT:
+    """``model`` in ``eval`` mode on ``device`` in ``dtype``, changed in place to run fast.
+
+    Its parameters are no longer all there: keep a copy of a model that is to be trained on.
+    Feature networks that are not ours (no :class:`~accel_rt.models.layers.FeatureNetwork`) are
+    only moved.
+    """
+    fuse_networks(model.eval())
+    to_fast_layout(model, device, dtype)
+    for graph in [module for module in model.modules() if isinstance(module, fx.GraphModule)]:
+        prepare(graph, device, dtype)
+    return model
+
+
+def fuse_networks(model: ModelT) -> ModelT:
+    """Fold and fuse every network in ``model``, in place, for any device and type."""
+    for module in list(model.modules()):
+        if isinstance(module, FlowNetS):
+            module.fused_pyramid = fused(module, "pyramid")
+        elif isinstance(module, Network):
+            feature = module.feature
+            if isinstance(feature, FeatureNetwork) and not isinstance(feature, FusedFeatures):
+                module.feature = FusedFeatures(feature)
+            if isinstance(module.task, (TaskNetwork, SkipTaskNetwork)):
+                module.task = FusedTask(module.task)  # type: ignore[assignment]
+    return model
+
+
+class FusedTask(nn.Module):
+    """A task network whose encoding is a fused graph; see :class:`.network.TaskNetwork`."""
+
+    def __init__(self, task: TaskNetwork | SkipTaskNetwork) -> None:
+        super().__init__()
+        self.encode = fused(task, "encode")
+        self.scoring, self.stride = task.scoring, task.stride
+        if isinstance(task, TaskNetwork):
+            self.projection = task.projection
+        self.decode: Callable[[Tensor], Tensor] = task.decode
+        self.decode_warped: Callable[[Tensor, Tensor], Tensor] = task.decode_warped
+
+
+class FusedFeatures(FeatureNetwork):
+    """A feature network as a fused graph."""
+
+    def __init__(self, feature: FeatureNetwork) -> None:
+        super().__init__()
+        self.channels, self.cell = feature.channels, feature.cell
+        self.graph = fused(feature)
+
+    def forward(self, frame: Tensor) -> Features:
+        return self.graph(frame)
+
+
+def fused(module: nn.Module, method: str = "forward") -> fx.GraphModule:
+    """The graph of ``module``'s ``method`` with every convolution fused; ``module`` is left as is.
+
+    Raises RuntimeError if a batch norm is left over, which cannot be folded.
+    """
+    graph = fx.GraphModule(module, _Tracer(method).trace(module))
+    for node in list(graph.graph.nodes):
+        if isinstance(_called(graph, node), nn.Conv2d):
+            _fuse_convolution(graph, node)
+    left = [n.name for n in graph.graph.nodes if isinstance(_called(graph, n), nn.BatchNorm2d)]
+    if left:
+        raise RuntimeError(f"no convolution takes the batch norms {', '.join(left)}")
+    graph.graph.lint()
+    graph.delete_all_unused_submodules()
+    graph.recompile()
+    return graph
+
+
+class _Tracer(fx.Tracer):
+    """Traces through our modules down to torch's and to convolutions."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(autowrap_functions=(resize_grid,))
+        self.traced_func_name = method
+
+    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
+        return isinstance(module, nn.Conv2d) or super().is_leaf_module(module, qualified_name)
+
+
+def _called(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """The module that ``node`` calls, if it calls one."""
+    return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _fuse_convolution(graph: fx.GraphModule, node: fx.Node) -> None:
+    """Replace the convolution ``node``, and what it takes with it, by a fused one."""
+    conv, last = _called(graph, node), node
+    assert isinstance(conv, nn.Conv2d)
+    follower = _only_user(last)
+    if follower is not None and isinstance(norm := _called(graph, follower), nn.BatchNorm2d):
+        conv, last = _folded(conv, norm), follower
+    shortcut = _shortcut(node, last)
+    if shortcut is not None:
+        last = next(iter(last.users))
+    activation = None
+    follower = _only_user(last)
+    if follower is not None:
+        activation = _activation(graph, follower)
+        last = last if activation is None else follower
+    name = f"fused_{str(node.target).replace('.', '_')}"
+    graph.add_submodule(name, FusedConv2d(conv, activation))
+    with graph.graph.inserting_before(last):
+        arguments = node.args if shortcut is None else (*node.args, shortcut)
+        replacement = graph.graph.call_module(name, arguments)
+    last.replace_all_uses_with(replacement)
+    while last is not node:
+        before = next(n for n in last.all_input_nodes if n is not shortcut)
+        graph.graph.erase_node(last)
+        last = before
+    graph.graph.erase_node(node)
+
+
+def _only_user(node: fx.Node) -> fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _shortcut(conv: fx.Node, last: fx.Node) -> fx.Node | None:
+    """What the only user of ``last`` adds to it, if nobody needs that afterwards.
+
+    A fused convolution may write its result over the shortcut. Where someone still needs it, or
+    it is computed later than the convolution, the addition stays by itself.
+    """
+    user = _only_user(last)
+    if user is None or user.op != "call_function" or user.target not in _ADDITIONS:
+        return None
+    others = [argument for argument in user.args if argument is not last]
+    if len(others) != 1 or not isinstance(others[0], fx.Node):
+        return None
+    shortcut = others[0]
+    if shortcut.op == "placeholder" or not shortcut < conv:
+        return None
+    return shortcut if all(u is user or u < conv for u in shortcut.users) else None
+
+
+def _activation(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """A ReLU or ReLU6 that ``node`` computes."""
+    module = _called(graph, node)
+    if isinstance(module, (nn.ReLU, nn.ReLU6, nn.LeakyReLU)):
+        return module
+    is_relu = node.op == "call_function" and node.target in _RELUS
+    return nn.ReLU(inplace=True) if is_relu else None
+
+
+def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """``conv`` and ``norm`` in one convolution; the running statistics become constants."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    folded = copy.copy(conv)
+    folded._parameters = dict(conv._parameters)
+    folded.weight, folded.bias = fuse_conv_bn_weights(
+        conv.weight,
+        conv.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+    return folded

@@ -1,0 +1,293 @@
+"""The frame program on a GPU: streams, graphs, and one wait of the host per frame.
+
+Per frame, with every line in order and ``->`` for what waits:
+
+    keyframe   main: upload, key              -> output, download    host waits
+               side:         -> observe                 (with flow)
+
+    update     main: upload, refresh          -> merge, output, download    host waits
+               side:         -> advance                 (with flow)
+               keyframes:       -> a requested keyframe, over many frames
+
+``advance`` computes flow on the device, or takes that which the host computed while the update
+network was running. A frame crosses the bus once in each direction, as bytes, through pinned
+memory.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accel_rt.flow.source import FlowSource
+from accel_rt.runtime.cuda_device import CudaDevice, Device, Work
+from accel_rt.runtime.executor import FrameData, StageClock
+from accel_rt.runtime.geometry import Geometry
+from accel_rt.runtime.nodes import FrameNodes
+from accel_rt.runtime.preprocess import resize_frame
+from accel_rt.runtime.program import FrameProgram
+from accel_rt.runtime.result import Overlay
+
+PLAIN_RUNS = 2
+"""Runs of a node before it is captured: the first allocates, the last times cuDNN's choices."""
+
+_EVENTS = (
+    "start",
+    "uploaded",
+    "branched",
+    "flow from",
+    "flow to",
+    "joined",
+    "merged",
+    "done",
+    "requested",
+    "arrived",
+)
+
+
+@dataclass
+class GraphNode:
+    """A piece of a frame's work on its stream, and what replays it once it has been captured."""
+
+    stream: Any
+    work: Work
+    runs: int = 0
+    replay: Work | None = None
+
+
+class CudaExecutor:
+    """Runs a program on a GPU; see :class:`~accel_rt.runtime.executor.Executor`.
+
+    ``flow`` runs on the device if it says so, else on the host, and None copies the state. A node
+    is captured once it has run :data:`PLAIN_RUNS` times on frames of one size; if it cannot be,
+    launches stay plain and :meth:`describe` says why. ``graphs=False`` never tries.
+    """
+
+    def __init__(
+        self,
+        program: FrameProgram,
+        flow: FlowSource | None,
+        *,
+        margins: bool = False,
+        graphs: bool = True,
+        cuda: Device | None = None,
+    ) -> None:
+        self.program = program
+        self._flow, self._margins = flow, margins
+        self._host_flow = flow if flow is not None and not flow.on_device else None
+        self._cuda: Device = cuda or CudaDevice(program.device)
+        self._main, self._side, self._keyframes = (self._cuda.stream() for _ in range(3))
+        self._events: dict[str, Any] = {name: self._cuda.event() for name in _EVENTS}
+        self._no_graphs = "" if graphs else "switched off"
+        self._overlay: Overlay | None = None
+        self._geometry: Geometry | None = None
+        self.has_pending = False
+
+    def draw(self, overlay: Overlay | None) -> bool:
+        self._overlay, self._geometry = overlay, None
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        graphs = f"no: {self._no_graphs}" if self._no_graphs else "yes"
+        flow = self._flow.name if self._flow is not None else None
+        return {"threads": torch.get_num_threads(), "flow": flow, "cuda_graphs": graphs}
+
+    def close(self) -> None:
+        self._cuda.synchronize()
+
+    def start(self, geometry: Geometry) -> None:
+        self._host_view: Any = None
+        self.drop_state()
+        if geometry != self._geometry:
+            self._cuda.synchronize()
+            self.has_pending, self._geometry = False, geometry
+            self._nodes = FrameNodes(
+                self.program, geometry, self._flow, self._overlay, self._margins
+            )
+            self._allocate(self._nodes)
+            self._cuda.synchronize()  # what was set up on the default stream is there
+
+    def _allocate(self, nodes: FrameNodes) -> None:
+        """Staging buffers and fresh nodes; no graph of other sizes survives."""
+        main, side = self._main, self._side
+        self._launched = {
+            "key": GraphNode(main, nodes.key),
+            "observe": GraphNode(side, nodes.observe),
+            "key output": GraphNode(main, nodes.key_output),
+            "refresh": GraphNode(main, nodes.refresh),
+            "look": GraphNode(side, nodes.look),
+            "advance": GraphNode(side, nodes.advance),
+            "advance pending": GraphNode(side, nodes.advance_pending),
+            "merge": GraphNode(main, nodes.merge),
+            "output": GraphNode(main, nodes.output),
+            "refreshed output": GraphNode(main, nodes.refreshed_output),
+            "request": GraphNode(side, nodes.request),
+            "pending key": GraphNode(self._keyframes, nodes.pending_key),
+            "take": GraphNode(main, nodes.take_pending),
+        }
+        self._host_frame = self._cuda.pinned(tuple(nodes.frame.shape), torch.uint8)
+        self._host_results = {
+            name: self._cuda.pinned(tuple(result.shape), result.dtype)
+            for name, result in nodes.results.items()
+        }
+        self._host_newer = self._cuda.pinned(tuple(nodes.newer.shape), torch.float32)
+
+    def drop_state(self) -> None:
+        self.has_state = False
+        self._stale = self.has_pending
+
+    def load(self, frame_bgr: np.ndarray) -> None:
+        self._frame_bgr, self._clock, self._branch = frame_bgr, StageClock(), False
+        np.copyto(self._host_frame.numpy(), frame_bgr)
+        self._mark("start", self._main)
+        self._copy(self._main, self._nodes.frame, self._host_frame)
+        self._reach("uploaded")
+
+    def key(self) -> None:
+        self._launch("key")
+        self._mark("branched", self._main)
+        self._mark("flow from", self._side)
+        if self._flow is not None:
+            self._launch("observe")
+        self._join()
+        self._mark("merged", self._main)
+        self._launch("key output")
+        if self._host_flow is not None:
+            with self._clock("flow"):
+                self._host_view = self._host_flow.view(self._processed())
+        self.has_state = True
+
+    def update(self, request: bool = False) -> None:
+        self._branch = self.program.model.update is not None
+        if self._branch:
+            self._launch("refresh")
+        self._mark("branched", self._main)
+        self._advance()
+        if request:
+            self._request()
+        self._join()
+        if self.has_state:
+            self._launch("merge")
+        self._mark("merged", self._main)
+        self._launch("output" if self.has_state else "refreshed output")
+
+    def _advance(self) -> None:
+        """Move the state there is, and the one that is pending, on the side stream."""
+        pending = self.has_pending and not self._stale
+        moves = self._flow is not None and (self.has_state or pending)
+        if self._host_flow is not None:
+            with self._clock("flow"):
+                self._compute_on_host(moves)
+        self._mark("flow from", self._side)
+        if not moves:
+            if self._flow is not None:
+                self._launch("observe")
+            return
+        if self._host_flow is not None:
+            self._copy(self._side, self._nodes.newer, self._host_newer)
+        else:
+            self._launch("look")
+        if self.has_state:
+            self._launch("advance")
+        if pending:
+            self._launch("advance pending")
+
+    def _compute_on_host(self, moves: bool) -> None:
+        assert self._host_flow is not None
+        before, self._host_view = self._host_view, self._host_flow.view(self._processed())
+        if moves:
+            flow = self._host_flow.between(before, self._host_view, self._nodes.grid)
+            self._host_newer.copy_(flow)
+
+    def _request(self) -> None:
+        """Begin a keyframe of this frame on the stream of keyframes."""
+        self._launch("request")
+        self._mark("requested", self._side)
+        self._keyframes.wait_event(self._events["requested"])
+        self._launch("pending key")
+        self._mark("arrived", self._keyframes)
+        self.has_pending, self._stale = True, False
+
+    def take_pending(self) -> bool:
+        if not self.has_pending or not self._events["arrived"].query():
+            return False
+        self.has_pending = False
+        if self._stale:
+            return False
+        self._launch("take")
+        self._reach("uploaded")
+        self.has_state = True
+        return True
+
+    def finish(self) -> FrameData:
+        for name, result in self._nodes.results.items():
+            self._copy(self._main, self._host_results[name], result)
+        self._mark("done", self._main)
+        self._events["done"].synchronize()
+        found = {name: host.numpy().copy() for name, host in self._host_results.items()}
+        return FrameData(found["labels"], found.get("margin"), found.get("picture"), self._times())
+
+    def _processed(self) -> np.ndarray:
+        assert self._geometry is not None
+        return resize_frame(self._frame_bgr, self._geometry.processed)
+
+    def _reach(self, event: str) -> None:
+        """The side stream goes on only after what the main one has been given so far."""
+        self._mark(event, self._main)
+        self._side.wait_event(self._events[event])
+
+    def _join(self) -> None:
+        self._mark("flow to", self._side)
+        self._main.wait_event(self._events["flow to"])
+        self._mark("joined", self._main)
+
+    def _mark(self, event: str, stream: Any) -> None:
+        self._events[event].record(stream)
+
+    def _copy(self, stream: Any, target: Tensor, source: Tensor) -> None:
+        def copy() -> None:
+            target.copy_(source, non_blocking=True)
+
+        self._cuda.run(stream, copy)
+
+    def _launch(self, name: str) -> None:
+        node = self._launched[name]
+        if node.replay is None and not self._no_graphs and node.runs >= PLAIN_RUNS:
+            try:
+                node.replay = self._cuda.capture(node.stream, node.work)
+            except RuntimeError as error:
+                self._no_graphs = str(error).strip().partition("\n")[0]
+                warnings.warn(
+                    f"no CUDA graph of '{name}', launches stay plain: {self._no_graphs}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        if node.replay is not None:
+            self._cuda.run(node.stream, node.replay)
+        else:
+            tune = not self._no_graphs and node.runs == PLAIN_RUNS - 1
+            self._cuda.run(node.stream, node.work, tune=tune)
+            node.runs += 1
+
+    def _times(self) -> dict[str, float]:
+        """Milliseconds by stage; stages overlap, so that they add up to more than the frame took.
+
+        ``branch`` is the update network's part of ``network``.
+        """
+
+        def between(first: str, last: str) -> float:
+            return self._events[first].elapsed_time(self._events[last])
+
+        times = {
+            "flow": self._clock.ms.get("flow", 0.0) + between("flow from", "flow to"),
+            "network": between("start", "branched") + between("joined", "merged"),
+            "output": between("merged", "done"),
+        }
+        if self._branch:
+            times["branch"] = between("uploaded", "branched")
+        return times

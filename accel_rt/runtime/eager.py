@@ -1,0 +1,191 @@
+"""The frame program on the CPU, step after step; keyframes beside the frames in a thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accel_rt.flow.source import FlowSource
+from accel_rt.runtime.executor import FrameData, StageClock
+from accel_rt.runtime.geometry import Geometry
+from accel_rt.runtime.preprocess import resize_frame
+from accel_rt.runtime.program import Branch, FrameProgram, State
+from accel_rt.runtime.result import Overlay
+
+
+@dataclass
+class _Pending:
+    """A keyframe that is being computed, and the flow since its frame; ``stale`` if of no use."""
+
+    features: Future[Tensor]
+    moved: State
+    stale: bool = False
+
+
+class EagerExecutor:
+    """Runs a program on the CPU; see :class:`~accel_rt.runtime.executor.Executor`.
+
+    ``flow`` None copies the state. With ``background``, keyframes can be requested: their thread
+    gets half of torch's threads, or of those given, and frames the rest.
+    """
+
+    def __init__(
+        self,
+        program: FrameProgram,
+        flow: FlowSource | None,
+        *,
+        margins: bool = False,
+        background: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self.program = program
+        self._flow, self._margins = flow, margins
+        self._worker = KeyframeThread(threads or torch.get_num_threads()) if background else None
+        self._clock = StageClock()
+        self._pending: _Pending | None = None
+
+    def start(self, geometry: Geometry) -> None:
+        self._geometry = geometry
+        self._view: Any = None
+        self.drop_state()
+
+    def drop_state(self) -> None:
+        self._state: State | None = None
+        if self._pending is not None:
+            self._pending.stale = True
+
+    @property
+    def has_state(self) -> bool:
+        return self._state is not None
+
+    @property
+    def has_pending(self) -> bool:
+        return self._pending is not None
+
+    def load(self, frame_bgr: np.ndarray) -> None:
+        if self._worker is not None:
+            self._worker.share_threads()
+        self._clock = StageClock()
+        with self._clock("network"):
+            self._frame = resize_frame(frame_bgr, self._geometry.processed)
+
+    def key(self) -> None:
+        with self._clock("network"):
+            self._state, self._scores = self.program.key(self._input("reference"))
+        with self._clock("flow"):
+            if self._flow is not None:
+                self._view = self._flow.view(self._frame)
+
+    def update(self, request: bool = False) -> None:
+        with self._clock("flow"):
+            self._advance()
+        with self._clock("network"):
+            if request:
+                self._request()
+            fresh = None
+            if self.program.model.update is not None:
+                fresh = self.program.refresh(self._input("update"))
+            if self._state is not None:
+                self._scores = self.program.merge(self._state, fresh)
+            else:
+                assert fresh is not None
+                self._scores = fresh
+
+    def _advance(self) -> None:
+        """Move the state there is, and the one that is pending, to this frame."""
+        if self._flow is None:
+            return
+        before, self._view = self._view, self._flow.view(self._frame)
+        pending = None if self._pending is None or self._pending.stale else self._pending
+        if before is None or (self._state is None and pending is None):
+            return
+        grid = self._geometry.grid(self.program.stride)
+        flow = self._flow.between(before, self._view, grid).to(self.program.device)
+        if self._state is not None:
+            self._state = self.program.advance(self._state, flow)
+        if pending is not None:
+            pending.moved = self.program.advance(pending.moved, flow)
+
+    def _request(self) -> None:
+        assert self._worker is not None
+        frame = self._input("reference")
+        self._pending = _Pending(self._worker.submit(self._compute, frame), State(None))
+
+    @torch.inference_mode()
+    def _compute(self, frame: Tensor) -> Tensor:
+        features = self.program.key(frame)[0].features
+        assert features is not None
+        return features
+
+    def take_pending(self) -> bool:
+        pending = self._pending
+        if pending is None or not pending.features.done():
+            return False
+        self._pending = None
+        features = pending.features.result()
+        if pending.stale:
+            return False
+        self._state = self.program.advance(State(features), pending.moved.flow)
+        return True
+
+    def finish(self) -> FrameData:
+        with self._clock("output"):
+            out = self.program.output(self._scores, self._geometry, margins=self._margins)
+            labels = out.labels.cpu().numpy()
+            margin = None if out.margin is None else out.margin.cpu().numpy()
+        return FrameData(labels, margin, None, self._clock.ms)
+
+    def draw(self, overlay: Overlay | None) -> bool:
+        return False
+
+    def describe(self) -> dict[str, Any]:
+        flow = self._flow.name if self._flow is not None else None
+        if self._worker is None:
+            return {"threads": torch.get_num_threads(), "flow": flow}
+        return {**self._worker.describe(), "flow": flow, "keyframes": "asynchronous"}
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+
+    def _input(self, branch: Branch) -> Tensor:
+        return self.program.prepare(self._frame, self._geometry, branch)
+
+
+class KeyframeThread:
+    """A thread for keyframes that shares ``threads`` CPU threads with the frames' own."""
+
+    def __init__(self, threads: int) -> None:
+        self._all = threads
+        self._beside = max(1, threads // 2)
+        self._own = max(1, threads - self._beside)
+        self._caller: int | None = None
+        self._pool = ThreadPoolExecutor(1, "keyframes", torch.set_num_threads, (self._beside,))
+
+    def submit(self, work: Callable[[Tensor], Tensor], frame: Tensor) -> Future[Tensor]:
+        """Run ``work`` on ``frame`` in the thread."""
+        return self._pool.submit(work, frame)
+
+    def share_threads(self) -> None:
+        """Take the caller's share; torch counts threads for each calling thread by itself."""
+        if self._caller != threading.get_ident():
+            self._caller = threading.get_ident()
+            torch.set_num_threads(self._own)
+
+    def describe(self) -> dict[str, int]:
+        """How the threads are shared out."""
+        return {"threads": self._own, "keyframe_threads": self._beside}
+
+    def close(self) -> None:
+        """End the thread; the caller gets its threads back."""
+        self._pool.shutdown(cancel_futures=True)
+        if self._caller == threading.get_ident():
+            torch.set_num_threads(self._all)
+            self._caller = None

@@ -1,0 +1,156 @@
+"""The frame program's steps as nodes of CUDA graphs: without arguments, on tensors that stay."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from accel_rt.flow.source import FlowSource
+from accel_rt.normalise import IMAGENET
+from accel_rt.runtime.geometry import Geometry
+from accel_rt.runtime.preprocess import network_input
+from accel_rt.runtime.program import Branch, Brush, FrameProgram, Output, State
+from accel_rt.runtime.result import Overlay
+
+
+class FrameNodes:
+    """The nodes for frames of one size.
+
+    Every node reads and writes tensors that keep their place, so that a graph of it can be
+    replayed: ``frame`` (uint8 ``[H, W, 3]``) and, for flow from the host, ``newer`` (float32
+    ``[1, 2, h, w]``, flow from the frame before) go in, ``results`` come out: ``labels`` (uint8
+    ``[H, W]``) and, if wanted, ``margin`` (float32 ``[H, W]``) and ``picture`` (uint8
+    ``[H, W, 3]``). The device may be any: on the CPU the nodes give what the eager executor gives.
+    """
+
+    def __init__(
+        self,
+        program: FrameProgram,
+        geometry: Geometry,
+        flow: FlowSource | None,
+        overlay: Overlay | None = None,
+        margins: bool = False,
+    ) -> None:
+        self._program, self._geometry = program, geometry
+        self._flow = flow if flow is not None and flow.on_device else None
+        self._moves, self._margins = flow is not None, margins
+        self.grid = geometry.grid(program.stride)
+        self._kept: dict[str, Tensor] = {}
+        device = program.device
+        self.frame = torch.zeros((*geometry.source, 3), dtype=torch.uint8, device=device)
+        self._pending_frame = torch.zeros_like(self.frame)
+        self.newer = torch.zeros((1, 2, *self.grid.cells), device=device)
+        self._brush = None if overlay is None else Brush.of(overlay, device)
+        self.results = {"labels": torch.zeros(geometry.source, dtype=torch.uint8, device=device)}
+        if margins:
+            self.results["margin"] = torch.zeros(geometry.source, device=device)
+        if overlay is not None:
+            self.results["picture"] = torch.zeros_like(self.frame)
+
+    def key(self) -> None:
+        """A keyframe of the frame: state and scores."""
+        state, scores = self._program.key(self._input("reference"))
+        if self._moves and not self._program.incremental:  # a place for flow, which a graph needs
+            state = State(state.features, torch.zeros_like(self.newer))
+        self._keep_state("state", state)
+        self._keep("key scores", scores)
+
+    def observe(self) -> None:
+        """Take the frame as the one before the next."""
+        if self._flow is not None:
+            self._keep("view", self._view())
+
+    def look(self) -> None:
+        """Flow on the device, from the frame before to this one."""
+        assert self._flow is not None
+        current = self._view()
+        self.newer.copy_(self._flow.between(self._kept["view"], current, self.grid))
+        self._keep("view", current)
+
+    def advance(self) -> None:
+        """The state moved to this frame."""
+        self._keep_state("state", self._program.advance(self._state("state"), self.newer))
+
+    def advance_pending(self) -> None:
+        """The way that the pending keyframe's state will have to be moved."""
+        self._keep_state("pending", self._program.advance(self._state("pending"), self.newer))
+
+    def refresh(self) -> None:
+        """The update branch."""
+        self._keep("fresh", self._program.refresh(self._input("update")))
+
+    def merge(self) -> None:
+        """State and update branch to scores."""
+        fresh = None if self._program.model.update is None else self._kept["fresh"]
+        self._keep("scores", self._program.merge(self._state("state"), fresh))
+
+    def request(self) -> None:
+        """Put the frame aside for :meth:`pending_key`; nothing has moved since."""
+        self._pending_frame.copy_(self.frame)
+        self._keep("pending flow", torch.zeros_like(self.newer))
+
+    def pending_key(self) -> None:
+        """The keyframe of the frame that was put aside."""
+        state, _ = self._program.key(
+            self._program.prepare(self._pending_frame, self._geometry, "reference")
+        )
+        assert state.features is not None
+        self._keep("arriving features", state.features)
+
+    def take_pending(self) -> None:
+        """The pending keyframe becomes the state, moved to the frame before this one."""
+        arrived = State(self._kept["arriving features"])
+        flow = self._kept["pending flow"] if self._moves else None
+        self._keep_state("state", self._program.advance(arrived, flow))
+
+    def key_output(self) -> None:
+        """Results of a keyframe."""
+        self._output("key scores")
+
+    def output(self) -> None:
+        """Results of merged scores."""
+        self._output("scores")
+
+    def refreshed_output(self) -> None:
+        """Results of the update branch alone."""
+        self._output("fresh")
+
+    def _output(self, scores: str) -> None:
+        out: Output = self._program.output(
+            self._kept[scores],
+            self._geometry,
+            margins=self._margins,
+            frame=self.frame,
+            brush=self._brush,
+        )
+        for name, result in self.results.items():
+            result.copy_(getattr(out, name))
+
+    def _state(self, name: str) -> State:
+        return State(self._kept.get(f"{name} features"), self._kept.get(f"{name} flow"))
+
+    def _keep_state(self, name: str, state: State) -> None:
+        if state.features is not None and state.features is not self._kept.get(f"{name} features"):
+            self._keep(f"{name} features", state.features)
+        if state.flow is not None:
+            self._keep(f"{name} flow", state.flow)
+
+    def _keep(self, name: str, value: Tensor) -> None:
+        """Store ``value``, from the second time on in the place that graphs know."""
+        if name in self._kept:
+            self._kept[name].copy_(value)
+        else:
+            self._kept[name] = value.clone()
+
+    def _input(self, branch: Branch) -> Tensor:
+        return self._program.prepare(self.frame, self._geometry, branch)
+
+    def _view(self) -> Tensor:
+        """The frame as the flow wants it: normalised as ImageNet's, without padding."""
+        assert self._flow is not None
+        height, width = self._geometry.processed
+        program = self._program
+        frame = network_input(
+            self.frame, self._geometry, IMAGENET, 1.0, program.device, program.dtype
+        )
+        return self._flow.view(frame[..., :height, :width])

@@ -1,0 +1,213 @@
+"""What happens to a frame: Accel, Deep Feature Flow, Clockwork and DeepLab in one place.
+
+    keyframe      state, scores = key(prepare(frame))
+    other frames  state = advance(state, flow from the frame before)
+                  scores = merge(state, refresh(prepare(frame, "update")))
+    every frame   labels = output(scores)
+
+DeepLab has keyframes only. Clockwork copies the state (no flow), Deep Feature Flow moves it by
+flow; neither has an update network, so nothing is refreshed. Which frame is a keyframe is the
+policy's choice (:mod:`.policy`), where this runs is the executor's (:mod:`.eager`, :mod:`.cuda`).
+
+With ``W`` the bilinear warp and ``U`` the bilinear upsampling, both linear with weights that sum
+to one, four rewrites of the paper's equations make it fast without changing its result:
+
+1. ``proj(W(f)) = W(proj(f))``: the state holds projected features (:mod:`accel_rt.models.network`).
+2. ``score(relu(W(state)))`` is one operator, :func:`accel_rt.ops.warp_score`. Since it warps, the
+   state can stay as the keyframe left it while the flow since then is composed.
+3. ``SF([U s^R, U s^U]) = U SF([s^R, s^U])``: scores are fused before they are upsampled.
+4. ``argmax(U s)`` is one operator, :func:`accel_rt.ops.upsample_argmax`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accel_rt import ops
+from accel_rt.models.accel import Accel, FeatureFusion
+from accel_rt.models.layers import resize_grid
+from accel_rt.runtime.geometry import Geometry
+from accel_rt.runtime.preprocess import network_input
+from accel_rt.runtime.result import Overlay
+
+Branch = Literal["reference", "update"]
+
+
+@dataclass(frozen=True)
+class State:
+    """What a keyframe leaves for the frames after it.
+
+    ``features`` is ``[N, C, h, w]`` on the reference's grid; ``flow`` is ``[N, 2, h, w]``, backward
+    flow in cells from the frame that the features belong to, None if that is the current frame.
+    ``features`` None stands for those of a keyframe that is still being computed.
+    """
+
+    features: Tensor | None
+    flow: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """A frame's results on the device, at the source's size.
+
+    ``labels`` is uint8 ``[H, W]``, ``margin`` float32 ``[H, W]``, ``picture`` uint8 BGR
+    ``[H, W, 3]``, the frame with its classes drawn over it.
+    """
+
+    labels: Tensor
+    margin: Tensor | None = None
+    picture: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Brush:
+    """An :class:`~accel_rt.runtime.result.Overlay` on the device that draws it.
+
+    ``palette_bgr`` is uint8 ``[256, 3]``, ``drawn`` uint8 ``[256]``, zero for classes left out.
+    """
+
+    palette_bgr: Tensor
+    alpha: float
+    drawn: Tensor
+
+    @classmethod
+    def of(cls, overlay: Overlay, device: torch.device) -> Brush:
+        """``overlay`` on ``device``."""
+        drawn = torch.ones(256, dtype=torch.uint8)
+        if overlay.keep is not None:
+            drawn.zero_()[list(overlay.keep)] = 1
+        palette = torch.from_numpy(overlay.palette_bgr)
+        return cls(palette.to(device), overlay.alpha, drawn.to(device))
+
+
+class FrameProgram:
+    """The steps of a frame, for the networks of ``model`` on ``device`` in ``dtype``.
+
+    ``incremental`` warps the state frame by frame, as the paper does, instead of composing flow.
+    ``update_scale`` is the linear size of the update branch's input, 1, 0.5 or 0.25. All steps but
+    :meth:`prepare` and :meth:`output` are differentiable and take batches.
+    """
+
+    def __init__(
+        self,
+        model: Accel,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        incremental: bool = False,
+        update_scale: float = 1.0,
+    ) -> None:
+        self.model, self.device, self.dtype = model, device, dtype
+        self.incremental = incremental
+        self.update_scale = update_scale if model.update is not None else 1.0
+
+    @property
+    def stride(self) -> int:
+        """Pixels of the processed frame per cell of the state's grid."""
+        return self.model.reference.stride
+
+    @property
+    def update_stands_alone(self) -> bool:
+        """Whether :meth:`refresh` gives scores, which can be shown without a state."""
+        return self.model.update is not None and not isinstance(self.model.fusion, FeatureFusion)
+
+    def prepare(
+        self, frame: np.ndarray | Tensor, geometry: Geometry, branch: Branch = "reference"
+    ) -> Tensor:
+        """A branch's input ``[1, 3, H', W']``, normalised as its network wants it.
+
+        ``frame`` is uint8 BGR ``[H, W, 3]``: an array of the processed size on the CPU, or a tensor
+        of the source's size on the networks' device.
+        """
+        network = self.model.reference if branch == "reference" else self.model.update
+        assert network is not None
+        scale = 1.0 if branch == "reference" else self.update_scale
+        return network_input(frame, geometry, network.normalisation, scale, self.device, self.dtype)
+
+    def key(self, frame: Tensor) -> tuple[State, Tensor]:
+        """Keyframe ``[N, 3, H, W]`` to state and scores: ``S_k = N_task^R(N_feat^R(I_k))``."""
+        reference, fusion = self.model.reference, self.model.fusion
+        if isinstance(fusion, FeatureFusion):
+            features = reference.feature(frame)
+            return State(fusion.reference_state(features[-1])), reference.score(features)
+        encoded = reference.encode(frame)
+        return State(encoded), reference.decode(encoded)
+
+    def advance(self, state: State, flow: Tensor | None) -> State:
+        """The state moved to the next frame by ``flow`` ``[N, 2, h, w]``, backward, in cells.
+
+        None copies it. The flow is composed with that since the keyframe, or else applied to the
+        features: at once if the program is incremental.
+        """
+        if flow is None:
+            return state
+        if self.incremental and state.features is not None:
+            return State(ops.flow_warp(state.features, flow))
+        if state.flow is not None:
+            flow = ops.compose_flow(state.flow, flow)
+        return State(state.features, flow)
+
+    def refresh(self, frame: Tensor) -> Tensor:
+        """What the update branch makes of a frame ``[N, 3, H', W']``: scores, or features."""
+        update, fusion = self.model.update, self.model.fusion
+        assert update is not None
+        if isinstance(fusion, FeatureFusion):
+            return fusion.update_state(update.feature(frame)[-1])
+        return update(frame)
+
+    def merge(self, state: State, fresh: Tensor | None) -> Tensor:
+        """Scores ``[N, C, h, w]`` of a frame between keyframes (equations 1 and 2, then SF).
+
+        ``fresh`` is :meth:`refresh`'s result, None without an update branch.
+        """
+        fusion = self.model.fusion
+        if fresh is None or fusion is None:
+            return self.reference_scores(state)
+        if isinstance(fusion, FeatureFusion):
+            features = _in_place(state)
+            fresh = resize_grid(fresh, features.shape[-2:])
+            return self.model.reference.decode(features + fresh)
+        return fusion(self.reference_scores(state), fresh)
+
+    def reference_scores(self, state: State) -> Tensor:
+        """The reference branch's scores ``[N, C, h, w]`` of the state's current frame."""
+        assert state.features is not None
+        if state.flow is None:
+            return self.model.reference.decode(state.features)
+        return self.model.reference.decode_warped(state.features, state.flow)
+
+    def output(
+        self,
+        scores: Tensor,
+        geometry: Geometry,
+        *,
+        margins: bool = False,
+        frame: Tensor | None = None,
+        brush: Brush | None = None,
+    ) -> Output:
+        """Scores ``[1, C, h, w]`` to each pixel's class, by how much it won, and a picture.
+
+        A picture is drawn if ``frame`` (uint8 ``[H, W, 3]``) and ``brush`` are given.
+        """
+        where = geometry.source, geometry.extent
+        margin = None
+        if margins:
+            labels, margin = ops.upsample_argmax_margin(scores, *where)
+        else:
+            labels = ops.upsample_argmax(scores, *where)
+        picture = None
+        if frame is not None and brush is not None:
+            drawn = ops.overlay(frame[None], labels, brush.palette_bgr, brush.alpha, brush.drawn)
+            picture = drawn[0]
+        return Output(labels[0], None if margin is None else margin[0], picture)
+
+
+def _in_place(state: State) -> Tensor:
+    """The state's features where they belong in the current frame."""
+    assert state.features is not None
+    return state.features if state.flow is None else ops.flow_warp(state.features, state.flow)
