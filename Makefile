@@ -1,5 +1,7 @@
 # make demo    set up .venv and segment a rendered street drive
+# make quick   lint, types and the tests that take no time: minutes less than make test
 # make test    lint, types and every test
+# make fuzz    thousands of damaged files of every kind (CASES=5000, FUZZ="--replay TARGET:SEED")
 # make cuda    compile the CUDA kernels for every architecture, spills are errors, and list them
 #
 # TORCH=...    which torch to install if there is none, for example TORCH=torch==2.13.0
@@ -13,7 +15,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 BUILD_INPUTS := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: demo test lint format cuda clean
+CASES ?= 5000
+SLOW := slow or browser or emulated
+
+.PHONY: demo quick test fuzz lint format cuda clean
 
 demo: $(READY)
 	mkdir -p demo
@@ -21,8 +26,14 @@ demo: $(READY)
 	$(BIN)/accel-rt segment demo/street.mp4 -o demo/street_accel.mp4 --legend
 	@echo "Look at demo/street_accel.mp4"
 
+quick: $(READY) lint
+	$(BIN)/python -m pytest -m "not ($(SLOW))"
+
 test: $(READY) lint
 	$(BIN)/python -m pytest
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz --cases $(CASES) $(FUZZ)
 
 lint: $(READY)
 	$(BIN)/ruff check .
