@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to finish properly."""
+"""Ctrl-C, SIGTERM and SIGHUP as a request to finish properly."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import _thread
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+EXIT_INTERRUPTED = 130
+"""Exit code of a run that a signal ended, whichever it was: all of them end like Ctrl-C."""
+
+_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 _NOTICE = b"\ninterrupted: finishing what was done (interrupt again to drop it)\n"
 
 
@@ -40,11 +45,6 @@ class Interruption:
         self.event = _Stop()
         self.signal: int | None = None
 
-    @property
-    def exit_code(self) -> int:
-        """What shells expect of a process that a signal ended: 130 for Ctrl-C."""
-        return 128 + (self.signal or 0)
-
 
 @contextmanager
 def finishing_on_signals(interruption: Interruption, patient: bool = False) -> Iterator[None]:
@@ -53,7 +53,11 @@ def finishing_on_signals(interruption: Interruption, patient: bool = False) -> I
     If ``patient``, later signals change nothing.
     """
 
+    process = os.getpid()
+
     def handle(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:  # a fork of this one that has no handlers of its own yet
+            return
         if interruption.event.is_set():
             if patient:
                 return
@@ -64,7 +68,31 @@ def finishing_on_signals(interruption: Interruption, patient: bool = False) -> I
 
     # Also where a shell has SIGINT ignored, as it does for background jobs of a script: whoever
     # sends it there by hand wants the job to finish.
-    previous = {number: signal.signal(number, handle) for number in _SIGNALS}
+    with _handling(handle, _SIGNALS):
+        yield
+
+
+@contextmanager
+def interrupting_on_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise ``KeyboardInterrupt`` as Ctrl-C does, in the main thread."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()
+    with _handling(handle, _SIGNALS[1:] if main else ()):
+        yield
+
+
+@contextmanager
+def _handling(
+    handle: Callable[[int, FrameType | None], None], numbers: Sequence[int]
+) -> Iterator[None]:
+    """Handle signals; SIGHUP only where nobody, such as ``nohup``, has it ignored."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) == signal.SIG_IGN:
+        numbers = [number for number in numbers if number != hangup]
+    previous = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
 
-from accel_rt.cli.interrupt import Interruption, finishing_on_signals
+from accel_rt.cli.interrupt import EXIT_INTERRUPTED, Interruption, finishing_on_signals
 from accel_rt.cli.options import load_chosen
 from accel_rt.cli.text import say, show
 from accel_rt.errors import UsageError
@@ -67,7 +67,7 @@ def run_live(
     if loop.failure:
         raise loop.failure
     _report(stats, values["as_json"])
-    return interruption.exit_code if interruption.signal else 0
+    return EXIT_INTERRUPTED if interruption.signal else 0
 
 
 def _open_views(

@@ -16,6 +16,7 @@ from accel_rt.cli.cameras import cameras
 from accel_rt.cli.completion import completion
 from accel_rt.cli.doctor import doctor
 from accel_rt.cli.eval import evaluation
+from accel_rt.cli.interrupt import EXIT_INTERRUPTED, interrupting_on_signals
 from accel_rt.cli.live import live
 from accel_rt.cli.models import models
 from accel_rt.cli.pack import pack
@@ -29,7 +30,6 @@ from accel_rt.version import __version__
 DEBUG_VARIABLE = "ACCEL_RT_DEBUG"
 
 EXIT_FAILURE = 1
-EXIT_INTERRUPTED = 130
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,13 +69,15 @@ def main(args: Sequence[str] | None = None) -> None:
 
 def run(args: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every error becomes one line on stderr."""
-    debug = bool(os.environ.get(DEBUG_VARIABLE))
-    if not debug:
+    if not _debugging():
         warnings.showwarning = _show_warning
     try:
-        code = cli.main(args, prog_name="accel-rt", standalone_mode=False)
+        with interrupting_on_signals():
+            code = cli.main(args, prog_name="accel-rt", standalone_mode=False)
         sys.stdout.flush()
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes it for the end of the user's input
+            return _unexpected(error.__cause__)
         say("interrupted")
         return EXIT_INTERRUPTED
     except click.UsageError as error:
@@ -90,14 +92,23 @@ def run(args: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILURE
     except Exception as error:
-        if debug:
-            say(traceback.format_exc())
-        text = f"unexpected {type(error).__name__}: {error}"
-        return _fail(f"{text} (set {DEBUG_VARIABLE}=1 for the traceback)", EXIT_FAILURE)
+        return _unexpected(error)
     return code if isinstance(code, int) else 0
 
 
+def _debugging() -> bool:
+    return bool(os.environ.get(DEBUG_VARIABLE))
+
+
+def _unexpected(error: BaseException) -> int:
+    text = f"unexpected {type(error).__name__}: {error}"
+    return _fail(f"{text} (set {DEBUG_VARIABLE}=1 for the traceback)", EXIT_FAILURE)
+
+
 def _fail(message: str, code: int) -> int:
+    """Say what was wrong, after the traceback of the error being handled where it is wanted."""
+    if _debugging():
+        traceback.print_exc()
     say("error: " + " ".join(message.split()))
     return code
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from accel_rt.cli.interrupt import Interruption, finishing_on_signals
+from accel_rt.cli.interrupt import EXIT_INTERRUPTED, Interruption, finishing_on_signals
 from accel_rt.cli.jobs import Job
 from accel_rt.cli.machine import machine
 from accel_rt.cli.outputs import FrameOutputs, OverlayStyle
@@ -67,7 +67,7 @@ def run_jobs(
             say(f"error: {job.name}: {error}")
             failures += 1
         if interruption.signal is not None:
-            return interruption.exit_code
+            return EXIT_INTERRUPTED
     if failures and len(jobs) > 1:
         say(f"error: {failures} of {len(jobs)} inputs failed")
     return 1 if failures else 0

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from accel_rt.cli.interrupt import Interruption, finishing_on_signals
+from accel_rt.cli.interrupt import EXIT_INTERRUPTED, Interruption, finishing_on_signals
 from accel_rt.cli.options import CommaList, layout_option
 from accel_rt.cli.progress import steps_bar
 from accel_rt.cli.text import show
@@ -180,7 +180,7 @@ def run_stage(train: Callable[..., Any], threads: int | None, title: str) -> int
         except KeyboardInterrupt:
             if interruption.signal is None:
                 raise
-            return interruption.exit_code
+            return EXIT_INTERRUPTED
     if os.environ.get("RANK", "0") == "0":
         for path in written if isinstance(written, list) else [written]:
             show(path)

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -89,7 +90,7 @@ def evaluate(
     numbers do not depend on how many there are; 1 works in this process.
     """
     parts = _Parts(work, evaluation.fingerprint())
-    todo = [(n, share) for n, share in enumerate(evaluation.shares()) if not parts.path(n).exists()]
+    todo = [(n, share) for n, share in enumerate(evaluation.shares()) if parts.load(n) is None]
     total = len(evaluation.shares())
     if len(todo) < total:
         report(f"{total - len(todo)} of {total} parts are there from an earlier run")
@@ -98,7 +99,7 @@ def evaluate(
         parts.save(number, arrays)
         done += 1
         report(f"evaluated {done} of {total} parts")
-    loaded = [parts.load(number) for number in range(total)]
+    loaded = [part for number in range(total) if (part := parts.load(number)) is not None]
     protocols = evaluation.protocols()
     return {
         name: Tally.join(protocol, [part[name] for part in loaded])
@@ -135,7 +136,8 @@ def _results(
     context = get_context("spawn")  # forked processes would inherit torch's threads half alive
     pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker, (evaluation,))
     try:
-        numbers = {pool.submit(_work, share): number for number, share in todo}
+        with _signals_blocked():  # for good in the workers, which start here
+            numbers = {pool.submit(_work, share): number for number, share in todo}
         try:
             for future in as_completed(numbers):
                 yield numbers.pop(future), future.result()
@@ -148,11 +150,28 @@ def _results(
             raise
     except BrokenProcessPool as error:
         raise AccelError(
-            "a worker process died, perhaps for want of memory: use fewer --workers; the parts "
-            "that were finished are kept"
+            "a worker process died (fewer --workers need less memory): run the same command "
+            "again, which with --json goes on with the parts that were finished"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Keep signals to the whole group from processes that start here.
+
+    They are the parent's, which hands out no more work and waits for what was begun.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    stopping = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Worker:
@@ -178,7 +197,7 @@ _worker: _Worker | None = None  # of a worker process
 
 def _start_worker(evaluation: Evaluation) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it stops handing out
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where signals cannot be blocked
     _worker = _Worker(evaluation)
 
 
@@ -209,12 +228,16 @@ class _Parts:
         with replacing(self.path(number)) as file:
             np.savez_compressed(file, **flat)  # type: ignore[arg-type]
 
-    def load(self, number: int) -> _Arrays:
+    def load(self, number: int) -> _Arrays | None:
+        """A finished part; None for one that is not there, or not whole."""
         arrays: _Arrays = {}
-        with np.load(self.path(number)) as stored:
-            for key in stored.files:
-                model, _, name = key.rpartition("|")
-                arrays.setdefault(model, {})[name] = stored[key]
+        try:
+            with np.load(self.path(number)) as stored:
+                for key in stored.files:
+                    model, _, name = key.rpartition("|")
+                    arrays.setdefault(model, {})[name] = stored[key]
+        except Exception:  # of a damaged archive numpy and zipfile raise many kinds
+            return None
         return arrays
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from accel_rt.errors import UsageError
+from accel_rt.errors import AccelError, UsageError
 from accel_rt.train.processes import Processes
 from accel_rt.train.settings import TrainingSettings
 
@@ -55,20 +55,56 @@ def batches(
         processes.world,
     )
     loader = DataLoader(
-        samples,
+        _Guarded(samples),
         batch_sampler=sampler,
         num_workers=settings.workers,
         prefetch_factor=4 if settings.workers else None,
         pin_memory=processes.device.type == "cuda",
+        collate_fn=_collated,
         worker_init_fn=_leave_signals_alone,
     )
-    yield from loader
+    try:
+        for batch in loader:
+            if isinstance(batch, AccelError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise AccelError(
+            f"a process that makes samples ended ({error}): fewer --workers need less memory"
+        ) from error
+
+
+class _Guarded(Dataset):
+    """Samples, or the error in place of one that cannot be made.
+
+    As a value it comes out of a worker process as it is, instead of as text with a traceback.
+    """
+
+    def __init__(self, samples: Dataset) -> None:
+        self._samples = samples
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self._samples[index]
+        except AccelError as error:
+            return error
+
+
+def _collated(samples: list[Any]) -> Any:
+    failure = next((sample for sample in samples if isinstance(sample, AccelError)), None)
+    return default_collate(samples) if failure is None else failure
 
 
 def _leave_signals_alone(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the one that trains decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """Ctrl-C reaches every process of a terminal, SIGTERM and SIGHUP those of a job.
+
+    The one that trains decides what they mean; workers end when it is done with them.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

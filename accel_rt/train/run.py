@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from accel_rt.errors import OutputError, UsageError
-from accel_rt.files import replacing
+from accel_rt.errors import InputError, OutputError, UsageError
+from accel_rt.files import replacing, why_unwritable
+from accel_rt.jsonfile import field
 
 
 class RunFolder:
@@ -43,25 +46,47 @@ class RunFolder:
     def load(self, settings: dict[str, Any]) -> dict[str, Any] | None:
         """The checkpoint, or None for a fresh folder.
 
-        Raises :class:`~accel_rt.errors.UsageError` if it was made with other settings.
+        Raises :class:`~accel_rt.errors.UsageError` if it was made with other settings, and
+        :class:`~accel_rt.errors.InputError` if it cannot be read.
         """
         if not self.checkpoint_path.is_file():
             return None
-        state = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
+        with self.resuming():
+            state = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
+            made_with, step = field(state, "settings", dict), field(state, "step", int)
+            if step < 0 or not isinstance(made_with.get("steps", step), int):
+                raise ValueError(f"it is at step {step} of {made_with.get('steps')}")
+            for name in ("network", "average", "optimiser"):
+                field(state, name, dict)
         for name, value in settings.items():
-            if state["settings"].get(name) != value:
+            if made_with.get(name) != value:
                 raise UsageError(
-                    f"{self.path} holds a run with {name} = {state['settings'].get(name)}, not "
+                    f"{self.path} holds a run with {name} = {made_with.get(name)}, not "
                     f"{value}: use the same settings to resume it, or another --out"
                 )
         return state
 
+    @contextmanager
+    def resuming(self) -> Iterator[None]:
+        """Turn what goes wrong in taking up the checkpoint into one sentence."""
+        try:
+            yield
+        except Exception as error:  # pickle, zip files and torch raise many kinds
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            raise InputError(
+                f"cannot go on from {self.checkpoint_path} ({why}): remove it to start again, or "
+                f"give another --out"
+            ) from error
+
     def log(self, row: dict[str, Any]) -> None:
         """Append a row to ``log.csv``; the first row names the columns."""
         path = self.path / "log.csv"
-        fresh = not path.is_file()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if fresh:
-                writer.writeheader()
-            writer.writerow(row)
+        try:
+            fresh = not path.is_file() or not path.stat().st_size
+            with path.open("a", newline="") as file:
+                writer = csv.DictWriter(file, row)
+                if fresh:
+                    writer.writeheader()
+                writer.writerow(row)
+        except OSError as error:
+            raise OutputError(why_unwritable(path, error)) from error

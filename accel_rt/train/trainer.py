@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from accel_rt.errors import AccelError
+from accel_rt.jsonfile import field, typed
 from accel_rt.models.layers import to_fast_layout
 from accel_rt.train.ema import WeightAverage
 from accel_rt.train.input import batches, to_device
@@ -83,7 +84,8 @@ class Trainer:
         samples = stage.samples()
         parts = batches(samples, settings, self._processes, self._step)
         with self._open_log() as log:
-            if self._step == 0 and stage.scores and settings.validate_first == 0:
+            first = self._step == 0 and stage.scores and settings.validate_first == 0
+            if first and not self._stop():
                 self._validate(log, log.row(0, 0.0), samples)
             while self._step < settings.steps:
                 rate, stopped = self._take_step(parts, log)
@@ -113,12 +115,16 @@ class Trainer:
         saved = self._folder.load({name: described[name] for name in names})
         if not saved:
             return
-        self._step = saved["step"]
-        self._best = saved.get("best")
-        self._files = [self._folder.path / name for name in saved.get("files", [])]
-        self._model.load_state_dict(saved["network"])
-        self._average.model.load_state_dict(saved["average"])
-        self._optimiser.load_state_dict(saved["optimiser"])
+        with self._folder.resuming():
+            self._step = saved["step"]
+            self._best = field(saved, "best", (float, type(None)), None)
+            listed = field(saved, "files", list, [])
+            self._files = [self._folder.path / Path(typed(f, str, "a file")).name for f in listed]
+            self._model.load_state_dict(saved["network"])
+            self._average.model.load_state_dict(saved["average"])
+            self._optimiser.load_state_dict(saved["optimiser"])
+            if not all(torch.isfinite(p).all() for p in self._model.parameters()):
+                raise ValueError("it holds weights that are no finite numbers")
         self._report(f"resumed {self._folder.path} at step {self._step} of {self._settings.steps}")
 
     def _open_log(self) -> Any:
@@ -141,7 +147,7 @@ class Trainer:
         waited = 0.0
         for part in range(settings.accumulate):
             before = time.monotonic()
-            batch = to_device(next(parts), processes.device)
+            batch = to_device(self._next(parts), processes.device)
             waited += time.monotonic() - before
             with processes.apart(self._shared, part < settings.accumulate - 1):
                 with autocast(settings, processes.device):
@@ -154,8 +160,8 @@ class Trainer:
         mean = total / max(weight, 1e-9)
         if not math.isfinite(mean):
             raise AccelError(
-                f"the loss is {mean} at step {self._step}: lower --rate and start again from "
-                f"{self._folder.path}, which holds the last good checkpoint"
+                f"the loss is {mean} at step {self._step}: a lower --rate (with another --out) may "
+                f"keep it finite"
             )
         # Gradients are those of the sum, averaged over processes; the loss is a mean.
         scale = processes.world / max(weight, 1e-9)
@@ -169,6 +175,15 @@ class Trainer:
         self._step += 1
         log.add(mean, waited)
         return rate, stops > 0
+
+    def _next(self, parts: Iterator[Any]) -> Any:
+        """The next part of a batch; what was trained is saved if it cannot be made."""
+        try:
+            return next(parts)
+        except Exception:
+            self._save()
+            self._report(f"saved at step {self._step}; the same command goes on from there")
+            raise
 
     def _validation_is_due(self) -> bool:
         if not self._stage.scores:

@@ -46,12 +46,12 @@ def check_video(path, frames):
     assert not path.with_name(path.name + ".part").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_process_ends_with_a_whole_file(tmp_path, long_clip, number, code):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_process_ends_with_a_whole_file(tmp_path, long_clip, number):
     program = [sys.executable, "-m", "tests.cli.fake", f"{int(number)}@30"]
     command = [*program, "segment", str(long_clip), "--alpha", "0"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == code
+    assert done.returncode == 130
     assert "interrupted: finishing what was done" in done.stderr
     assert f"wrote {tmp_path / 'long_accel.mp4'}: 31 frames" in done.stdout
     assert "Traceback" not in done.stderr
@@ -147,4 +147,4 @@ def test_a_signal_that_meets_the_lock_of_the_event_does_not_block() -> None:
             signal.raise_signal(signal.SIGINT)
             assert interruption.event.is_set()
         assert interruption.event.wait(10)
-    assert interruption.exit_code == 130
+    assert interruption.signal == signal.SIGINT

@@ -83,7 +83,7 @@ def test_the_page_is_served_where_there_is_no_display(clip: Path) -> None:
         assert json.load(reply)["source"] == "clip.mp4"
     process.terminate()
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 143, err
+    assert process.returncode == 130, err
     assert b"Traceback" not in err
 
 

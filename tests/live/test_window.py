@@ -184,7 +184,7 @@ def test_the_command_in_a_real_window_ends_on_sigterm(display: str, reel: Path) 
     time.sleep(1)
     process.terminate()
     out, err = process.communicate(timeout=30)
-    assert process.returncode == 143, err
+    assert process.returncode == 130, err
     assert b'"state": "running"' in out
     assert b"Traceback" not in err
 

@@ -248,7 +248,7 @@ class TestTraining:
         assert find_fusion(whole[0], whole[1]) == whole[2]
         monkeypatch.delenv("ACCEL_RT_WEIGHTS")
 
-        stops = iter([False, True])  # the end of phase 1
+        stops = iter([False, False, True])  # before step 0, and the end of phase 1
         with pytest.raises(KeyboardInterrupt):
             train_joint(settings, tmp_path / "parts", _quiet, stop=lambda: next(stops))
         first, full = (
@@ -308,7 +308,7 @@ class TestTraining:
         data = write_camvid(tmp_path / "data", "val", 2)
         settings = self.settings(weights, data, steps=3, fusion_steps=2, batch_norms=batch_norms)
         before = load_network(weights / "a.safetensors")[0].state_dict()
-        stops = iter([False, True, False])  # the end of phase 1
+        stops = iter([False, False, True, False])  # before step 0, and the end of phase 1
         with pytest.raises(KeyboardInterrupt):
             train_joint(settings, tmp_path / "run", _quiet, stop=lambda: next(stops))
         for learning in (False, batch_norms == "learning"):

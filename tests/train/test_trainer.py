@@ -125,7 +125,7 @@ class TestLoop:
 
     def test_a_broken_loss_ends_the_run_and_keeps_the_last_good_state(self, tmp_path: Path) -> None:
         settings = replace(SETTINGS, save_every_s=0)
-        with pytest.raises(AccelError, match="the loss is nan at step 3: lower --rate"):
+        with pytest.raises(AccelError, match="the loss is nan at step 3: a lower --rate"):
             run(tmp_path, settings, broken_at=3)
         assert torch.load(tmp_path / "checkpoint.pt")["step"] == 3
         assert "at step 3 of 6" in run(tmp_path, settings)[0]
