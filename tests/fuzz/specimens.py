@@ -119,8 +119,9 @@ def weights(folder: Path) -> Path:
 def fusion(folder: Path) -> Path:
     """The fusion's weight file of the default pair."""
     settings = SegmenterSettings()
-    path = store.find_fusion(settings.reference, settings.update)
-    return Path(shutil.copy(path, folder))
+    reference, update = store.find(settings.reference), store.find(settings.update)
+    name = f"fusion-{reference.stem}-{update.stem}.safetensors"
+    return Path(shutil.copy(reference.with_name(name), folder))
 
 
 def data_set(folder: Path) -> Path:
