@@ -43,7 +43,18 @@ from accel_rt.cli.options import CommaList, segmenter_options, segmenter_setting
     metavar="[HOST:PORT]",
     help="Serve a page for browsers.  [default where there is no display]",
 )
-@click.option("--token", metavar="TEXT", help="What viewers must know; needed beyond 127.0.0.1.")
+@click.option(
+    "--token",
+    metavar="TEXT",
+    help="What viewers must know. Others on this machine can read it: prefer a file or "
+    "$ACCEL_RT_TOKEN.  [default: a new one, printed]",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="File that holds the token; read again on SIGUSR1.",
+)
 @click.option(
     "--allow-host",
     multiple=True,
@@ -60,6 +71,9 @@ def live(source: str, **values: Any) -> int:
 
     SOURCE is a camera (0, /dev/video0), an RTSP, HTTP, UDP or TCP URL, or a file that is played at
     its own pace. The newest frame is always the next one: a slow machine skips frames.
+
+    The page's token is changed by SIGUSR1: who came by the old one is cut off. It is read again
+    from --token-file, else a new one is made and printed.
 
     Keys in the window: q quit, space pause, s snapshot, r record, m mode, u update scale,
     [ ] interval, - + alpha, l legend, b side by side, h numbers, ? keys.

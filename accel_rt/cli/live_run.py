@@ -6,22 +6,35 @@ import json
 import threading
 from contextlib import ExitStack
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from accel_rt.cli.interrupt import EXIT_INTERRUPTED, Interruption, finishing_on_signals
 from accel_rt.cli.options import load_chosen
 from accel_rt.cli.text import say, show
-from accel_rt.errors import UsageError
+from accel_rt.cli.token import TOKEN_VARIABLE, PageToken, changing_on_signal, page_token
+from accel_rt.errors import AccelError, UsageError
 from accel_rt.live.loop import LiveLoop
 from accel_rt.live.networks import LoadSegmenter
 from accel_rt.live.settings import LiveSettings
 from accel_rt.live.stats import LiveStats, Percentiles
 from accel_rt.live.web import require_packages
-from accel_rt.live.web.address import DEFAULT_HOST, DEFAULT_PORT, Listener, listen, parse_address
+from accel_rt.live.web.address import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    Listener,
+    listen,
+    new_token,
+    parse_address,
+)
 from accel_rt.live.window import LiveWindow, has_display, open_window
 from accel_rt.live.window_process import WindowProcess
 from accel_rt.redact import redact
 from accel_rt.runtime.settings import SegmenterSettings
+
+if TYPE_CHECKING:
+    from accel_rt.live.web import LiveServer
 
 DEFAULT_ADDRESS = f"{DEFAULT_HOST}:{DEFAULT_PORT}"
 
@@ -39,7 +52,8 @@ def run_live(
     interruption = Interruption()
     with finishing_on_signals(interruption), ExitStack() as stack:
         window, address = _open_views(values, f"accel-rt {redact(source)}", stack)
-        listener = stack.enter_context(_listen(address, values["token"])) if address else None
+        token = page_token(values["token"], values["token_file"])
+        listener = stack.enter_context(_listen(address, token.text)) if address else None
         loop = LiveLoop(
             source,
             settings,
@@ -52,7 +66,7 @@ def run_live(
         say(f"opening {source}")
         loop.start(interruption.event)
         if listener is not None:
-            _serve(loop, listener, values, stack)
+            _serve(loop, listener, token, values, stack)
         if values["record"] and not interruption.event.is_set():
             loop.record(True)
         if values["seconds"]:
@@ -99,18 +113,41 @@ def _loader(values: dict[str, Any]) -> LoadSegmenter:
     )
 
 
-def _listen(address: str, token: str | None) -> Listener:
+def _listen(address: str, token: str) -> Listener:
     """Take the address before the networks are loaded: what is wrong with it is said at once."""
     require_packages()
     return listen(*parse_address(address), token)
 
 
-def _serve(loop: LiveLoop, listener: Listener, values: dict[str, Any], stack: ExitStack) -> None:
+def _serve(
+    loop: LiveLoop, listener: Listener, token: PageToken, values: dict[str, Any], stack: ExitStack
+) -> None:
     from accel_rt.live.web import LiveServer
 
-    server = LiveServer(loop, listener, values["token"], hosts=values["allow_host"])
+    server = LiveServer(loop, listener, token.text, hosts=values["allow_host"])
     stack.enter_context(server)
-    say(f"watch at {server.link}")
+    _tell_address(server, token)
+
+    def change() -> None:
+        try:
+            changed = page_token(None, values["token_file"])
+            if changed.origin == TOKEN_VARIABLE:  # it cannot change while we run
+                changed = PageToken(new_token())
+            server.change_token(changed.text)
+        except AccelError as error:
+            say(f"the token stays as it is: {error}")
+        else:
+            say("the token has changed: viewers must give the new one")
+            _tell_address(server, changed)
+
+    stack.enter_context(changing_on_signal(change))
+
+
+def _tell_address(server: LiveServer, token: PageToken) -> None:
+    if token.origin is None:
+        click.echo(f"watch at {server.link}", err=True)  # say() would mask the token
+    else:
+        say(f"watch at {server.url} with the token of {token.origin}")
 
 
 def _watch(loop: LiveLoop, stop: threading.Event) -> None:

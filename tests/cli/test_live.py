@@ -1,11 +1,13 @@
 """``accel-rt live`` and ``accel-rt cameras`` as a user meets them."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from urllib.request import urlopen
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import av
 import pytest
@@ -78,13 +80,57 @@ def test_the_page_is_served_where_there_is_no_display(clip: Path) -> None:
     process = subprocess.Popen(
         [*command, "--serve", "127.0.0.1:0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    address = next(line.split()[-1] for line in process.stderr if line.startswith(b"watch at"))
-    with urlopen(f"{address.decode()}/stats") as reply:
-        assert json.load(reply)["source"] == "clip.mp4"
+    link = next(line.split()[-1] for line in process.stderr if line.startswith(b"watch at"))
+    address, _, token = link.decode().partition("/#token=")
+    assert stats(address, token)["source"] == "clip.mp4"
+    with pytest.raises(HTTPError, match="401"):
+        urlopen(f"{address}/stats")
     process.terminate()
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert b"Traceback" not in err
+
+
+def stats(address: str, token: str) -> dict:
+    bearer = {"Authorization": f"Bearer {token}"}
+    with urlopen(Request(f"{address}/stats", headers=bearer)) as reply:
+        return json.load(reply)
+
+
+@pytest.mark.parametrize("kept_in", ["file", "variable"])
+def test_a_token_is_kept_out_of_sight_and_changed_by_a_signal(
+    clip: Path, tmp_path: Path, kept_in: str
+) -> None:
+    first, second = "the first token of all", "the second token after"
+    first, second = first.replace(" ", "-"), second.replace(" ", "-")
+    file = tmp_path / "token"
+    file.write_text(first + "\n")
+    options = ["--token-file", str(file)] if kept_in == "file" else []
+    environment = {**os.environ, "ACCEL_RT_TOKEN": first}
+    command = [sys.executable, "-m", "tests.live.fake", str(clip), "--repeat", *options]
+    process = subprocess.Popen(
+        [*command, "--serve", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    said = next(line for line in process.stderr if line.startswith("watch at"))
+    address = said.split()[2]
+    assert first not in said
+    assert stats(address, first)["source"] == "clip.mp4"
+    file.write_text(second)
+    process.send_signal(signal.SIGUSR1)
+    assert next(line for line in process.stderr if "token has changed" in line)
+    said = next(line for line in process.stderr if line.startswith("watch at"))
+    with pytest.raises(HTTPError, match="401"):
+        stats(address, first)
+    if kept_in == "file":
+        assert stats(address, second)["source"] == "clip.mp4"
+        file.write_text("short")
+        process.send_signal(signal.SIGUSR1)
+        assert next(line for line in process.stderr if "stays as it is: a token needs" in line)
+    else:
+        assert stats(address, said.strip().partition("#token=")[2])["source"] == "clip.mp4"
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 130
 
 
 @pytest.mark.parametrize(
@@ -94,7 +140,6 @@ def test_the_page_is_served_where_there_is_no_display(clip: Path) -> None:
         (("97", "--no-window"), 1, "camera 97 cannot be opened: see 'accel-rt cameras'"),
         (("tcp://127.0.0.1:1", "--no-window"), 1, "cannot open 'tcp://127.0.0.1:1'"),
         (("CLIP", "--window"), 2, "there is no display to open a window on: use --serve"),
-        (("CLIP", "--serve", "0.0.0.0:0"), 2, "give a token"),
         (("CLIP", "--serve", "no port here"), 2, "an address is HOST:PORT"),
         (("CLIP", "--no-window", "--classes", "boat"), 2, "unknown class 'boat'"),
         (("CLIP", "--no-window", "--interval", "0"), 2, "interval must be at least 1"),

@@ -8,7 +8,9 @@ from accel_rt.cli.main import run
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--serve", "0.0.0.0:0"], "give a token that viewers must know"),
+        (["--serve", ":0", "--token", "x" * 20, "--token-file", "none"], "not both"),
+        (["--serve", ":0", "--token-file", "none"], "'none' cannot be read: no such file"),
+        (["--serve", ":0", "--token-file", "/dev/null"], "must hold a token and nothing else"),
         (["--serve", "127.0.0.1:0", "--token", "short"], "at least 16 characters, got 5"),
         (["--serve", "http://localhost"], "an address is HOST:PORT"),
     ],

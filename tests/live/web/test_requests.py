@@ -24,8 +24,8 @@ from tests.live.web.fake import FakeLoop
 Start = Callable[..., LiveServer]
 
 TLS = ssl.create_default_context()  # made once: it takes longer than a request
-get = partial(httpx.get, verify=TLS)
-post = partial(httpx.post, verify=TLS)
+get = partial(httpx.get, verify=TLS, timeout=60)
+post = partial(httpx.post, verify=TLS, timeout=60)
 
 
 def netloc(server: LiveServer) -> str:
