@@ -45,12 +45,14 @@ def remux(source: Path, target: Path, format: str, options: dict[str, str]) -> N
         new.metadata.update(old.metadata)
         streams = {}
         for stream in old.streams:
-            streams[stream.index] = _copy_of(stream, new)
+            if stream.type != "data":  # the chapters once more, as MP4 also keeps them
+                streams[stream.index] = _copy_of(stream, new)
         if chapters := old.chapters():
             new.set_chapters(chapters)
         for packet in _with_durations(old):
-            packet.stream = streams[packet.stream.index]
-            new.mux(packet)
+            if packet.stream.index in streams:
+                packet.stream = streams[packet.stream.index]
+                new.mux(packet)
 
 
 def _copy_of(stream: Any, container: av.container.OutputContainer) -> Any:

@@ -20,6 +20,7 @@ from accel_rt.video.tracks import Track, can_copy
 _PROBE_PACKETS = 8
 _PROBE_BYTES = 4 << 20
 _JUMP_S = 1  # a lone packet that is further ahead of the next one is left out
+_FOR_EVER_S = 1 << 31
 _SEEK_MARGIN_S = 1  # sound may lie that much before its pictures in the file
 # An edit list hides what a codec needs before time 0; elsewhere it would move the pictures.
 _HAS_EDIT_LIST = (".mp4", ".m4v", ".mov")
@@ -43,7 +44,7 @@ class SideTracks:
         self.notes: list[str] = []
         self._output, self._suffix = output, suffix
         self._joins = source.joins
-        self._origin = Fraction(0)
+        self._origin = self._end = Fraction(0)
         self._keeps_priming = False
         self._tracks: dict[int, Track] = {}
         self._pending: av.Packet | None = None
@@ -80,6 +81,7 @@ class SideTracks:
         ``length`` is that of the output in seconds, None if it goes to the end.
         """
         self._origin = origin
+        self._end = origin + (_FOR_EVER_S if length is None else length)
         if self._input is None:
             return
         self._keep_chapters(self._input, length)
@@ -137,6 +139,8 @@ class SideTracks:
             if track.repeats(packet, time):
                 track.lost += 1
             elif self._is_in_span(track, packet, time):
+                if not track.is_sound:
+                    time = track.trim(packet, time, self._origin, self._end)
                 track.write(packet, time, self._origin)
             self._pending = next(self._packets, None)
         for track in self._tracks.values():

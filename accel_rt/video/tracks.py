@@ -87,6 +87,13 @@ class Track:
         packet.time_base = self._time_base
         self._mux(self._filter.filter(packet) if self._filter else [packet])
 
+    def trim(self, packet: av.Packet, time: Fraction, begin: Fraction, end: Fraction) -> Fraction:
+        """The time of a subtitle placed at ``time`` once it is cut to ``begin`` and ``end``."""
+        until = min(time + self._length(packet), end)
+        if packet.duration:
+            packet.duration = max(1, round((until - max(time, begin)) / self._time_base))
+        return max(time, begin)
+
     def advance(self, until: Fraction) -> None:
         """Write what was taken up to ``until``, in seconds of the output."""
 
