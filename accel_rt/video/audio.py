@@ -94,6 +94,9 @@ class EncodedSound(Track):
         self._waiting = np.zeros((0, out.codec_context.layout.nb_channels), np.float32)
         self._next: int | None = None  # position in the output of the first sample that waits
 
+    def repeats(self, packet: av.Packet, time: Fraction) -> bool:
+        return False  # what overlaps is cut to the sample
+
     def write(self, packet: av.Packet, time: Fraction, origin: Fraction) -> None:
         offset = time - self._time(packet) + self._shift - origin
         self._note_end(packet, time)
