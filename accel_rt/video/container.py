@@ -125,7 +125,7 @@ class VideoSource(Source):
             self._stream = video_stream(self._container, name)
             pixels = math.prod(_coded_size(self._stream))
             self._stream.thread_type = "AUTO" if pixels > _THREADED_FROM_PIXELS else "NONE"
-            self._stream.codec_context.options = {"max_pixels": str(limits.max_pixels)}
+            self._stream.codec_context.options = limits.of_decoder
             self._convert = FrameConverter(self._stream.sample_aspect_ratio)
             limits.check_size(name, *self._convert.shown_size(*_coded_size(self._stream)))
             self._untimed = bool(self._container.format.flags & _NO_TIMESTAMPS)

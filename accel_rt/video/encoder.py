@@ -16,12 +16,14 @@ from accel_rt.video.codecs import Codec
 from accel_rt.video.color import BT709, EXACT
 
 _LIMITED = 1
+_SAME_SHAPE = 0.01  # aspect ratios that differ by rounding alone
 
 
 class PictureEncoder:
     """Encodes BGR pictures into ``stream`` of an output container, as 8-bit yuv420p.
 
-    ``size`` is ``(width, height)`` of the pictures; others are scaled to it. ``coded_size`` is
+    ``size`` is ``(width, height)`` of the pictures; others are scaled to it, and ``stretched``
+    counts those of another shape. ``coded_size`` is
     even and at least the codec's smallest: the last column and row are repeated on the right and
     below. ``options`` are the codec's own. After :meth:`restart` nothing depends on the pictures
     before.
@@ -41,6 +43,7 @@ class PictureEncoder:
         tag: str | None,
     ) -> None:
         self.coded_size = coded_size(choice, size)
+        self.stretched = 0
         rate = min(rate, Fraction(choice.max_rate))
         self._choice, self._size, self._rate = choice, size, rate
         self._time_base, self._options, self._tag = time_base, options, tag
@@ -78,6 +81,8 @@ class PictureEncoder:
         width, height = self._size
         if frame_bgr.shape[:2] != (height, width):
             smaller = frame_bgr.shape[0] * frame_bgr.shape[1] > width * height
+            aspect = frame_bgr.shape[1] * height / (frame_bgr.shape[0] * width)
+            self.stretched += abs(aspect - 1) > _SAME_SHAPE
             method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
             frame_bgr = cv2.resize(frame_bgr, (width, height), interpolation=method)
         if self.coded_size != self._size:

@@ -39,8 +39,8 @@ def remux(source: Path, target: Path, format: str, options: dict[str, str]) -> N
     Times, tags, chapters and what a stream is for are kept. Raises what PyAV raises.
     """
     with (
-        av.open(str(source)) as old,
-        av.open(str(target), "w", format=format, options=options) as new,
+        av.open(f"file:{source}") as old,
+        av.open(f"file:{target}", "w", format=format, options=options) as new,
     ):
         new.metadata.update(old.metadata)
         streams = {}

@@ -27,6 +27,11 @@ class Limits:
     max_pixels: int = MAX_PIXELS
     allow: Sequence[str | Path] = ()
 
+    @property
+    def of_decoder(self) -> dict[str, str]:
+        """The options that hold FFmpeg's decoders to it, which count whole blocks of pixels."""
+        return {"max_pixels": str(2 * self.max_pixels + (1 << 16))}
+
     def check_size(self, name: str, width: int, height: int) -> None:
         """Raise :class:`InputError` if a picture of ``name`` is too large."""
         if width * height > self.max_pixels:

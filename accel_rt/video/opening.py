@@ -41,7 +41,7 @@ def open_container(
 
     Raises :class:`InputError` in one sentence if that fails.
     """
-    options = {"max_pixels": str(limits.max_pixels), **(options or {})}
+    options = {**limits.of_decoder, **(options or {})}
     try:
         if is_url(location):
             return _open_url(str(location), limits, options)

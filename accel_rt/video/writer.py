@@ -214,6 +214,9 @@ class VideoWriter:
         if self.frames == 0:
             self.abandon()
             return False
+        if stretched := self._encoder.stretched:
+            pictures = "picture" if stretched == 1 else "pictures"
+            self.notes.append(f"{stretched} {pictures} of another shape were stretched to fit")
         with self._keeping_what_is_done():
             self._mux(self._encoder.flush())
             if self._tracks:

@@ -86,6 +86,50 @@ def test_truncated_file_is_segmented_as_far_as_it_goes(accel, fakes, noisy_clip,
     assert f"{count} frames in" in done.out
 
 
+def test_a_batch_tells_which_input_could_not_be_read_whole(accel, fakes, noisy_clip, clip):
+    data = noisy_clip.read_bytes()
+    noisy_clip.write_bytes(data[: len(data) // 2])
+    done = accel("segment", clip, noisy_clip, "-o", "done/")
+    assert done.code == 1
+    assert f"error: {noisy_clip} could not be read whole" in done.err
+    assert "error: 1 of 2 inputs failed" in done.err
+    assert done.out.count("wrote ") == 2
+
+
+def test_names_are_plain_text_on_the_terminal(accel, fakes, clip, tmp_path):
+    name = "a\x1b[31m\u202emp4.b\udce9\x07.mp4"
+    clip.rename(tmp_path / name)
+    done = accel("segment", name, "-o", "\x1b]0;title\x07.mp4")
+    assert done.code == 0
+    missing = accel("segment", f"no {name}")
+    for text in (done.out, done.err, missing.err):
+        assert not set(text) & {"\x1b", "\x07", "\u202e"}
+    assert r"\x1b[31m\u202emp4.b\udce9\x07.mp4" in missing.error
+
+
+def test_an_output_may_have_a_colon_in_its_name(accel, fakes, clip, tmp_path):
+    done = accel("segment", clip, "-o", "10:30.mp4")
+    assert done.code == 0
+    assert "note" not in done.err
+    assert len(probe(tmp_path / "10:30.mp4").images) == 20
+
+
+def test_pictures_of_another_shape_are_stretched_with_a_note(accel, fakes, tmp_path):
+    (tmp_path / "shots").mkdir()
+    for number, size in enumerate([(64, 48), (128, 96), (48, 64), (96, 32)]):
+        cv2.imwrite(str(tmp_path / "shots" / f"{number}.png"), picture(number, *size))
+    done = accel("segment", "shots")
+    assert "note: 2 pictures of another shape were stretched to fit" in done.err
+
+
+def test_a_picture_too_large_can_be_allowed(accel, fakes, tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), picture(1))
+    done = accel("segment", "a.png", "--max-pixels", 3000)
+    assert done.code == 1
+    assert "declares pictures of 64x48 pixels, more than the 3,000" in done.error
+    assert accel("segment", "a.png", "--max-pixels", 3072).code == 0
+
+
 def test_corrupt_frames_in_the_middle(accel, fakes, noisy_clip, tmp_path):
     data = bytearray(noisy_clip.read_bytes())
     middle = len(data) // 2

@@ -33,6 +33,29 @@ def test_default_name(source, expected):
     assert video(source) == Path(expected)
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("-", "stdin_accel.mp4"),
+        ("/dev/fd/63", "pipe63_accel.mp4"),
+        ("10:30.mp4", "10:30_accel.mp4"),
+        ("http:x.mp4", "http:x_accel.mp4"),
+    ],
+)
+def test_default_name_of_what_is_no_plain_file_or_looks_like_a_url(source, expected):
+    assert video(source) == Path(expected)
+
+
+def test_images_given_one_by_one_are_a_sequence_in_natural_order(tmp_path):
+    names = ["img1.png", "img10.png", "img2.png", "._img1.png"]
+    for name in names:
+        (tmp_path / name).touch()
+    (job,) = plan_jobs(names, None, None, None)
+    assert job.source == [Path("img1.png"), Path("img2.png"), Path("img10.png")]
+    (alone,) = plan_jobs(["._img1.png"], None, None, None)
+    assert alone.source == "._img1.png"
+
+
 def test_default_name_beside_files_folders_and_patterns(tmp_path):
     frames = tmp_path / "drive" / "frames"
     frames.mkdir(parents=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import http.server
 import socket
+import subprocess
 import threading
 from fractions import Fraction
 from functools import partial
@@ -416,3 +417,107 @@ def test_frames_leave_memory_at_once(tmp_path: Path) -> None:
             gc.enable()
     assert frames == 20
     assert alive <= 3
+
+
+# Packets, streams and rates
+
+
+@pytest.fixture(scope="session")
+def ffmpeg():
+    """Runs FFmpeg's program: PyAV's libraries have no encoder for Theora."""
+    program = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+
+    def run(*args):
+        subprocess.run([program, "-y", "-v", "error", *map(str, args)], check=True)
+
+    return run
+
+
+def test_a_still_passage_repeats_its_picture(tmp_path, ffmpeg):
+    """Theora writes packets of no size where nothing changes: more than 100 in a row."""
+    film = "color=gray:s=64x48:r=25:d=8,drawbox=x=8:y=8:w=16:h=16:color=white:t=fill"
+    late = f"{film}:enable='gt(t,6)'"
+    ffmpeg("-f", "lavfi", "-i", late, "-c:v", "libtheora", "-g", 250, tmp_path / "still.ogv")
+    source, frames = read(tmp_path / "still.ogv")
+    assert len(frames) >= 151
+    assert {b.pts - a.pts for a, b in pairwise(frames)} == {1 / RATE}
+    assert np.array_equal(frames[0].image_bgr, frames[149].image_bgr)
+    assert frames[-1].image_bgr[12, 12].min() > 200
+    assert (source.corrupt_frames, source.truncated, source.notes) == (0, False, [])
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+@pytest.mark.parametrize("preview_first", [True, False])
+def test_a_small_preview_is_not_taken_for_the_film(tmp_path, ffmpeg, suffix, preview_first):
+    small = write_clip(tmp_path / "small.mp4", images=[picture(99, 32, 24)] * 20)
+    large = write_clip(tmp_path / "large.mp4")
+    inputs = [small, large] if preview_first else [large, small]
+    path = tmp_path / f"both{suffix}"
+    maps = ["-map", "0:v", "-map", "1:v", "-c", "copy"]
+    ffmpeg("-i", inputs[0], "-i", inputs[1], *maps, path)
+    assert numbers(read(path)[1]) == list(range(20))
+
+
+def test_the_default_stream_is_taken_though_it_is_smaller(tmp_path, ffmpeg):
+    small = write_clip(tmp_path / "small.mp4", images=[picture(7, 32, 24)] * 20)
+    large = write_clip(tmp_path / "large.mp4")
+    default = ["-disposition:v:0", "0", "-disposition:v:1", "default"]
+    maps = ["-map", "0:v", "-map", "1:v", "-c", "copy", *default]
+    ffmpeg("-i", large, "-i", small, *maps, tmp_path / "both.mkv")
+    assert set(numbers(read(tmp_path / "both.mkv")[1])) == {7}
+
+
+@pytest.mark.parametrize("bframes", ["0", "2"])
+@pytest.mark.parametrize(("codec", "format"), [("libx264", "h264"), ("mjpeg", "mjpeg")])
+def test_a_raw_stream_runs_at_the_rate_given(tmp_path, codec, format, bframes):
+    path = write_clip(
+        tmp_path / f"raw.{format}",
+        codec=codec,
+        format=format,
+        pix_fmt="yuv420p" if codec == "libx264" else "yuvj420p",
+        options={"g": "5", "bf": bframes} if codec == "libx264" else {},
+    )
+    for rate in (10, Fraction(30000, 1001)):
+        source, frames = read(path, rate=rate)
+        assert numbers(frames) == list(range(20))
+        assert {b.pts - a.pts for a, b in pairwise(frames)} == {1 / Fraction(rate)}
+        assert source.info.rate == rate
+    assert numbers(read(path, 0.4, 0.6, rate=10)[1]) == [4, 5]
+    assert numbers(read(path, 0.4)[1]) == list(range(10, 20))
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [b"00:00:1e9999999999", b"00:00:1/0000000000", b"999999999:00:00.00", b"99:99:99999:99:999"],
+)
+def test_absurd_lengths_are_not_believed(tmp_path, tag):
+    """A Matroska tag that would be a number of ten thousand million digits."""
+    path = write_clip(tmp_path / "a.mkv")
+    data = path.read_bytes()
+    assert data.count(b"00:00:00.800000000") == 1
+    path.write_bytes(data.replace(b"00:00:00.800000000", tag))
+    source, frames = read(path)
+    assert numbers(frames) == list(range(20))
+    assert source.info.duration_s == pytest.approx(0.8)
+    assert not source.truncated
+
+
+def test_a_header_that_promises_centuries_is_not_believed(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", mux={"movflags": "+faststart"})
+    data = bytearray(path.read_bytes())
+    for box, at in ((b"mvhd", 20), (b"mdhd", 20), (b"tkhd", 24)):
+        begin = data.index(box) + at
+        data[begin : begin + 4] = b"\xff\xff\xff\xfe"
+    data[data.index(b"mdhd") + 16 :][:4] = b"\0\0\0\1"
+    begin = data.index(b"mvhd") + 16
+    data[begin : begin + 4] = b"\0\0\0\1"
+    path.write_bytes(data)
+    source, frames = read(path)
+    assert numbers(frames) == list(range(20))
+    assert source.info.duration_s is None or source.info.duration_s < 10 * 366 * 86400
+
+
+@pytest.mark.parametrize("rate", [1e-7, 1e-320, 0.0009, 1001, float("nan"), Fraction(1, 10**9)])
+def test_rates_that_no_film_has(tmp_path, rate):
+    with pytest.raises(UsageError, match=r"image rate must be 0\.001 to 1000"):
+        open_source(tmp_path, rate=rate)
