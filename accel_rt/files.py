@@ -45,6 +45,16 @@ def unfinished_path(path: Path, token: str) -> Path:
     return beside(path, f".{token}{UNFINISHED}")
 
 
+def remove_unfinished(path: Path, token: str) -> None:
+    """Remove what a run left of ``path`` under its token, as far as it can be removed."""
+    start = beside(path, f".{token}.").name
+    with suppress(OSError):
+        for name in os.listdir(path.parent):
+            if name.startswith(start) and name.endswith(UNFINISHED):
+                with suppress(OSError):
+                    path.with_name(name).unlink()
+
+
 def create(path: Path) -> int:
     """A descriptor of the new file ``path`` for reading and writing.
 

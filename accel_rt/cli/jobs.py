@@ -120,6 +120,7 @@ def _timing_path(timing: Path, name: str) -> Path:
 
 def _check(jobs: Sequence[Job], folder: Path | None) -> None:
     from accel_rt.video.output import check_output_path
+    from accel_rt.video.timing import check_suffix
 
     owners: dict[Path, Job] = {}
     for job in jobs:
@@ -132,14 +133,41 @@ def _check(jobs: Sequence[Job], folder: Path | None) -> None:
                     f"run them one by one"
                 )
             owners[path] = job
-    for made in (folder, *(job.masks for job in jobs)):
+    for job in jobs:
+        if job.timing:
+            check_suffix(job.timing)
+        _check_masks(job)
+    inputs = [path for job in jobs for path in _files(job.source)]
+    files = [file for job in jobs for file in (job.video, job.timing) if file is not None]
+    for file in files:
+        if file.parent != folder:
+            check_output_path(file, inputs)
+    for made in (folder, *(job.masks for job in jobs)):  # last: a refusal leaves no folder
         if made is not None:
             _make_folder(made)
-    inputs = [path for job in jobs for path in _files(job.source)]
-    for job in jobs:
-        for file in (job.video, job.timing):
-            if file is not None:
-                check_output_path(file, inputs)
+    for file in files:
+        check_output_path(file, inputs)
+
+
+def _check_masks(job: Job) -> None:
+    """Masks among the pictures that they are of would be taken for pictures the next time."""
+    if job.masks is None or not job.masks.is_dir():
+        return
+    from accel_rt.video.images import is_image
+
+    pictures = job.source if isinstance(job.source, list) else []
+    if isinstance(job.source, str) and not is_url(job.source):
+        path = local_path(job.source)
+        if os.path.isdir(path):
+            pictures = [path / "any"]
+        elif os.path.exists(path):
+            pictures = [path] if is_image(path) else []  # a video may have its masks beside it
+        else:
+            pictures = [Path(match) for match in glob.glob(str(path), recursive=True)]
+    if any(job.masks.samefile(folder) for folder in {path.parent for path in pictures}):
+        raise UsageError(
+            f"'{job.masks}' is the folder of the input's pictures: name another one with --masks"
+        )
 
 
 def _files(source: str | list[Path]) -> Sequence[str | Path]:

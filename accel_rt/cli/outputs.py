@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 
 from accel_rt.classes import ClassSet
+from accel_rt.cli.run_files import CHECKPOINT_FRAMES, RunFiles
 from accel_rt.runtime.result import FrameResult, Overlay
-from accel_rt.video.masks import MaskWriter
 from accel_rt.video.overlay import class_shares, draw_legend, render_overlay
 from accel_rt.video.source import Frame
-from accel_rt.video.writer import VideoWriter
 
 
 @dataclass(frozen=True)
@@ -32,26 +32,37 @@ class OverlayStyle:
 
 
 class FrameOutputs:
-    """Renders and encodes frame after frame; the ``output`` of a pipeline."""
+    """Renders and encodes frame after frame; the ``output`` of a pipeline.
+
+    ``states`` has what is to be remembered at keyframes; see
+    :class:`~accel_rt.runtime.resumable.ResumableSegmenter`.
+    """
 
     def __init__(
-        self, style: OverlayStyle, video: VideoWriter | None, masks: MaskWriter | None
+        self, style: OverlayStyle, files: RunFiles, states: dict[int, dict[str, Any]]
     ) -> None:
         self.notes: list[str] = []
         self._style = style
         self._palette_bgr = style.classes.palette_bgr()
-        self._video = video
-        self._masks = masks
+        self._files, self._states = files, states
+        self._checkpoint = files.first
         self._canvas: np.ndarray | None = None
 
     def __call__(self, frame: Frame, result: FrameResult) -> dict[str, float]:
         started = perf_counter()
-        picture = self._render(frame.image_bgr, result) if self._video else None
+        files = self._files
+        picture = self._render(frame.image_bgr, result) if files.video else None
         rendered = perf_counter()
-        if self._video and picture is not None:
-            self._video.write(picture, frame.pts, frame.duration)
-        if self._masks:
-            self._masks.write(frame.index, result.labels)
+        state = self._states.pop(frame.index, None)
+        since = frame.index - self._checkpoint
+        begins = state is not None and (frame.index == 0 or since >= CHECKPOINT_FRAMES)
+        if files.video and picture is not None:
+            files.video.write(picture, frame.pts, frame.duration, fresh=begins)
+        if begins and state is not None:
+            files.checkpoint(frame, state)
+            self._checkpoint = frame.index
+        if files.masks:
+            files.masks.write(frame.index, result.labels, frame.name)
         return {
             "render": (rendered - started) * 1e3,
             "encode": (perf_counter() - rendered) * 1e3,

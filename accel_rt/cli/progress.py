@@ -20,11 +20,13 @@ _LINE_EVERY_S = 5.0
 class Progress:
     """Counts the frames of one input and shows them on stderr; a context manager.
 
-    ``total`` is the expected number of frames, None where nobody knows.
+    ``total`` is the expected number of frames, None where nobody knows; ``done`` of them were
+    there before.
     """
 
-    def __init__(self, name: str, total: int | None) -> None:
+    def __init__(self, name: str, total: int | None, done: int = 0) -> None:
         self.name = name
+        self.done = done
         self.total = total
         self.counts = {"key": 0, "update": 0}
         self._bar: RichProgress | None = None
@@ -42,7 +44,7 @@ class Progress:
         if sys.stderr.isatty():
             self._bar = _make_bar()
             self._task = self._bar.add_task(
-                plain(self.name), total=self.total, key=0, update=0, per_s=0.0
+                plain(self.name), total=self.total, completed=self.done, key=0, update=0, per_s=0.0
             )
             self._bar.start()
         self._started = self._last_line = monotonic()
@@ -76,12 +78,12 @@ class Progress:
         """The state in one line."""
         of = f" of {self.total}" if self.total else ""
         parts = [
-            f"{self.name}: {self.frames}{of} frames",
+            f"{self.name}: {self.done + self.frames}{of} frames",
             f"{self._per_s():.1f} frames/s",
             f"{self.counts['key']} key, {self.counts['update']} update",
         ]
         if self.total and self.frames:
-            left = max(0, self.total - self.frames) * self.elapsed_s / self.frames
+            left = max(0, self.total - self.done - self.frames) * self.elapsed_s / self.frames
             parts.append(f"{left:.0f} s left")
         return ", ".join(parts)
 

@@ -16,6 +16,8 @@ from accel_rt.cli.options import (
     segmenter_options,
     segmenter_settings,
 )
+from accel_rt.runtime.settings import SegmenterSettings
+from accel_rt.version import __version__
 from accel_rt.video.limits import MAX_RATE, MIN_RATE
 
 # Named here because their modules are slow to import; a test holds them together.
@@ -75,7 +77,14 @@ _MASK_FORMATS = ("png", "npz", "rle")
     help="Frames per second of images and raw streams.  [default: as they say, or 25]",
 )
 @reading_options
-@click.option("--skip-existing", is_flag=True, help="Leave inputs whose output is there and whole.")
+@click.option(
+    "--skip-existing", is_flag=True, help="Leave inputs whose outputs are all there and whole."
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on where a run with the same settings was killed; the result is the same.",
+)
 def segment(
     inputs: tuple[str, ...],
     output: str | None,
@@ -83,6 +92,7 @@ def segment(
     masks: Path | None,
     timing: Path | None,
     skip_existing: bool,
+    resume: bool,
     **values: Any,
 ) -> int:
     """Segment INPUTs and write them as videos with their classes in colour.
@@ -90,9 +100,36 @@ def segment(
     INPUT is a video file, a folder or quoted glob of images, or a URL. Ctrl-C finishes the file
     with what was done.
     """
-    from accel_rt.cli.segment_run import SegmentOptions, run_jobs
-
     settings = segmenter_settings(values)
-    options = SegmentOptions(**{field.name: values[field.name] for field in fields(SegmentOptions)})
     jobs = plan_jobs(inputs, output, masks, timing, video=not no_video)
-    return run_jobs(jobs, options, lambda: load_chosen(settings, values), skip_existing)
+    from accel_rt.cli.segment_run import Choices, SegmentOptions, run_jobs
+
+    options = SegmentOptions(**{field.name: values[field.name] for field in fields(SegmentOptions)})
+
+    def policy() -> Any:
+        from accel_rt.runtime.load import keyframe_policy
+
+        return keyframe_policy(settings)
+
+    choices = Choices(
+        load=lambda: load_chosen(settings, values),
+        policy=policy,
+        networks=_networks(settings),
+        settings={
+            **values,
+            "video": not no_video,
+            "masks": masks is not None,
+            "timing": timing is not None,
+            "version": __version__,
+        },
+        skip_existing=skip_existing,
+        resume=resume,
+    )
+    return run_jobs(jobs, options, choices)
+
+
+def _networks(settings: SegmenterSettings) -> str:
+    """The networks that ``settings`` name, in words."""
+    if settings.mode == "accel" and settings.interval > 1:
+        return f"{settings.reference} and {settings.update}"
+    return settings.reference

@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accel_rt.cli.interrupt import EXIT_INTERRUPTED, Interruption, finishing_on_signals
 from accel_rt.cli.jobs import Job
 from accel_rt.cli.machine import machine
 from accel_rt.cli.outputs import FrameOutputs, OverlayStyle
 from accel_rt.cli.progress import Progress
+from accel_rt.cli.run_files import RunFiles, finish_completed, outputs_complete
 from accel_rt.cli.summary import StageMeans
 from accel_rt.cli.text import say, show
-from accel_rt.errors import AccelError, OutputError
+from accel_rt.errors import AccelError
 from accel_rt.runtime.pipeline import run_pipeline
-from accel_rt.runtime.segmenter import Segmenter
+from accel_rt.runtime.resumable import ResumableSegmenter
 from accel_rt.video.images import ImageSource
 from accel_rt.video.limits import Limits
-from accel_rt.video.masks import MaskWriter
 from accel_rt.video.reader import exact_rate, open_source
 from accel_rt.video.source import Source
-from accel_rt.video.timing import TimingLog
-from accel_rt.video.whole import is_complete
 from accel_rt.video.writer import VideoWriter
+
+if TYPE_CHECKING:  # torch takes its time
+    from accel_rt.runtime.policy import KeyframePolicy
+    from accel_rt.runtime.segmenter import Segmenter
 
 
 @dataclass(frozen=True)
@@ -46,21 +48,32 @@ class SegmentOptions:
     masks_format: str
 
 
-def run_jobs(
-    jobs: Sequence[Job],
-    options: SegmentOptions,
-    load: Callable[[], Segmenter],
-    skip_existing: bool = False,
-) -> int:
+@dataclass(frozen=True)
+class Choices:
+    """How the inputs are run: what segments them, and what becomes of outputs that are there.
+
+    ``load`` makes the segmenter of ``networks`` and ``policy`` its keyframe policy; ``settings``
+    are all choices that change the outputs.
+    """
+
+    load: Callable[[], Segmenter]
+    policy: Callable[[], KeyframePolicy]
+    networks: str
+    settings: dict[str, Any]
+    skip_existing: bool = False
+    resume: bool = False
+
+
+def run_jobs(jobs: Sequence[Job], options: SegmentOptions, choices: Choices) -> int:
     """Segment every input and return the exit code; one that fails does not stop the others.
 
-    ``load`` is called once, when the first input has turned out to be readable. Its errors, and
-    those of a lone input, are raised.
+    The segmenter is loaded once, when the first input has turned out to be readable. Its errors,
+    and those of a lone input, are raised.
     """
-    loader, interruption, failures = _Loader(load), Interruption(), 0
+    loader, interruption, failures = _Loader(choices), Interruption(), 0
     for job in jobs:
         try:
-            failures += not _run_job(job, options, loader, interruption, skip_existing)
+            failures += not _run_job(job, options, choices, loader, interruption)
         except AccelError as error:
             if len(jobs) == 1 or loader.failed:
                 raise
@@ -76,16 +89,17 @@ def run_jobs(
 class _Loader:
     """Loads the segmenter when it is first needed; ``failed`` tells its errors from others."""
 
-    def __init__(self, load: Callable[[], Segmenter]) -> None:
+    def __init__(self, choices: Choices) -> None:
         self.failed = False
-        self._load = load
+        self._choices = choices
         self._segmenter: Segmenter | None = None
 
     def get(self, names: Sequence[str] | None) -> tuple[Segmenter, list[int] | None]:
         """The segmenter, at its start, and the labels of the classes ``names``."""
         self.failed = True
         if self._segmenter is None:
-            self._segmenter = self._load()
+            say(f"loading {self._choices.networks}")
+            self._segmenter = self._choices.load()
         keep = self._segmenter.classes.indices(names) if names else None
         self.failed = False
         self._segmenter.reset()
@@ -95,64 +109,72 @@ class _Loader:
 def _run_job(
     job: Job,
     options: SegmentOptions,
+    choices: Choices,
     loader: _Loader,
     interruption: Interruption,
-    skip_existing: bool,
 ) -> bool:
     """Segment one input and return whether all of it could be read.
 
     What can fail early is opened before the networks are loaded.
     """
+    if choices.resume and finish_completed(job):
+        say(f"{job.name} was done but for the names of its outputs: they have them now")
+        return True
     with ExitStack() as stack:
         source = stack.enter_context(_open_source(job, options))
-        if skip_existing and job.video and is_complete(job.video, source.info):
-            say(f"skipped {job.name}: {job.video} is there and whole")
+        if choices.skip_existing and outputs_complete(job, options.masks_format, source.info):
+            say(f"skipped {job.name}: {job.video or job.masks or job.timing} is there and whole")
             return True
-        video = stack.enter_context(_open_video(job, options, source)) if job.video else None
-        log = stack.enter_context(TimingLog(job.timing)) if job.timing else None
+
+        def open_video(token: str) -> VideoWriter:
+            return _open_video(job, options, source, token)
+
+        files = stack.enter_context(
+            RunFiles(
+                job, source, choices.settings, options.masks_format, open_video, choices.resume
+            )
+        )
         segmenter, keep = loader.get(options.classes)
-        masks = None
-        if job.masks:
-            masks = MaskWriter(job.masks, options.masks_format, segmenter.classes)
-            stack.enter_context(masks)
+        files.open_masks(segmenter.classes)
         style = OverlayStyle(segmenter.classes, options.alpha, options.legend, keep)
-        segmenter.draw(style.overlay if video else None)
-        outputs, means = FrameOutputs(style, video, masks), StageMeans()
+        segmenter.draw(style.overlay if files.video else None)
+        resumable = ResumableSegmenter(segmenter, choices.policy(), files.first, files.policy_state)
+        outputs, means = FrameOutputs(style, files, resumable.states), StageMeans()
+        if files.first:
+            say(f"going on with {job.name} after {files.first} frames")
         with (
             finishing_on_signals(interruption),
-            Progress(source.info.name, source.info.frame_count) as progress,
+            Progress(source.info.name, source.info.frame_count, files.first) as progress,
         ):
 
             def count(row: dict[str, Any]) -> None:
+                if files.timing:
+                    files.timing.row(row)
                 means.add(row)
                 progress.add(row["kind"])
-                if log:
-                    log.row(row)
 
             failure: Exception | None = None
             try:
-                run_pipeline(source, segmenter, outputs, count, stop=interruption.event)
-            except OutputError:  # the outputs have seen to themselves
-                raise
+                run_pipeline(
+                    files.frames(source), resumable, outputs, count, stop=interruption.event
+                )
             except Exception as error:
                 if not means.frames:
                     raise
                 failure = error  # what was done is finished first
-            if video:
-                video.finish()
-            if masks:
-                masks.close()
-            if log:
+            frames = files.first + means.frames
+            if means.frames:
+                whole = failure is None and interruption.signal is None
                 settings = {**asdict(options), **segmenter.describe()}
-                log.close(settings=settings, machine=machine())
+                files.finish(settings, machine(), whole)
         elapsed_s = progress.elapsed_s
-    for note in (*source.notes, *(video.notes if video else ()), *outputs.notes):
+    for note in (*source.notes, *(files.video.notes if files.video else ()), *outputs.notes):
         say(f"note: {note}")
     if failure is not None:
-        say(f"note: the {means.frames} frames before the failure are kept")
+        say(f"note: the {frames} frames before the failure are kept")
         raise failure
     if means.frames:
-        _report(job, means, elapsed_s)
+        _report(job, frames, means, elapsed_s)
     else:  # a source has a first frame, or it would not have opened
         say("interrupted before the first frame")
     whole = not (source.truncated or source.corrupt_frames)
@@ -169,7 +191,7 @@ def _open_source(job: Job, options: SegmentOptions) -> Source:
     return ImageSource(job.source, job.name, exact_rate(options.rate), *span, limits)
 
 
-def _open_video(job: Job, options: SegmentOptions, source: Source) -> VideoWriter:
+def _open_video(job: Job, options: SegmentOptions, source: Source, token: str) -> VideoWriter:
     assert job.video is not None
     info = source.info
     return VideoWriter(
@@ -182,11 +204,12 @@ def _open_video(job: Job, options: SegmentOptions, source: Source) -> VideoWrite
         start_s=options.start,
         end_s=options.end,
         sound=not options.no_audio,
+        token=token,
     )
 
 
-def _report(job: Job, means: StageMeans, elapsed_s: float) -> None:
+def _report(job: Job, frames: int, means: StageMeans, elapsed_s: float) -> None:
     what = f"wrote {job.video}" if job.video else f"segmented {job.name}"
     per_s = means.frames / elapsed_s
-    show(f"{what}: {means.frames} frames in {elapsed_s:.1f} s, {per_s:.1f} frames/s")
+    show(f"{what}: {frames} frames in {elapsed_s:.1f} s, {per_s:.1f} frames/s")
     show(means.text())

@@ -137,7 +137,7 @@ class ImageSource(Source):
                     self._ends_at = pts
                     if image is not None and wanted:
                         self._corrupt_in_a_row = 0
-                        yield Frame(index, begin, image, duration)
+                        yield Frame(index, begin, image, duration, path.name)
                         index += 1
                     elif wanted and not self._count_corrupt():
                         self._close_notes()

@@ -8,22 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.bitstream import BitStreamFilterContext
 
 from accel_rt.video.container import open_container, video_stream
+
+_START_CODES = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 
 
 def coded_pictures(path: Path) -> Iterator[av.Packet]:
     """The video packets of ``path`` in their order, up to the first that is damaged or cut off.
 
-    Raises :class:`~accel_rt.errors.InputError` if it is no video.
+    They are as an encoder gives them: H.264 and HEVC with start codes, not with lengths as files
+    have them. Raises :class:`~accel_rt.errors.InputError` if it is no video.
     """
     with open_container(str(path)) as container:
+        stream = video_stream(container, str(path))
+        name = _START_CODES.get(stream.codec_context.name)
+        filter = BitStreamFilterContext(name, stream) if name else None
         try:
-            for packet in container.demux(video_stream(container, str(path))):
+            for packet in container.demux(stream):
                 if packet.is_corrupt:
                     return
                 if packet.size and packet.pts is not None:
-                    yield packet
+                    yield from filter.filter(packet) if filter else [packet]
         except (av.FFmpegError, OSError):
             return
 

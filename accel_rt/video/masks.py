@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -70,7 +70,9 @@ class MaskWriter:
             self._check_free(self._directory / CLASSES_FILE)
         self._frames: LineFile | None = None
         self._open = True
-        self.unfinished = unfinished_folder(self._directory, token or new_token())
+        self._token = token or new_token()
+        self.unfinished = unfinished_folder(self._directory, self._token)
+        self._skipped: set[str] | None = None
         with output_errors(self._directory):
             self._made = not self._directory.exists()
             self.unfinished.mkdir(parents=True, exist_ok=keep is not None)
@@ -86,10 +88,17 @@ class MaskWriter:
             raise UsageError(f"labels must be uint8 [H, W], got {labels.dtype} {labels.shape}")
         if not self._open:
             raise UsageError("the masks are finished: no frame can be added")
-        self._write(self.skip(index, image), index, labels)
+        self._prune()
+        self._write(self._name(index, image), index, labels)
 
-    def skip(self, index: int, image: str | None = None) -> str:
-        """Take the name of a frame's mask, or of its picture for ``rle``, and return it."""
+    def skip(self, index: int, image: str | None = None) -> None:
+        """Pass over a frame whose mask is there already, after ``keep``."""
+        if self._skipped is None:
+            self._skipped = set()
+        self._skipped.add(self._name(index, image))
+
+    def _name(self, index: int, image: str | None) -> str:
+        """The name of a frame's mask, or of its picture for ``rle``."""
         stem = f"frame_{index:06d}" if image is None else Path(image).stem
         suffix = f".{self._format}"
         if self._format == "rle":
@@ -104,24 +113,26 @@ class MaskWriter:
         return name
 
     def close(self) -> None:
-        """Put the masks in their place; a second call does nothing."""
-        if not self._open:
+        """:meth:`complete` the masks and :meth:`commit` them; a second call does nothing."""
+        if self._open:
+            self.complete()
+            self.commit()
+
+    def complete(self) -> None:
+        """Write ``masks.json`` or ``classes.json`` under an unfinished name."""
+        self._prune()
+        if self._frames is not None:
+            self._frames.close()
+            self._write_coco()
             return
         with output_errors(self._directory):
-            if self._frames is not None:
-                self._frames.close()
-                self._write_coco()
-                kept: set[str] = set()
-            else:
-                kept = self._move_in()
-            for name in _recorded(self._directory) - kept:
-                (self._directory / name).unlink(missing_ok=True)
-            if kept:
-                (self.unfinished / CLASSES_FILE).replace(self._directory / CLASSES_FILE)
-            elif self._earlier:
-                (self._directory / CLASSES_FILE).unlink(missing_ok=True)
-            shutil.rmtree(self.unfinished)
+            names = [path.name for path in self.unfinished.iterdir() if path.suffix in _SUFFIXES]
+        write_whole(self.unfinished / CLASSES_FILE, self._classes(names))
+
+    def commit(self) -> None:
+        """Put the completed masks in their place."""
         self._open = False
+        commit_masks(self._directory, self._token)
 
     def abandon(self) -> None:
         """Remove what was written; a second call does nothing."""
@@ -134,6 +145,12 @@ class MaskWriter:
         if self._made:
             with suppress(OSError):
                 self._directory.rmdir()
+
+    def leave(self) -> None:
+        """Leave what is there as it is, to be taken up again."""
+        self._open = False
+        if self._frames is not None:
+            self._frames.close()
 
     def __enter__(self) -> MaskWriter:
         return self
@@ -149,24 +166,17 @@ class MaskWriter:
         else:
             self.abandon()
 
-    def _move_in(self) -> set[str]:
-        """Move the masks to their folder; returns their names. It may be done again half way.
+    def _prune(self) -> None:
+        """Remove files of frames that come again, after those that were skipped."""
+        if self._skipped is None or self._format == "rle":
+            return
+        with output_errors(self._directory):
+            for path in self.unfinished.iterdir():
+                if path.name not in self._skipped:
+                    path.unlink()
+        self._skipped = None
 
-        Whatever of them and of the earlier run's is in the folder meanwhile is recorded there.
-        """
-        plan = self.unfinished / CLASSES_FILE
-        if not plan.exists():
-            written = {path.name for path in self.unfinished.iterdir() if path.suffix in _SUFFIXES}
-            write_whole(plan, self._classes(written))
-        names = _recorded(self.unfinished)
-        both = names | _recorded(self._directory)
-        write_whole(self._directory / CLASSES_FILE, self._classes(both))
-        for name in names:
-            with suppress(FileNotFoundError):
-                (self.unfinished / name).replace(self._directory / name)
-        return names
-
-    def _classes(self, masks: set[str]) -> str:
+    def _classes(self, masks: list[str]) -> str:
         """What the values of the files ``masks`` mean, as data sets of folders say it, too."""
         pairs = zip(self._class_set.names, self._class_set.colors_rgb, strict=True)
         classes = [{"name": name, "color": color} for name, color in pairs]
@@ -184,12 +194,22 @@ class MaskWriter:
     def _write_png(self, name: str, index: int, labels: np.ndarray) -> None:
         image = Image.fromarray(labels)
         image.putpalette(self._palette_rgb)
-        with output_errors(self._directory):
-            image.save(self.unfinished / name, "PNG", compress_level=_PNG_COMPRESSION)
+        with self._whole_or_not(name) as path:
+            image.save(path, "PNG", compress_level=_PNG_COMPRESSION)
 
     def _write_npz(self, name: str, index: int, labels: np.ndarray) -> None:
+        with self._whole_or_not(name) as path:
+            np.savez_compressed(path, labels=labels)
+
+    @contextmanager
+    def _whole_or_not(self, name: str) -> Iterator[Path]:
+        path = self.unfinished / name
         with output_errors(self._directory):
-            np.savez_compressed(self.unfinished / name, labels=labels)
+            try:
+                yield path
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
 
     def _write_rle(self, name: str, index: int, labels: np.ndarray) -> None:
         assert self._frames is not None
@@ -203,7 +223,7 @@ class MaskWriter:
 
     def _write_coco(self) -> None:
         categories = [{"id": n, "name": name} for n, name in enumerate(self._class_set.names)]
-        with replacing(self._directory / COCO_FILE) as file:
+        with replacing(self.unfinished / COCO_FILE) as file:
             file.write(f'{{"categories": {json.dumps(categories)},\n"annotations": ['.encode())
             number = 0
             for frame in self._stored_frames():
@@ -233,6 +253,39 @@ def class_annotations(labels: np.ndarray, classes: int) -> Iterator[dict[str, An
             "bbox": [int(side) for side in coco.toBbox(mask)],
             "iscrowd": 0,
         }
+
+
+def commit_masks(directory: Path, token: str) -> None:
+    """Put completed masks in their place, which may be done again where it was broken off.
+
+    Masks of an earlier run are removed. Meanwhile ``classes.json`` names both.
+    """
+    folder = unfinished_folder(directory, token)
+    if not folder.is_dir():
+        return
+    earlier, classes = _recorded(directory), directory / CLASSES_FILE
+    with output_errors(directory):
+        names = _recorded(folder)
+        if names and earlier - names:
+            content = json.loads((folder / CLASSES_FILE).read_bytes())
+            both = sorted(names | earlier)
+            write_whole(classes, json.dumps({**content, "masks": both}, indent=1))
+        for name in sorted(names):
+            with suppress(FileNotFoundError):
+                (folder / name).replace(directory / name)
+        for name in earlier - names:
+            (directory / name).unlink(missing_ok=True)
+        if earlier:
+            classes.unlink(missing_ok=True)
+        for name in (CLASSES_FILE, COCO_FILE):
+            with suppress(FileNotFoundError):
+                (folder / name).replace(directory / name)
+        shutil.rmtree(folder)
+
+
+def remove_unfinished_masks(directory: Path, token: str) -> None:
+    """Remove what an unfinished run left."""
+    shutil.rmtree(unfinished_folder(directory, token), ignore_errors=True)
 
 
 def unfinished_folder(directory: Path, token: str) -> Path:

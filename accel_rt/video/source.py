@@ -24,13 +24,15 @@ class Frame:
 
     ``index`` counts delivered frames from 0. ``pts`` and ``duration`` are seconds in the
     source's own time, ``duration`` None where the source does not say. ``image_bgr`` is uint8
-    ``[H, W, 3]``, C-contiguous, the way round it is shown.
+    ``[H, W, 3]``, C-contiguous, the way round it is shown. ``name`` is that of the picture's own
+    file, if it has one.
     """
 
     index: int
     pts: Fraction
     image_bgr: np.ndarray
     duration: Fraction | None
+    name: str | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import json
 import time
 from array import array
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from accel_rt.errors import UsageError
-from accel_rt.files import new_token, replacing, unfinished_path
+from accel_rt.files import new_token, remove_unfinished, replacing, unfinished_path
 from accel_rt.video.output import LineFile, output_errors
 
 STAGES = (
@@ -51,7 +52,8 @@ class TimingLog:
         self._rows = 0
         self._first_s = self._last_s = 0.0
         self._open = True
-        self.unfinished = unfinished_path(self.path, token or new_token())
+        self._token = token or new_token()
+        self.unfinished = unfinished_path(self.path, self._token)
         self._file = LineFile(self.unfinished, None if keep is None else keep + 1)
         if keep is None:
             self._file.write(",".join(COLUMNS))
@@ -72,24 +74,35 @@ class TimingLog:
     def close(
         self, settings: Mapping[str, Any] | None = None, machine: Mapping[str, Any] | None = None
     ) -> None:
-        """Give the file its name, with the summary (JSON only); a second call does nothing."""
-        if not self._open:
-            return
+        """:meth:`complete` the file and :meth:`commit` it; a second call does nothing."""
+        if self._open:
+            self.complete(settings, machine)
+            self.commit()
+
+    def complete(
+        self, settings: Mapping[str, Any] | None = None, machine: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write what is missing, with the summary (JSON only), under an unfinished name."""
         self._file.close()
-        with output_errors(self.path):
-            if self._is_json:
-                self._write_json(settings or {}, machine or {})
-                self.unfinished.unlink()
-            else:
-                self.unfinished.replace(self.path)
+        if self._is_json:
+            self._write_json(settings or {}, machine or {})
+
+    def commit(self) -> None:
+        """Give the completed file its name."""
         self._open = False
+        commit_timing(self.path, self._token)
 
     def abandon(self) -> None:
         """Remove an unfinished file."""
         if self._open:
             self._open = False
             self._file.close()
-            self.unfinished.unlink(missing_ok=True)
+            remove_unfinished(self.path, self._token)
+
+    def leave(self) -> None:
+        """Close the file and leave it as it is, to be taken up again."""
+        self._open = False
+        self._file.close()
 
     def __enter__(self) -> TimingLog:
         return self
@@ -108,7 +121,7 @@ class TimingLog:
     def _write_json(self, settings: Mapping[str, Any], machine: Mapping[str, Any]) -> None:
         times: dict[str, array[float]] = {}
         frames = 0
-        with replacing(self.path) as file:
+        with replacing(_finished_json(self.path, self._token)) as file:
             file.write(b'{"frames": [')
             for row in _read_rows(self.unfinished):
                 file.write((",\n" if frames else "\n").encode() + json.dumps(row).encode())
@@ -125,6 +138,18 @@ class TimingLog:
             }
             text = json.dumps(summary, indent=1, default=str)
             file.write(f'\n],\n"summary": {text}}}\n'.encode())
+
+
+def commit_timing(path: Path, token: str) -> None:
+    """Give a completed timing file its name; does nothing once it has it."""
+    rows, whole = unfinished_path(path, token), _finished_json(path, token)
+    with output_errors(path), suppress(FileNotFoundError):
+        (whole if path.suffix.lower() == ".json" else rows).replace(path)
+        rows.unlink(missing_ok=True)
+
+
+def _finished_json(path: Path, token: str) -> Path:
+    return unfinished_path(path, f"{token}.whole")
 
 
 def check_suffix(path: Path) -> str:

@@ -138,11 +138,12 @@ class VideoWriter:
             self.abandon()
             raise
 
-    def adopt(self, path: Path, pictures: int, first_pts: Fraction) -> None:
-        """Begin with the first ``pictures`` coded pictures of ``path``, as they are.
+    def adopt(self, path: Path, pictures: int, first_pts: Fraction) -> Iterator[None]:
+        """Begin with the first ``pictures`` coded pictures of ``path``, one at each step.
 
-        ``path`` was written by such a writer, its first frame being shown at ``first_pts`` of the
-        source's time. The frames written next follow on; none must have been written before.
+        ``path`` is the unfinished file of such a writer, its first frame being shown at
+        ``first_pts`` of the source's time. At the last step it is replaced, and goes on under its
+        name; the frames written next follow on. None must have been written before.
         """
         self._begin(first_pts)
         with output_errors(self.path):
@@ -157,6 +158,9 @@ class VideoWriter:
                 self.pictures += 1
                 if self._tracks:
                     self._tracks.pump(until=self._last_pts - self._origin)
+                yield
+            os.replace(self.unfinished, path)
+        self.unfinished = path
         self.frames = self.pictures
         self._encoder.restart()
 
@@ -211,6 +215,8 @@ class VideoWriter:
 
     def complete(self) -> bool:
         """Complete the file under its unfinished name; False, and no file, without a frame."""
+        if not self._open:
+            return False
         if self.frames == 0:
             self.abandon()
             return False
@@ -247,6 +253,11 @@ class VideoWriter:
             self._end()
             if not (self._fragmented and self.frames):
                 self.unfinished.unlink(missing_ok=True)
+
+    def leave(self) -> None:
+        """Close the file and leave it as it is, for :meth:`adopt`."""
+        if self._open:
+            self._end()
 
     def __enter__(self) -> VideoWriter:
         return self

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from accel_rt.classes import CAMVID
+from accel_rt.runtime.policy import KeyframePolicy
 from accel_rt.runtime.result import FrameResult, Overlay
 from accel_rt.runtime.settings import SegmenterSettings
 
@@ -37,6 +38,9 @@ class FakeSegmenter:
 
     def draw(self, overlay: Overlay | None) -> bool:
         return False
+
+    def set_policy(self, policy: KeyframePolicy) -> None:
+        pass
 
     def describe(self) -> dict[str, Any]:
         return {"reference": self.settings.reference, "interval": self.settings.interval}

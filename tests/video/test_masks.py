@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 
 from accel_rt.classes import CAMVID
 from accel_rt.errors import OutputError, UsageError
-from accel_rt.video.masks import MaskWriter, class_annotations, count_masks
+from accel_rt.video.masks import MaskWriter, class_annotations, commit_masks, count_masks
 
 
 def some_labels(seed=0, shape=(40, 60)):
@@ -229,8 +229,12 @@ def test_putting_masks_in_their_place_can_be_done_again(tmp_path):
     killed = MaskWriter(tmp_path, "png", CAMVID, "0123abcd")
     for index in range(5):
         killed.write(index, some_labels())
-    killed._move_in()
-    MaskWriter(tmp_path, "png", CAMVID, "0123abcd", keep=5).close()
+    killed.complete()
+    for index in range(3):
+        name = f"frame_{index:06d}.png"
+        (killed.unfinished / name).rename(tmp_path / name)
+    commit_masks(tmp_path, "0123abcd")
+    commit_masks(tmp_path, "0123abcd")
     assert names_in(tmp_path) == ["classes.json", *(f"frame_{n:06d}.png" for n in range(5))]
 
 

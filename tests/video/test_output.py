@@ -14,9 +14,9 @@ import pytest
 
 from accel_rt.errors import OutputError, UsageError
 from accel_rt.video import output, writer
+from accel_rt.video.complete import is_complete
 from accel_rt.video.output import check_output_path, output_errors
 from accel_rt.video.reader import open_source
-from accel_rt.video.whole import is_complete
 from accel_rt.video.writer import VideoWriter
 from tests.video.clips import RATE, boxes, picture, picture_number, probe, write_clip
 

@@ -1,4 +1,4 @@
-"""Whether a video file that exists already is whole, so that its work can be skipped."""
+"""Whether a video file that exists already is complete, so that its work can be skipped."""
 
 from __future__ import annotations
 
@@ -15,30 +15,35 @@ _SLACK_FRAMES = Fraction(3, 2)  # a container may not say how long its last fram
 
 
 def is_complete(path: Path | str, source: SourceInfo | None = None) -> bool:
-    """Whether ``path`` is a video that reaches its own end and decodes up to there.
+    """Whether ``path`` is a complete video; see :func:`complete_pictures`."""
+    return complete_pictures(path, source) is not None
+
+
+def complete_pictures(path: Path | str, source: SourceInfo | None = None) -> int | None:
+    """The number of pictures of a video that reaches its own end and decodes up to there.
 
     Where ``source`` is given, the file must also have the source's number of frames, one less
     at most, or its length to within a frame and a half. All packets are read, only those from
-    the last keyframe on are decoded. False for anything that is missing or cannot be read.
+    the last keyframe on are decoded. None for anything that is missing or cannot be read.
     """
     try:
         with open_container(str(path)) as container:
             stream = video_stream(container, str(path))
             return _reaches_its_end(container, stream, source)
     except (InputError, av.FFmpegError, OSError, IndexError):
-        return False
+        return None
 
 
 def _reaches_its_end(
     container: av.container.InputContainer, stream: av.VideoStream, source: SourceInfo | None
-) -> bool:
+) -> int | None:
     stream.thread_type = "NONE"  # only a lone thread reports all damage
     frames, end, start, last_keyframe = 0, Fraction(0), None, None
     for packet in container.demux(stream):
         if packet.size == 0 or packet.pts is None:
             continue
         if packet.is_corrupt:
-            return False
+            return None
         frames += 1
         end = max(end, packet_end(packet) or end)
         time = packet.pts * packet.time_base
@@ -46,16 +51,16 @@ def _reaches_its_end(
         if packet.is_keyframe:
             last_keyframe = packet.pts
     if start is None or last_keyframe is None:
-        return False
+        return None
     slack_s = _SLACK_FRAMES / (stream.average_rate or 25)
     header_end = stream_end(container, stream)
     if header_end is not None and header_end - end > slack_s:
-        return False
+        return None
     if source is not None and not _covers(source, frames, float(end - start), float(slack_s)):
-        return False
+        return None
     container.seek(last_keyframe, stream=stream)
     tail = list(container.decode(stream))
-    return bool(tail) and not any(frame.is_corrupt for frame in tail)
+    return frames if tail and not any(frame.is_corrupt for frame in tail) else None
 
 
 def _covers(source: SourceInfo, frames: int, length_s: float, slack_s: float) -> bool:

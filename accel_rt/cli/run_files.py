@@ -1,0 +1,362 @@
+"""The outputs of a run as one thing: claimed, written, gone on with and named together."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from accel_rt.classes import ClassSet
+from accel_rt.cli.jobs import Job
+from accel_rt.cli.journal import (
+    Checkpoint,
+    Journal,
+    UnfinishedRun,
+    difference,
+    journal_path,
+    unfinished_runs,
+)
+from accel_rt.cli.text import say
+from accel_rt.errors import AccelError, InputError, UsageError
+from accel_rt.files import Claim, new_token, remove_unfinished, unfinished_path
+from accel_rt.video.complete import complete_pictures
+from accel_rt.video.join import count_pictures
+from accel_rt.video.location import is_read_once, is_url, local_path
+from accel_rt.video.masks import (
+    COCO_FILE,
+    MaskWriter,
+    commit_masks,
+    count_masks,
+    remove_unfinished_masks,
+)
+from accel_rt.video.source import Frame, Source, SourceInfo
+from accel_rt.video.timing import TimingLog, commit_timing, count_rows
+from accel_rt.video.writer import VideoWriter
+
+CHECKPOINT_FRAMES = 100
+"""A run can be gone on with from about every hundredth frame, where its video begins afresh."""
+
+OpenVideo = Callable[[str], VideoWriter]
+"""Opens the video of a run by its token."""
+
+
+class RunFiles:
+    """Everything that a run writes, claimed against other runs; a context manager.
+
+    What has been written is on disk under unfinished names at any moment. :meth:`finish` gives
+    all outputs their names; leaving the context without it removes them, or leaves those of a run
+    that was gone on with for another try. ``settings`` are all
+    choices that change the outputs. With ``resume`` the run goes on where an earlier one with the
+    same settings and input was killed, with frame ``first``; ``policy_state`` is what it
+    remembered there.
+
+    Raises :class:`OutputError` where another run writes one of the outputs, :class:`UsageError`
+    where ``resume`` asks for what cannot be gone on with.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        source: Source,
+        settings: dict[str, Any],
+        masks_format: str,
+        open_video: OpenVideo,
+        resume: bool,
+    ) -> None:
+        self.job = job
+        self.video: VideoWriter | None = None
+        self.timing: TimingLog | None = None
+        self.masks: MaskWriter | None = None
+        self.first = 0
+        self.policy_state: dict[str, Any] | None = None
+        self._masks_format, self._resume_pts = masks_format, Fraction(0)
+        self._journal: Journal | None = None
+        self._claims: list[Claim] = []
+        self._ended = self._caught_up = False
+        self._adopting: Iterator[None] = iter(())
+        self._main = _main_output(job)
+        self._token = new_token()
+        try:
+            for path in _claimed(job):
+                self._claims.append(Claim(path))
+            identity = source_identity(job, source.info)
+            self._earlier = unfinished_runs(self._main) if self._main else []
+            resumed = self._choose(settings, identity, resume)
+            if resumed is None:
+                self._begin(settings, identity, open_video)
+            else:
+                self._resume(*resumed, open_video)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def open_masks(self, classes: ClassSet) -> None:
+        """Open the masks, if any are wanted, once it is known what they are of."""
+        if self.job.masks:
+            keep = self.first or None
+            self.masks = MaskWriter(
+                self.job.masks, self._masks_format, classes, self._token, keep=keep
+            )
+
+    def frames(self, source: Source) -> Iterator[Frame]:
+        """The frames of ``source`` that are to be done.
+
+        Raises :class:`InputError` if they are not those of the run that is gone on with.
+        """
+        for frame in source:
+            if frame.index >= self.first:
+                if frame.index == self.first:
+                    self._catch_up(frame)
+                yield frame
+                continue
+            next(self._adopting, None)
+            if self.masks:
+                self.masks.skip(frame.index, frame.name)
+
+    def checkpoint(self, frame: Frame, policy_state: dict[str, Any]) -> None:
+        """Note that the run can go on with ``frame``: to be called once its picture is written."""
+        if self._journal is not None:
+            pictures = self.video.pictures - 1 if self.video else 0
+            self._journal.checkpoint(
+                Checkpoint(frame.index, pictures, str(frame.pts), policy_state)
+            )
+
+    def finish(self, settings: dict[str, Any], machine: dict[str, Any], whole: bool) -> None:
+        """Give all outputs their names; if ``whole``, remove what earlier runs left of them.
+
+        An output that cannot be completed does not keep the others from it: its error is raised
+        in the end.
+        """
+        errors: list[AccelError] = []
+
+        def attempt(action: Callable[[], object]) -> bool:
+            try:
+                return action() is not False
+            except AccelError as error:
+                errors.append(error)
+                return False
+
+        timing = self.timing
+        completed = [
+            output
+            for output, complete in (
+                (self.video, self.video and self.video.complete),
+                (timing, timing and (lambda: timing.complete(settings, machine))),
+                (self.masks, self.masks and self.masks.complete),
+            )
+            if output and complete and attempt(complete)
+        ]
+        if self._journal and not errors:
+            attempt(self._journal.done)
+        for output in completed:
+            attempt(output.commit)
+        self._ended = True
+        if self._journal:
+            self._journal.remove()
+        if whole and not errors:
+            self._remove_leftovers()
+        if errors:
+            raise errors[0]
+
+    def __enter__(self) -> RunFiles:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Remove what is unfinished, or leave what was there before; give the claims back."""
+        outputs = [output for output in (self.video, self.timing, self.masks) if output]
+        if not self._ended and self.first:
+            if self.video and not self._caught_up:
+                self.video.abandon()
+            for output in outputs:
+                output.leave()
+        elif not self._ended:
+            for output in outputs:
+                output.abandon()
+            if self._journal:
+                self._journal.remove()
+        for claim in self._claims:
+            claim.release()
+        self._ended = True
+
+    def _choose(
+        self, settings: dict[str, Any], identity: Any, resume: bool
+    ) -> tuple[UnfinishedRun, Checkpoint] | None:
+        """The run to go on with, and where; None to begin anew."""
+        usable = [run for run in self._earlier if run.source is not None]
+        if self.job.video:
+            for run in self._earlier:
+                if run.source is None:  # nobody can make it again: it is kept
+                    left = unfinished_path(self.job.video, run.token)
+                    say(f"note: '{left}' is left of a run that was killed: rename or remove it")
+        if not usable:
+            return None
+        if not resume:
+            say(
+                f"note: an unfinished run has {usable[0].frames} frames of '{self._main}': "
+                "--resume goes on with it; it is kept until this one has ended"
+            )
+            return None
+        fits = [run for run in usable if run.source == identity and not difference(run, settings)]
+        if not fits:
+            why = difference(usable[0], settings) or "its input has changed"
+            raise UsageError(
+                f"cannot go on with the unfinished run of '{self._main}' ({why}): give the same "
+                "settings, or begin anew without --resume"
+            )
+        for run in fits:
+            there = self._pictures_there(run)
+            for checkpoint in reversed(run.checkpoints):
+                if checkpoint.frame and checkpoint.pictures <= there:
+                    return run, checkpoint
+        return None
+
+    def _pictures_there(self, run: UnfinishedRun) -> float:
+        if self.job.video is None:
+            return float("inf")
+        try:
+            return count_pictures(unfinished_path(self.job.video, run.token))
+        except InputError:
+            return 0
+
+    def _begin(self, settings: dict[str, Any], identity: Any, open_video: OpenVideo) -> None:
+        if self._main:
+            self._journal = Journal(journal_path(self._main, self._token), settings, identity)
+        if self.job.video:
+            self.video = open_video(self._token)
+        if self.job.timing:
+            self.timing = TimingLog(self.job.timing, self._token)
+
+    def _resume(self, run: UnfinishedRun, checkpoint: Checkpoint, open_video: OpenVideo) -> None:
+        self._earlier.remove(run)
+        self._token, self.first = run.token, checkpoint.frame
+        self._resume_pts, self.policy_state = Fraction(checkpoint.pts), checkpoint.policy
+        if self.job.video:
+            video, fresh = self.job.video, f"{run.token}.next"
+            remove_unfinished(video, fresh)
+            self.video = open_video(fresh)
+            left, first_pts = unfinished_path(video, run.token), Fraction(run.checkpoints[0].pts)
+            self._adopting = self.video.adopt(left, checkpoint.pictures, first_pts)
+        if self.job.timing:
+            self.timing = TimingLog(self.job.timing, run.token, keep=self.first)
+        self._journal = Journal.reopen(run)
+
+    def _catch_up(self, frame: Frame) -> None:
+        """Take over what is left of the pictures before ``frame``, the first to be done."""
+        if self.first and frame.pts != self._resume_pts:
+            raise InputError(
+                f"frame {self.first} of '{self.job.name}' is not where the unfinished run had it: "
+                "begin anew without --resume"
+            )
+        for _ in self._adopting:
+            pass
+        self._caught_up = True
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed runs left of outputs that are complete now."""
+        job = self.job
+        inputs = job.source if isinstance(job.source, list) else [job.source]
+        for run in self._earlier:
+            if run.source is None or any(_is_of_run(path, run) for path in inputs):
+                continue
+            self._remove(run.token)
+            run.path.unlink(missing_ok=True)
+        self._remove(self._token)
+
+    def _remove(self, token: str) -> None:
+        for path in (self.job.video, self.job.timing):
+            if path:
+                remove_unfinished(path, token)
+        if self.job.masks:
+            remove_unfinished_masks(self.job.masks, token)
+
+
+def _is_of_run(path: str | Path, run: UnfinishedRun) -> bool:
+    """Whether an input is itself something that ``run`` left."""
+    return f".{run.token}." in Path(path).name
+
+
+def finish_completed(job: Job) -> bool:
+    """Give the outputs of a run their names that was killed when only this was left to do."""
+    main = _main_output(job)
+    run = next(iter(unfinished_runs(main)), None) if main else None
+    if run is None or not run.done:
+        return False
+    claims = [Claim(path) for path in _claimed(job)]
+    if job.timing:
+        commit_timing(job.timing, run.token)
+    if job.masks:
+        commit_masks(job.masks, run.token)
+    if job.video:
+        with suppress(FileNotFoundError):
+            unfinished_path(job.video, run.token).replace(job.video)
+    run.path.unlink(missing_ok=True)
+    for claim in claims:
+        claim.release()
+    return True
+
+
+def outputs_complete(job: Job, masks_format: str, info: SourceInfo) -> bool:
+    """Whether every output of ``job`` is there, complete, and of as many frames as the others."""
+    counts: list[int | None] = []
+    if job.video:
+        counts.append(complete_pictures(job.video, info))
+    if job.timing:
+        counts.append(count_rows(job.timing))
+    if job.masks:
+        counts.append(count_masks(job.masks, masks_format))
+    found = counts[0]
+    if found is None or len(set(counts)) > 1:
+        return False
+    return bool(job.video) or info.frame_count is None or found >= info.frame_count - 1
+
+
+def source_identity(job: Job, info: SourceInfo) -> Any:
+    """What tells the input from others, as JSON; None for one that cannot be read again."""
+    shape = [info.width, info.height, str(info.rate), info.frame_count]
+    if isinstance(job.source, list):
+        paths = job.source
+    elif is_url(job.source):
+        return None if info.kind == "stream" else [job.source, *shape]
+    elif is_read_once(job.source):
+        return None
+    else:
+        path = local_path(job.source)
+        if os.path.isdir(path):
+            paths = sorted(path.iterdir())
+        else:
+            paths = [path] if os.path.exists(path) else [Path(p) for p in glob.glob(str(path))]
+    digest = hashlib.sha256()
+    for path in paths:
+        status = os.stat(path)
+        digest.update(
+            f"{path.name}/{status.st_size}/{status.st_mtime_ns}\n".encode(errors="replace")
+        )
+    return [digest.hexdigest(), *shape]
+
+
+def _main_output(job: Job) -> Path | None:
+    """The output that the journal lies beside; None if nothing is written."""
+    return job.video or (job.masks / "masks" if job.masks else job.timing)
+
+
+def _claimed(job: Job) -> Iterator[Path]:
+    if job.video:
+        yield job.video
+    if job.timing:
+        yield job.timing
+    if job.masks:
+        yield job.masks / COCO_FILE

@@ -1,0 +1,259 @@
+"""Runs that are killed: what they leave plays, and going on gives what an undisturbed run does."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from accel_rt.cli import run_files
+from tests.cli.fake import FakeSegmenter
+from tests.video.clips import boxes, picture, picture_number, probe, write_clip
+
+ROOT = Path(__file__).parents[2]
+FRAMES = 221
+ARGS = ("--masks", "m", "--timing", "t.csv", "--alpha", 0)
+
+
+@pytest.fixture
+def long_clip(tmp_path):
+    images = [picture(n % 256) for n in range(FRAMES)]
+    return write_clip(tmp_path / "long.mp4", images=images, audio_s=8.84, beep_s=5.0)
+
+
+class Died(BaseException):
+    """Stands for the end of the process: nothing is tidied up."""
+
+
+@pytest.fixture
+def killed_at(monkeypatch, accel, fakes):
+    """``killed_at(frame, ...)`` runs the command line as if the process died at that frame.
+
+    The run's files are closed as the system would, and stay.
+    """
+
+    def run(frame, *args):
+        step, abandon = FakeSegmenter.step, run_files.RunFiles._abandon
+
+        def dies(self, frame_bgr, pts=None):
+            if self._index == frame:
+                raise Died
+            return step(self, frame_bgr, pts)
+
+        def leaves(self):
+            self.first = self.first or -1
+            self._caught_up = True
+            abandon(self)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(FakeSegmenter, "step", dies)
+            patched.setattr(run_files.RunFiles, "_abandon", leaves)
+            with pytest.raises(Died):
+                accel("segment", *args)
+
+    return run
+
+
+def outputs(folder, masks="m", times="t.csv", video="long_accel.mp4"):
+    """What a finished run left, to be compared."""
+    found = probe(folder / video)
+    with (folder / times).open(newline="") as file:
+        rows = [(row["frame"], row["pts_s"], row["kind"]) for row in csv.DictReader(file)]
+    with av.open(str(folder / video)) as container:
+        sound = [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+    return {
+        "times": found.times,
+        "images": [image.tobytes() for image in found.images],
+        "sound": sound,
+        "masks": {path.name: path.read_bytes() for path in (folder / masks).iterdir()},
+        "rows": rows,
+    }
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def whole(accel, fakes, long_clip, tmp_path):
+    """The outputs of an undisturbed run, which are removed again."""
+    assert accel("segment", long_clip, *ARGS).code == 0
+    found = outputs(tmp_path)
+    for path in tmp_path.glob("m/*"):
+        path.unlink()
+    for name in ("long_accel.mp4", "t.csv"):
+        (tmp_path / name).unlink()
+    (tmp_path / "m").rmdir()
+    return found
+
+
+def test_going_on_gives_what_an_undisturbed_run_does(accel, killed_at, long_clip, tmp_path, whole):
+    killed_at(130, long_clip, *ARGS)
+    (part,) = tmp_path.glob("long_accel.mp4.*.part")
+    left = probe(part)
+    numbers = [picture_number(image) for image in left.images]
+    assert 90 <= len(numbers) <= 130
+    assert numbers == list(range(len(numbers)))
+    assert len(list(tmp_path.glob("m/masks.*.part/*.png"))) >= len(numbers)
+    killed_at(110, long_clip, *ARGS, "--resume")  # which is frame 210: once more
+    done = accel("segment", long_clip, *ARGS, "--resume")
+    assert done.code == 0, done.err
+    assert "going on with " in done.err
+    assert f"wrote {tmp_path / 'long_accel.mp4'}: 221 frames" in done.out
+    assert outputs(tmp_path) == whole
+    assert names(tmp_path) == ["long.mp4", "long_accel.mp4", "m", "t.csv"]
+
+
+def test_killed_before_the_first_checkpoint(accel, killed_at, long_clip, tmp_path, whole):
+    killed_at(30, long_clip, *ARGS)
+    assert accel("segment", long_clip, *ARGS, "--resume").code == 0
+    assert outputs(tmp_path) == whole
+    assert names(tmp_path) == ["long.mp4", "long_accel.mp4", "m", "t.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("out.mkv", "h264"), ("out.webm", "vp9"), ("out.mov", "hevc"), ("out.mp4", "av1")],
+)
+def test_every_container_can_be_gone_on_with(accel, killed_at, long_clip, tmp_path, name, codec):
+    args = ("-o", name, "--codec", codec, "--alpha", 0)
+    accel("segment", long_clip, *args)
+    expected = probe(tmp_path / name)
+    killed_at(150, long_clip, *args)
+    (part,) = tmp_path.glob(f"{name}.*.part")
+    assert len(probe(part).images) > 70
+    assert accel("segment", long_clip, *args, "--resume").code == 0
+    found = probe(tmp_path / name)
+    assert found.times == expected.times
+    assert all(np.array_equal(*pair) for pair in zip(found.images, expected.images, strict=True))
+    assert found.beep_s == pytest.approx(expected.beep_s, abs=1e-3)
+
+
+def test_coco_and_json(accel, killed_at, long_clip, tmp_path):
+    args = ("--masks-format", "rle", "--timing", "t.json", "--no-video")
+    assert accel("segment", long_clip, "--masks", "whole", *args).code == 0
+    expected = (tmp_path / "whole" / "masks.json").read_bytes()
+    killed_at(130, long_clip, "--masks", "m", *args)
+    (lines,) = tmp_path.glob("m/*.part/frames.jsonl")
+    assert len([json.loads(line) for line in lines.read_text().splitlines()]) >= 120
+    assert accel("segment", long_clip, "--masks", "m", *args, "--resume").code == 0
+    assert names(tmp_path / "m") == ["masks.json"]
+    assert (tmp_path / "m" / "masks.json").read_bytes() == expected
+    report = json.loads((tmp_path / "t.json").read_text())
+    assert [row["frame"] for row in report["frames"]] == list(range(FRAMES))
+    assert report["summary"]["frames"] == FRAMES
+
+
+def test_images_keep_their_names(accel, killed_at, tmp_path):
+    folder = tmp_path / "shots"
+    folder.mkdir()
+    for number in range(150):
+        assert cv2.imwrite(str(folder / f"IMG_{number}.jpg"), picture(number))
+    killed_at(120, folder, "--masks", "m")
+    assert accel("segment", folder, "--masks", "m", "--resume").code == 0
+    expected = ["classes.json", *(f"IMG_{number}.png" for number in range(150))]
+    assert names(tmp_path / "m") == sorted(expected)
+
+
+def test_the_next_run_offers_to_go_on_and_cleans_up_when_it_has_ended(
+    accel, killed_at, long_clip, tmp_path
+):
+    killed_at(130, long_clip, *ARGS)
+    done = accel("segment", long_clip, *ARGS)
+    assert done.code == 0
+    assert "an unfinished run has 100 frames of" in done.err
+    assert "--resume goes on with it" in done.err
+    assert names(tmp_path) == ["long.mp4", "long_accel.mp4", "m", "t.csv"]
+    assert not list((tmp_path / "m").glob("*.part"))
+
+
+def test_other_settings_or_another_input_are_refused(accel, killed_at, long_clip, tmp_path):
+    killed_at(130, long_clip, *ARGS)
+    before = names(tmp_path)
+    done = accel("segment", long_clip, *ARGS[:-1], 0.5, "--resume")
+    assert done.code == 2
+    assert "alpha 0.0 then, and 0.5 now" in done.error
+    write_clip(long_clip, [Fraction(n, 25) for n in range(30)])
+    done = accel("segment", long_clip, *ARGS, "--resume")
+    assert done.code == 2
+    assert "its input has changed" in done.error
+    assert names(tmp_path) == before
+
+
+def test_an_error_while_going_on_costs_nothing(
+    accel, killed_at, long_clip, tmp_path, whole, monkeypatch
+):
+    killed_at(130, long_clip, *ARGS)
+    before = names(tmp_path)
+
+    def fails(settings):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("accel_rt.runtime.load.load_segmenter", fails)
+        assert accel("segment", long_clip, *ARGS, "--resume").code == 130
+    assert names(tmp_path) == before
+    assert accel("segment", long_clip, *ARGS, "--resume").code == 0
+    assert outputs(tmp_path) == whole
+
+
+def test_killed_while_the_outputs_get_their_names(
+    accel, killed_at, long_clip, tmp_path, whole, monkeypatch
+):
+    from accel_rt.video.timing import TimingLog
+
+    def dies(self):
+        raise Died
+
+    abandon = run_files.RunFiles._abandon
+
+    def leaves(self):
+        self._ended = True
+        abandon(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TimingLog, "commit", dies)
+        patched.setattr(run_files.RunFiles, "_abandon", leaves)
+        with pytest.raises(Died):
+            accel("segment", long_clip, *ARGS)
+    done = accel("segment", long_clip, *ARGS, "--resume")
+    assert done.code == 0
+    assert "they have them now" in done.err
+    assert outputs(tmp_path) == whole
+    assert names(tmp_path) == ["long.mp4", "long_accel.mp4", "m", "t.csv"]
+
+
+def test_nothing_to_go_on_with_is_no_error(accel, fakes, clip):
+    assert accel("segment", clip, "--resume").code == 0
+
+
+def test_the_result_is_an_ordinary_file(accel, killed_at, long_clip, tmp_path):
+    killed_at(130, long_clip)
+    assert accel("segment", long_clip, "--resume").code == 0
+    assert boxes(tmp_path / "long_accel.mp4").index("moov") == 1
+    with av.open(str(tmp_path / "long_accel.mp4")) as container:
+        assert container.streams.video[0].frames == FRAMES
+
+
+@pytest.mark.slow
+def test_killed_for_good(tmp_path, long_clip):
+    """The process is killed by the system's signal, four times, until it has gone through."""
+    for frame in (20, 105, 110, 30):
+        command = [sys.executable, "-m", "tests.cli.fake", f"9@{frame}", "segment"]
+        command += [str(long_clip), "-o", str(tmp_path / "out.mp4"), "--alpha", "0", "--resume"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == -9
+    command[3] = "9@1000"
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = probe(tmp_path / "out.mp4")
+    assert [picture_number(image) for image in found.images] == list(range(FRAMES))
+    assert names(tmp_path) == ["long.mp4", "out.mp4"]
