@@ -15,7 +15,7 @@ from queue import Empty, Full, Queue
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
-from accel_rt.runtime.result import FrameResult, FrameSegmenter
+from accel_rt.runtime.result import FrameResult, FrameStepper
 from accel_rt.video.source import Frame
 
 FRAMES_AHEAD = 2
@@ -35,7 +35,7 @@ Output = Callable[[Frame, FrameResult], Mapping[str, float]]
 
 def segment_frames(
     frames: Iterable[Frame],
-    segmenter: FrameSegmenter,
+    segmenter: FrameStepper,
     ahead: int = FRAMES_AHEAD,
     stop: threading.Event | None = None,
 ) -> Generator[tuple[Frame, FrameResult], None, None]:
@@ -52,7 +52,7 @@ def segment_frames(
 
 def run_pipeline(
     frames: Iterable[Frame],
-    segmenter: FrameSegmenter,
+    segmenter: FrameStepper,
     output: Output,
     on_row: Callable[[dict[str, Any]], None] | None = None,
     ahead: int = FRAMES_AHEAD,

@@ -47,13 +47,17 @@ class FrameResult:
     picture: np.ndarray | None = None
 
 
-class FrameSegmenter(Protocol):
-    """Segments a video frame by frame; :class:`~accel_rt.runtime.segmenter.Segmenter` is one."""
-
-    classes: ClassSet
+class FrameStepper(Protocol):
+    """What segments one frame after the other."""
 
     def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
         """Segment the next frame, uint8 BGR ``[H, W, 3]``."""
+
+
+class FrameSegmenter(FrameStepper, Protocol):
+    """Segments a video frame by frame; :class:`~accel_rt.runtime.segmenter.Segmenter` is one."""
+
+    classes: ClassSet
 
     def reset(self) -> None:
         """Forget what was seen: the next frame is the first of a video."""

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from accel_rt.runtime.policy import KeyframePolicy
-from accel_rt.runtime.result import FrameResult
-
-
-class SteppedSegmenter(Protocol):
-    """What is asked of a segmenter."""
-
-    def set_policy(self, policy: KeyframePolicy) -> None: ...
-
-    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult: ...
+from accel_rt.runtime.result import FrameResult, FrameSegmenter
 
 
 class ResumableSegmenter:
@@ -32,7 +24,7 @@ class ResumableSegmenter:
 
     def __init__(
         self,
-        segmenter: SteppedSegmenter,
+        segmenter: FrameSegmenter,
         policy: KeyframePolicy,
         first: int = 0,
         state: dict[str, Any] | None = None,

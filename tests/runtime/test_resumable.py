@@ -1,0 +1,69 @@
+"""Going on in the middle: the keyframes are those of a run that saw every frame."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from accel_rt.runtime.policy import FixedInterval, SceneCuts
+from accel_rt.runtime.resumable import ResumableSegmenter, restore_state, state_of
+from accel_rt.runtime.result import FrameResult
+
+
+class ByPolicy:
+    """Steps without networks: keyframes where the policy, reset at the first frame, says so."""
+
+    def __init__(self):
+        self._since = 0
+
+    def set_policy(self, policy):
+        self._policy = policy
+        self._policy.reset()
+
+    def step(self, frame_bgr, pts=None):
+        if self._since == 0:
+            self._policy.reset()
+        due = self._policy.decide(frame_bgr, self._since).keyframe or self._since == 0
+        self._since = 1 if due else self._since + 1
+        return FrameResult(0, pts, "key" if due else "update", frame_bgr[..., 0])
+
+
+def restless(count=200):
+    """Frames that differ more and less, so that a cut stands out only from what was before."""
+    rng = np.random.default_rng(0)
+    level = 0.0
+    for number in range(count):
+        level += rng.normal(0, 25 if number % 40 < 20 else 5)
+        yield np.clip(128 + level % 100 + rng.normal(0, 3, (48, 64, 3)), 0, 255).astype(np.uint8)
+
+
+def kinds(frames, first=0, state=None):
+    policy = SceneCuts(FixedInterval(7))
+    segmenter = ResumableSegmenter(ByPolicy(), policy, first, state)
+    return [segmenter.step(frame).kind for frame in frames], segmenter.states
+
+
+def test_every_keyframe_can_be_gone_on_from():
+    frames = list(restless())
+    expected, states = kinds(frames)
+    assert expected.count("key") > 200 / 7 + 3  # some are cuts
+    assert sorted(states) == [n for n, kind in enumerate(expected) if kind == "key"]
+    for first, state in states.items():
+        found, _ = kinds(frames[first:], first, json.loads(json.dumps(state)))
+        assert found == expected[first:], first
+
+
+def test_without_what_was_remembered_the_keyframes_differ():
+    """So the test above can fail."""
+    frames = list(restless())
+    expected, states = kinds(frames)
+    assert any(kinds(frames[first:])[0] != expected[first:] for first in states)
+
+
+def test_a_state_is_restored_exactly():
+    policy, other = SceneCuts(FixedInterval(3)), SceneCuts(FixedInterval(3))
+    for frame in restless(10):
+        policy.decide(frame, 1)
+    restore_state(other, json.loads(json.dumps(state_of(policy))))
+    assert json.dumps(state_of(other)) == json.dumps(state_of(policy))
