@@ -122,8 +122,9 @@ class EncodedSound(Track):
         """Append ``samples``, of which the first belongs at ``at`` of the output."""
         if self._next is None:
             first = at or 0
-            self._next = max(first, 0)
-            samples = samples[max(-first, 0) :]
+            self._waiting = samples[max(-first, 0) :]
+            self._next = max(first, 0) if len(self._waiting) else None
+            return
         end = self._next + len(self._waiting)
         apart = 0 if at is None else at - end
         if abs(apart) <= _UNSTEADY_S * self._format.rate:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, cast
 
 import av
@@ -87,14 +86,13 @@ class SideTracks:
         self._keep_chapters(self._input, length)
         start = self.start
         self._keeps_priming = self._suffix in _HAS_EDIT_LIST and start is not None
-        again = self._probed
+        streams = [track.stream for track in self._tracks.values()]
+        packets = chain(self._probed, self._demux(streams))
         if start is not None and origin > start:
             self._keeps_priming = False
-            with suppress(av.FFmpegError, OSError):  # else what is too early is passed over
-                self._input.seek(int((origin - _SEEK_MARGIN_S) * av.time_base))
-                again = []
-        streams = [track.stream for track in self._tracks.values()]
-        self._packets = self._without_jumps(chain(again, self._demux(streams)))
+            if origin - _SEEK_MARGIN_S > start:
+                packets = self._from(self._input, streams, start) or packets
+        self._packets = self._without_jumps(packets)
         self._pending = next(self._packets, None)
 
     def pump(self, until: Fraction) -> None:
@@ -106,6 +104,11 @@ class SideTracks:
         self._pump(until, None)
         for track in self._tracks.values():
             track.finish()
+            if track.is_sound and self._pending is not None and track.filled < until / 2:
+                self.notes.append(
+                    f"of the {_describe(track.stream)} only {float(track.filled):.1f} s lie within "
+                    "the time of the pictures"
+                )
             if track.lost:
                 packets = "packet" if track.lost == 1 else "packets"
                 self.notes.append(
@@ -172,6 +175,24 @@ class SideTracks:
             if size > _PROBE_BYTES or all(len(each) >= _PROBE_PACKETS for each in sound):
                 break
         return found
+
+    def _from(
+        self,
+        container: av.container.InputContainer,
+        streams: list[av.stream.Stream],
+        start: Fraction,
+    ) -> chain[av.Packet] | None:
+        """Packets from the origin, or a little before, on; None where nothing seeks."""
+        try:
+            for target in (self._origin - _SEEK_MARGIN_S, start):
+                container.seek(int(target * av.time_base))
+                packets = self._demux(streams)
+                first = list(islice(packets, 1))
+                if not first or (_time(first[0]) or start) <= self._origin:
+                    break
+            return chain(first, packets)
+        except (av.FFmpegError, OSError):
+            return None
 
     def _demux(self, streams: list[av.stream.Stream]) -> Iterator[av.Packet]:
         """Packets with data, up to the end or to the first thing that cannot be read."""

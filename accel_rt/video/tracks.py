@@ -22,7 +22,7 @@ class Track:
 
     Sound that repeats a time is left out. A clock that has begun anew is joined up, with the
     pictures where they were: ``joins`` are those of :class:`~accel_rt.video.source.Source`.
-    ``lost`` counts packets that are not in the output.
+    ``lost`` counts packets that are not in the output, ``filled`` the seconds of those taken.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Track:
     ) -> None:
         self.stream = stream
         self.lost = 0
+        self.filled = Fraction(0)
         self._output, self._out, self._joins = output, out, joins
         self._time_base = stream.time_base or Fraction(1, av.time_base)
         self._shift = Fraction(0)
@@ -109,6 +110,7 @@ class Track:
                 self.lost += 1
 
     def _note_end(self, packet: av.Packet, time: Fraction) -> None:
+        self.filled += self._length(packet)
         end = time + self._length(packet) if self.is_sound else time
         self._end = end if self._end is None else max(self._end, end)
 

@@ -36,7 +36,7 @@ def test_help_of_segment_names_every_option(accel):
     done = accel("segment", "--help")
     options = "output reference update interval mode flow warp update-scale weights size device"
     options += " precision classes alpha legend masks masks-format timing start end no-video codec"
-    options += " crf skip-existing scene-cuts"
+    options += " no-audio crf skip-existing scene-cuts"
     for option in options.split():
         assert f"--{option}" in done.out, option
 

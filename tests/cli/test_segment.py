@@ -108,6 +108,15 @@ def test_crf_changes_the_size(accel, fakes, tmp_path):
     assert sizes[0] > 2 * sizes[1]
 
 
+def test_no_audio(accel, fakes, tmp_path):
+    write_clip(tmp_path / "loud.mp4", audio_s=0.8)
+    sounds = []
+    for args in ((), ("--no-audio",)):
+        assert accel("segment", "loud.mp4", *args).code == 0
+        sounds.append(probe(tmp_path / "loud_accel.mp4").audio_codec)
+    assert sounds == ["aac", None]
+
+
 def test_span(accel, fakes, clip, tmp_path):
     assert accel("segment", clip, "--start", 0.2, "--end", 0.4, "--alpha", 0).code == 0
     found = probe(tmp_path / "clip_accel.mp4")

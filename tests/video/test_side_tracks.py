@@ -30,12 +30,12 @@ def ffmpeg(*arguments):
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
-def talkie(path, codec, rate=48000, layout="mono", seconds=0.8):
+def talkie(path, codec, rate=48000, layout="mono", seconds=0.8, beep_s=BEEP_S):
     """Numbered pictures and, by FFmpeg's own program, sound in ``codec`` with a beep."""
     pictures = write_clip(
         path.with_suffix(".pictures.mkv"), [n / RATE for n in range(round(seconds * 25))]
     )
-    wave = f"if(between(t\\,{BEEP_S}\\,{BEEP_S + 0.2})\\,0.5*sin(5529*t)\\,0)"
+    wave = f"if(between(t\\,{beep_s}\\,{beep_s + 0.2})\\,0.5*sin(5529*t)\\,0)"
     channels = av.AudioLayout(layout).nb_channels
     sound = f"aevalsrc={'|'.join([wave] * channels)}:s={rate}:d={seconds}:c={layout}"
     video = ["-c:v", VIDEO_CODECS.get(path.suffix, "libx264"), "-g", 5, "-bf", 0]
@@ -379,6 +379,18 @@ def test_subtitles_and_chapters_follow_the_span(tmp_path, rich, source, target):
     with av.open(str(tmp_path / target)) as container:
         assert container.duration == pytest.approx(1_200_000, abs=50_000)
         assert next(container.decode(video=0)).time == pytest.approx(0, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "rate"),
+    [(".avi", "pcm_s16le", 16000), (".mkv", "pcm_mulaw", 8000), (".flv", "aac", 44100)],
+)
+@pytest.mark.parametrize("start_s", [0.16, 0.36, 1.24])
+def test_sound_stays_in_step_from_anywhere_on(tmp_path, suffix, codec, rate, start_s):
+    source = talkie(tmp_path / f"in{suffix}", codec, rate, seconds=1.8, beep_s=start_s + 0.2)
+    apart = beep_of(source) - start_s
+    segmented(source, tmp_path / "out.mp4", start_s=start_s)
+    assert beep_of(tmp_path / "out.mp4") == pytest.approx(apart, abs=0.025)
 
 
 def test_sound_can_be_left_out(tmp_path, rich):
