@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import shlex
+import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO, Any
@@ -27,7 +28,8 @@ class AllowedOpener:
     """Opens what a playlist names where ``allow`` says so; PyAV's ``io_open``.
 
     ``allow`` holds files, folders and beginnings of URLs. Raises :class:`InputError` for anything
-    else, and where an allowed one cannot be opened.
+    else, and where an allowed one cannot be opened. Until :meth:`opened` is called, all answers
+    of servers together may take ``timeout_s`` seconds.
     """
 
     def __init__(self, playlist: str, allow: Sequence[str | Path], timeout_s: float | None) -> None:
@@ -35,6 +37,16 @@ class AllowedOpener:
         self._failed = False
         self._allow = tuple(allow)
         self._timeout_s = timeout_s
+        self._until = None if timeout_s is None else time.monotonic() + timeout_s
+
+    def opened(self) -> None:
+        """Say that the playlist is open: from now on it is read as slowly as it is used."""
+        self._until = None
+
+    def check_time(self) -> None:
+        """Raise :class:`TimeoutError` if opening takes too long, though bytes keep coming."""
+        if self._until is not None and time.monotonic() > self._until:
+            raise TimeoutError
 
     def __call__(self, name: str, flags: int, options: dict[str, str]) -> io.IOBase:
         """Open ``name``, ``file:PATH``, a path or a URL, with FFmpeg's ``options`` for it.
@@ -91,7 +103,8 @@ class AllowedOpener:
         begin, end = options.get("offset"), options.get("end_offset")
         if begin is not None:
             request.add_header("Range", f"bytes={begin}-{int(end) - 1 if end else ''}")
-        return _Answer(_opener(self._allows).open(request, timeout=self._timeout_s))
+        answer = _opener(self._allows).open(request, timeout=self._timeout_s)
+        return _Answer(answer, self.check_time)
 
 
 def allowed_cuts(path: Path, opener: AllowedOpener) -> bytes:
@@ -122,13 +135,15 @@ def allowed_cuts(path: Path, opener: AllowedOpener) -> bytes:
 class _Answer(io.RawIOBase):
     """A web server's answer as a file that cannot seek."""
 
-    def __init__(self, response: Any) -> None:
+    def __init__(self, response: Any, check_time: Callable[[], None]) -> None:
         self._response = response
+        self._check_time = check_time
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
+        self._check_time()
         data: bytes = self._response.read1(size)
         return data
 

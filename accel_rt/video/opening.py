@@ -86,7 +86,7 @@ def _open_local(
             return _open_cuts(local_path(location), opener, options)
         if file.seekable():
             file.seek(0)
-        return av.open(
+        container = av.open(
             file,
             "r",
             options={**options, **_NOTHING_ELSE},
@@ -95,6 +95,8 @@ def _open_local(
             buffer_size=_BUFFER_BYTES,
             io_open=opener,
         )
+        opener.opened()
+        return container
     except BaseException:
         file.close()
         raise
@@ -128,7 +130,7 @@ def _open_url(url: str, limits: Limits, options: dict[str, str]) -> av.container
             raise
     opener = AllowedOpener(redact(url), (*limits.allow, url, origin(url)), limits.timeout_s)
     options = {**options, **_NOTHING_ELSE}
-    return av.open(
+    container = av.open(
         url,
         "r",
         options=options,
@@ -136,6 +138,8 @@ def _open_url(url: str, limits: Limits, options: dict[str, str]) -> av.container
         io_open=opener,
         metadata_errors="replace",
     )
+    opener.opened()
+    return container
 
 
 def _why_unreadable(location: str | Path, error: Exception, limits: Limits) -> str:

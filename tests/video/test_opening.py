@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -270,6 +271,35 @@ def test_a_pipe_that_falls_silent_is_given_up(inside):
     finally:
         done.set()
         thread.join()
+
+
+@pytest.mark.parametrize("start", [b"", b"#EXTM3U\n", b"\x47\x40"])
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(start):
+    """Something comes all the time, and yet nothing ever begins."""
+    done = threading.Event()
+
+    class Drip(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(start)
+            with suppress(OSError):
+                while not done.wait(0.05):
+                    self.wfile.write(b"\n")
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Drip) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        try:
+            with pytest.raises(InputError, match="did not answer|cannot open|cannot be opened"):
+                open_source(f"http://127.0.0.1:{running.server_port}/x.ts", timeout_s=0.5)
+        finally:
+            done.set()
+            running.shutdown()
+            thread.join()
 
 
 def test_a_playlist_without_an_end_is_given_up(inside):
