@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from accel_rt.errors import UsageError
-from accel_rt.jsonfile import field, typed
+from accel_rt.jsonfile import member, typed
 
 IGNORE_LABEL = 255
 """Label of pixels that neither train nor count."""
@@ -40,8 +40,8 @@ class ClassSet:
     @classmethod
     def from_json(cls, stored: Any) -> ClassSet:
         """What ``dataclasses.asdict`` made of a class set; raises ``ValueError`` if it did not."""
-        names = [typed(name, str, "a class name") for name in field(stored, "names", list)]
-        colors = [color_rgb(color) for color in field(stored, "colors_rgb", list)]
+        names = [typed(name, str, "a class name") for name in member(stored, "names", list)]
+        colors = [color_rgb(color) for color in member(stored, "colors_rgb", list)]
         return cls(tuple(names), tuple(colors))
 
     def __len__(self) -> int:

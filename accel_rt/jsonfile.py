@@ -32,7 +32,7 @@ def read_json(path: Path) -> Any:
     return parse_json(path.read_bytes())
 
 
-def field(record: Any, name: str, kind: type | tuple[type, ...], default: Any = _REQUIRED) -> Any:
+def member(record: Any, name: str, kind: type | tuple[type, ...], default: Any = _REQUIRED) -> Any:
     """The value called ``name`` of the object ``record``, if it is of a ``kind``.
 
     ``float`` takes whole numbers too. Raises ``ValueError`` naming what is missing or wrong;

@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from accel_rt.cli.eval_options import footage_options, open_about, worker_count
+from accel_rt.cli.fields import Size
 from accel_rt.cli.machine import machine
-from accel_rt.cli.options import Size
 from accel_rt.cli.text import say, show
 from accel_rt.errors import OutputError
 from accel_rt.runtime.settings import PRECISIONS, WARPS

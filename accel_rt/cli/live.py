@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from accel_rt.cli.options import CommaList, segmenter_options, segmenter_settings
+from accel_rt.cli.fields import CommaList
+from accel_rt.cli.options import segmenter_options, segmenter_settings
 
 
 @click.command()

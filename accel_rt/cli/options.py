@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import click
 
+from accel_rt.cli.fields import Size
 from accel_rt.cli.text import say
+from accel_rt.data.layouts import LAYOUTS
 from accel_rt.runtime.settings import FLOWS, FUSIONS, MODES, PRECISIONS, WARPS, SegmenterSettings
 from accel_rt.video.limits import MAX_PIXELS, TIMEOUT_S
 
 _DEFAULTS = SegmenterSettings()
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-# Named here because their module is slow to import; a test holds them together.
-LAYOUTS = ("auto", "camvid", "cityscapes", "folders")
 
 
 def layout_option(help: str) -> Callable[[F], F]:
@@ -28,22 +26,6 @@ def layout_option(help: str) -> Callable[[F], F]:
     )
 
 
-class Size(click.ParamType):
-    """``640x360`` as ``(640, 360)``."""
-
-    name = "WxH"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        match = re.fullmatch(r"(\d+)x(\d+)", value.lower())
-        if not match:
-            self.fail(f"'{value}' is not a width and a height, such as 640x360", param, ctx)
-        return int(match[1]), int(match[2])
-
-
 class NameOrFile(click.Choice):
     """One of some names, or the path of a weight file."""
 
@@ -51,24 +33,6 @@ class NameOrFile(click.Choice):
         if isinstance(value, str) and value.endswith(".safetensors"):
             return value
         return super().convert(value, param, ctx)
-
-
-class CommaList(click.ParamType):
-    """``a,b`` as ``("a", "b")``, each item converted by ``item``."""
-
-    def __init__(self, item: Callable[[str], Any] = str, name: str = "a,b") -> None:
-        self.name = name
-        self._item = item
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Any, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(self._item(part.strip()) for part in value.split(",") if part.strip())
-        except ValueError:
-            self.fail(f"'{value}' is not a list such as {self.name}", param, ctx)
 
 
 _SEGMENTER_OPTIONS = (

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from accel_rt.cli.fields import CommaList
 from accel_rt.cli.jobs import plan_jobs
 from accel_rt.cli.options import (
-    CommaList,
     load_chosen,
     reading_options,
     segmenter_options,

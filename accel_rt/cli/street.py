@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from accel_rt.cli.options import Size
+from accel_rt.cli.fields import Size
 from accel_rt.cli.text import show
 
 

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from accel_rt.cli.options import CommaList, Size, layout_option
+from accel_rt.cli.fields import field_options, from_values
+from accel_rt.cli.interrupt import EXIT_INTERRUPTED, Interruption, finishing_on_signals
+from accel_rt.cli.progress import steps_bar
 from accel_rt.cli.text import say, show
-from accel_rt.cli.train_flow import flow
-from accel_rt.cli.train_options import (
-    data_options,
-    label_options,
-    loop_options,
-    run_stage,
-    setting,
-    with_street,
-)
-from accel_rt.train.settings import DeepLabSettings, FusionSettings, JointSettings
+from accel_rt.train.settings import DeepLabSettings, FlowSettings, FusionSettings, JointSettings
 
-_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
-_FILE = click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="The file to write, or a folder for it.",
+_RUN = click.option(
+    "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Run folder."
+)
+_THREADS = click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of each process."
 )
 
 
@@ -40,146 +33,34 @@ def train() -> None:
     """
 
 
-train.add_command(flow)
-
-
 @train.command()
-@click.option("--network", required=True, metavar="NAME", help="Such as resnet18.")
-@setting(
-    DeepLabSettings,
-    "task",
-    "Its task network, if not its own: the paper's, or one with skips from strides 8 and 4.",
-    type=click.Choice(["paper", "skip"]),
-)
-@data_options(DeepLabSettings)
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Run folder."
-)
-@setting(DeepLabSettings, "calibrate", "Take the weights of --balance out of the result again.")
-@setting(DeepLabSettings, "crop", "Size of the training crops.", type=Size())
-@setting(
-    DeepLabSettings,
-    "scale",
-    "Random scaling, from A to B.",
-    type=CommaList(float, "0.5,1.75"),
-    metavar="A,B",
-)
-@setting(
-    DeepLabSettings,
-    "mix",
-    "Share of samples with part of another one pasted in.",
-    type=click.FloatRange(0, 1),
-)
-@setting(
-    DeepLabSettings,
-    "mix_with",
-    "What of it: some of its classes (ClassMix) or a box (CutMix).",
-    type=click.Choice(["class", "box"]),
-)
-@label_options(DeepLabSettings)
-@setting(
-    DeepLabSettings,
-    "hints",
-    "Weight of also guessing the first teacher's features.",
-    type=click.FloatRange(0),
-)
-@setting(
-    DeepLabSettings,
-    "init",
-    "Start from nothing, from installed ImageNet weights, from an ImageNet checkpoint, or from "
-    "weights of this network, of a shallower ResNet, or of a ResNet with another task network.",
-    metavar="none|imagenet|NAME|FILE",
-)
-@loop_options(DeepLabSettings)
+@_RUN
+@field_options(DeepLabSettings)
+@_THREADS
 def deeplab(out: Path, threads: int | None, **values: Any) -> int:
     """Fine-tune one network alone on labelled frames; prints the weight file it ends with."""
-    from accel_rt.errors import UsageError
     from accel_rt.train.deeplab import train_deeplab
 
-    if len(values["scale"]) != 2:
-        raise UsageError(f"--scale takes two numbers, got {len(values['scale'])}")
-    settings = DeepLabSettings(**with_street(DeepLabSettings, values))
-    return run_stage(partial(train_deeplab, settings, out), threads, values["network"])
+    settings = from_values(DeepLabSettings, _with_street(values))
+    return _run(partial(train_deeplab, settings, out), threads, values["network"])
 
 
 @train.command()
-@click.option("--reference", required=True, metavar="NAME|PATH", help="Reference weights.")
-@click.option(
-    "--update", metavar="NAME|PATH", help="Update weights; without them, Deep Feature Flow."
-)
-@data_options(JointSettings)
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Run folder."
-)
-@setting(
-    JointSettings,
-    "interval",
-    "Keyframes are 1 to N-1 frames back.",
-    type=click.IntRange(min=2),
-    metavar="N",
-)
-@setting(
-    JointSettings,
-    "update_scales",
-    "Sizes of the update network's input to draw from.",
-    type=CommaList(float, "1,0.5"),
-    metavar="S[,S]",
-)
-@setting(
-    JointSettings,
-    "flow",
-    "Fixed DIS flow, or FlowNetS weights to train too.",
-    metavar="dis|NAME|PATH",
-)
-@setting(
-    JointSettings,
-    "warp",
-    "Warp once by composed flow, or frame by frame.",
-    type=click.Choice(["composed", "incremental"]),
-)
-@setting(JointSettings, "fusion", "What is fused.", type=click.Choice(["score", "feature"]))
-@setting(
-    JointSettings,
-    "fusion_steps",
-    "Steps of phase 1, which trains the fusion alone.",
-    type=click.IntRange(min=0),
-)
-@setting(JointSettings, "fusion_rate", "Peak learning rate of the score fusion.", type=float)
-@setting(
-    JointSettings,
-    "branch_loss",
-    "Weight of each branch's own loss beside the fused one.",
-    type=click.FloatRange(0),
-)
-@setting(JointSettings, "keep_reference", "Train all but the reference.")
-@setting(
-    JointSettings,
-    "batch_norms",
-    "Keep their statistics, or take them from the batch in phase 2.",
-    type=click.Choice(["frozen", "learning"]),
-)
-@setting(
-    JointSettings,
-    "start_share",
-    "Share of the weights it started from in what is validated and written.",
-    type=click.FloatRange(0, 1, max_open=True),
-)
-@setting(JointSettings, "crop", "Size of the training crops.", type=Size())
-@setting(
-    JointSettings,
-    "scale",
-    "Random scaling, from A to B.",
-    type=CommaList(float, "0.5,1.75"),
-    metavar="A,B",
-)
-@label_options(JointSettings)
-@setting(
-    JointSettings,
-    "validate_interval",
-    "Keyframe interval of the validation.",
-    type=click.IntRange(min=2),
-)
-@loop_options(JointSettings)
+@_RUN
+@field_options(FlowSettings)
+@_THREADS
+def flow(out: Path, threads: int | None, **values: Any) -> int:
+    """Train FlowNetS on pairs with known flow; prints the weight file it ends with."""
+    from accel_rt.train.flow import train_flow
+
+    settings = from_values(FlowSettings, values)
+    return _run(partial(train_flow, settings, out), threads, "flownets")
+
+
+@train.command()
+@_RUN
+@field_options(JointSettings)
+@_THREADS
 def joint(out: Path, threads: int | None, **values: Any) -> int:
     """Train reference, update, flow and fusion together through time.
 
@@ -187,29 +68,19 @@ def joint(out: Path, threads: int | None, **values: Any) -> int:
     """
     from accel_rt.train.joint import train_joint
 
-    settings = JointSettings(**with_street(JointSettings, values))
-    return run_stage(partial(train_joint, settings, out), threads, values["reference"])
+    settings = from_values(JointSettings, _with_street(values))
+    return _run(partial(train_joint, settings, out), threads, values["reference"])
 
 
 @train.command()
-@click.option("--reference", required=True, metavar="NAME|PATH", help="Reference weights.")
-@click.option("--update", required=True, metavar="NAME|PATH", help="Update weights.")
-@click.option("--data", required=True, type=_FOLDER, metavar="DIR", help="Data set.")
-@layout_option("Its layout.")
-@_FILE
-@setting(
-    FusionSettings,
-    "interval",
-    "Keyframes are 1 to N-1 frames back.",
-    type=click.IntRange(min=2),
-    metavar="N",
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The file to write, or a folder for it.",
 )
-@setting(FusionSettings, "snippets", "Snippets to learn from.", type=click.IntRange(min=1))
-@setting(FusionSettings, "street", "Share of procedural streets.", type=click.FloatRange(0, 1))
-@setting(FusionSettings, "steps", "Optimiser steps.", type=click.IntRange(min=1))
-@setting(FusionSettings, "batch", "Snippets of a step.", type=click.IntRange(min=1))
-@setting(FusionSettings, "rate", "Peak learning rate.", type=float)
-@setting(FusionSettings, "seed", "Of the snippets.")
+@field_options(FusionSettings)
 def fusion(out: Path, **values: Any) -> None:
     """Train the score fusion of two trained networks, both left as they are.
 
@@ -218,4 +89,36 @@ def fusion(out: Path, **values: Any) -> None:
     """
     from accel_rt.train.fusion import train_fusion
 
-    show(train_fusion(FusionSettings(**values), out, say))
+    show(train_fusion(from_values(FusionSettings, values), out, say))
+
+
+def _with_street(values: dict[str, Any]) -> dict[str, Any]:
+    """``values`` with streets alone where there is no other data, and no share is given."""
+    if values["street"] is None and values["data"] is None and not values["also"]:
+        values["street"] = 1.0
+    return values
+
+
+def _run(train: Callable[..., Any], threads: int | None, title: str) -> int:
+    """Call ``train(report=, progress=, stop=)`` and print the weight files it returns.
+
+    The first Ctrl-C, SIGTERM or SIGHUP lets it save and stop; returns the exit code.
+    """
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    interruption = Interruption()
+    # torchrun passes a terminal's Ctrl-C on a second time: there it does not mean 'at once'.
+    patient = "TORCHELASTIC_RUN_ID" in os.environ
+    with finishing_on_signals(interruption, patient), steps_bar(title) as (report, progress):
+        try:
+            written = train(report=report, progress=progress, stop=interruption.event.is_set)
+        except KeyboardInterrupt:
+            if interruption.signal is None:
+                raise
+            return EXIT_INTERRUPTED
+    if os.environ.get("RANK", "0") == "0":
+        for path in written if isinstance(written, list) else [written]:
+            show(path)
+    return 0

@@ -22,7 +22,7 @@ from accel_rt.classes import IGNORE_LABEL, ClassSet, color_rgb
 from accel_rt.data.dataset import DataSet, Frame, FrameSequence
 from accel_rt.data.labels import LabelCoding, label_maps
 from accel_rt.errors import InputError
-from accel_rt.jsonfile import field, read_json, typed
+from accel_rt.jsonfile import member, read_json, typed
 from accel_rt.video.images import IMAGE_SUFFIXES, folders_in, image_files
 
 CLASSES_FILE = "classes.json"
@@ -69,9 +69,9 @@ def read_classes(path: Path) -> tuple[ClassSet, LabelCoding]:
     try:
         content = read_json(path)
         entries = [
-            _entry(entry, place) for place, entry in enumerate(field(content, "classes", list))
+            _class(stored, place) for place, stored in enumerate(member(content, "classes", list))
         ]
-        ignored = [typed(v, int, "an ignored value") for v in field(content, "ignore", list, [])]
+        ignored = [typed(v, int, "an ignored value") for v in member(content, "ignore", list, [])]
     except (OSError, ValueError) as error:
         raise InputError(f"cannot use {path} ({error}): it looks like {_EXAMPLE}") from error
     values = [value for value, _, _ in entries]
@@ -103,13 +103,13 @@ def read_classes(path: Path) -> tuple[ClassSet, LabelCoding]:
     return ClassSet(names, tuple(colors)), coding
 
 
-def _entry(entry: Any, place: int) -> tuple[int, str, tuple[int, int, int] | None]:
-    if isinstance(entry, str):
-        return place, entry, None
-    name = field(entry, "name", str)
-    color = field(entry, "color", (list, type(None)), None)
+def _class(stored: Any, place: int) -> tuple[int, str, tuple[int, int, int] | None]:
+    if isinstance(stored, str):
+        return place, stored, None
+    name = member(stored, "name", str)
+    color = member(stored, "color", (list, type(None)), None)
     try:
-        return field(entry, "id", int, place), name, None if color is None else color_rgb(color)
+        return member(stored, "id", int, place), name, None if color is None else color_rgb(color)
     except ValueError as error:
         raise ValueError(f"class '{name}': {error}") from error
 

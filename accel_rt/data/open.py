@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
 
 from accel_rt.data.camvid import camvid
 from accel_rt.data.cityscapes import cityscapes
 from accel_rt.data.dataset import DataSet
 from accel_rt.data.folders import CLASSES_FILE, folders
+from accel_rt.data.layouts import LAYOUTS, Layout
 from accel_rt.errors import InputError, UsageError
-
-Layout = Literal["auto", "camvid", "cityscapes", "folders"]
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
 
 def open_dataset(path: Path, split: str, layout: Layout = "auto") -> DataSet:

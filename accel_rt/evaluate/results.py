@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +17,15 @@ from accel_rt.evaluate.bootstrap import block_length, interval_95, resampled_wei
 from accel_rt.evaluate.boundary import boundary_f
 from accel_rt.evaluate.footage import Footage
 from accel_rt.evaluate.metrics import iou
-from accel_rt.evaluate.protocol import Density
+from accel_rt.evaluate.protocol import DENSITIES, Density
 from accel_rt.evaluate.tally import SCORES, Sums, Tally
 from accel_rt.files import write_whole
+from accel_rt.jsonfile import member, read_json, typed
 from accel_rt.runtime.settings import SegmenterSettings
 
 FORMAT = "accel-rt eval 1"
+MOST_FRAMES = 1_000_000
+"""Labelled frames that a file may be about."""
 DEFAULT_RATE = 25.0
 """Frames per second where nobody knows."""
 
@@ -157,30 +161,40 @@ def _number(value: float) -> float | None:
 
 
 def from_json(stored: dict[str, Any]) -> Results:
-    """The results that :func:`to_json` wrote."""
-    about = stored["about"]
-    classes = ClassSet(
-        tuple(about["classes"]["names"]),
-        tuple(tuple(color) for color in about["classes"]["colors_rgb"]),
-    )
-    models = {
-        name: ModelResult(model["settings"], Tally.from_json(model["tally"]), model["cost"])
-        for name, model in stored["models"].items()
-    }
+    """The results that :func:`to_json` wrote; ``ValueError`` names what is missing or wrong."""
+    about = _about(member(stored, "about", dict))
+    models = member(stored, "models", dict)
+    if not models:
+        raise ValueError("'models' names none")
     return Results(
-        About(
-            about["footage"],
-            classes,
-            about["density"],
-            about["rate"],
-            tuple(about["runs"]),
-            tuple(about["frame_size"]),
-        ),
-        models,
-        stored["command"],
-        stored["machine"],
-        stored["missing"],
+        about,
+        {name: _model(model, about) for name, model in models.items()},
+        member(stored, "command", str),
+        member(stored, "machine", dict),
+        member(stored, "missing", dict),
     )
+
+
+def _about(stored: Any) -> About:
+    classes = ClassSet.from_json(member(stored, "classes", dict))
+    density, rate = member(stored, "density", str), member(stored, "rate", float)
+    if density not in DENSITIES or not 0 < rate < math.inf:
+        raise ValueError(f"labels cannot be '{density}' at {rate} frames/s")
+    runs, size = (
+        tuple(typed(number, int, f"a part of '{name}'") for number in member(stored, name, list))
+        for name in ("runs", "frame_size")
+    )
+    if min(runs, default=0) < 0 or not 1 <= sum(runs) <= MOST_FRAMES:
+        raise ValueError(f"'runs' must be of 1 to {MOST_FRAMES} labelled frames in all")
+    if len(size) != 2 or min(size) < 1:
+        raise ValueError(f"'frame_size' must be a width and a height, got {size}")
+    footage = member(stored, "footage", str)
+    return About(footage, classes, density, rate, runs, size)
+
+
+def _model(stored: Any, about: About) -> ModelResult:
+    tally = Tally.from_json(member(stored, "tally", dict), sum(about.runs), len(about.classes))
+    return ModelResult(member(stored, "settings", dict), tally, member(stored, "cost", dict))
 
 
 def read(path: Path) -> Results:
@@ -189,14 +203,16 @@ def read(path: Path) -> Results:
     Raises :class:`~accel_rt.errors.InputError` if it is missing or something else.
     """
     try:
-        stored = json.loads(path.read_text())
+        stored = read_json(path)
         if not isinstance(stored, dict) or stored.get("format") != FORMAT:
             raise InputError(f"{path} holds no results of 'accel-rt eval': give a JSON it wrote")
         return from_json(stored)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({error}): run 'accel-rt eval' again") from error
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"{path} cannot be used ({error}): give a JSON that 'accel-rt eval' wrote"
+        ) from error
 
 
 def write(path: Path, results: Results) -> None:

@@ -19,6 +19,7 @@ from accel_rt.evaluate.metrics import (
     ratio,
 )
 from accel_rt.evaluate.protocol import Protocol
+from accel_rt.jsonfile import member
 
 _PER_FRAME = ("counts", "boundary", "consistency", "flicker")
 
@@ -138,13 +139,22 @@ class Tally:
         return {"density": self.protocol.density, "longest": self.protocol.longest, **packed}
 
     @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> Tally:
-        """The tally that :meth:`to_json` wrote."""
-        protocol = Protocol(stored["density"], stored["longest"])
-        return cls.join(protocol, [{name: unpack(stored[name]) for name in _ARRAYS}])
+    def from_json(cls, stored: Any, frames: int, classes: int) -> Tally:
+        """The tally that :meth:`to_json` wrote of ``frames`` labelled frames.
+
+        Raises ``ValueError`` naming what is missing or wrong.
+        """
+        protocol = Protocol(member(stored, "density", str), member(stored, "longest", int))
+        if not 1 <= protocol.longest <= LONGEST:
+            raise ValueError(f"'longest' must be 1 to {LONGEST}, got {protocol.longest}")
+        tally = cls(protocol, range(frames), classes)
+        for name, empty in tally.arrays().items():
+            setattr(tally, name, unpack(member(stored, name, dict), empty.shape))
+        return tally
 
 
-_ARRAYS = ("ranks", *_PER_FRAME, "confusion")
+LONGEST = 1000
+"""Of the intervals that a file may have been evaluated up to."""
 
 
 def pack(array: np.ndarray) -> dict[str, Any]:
@@ -153,7 +163,20 @@ def pack(array: np.ndarray) -> dict[str, Any]:
     return {"shape": list(array.shape), "zlib_int32": base64.b64encode(data).decode()}
 
 
-def unpack(stored: dict[str, Any]) -> np.ndarray:
-    """What :func:`pack` wrote, as int64."""
-    data = zlib.decompress(base64.b64decode(stored["zlib_int32"]))
-    return np.frombuffer(data, "<i4").reshape(stored["shape"]).astype(np.int64)
+def unpack(stored: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """What :func:`pack` wrote of an array of ``shape``, as int64; else ``ValueError``."""
+    found = member(stored, "shape", list)
+    if found != list(shape):
+        raise ValueError(f"counts of shape {found} stand where {list(shape)} belongs")
+    size = 4 * int(np.prod(shape))
+    try:
+        packed = base64.b64decode(member(stored, "zlib_int32", str))
+        data = zlib.decompressobj().decompress(packed, size + 1)
+    except zlib.error as error:
+        raise ValueError(f"counts cannot be unpacked ({error})") from error
+    if len(data) != size:
+        raise ValueError(f"counts of {size} bytes are not there whole")
+    values = np.frombuffer(data, "<i4").reshape(shape).astype(np.int64)
+    if (values < 0).any():
+        raise ValueError("there are counts below 0")
+    return values

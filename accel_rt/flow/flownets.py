@@ -11,7 +11,7 @@ from torch import Tensor
 from accel_rt import ops
 from accel_rt.errors import WeightsError
 from accel_rt.flow.grid import Grid
-from accel_rt.jsonfile import field
+from accel_rt.jsonfile import member
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.fuse import for_inference
 from accel_rt.models.weights import describing, fit, load_tensors, save_tensors
@@ -33,7 +33,7 @@ def load_flownet(path: Path) -> FlowNetS:
     if description["kind"] != "flownets":
         raise WeightsError(f"{path} does not hold a FlowNetS: name a flow network's weight file")
     with describing(path):
-        width = field(description, "width", float)
+        width = member(description, "width", float)
         if not 0 < width <= 2:
             raise ValueError(f"its width must be above 0 and at most 2, got {width}")
     network = FlowNetS(width)

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from accel_rt.errors import UsageError, WeightsError
-from accel_rt.jsonfile import field
+from accel_rt.jsonfile import member
 from accel_rt.models.accel import FeatureFusion, ScoreFusion
 from accel_rt.models.network import Network
 from accel_rt.models.weights import (
@@ -95,10 +95,10 @@ def _checked_description(path: Path) -> dict[str, Any]:
             ModelInfo.from_json(description)
         elif description["kind"] in ("fusion", "feature-fusion"):
             for name in ("reference", "update", "trained_on"):
-                field(description, name, str)
+                member(description, name, str)
         elif description["kind"] == "flownets":
-            field(description, "width", float)
-            field(description, "trained_on", str)
+            member(description, "width", float)
+            member(description, "trained_on", str)
         else:
             raise ValueError(f"its kind '{description['kind']}' is not known here")
     return description

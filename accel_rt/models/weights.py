@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from accel_rt.classes import ClassSet
 from accel_rt.errors import AccelError, OutputError, WeightsError
 from accel_rt.files import why_unwritable, write_whole
-from accel_rt.jsonfile import field, parse_json, typed
+from accel_rt.jsonfile import member, parse_json, typed
 from accel_rt.models.network import Network
 from accel_rt.models.quantise import Bits, dequantise, quantise
 from accel_rt.models.zoo import NETWORKS, Task, build_network
@@ -60,7 +60,7 @@ class ModelInfo:
     @classmethod
     def from_json(cls, stored: Any) -> ModelInfo:
         """What a file's description says; raises ``ValueError`` naming what is missing or wrong."""
-        network, task = field(stored, "network", str), field(stored, "task", (str, _NONE), None)
+        network, task = member(stored, "network", str), member(stored, "task", (str, _NONE), None)
         for name, known in ((network, NETWORKS), (task, (None, *get_args(Task)))):
             if name not in known:
                 raise ValueError(f"it is of a network '{name}' that is not known here")
@@ -75,11 +75,11 @@ class ModelInfo:
             raise ValueError(f"'std_rgb' must be above 0, got {std}")
         return cls(
             network,
-            ClassSet.from_json(field(stored, "classes", dict)),
+            ClassSet.from_json(member(stored, "classes", dict)),
             (width, height),
-            field(stored, "trained_on", str),
-            field(stored, "miou", (float, _NONE), None),
-            field(stored, "evaluated_on", str, ""),
+            member(stored, "trained_on", str),
+            member(stored, "miou", (float, _NONE), None),
+            member(stored, "evaluated_on", str, ""),
             mean,
             std,
             task,
@@ -88,7 +88,7 @@ class ModelInfo:
 
 def _numbers(stored: Any, name: str, kind: type, count: int, default: tuple = ()) -> tuple:
     """The list of ``count`` finite numbers called ``name``."""
-    values = field(stored, name, list, list(default))
+    values = member(stored, name, list, list(default))
     if len(values) != count:
         raise ValueError(f"'{name}' must be {count} numbers, got {len(values)}")
     for value in values:
@@ -221,7 +221,7 @@ def _open(path: Path, read: Callable[[dict[str, Any], Any], T]) -> T:
                     f"{path} has no accel-rt description: it was written by something else"
                 )
             description = parse_json(metadata[METADATA_KEY])
-            field(description, "kind", str)
+            member(description, "kind", str)
             return read(description, file)
     except AccelError:
         raise

@@ -13,7 +13,7 @@ import torch
 
 from accel_rt.errors import InputError, OutputError, UsageError
 from accel_rt.files import replacing, why_unwritable
-from accel_rt.jsonfile import field
+from accel_rt.jsonfile import member
 
 
 class RunFolder:
@@ -53,11 +53,9 @@ class RunFolder:
             return None
         with self.resuming():
             state = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
-            made_with, step = field(state, "settings", dict), field(state, "step", int)
+            made_with, step = member(state, "settings", dict), member(state, "step", int)
             if step < 0 or not isinstance(made_with.get("steps", step), int):
                 raise ValueError(f"it is at step {step} of {made_with.get('steps')}")
-            for name in ("network", "average", "optimiser"):
-                field(state, name, dict)
         for name, value in settings.items():
             if made_with.get(name) != value:
                 raise UsageError(

@@ -2,111 +2,158 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accel_rt.data.layouts import LAYOUTS, Layout
 from accel_rt.errors import UsageError
+from accel_rt.option import check, inherited, option
 
 if TYPE_CHECKING:
-    from accel_rt.data.open import Layout
     from accel_rt.models.zoo import Task
+
+_SHARE = {"low": 0, "high": 1}
+_SIZES = {"low": 0, "above": True}
+_TWO = {"count": 2, "low": 0, "above": True, "metavar": "A,B"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """Settings of the shared loop; a stage's own settings extend them.
 
-    - ``steps``: optimiser steps; ``batch``: samples of one step over all processes, taken in
-      ``accumulate`` parts.
-    - ``rate``: peak learning rate, reached after ``warmup`` steps and then lowered to zero along
-      half a cosine. ``optimiser``: ``adamw`` or ``sgd``.
-    - ``clip``: the gradient's largest norm. ``ema``: decay of the weight average, which is what
-      is validated and written.
-    - ``precision``: ``bf16`` (autocast), ``fp32``, or ``auto``: bf16 where it is fast.
-      ``device``: ``auto``, ``cpu``, ``cuda[:N]``.
-    - ``validate_every``: steps; ``validate_first``: the first validation's step, early, so that
-      what is wrong shows at once (0: before the first step).
-    - ``workers``: processes that make samples. ``sync_bn``: batch norms see the whole step's
-      samples where there are several processes.
-    - ``tensorboard``: also log to TensorBoard, if it is installed.
+    The rate is reached after ``warmup`` steps and then lowered to zero along half a cosine. The
+    weight average is what is validated and written. ``precision`` ``auto`` is bf16 (autocast)
+    where that is fast. ``validate_first`` is early, so that what is wrong shows at once.
     """
 
-    steps: int = 2000
-    batch: int = 8
-    accumulate: int = 1
-    optimiser: str = "adamw"
-    rate: float = 5e-4
-    weight_decay: float = 0.02
-    warmup: int = 100
-    clip: float = 5.0
-    ema: float = 0.998
-    precision: str = "auto"
-    device: str = "auto"
-    seed: int = 0
-    validate_every: int = 500
-    validate_first: int = 100
-    log_every: int = 20
-    save_every_s: float = 120.0
-    workers: int = 1
-    sync_bn: bool = False
-    tensorboard: bool = True
+    steps: int = option("Optimiser steps.", 2000, low=1)
+    batch: int = option("Samples of a step, over all processes.", 8, low=1)
+    accumulate: int = option("Parts that a batch is taken in.", 1, low=1)
+    optimiser: str = option("How to step.", "adamw", choices=("adamw", "sgd"))
+    rate: float = option("Peak learning rate.", 5e-4, **_SIZES)
+    weight_decay: float = option("On convolution weights.", 0.02, low=0)
+    warmup: int = option("Steps to the peak rate.", 100, low=0)
+    clip: float = option("Largest norm of the gradient.", 5.0, **_SIZES)
+    ema: float = option("Decay of the weight average.", 0.998, **_SHARE)
+    precision: str = option("Of the networks.", "auto", choices=("auto", "bf16", "fp32"))
+    device: str = option("Where to train.", "auto", metavar="auto|cpu|cuda[:N]")
+    seed: int = option("Of weights and samples.", 0)
+    validate_every: int = option("Steps between validations.", 500, low=1)
+    validate_first: int = option(
+        "Step of an early first validation; 0 is before training.", 100, low=0
+    )
+    log_every: int = option("Steps between rows of log.csv.", 20, low=1)
+    save_every_s: float = option("Seconds between checkpoints.", 120.0, low=0)
+    workers: int = option("Processes that make samples.", 1, low=0)
+    sync_bn: bool = option("Batch norms see the samples of all processes.", False)
+    tensorboard: bool = option("Log to TensorBoard too, if it is installed.", True)
 
     def __post_init__(self) -> None:
+        check(self)
         if self.batch % self.accumulate:
             raise UsageError(
                 f"a batch of {self.batch} does not divide into {self.accumulate} parts: choose an "
                 f"--accumulate that divides --batch"
             )
-        for name, value, allowed in (
-            ("optimiser", self.optimiser, ("adamw", "sgd")),
-            ("precision", self.precision, ("auto", "bf16", "fp32")),
-        ):
-            if value not in allowed:
-                raise UsageError(f"unknown {name} '{value}': choose from {', '.join(allowed)}")
 
     def described(self) -> dict[str, Any]:
         """The settings as plain values, as a checkpoint keeps them."""
         return {name: _plain(value) for name, value in asdict(self).items()}
 
 
+def _data(required: bool = False) -> Any:
+    if required:
+        return option("Data set.", kind="folder")
+    return option("Data set; without it, procedural streets only.", None, kind="folder")
+
+
+def _layout() -> Any:
+    return option("Of the data set; auto tells by its folders.", "auto", choices=LAYOUTS)
+
+
+def _also() -> Any:
+    help = "A further data set and its share of the samples; can be repeated."
+    return option(help, (), kind="shares")
+
+
+def _street(default: float) -> Any:
+    shown = f"{default:g}; 1 without --data"
+    return option("Share of procedural streets.", default, shown_default=shown, **_SHARE)
+
+
+def _crop(width: int, height: int) -> Any:
+    return option("Size of the training crops.", (width, height), kind="size", low=1)
+
+
+def _scale(low: float, high: float) -> Any:
+    return option("Random scaling, from A to B.", (low, high), **_TWO)
+
+
+def _balance() -> Any:
+    help = "How much rare classes weigh: 0 no more than others, 1 in inverse proportion."
+    return option(help, 0.5, **_SHARE)
+
+
+def _hardest() -> Any:
+    help = "Share of each image's pixels that counts, the hardest ones."
+    return option(help, 1.0, low=0, above=True, high=1)
+
+
+def _teacher() -> Any:
+    help = "Also learn what these networks predict on average (names or files)."
+    return option(help, (), kind="names", metavar="NAME[,NAME]")
+
+
+def _teacher_scales() -> Any:
+    help = "Sizes at which they see the samples, and their mirror images."
+    return option(help, (1.0,), metavar="S[,S]", **_SIZES)
+
+
+def _distil() -> Any:
+    return option("The teachers' share of the loss.", 0.5, **_SHARE)
+
+
 @dataclass(frozen=True)
 class DeepLabSettings(TrainingSettings):
-    """One run. ``init`` and ``task`` are what :func:`~accel_rt.train.start.start_network` takes.
-
-    ``data`` is a data set in ``layout``, ``also`` further ones with their shares of the samples,
-    ``street`` the share of procedural streets; ``data`` gets the rest, and validates.
+    """One run of one network. ``data`` gets the samples that ``also`` and ``street`` leave.
 
     ``balance`` weighs classes by their frequency in the training labels to the power of minus
-    ``balance``: 0 counts every pixel alike, 1 every class. ``calibrate`` takes these weights out
-    of the finished network's scores again, so that it no longer finds rare classes too often
-    (Menon et al., logit adjustment, 2021). ``hardest`` is the share of each
-    image's pixels that counts, those with the largest loss (1: all). ``mix`` is the share of
-    samples that get part of another one pasted in: classes (``mix_with`` ``class``, ClassMix) or
-    a ``box`` (CutMix). ``teacher`` names trained networks whose
-    averaged predictions are learned too, with a share ``distil`` of the loss; they see the
-    samples, and their mirror images, at each of ``teacher_scales``. ``hints`` weighs the error of
-    guessing the first teacher's features from the network's own (0: not learned).
+    ``balance``; ``calibrate`` takes these weights out of the finished network's scores again, so
+    that it no longer finds rare classes too often (Menon et al., logit adjustment, 2021).
     """
 
-    network: str
-    data: Path | None
-    task: Task | None = None
-    street: float = 0.2
-    layout: Layout = "auto"
-    also: tuple[tuple[Path, float], ...] = ()
-    crop: tuple[int, int] = (320, 240)
-    scale: tuple[float, float] = (0.5, 1.75)
-    balance: float = 0.5
-    calibrate: bool = False
-    hardest: float = 1.0
-    mix: float = 0.0
-    mix_with: str = "class"
-    teacher: tuple[str, ...] = ()
-    teacher_scales: tuple[float, ...] = (1.0,)
-    distil: float = 0.5
-    hints: float = 0.0
-    init: str = "none"
+    network: str = option("Such as resnet18.", metavar="NAME")
+    data: Path | None = _data()
+    task: Task | None = option(
+        "Its task network, if not its own: the paper's, or one with skips from strides 8 and 4.",
+        None,
+        choices=("paper", "skip"),
+    )
+    street: float = _street(0.2)
+    layout: Layout = _layout()
+    also: tuple[tuple[Path, float], ...] = _also()
+    crop: tuple[int, int] = _crop(320, 240)
+    scale: tuple[float, float] = _scale(0.5, 1.75)
+    balance: float = _balance()
+    calibrate: bool = option("Take the weights of --balance out of the result again.", False)
+    hardest: float = _hardest()
+    mix: float = option("Share of samples with part of another one pasted in.", 0.0, **_SHARE)
+    mix_with: str = option(
+        "What of it: some of its classes (ClassMix) or a box (CutMix).",
+        "class",
+        choices=("class", "box"),
+    )
+    teacher: tuple[str, ...] = _teacher()
+    teacher_scales: tuple[float, ...] = _teacher_scales()
+    distil: float = _distil()
+    hints: float = option("Weight of also guessing the first teacher's features.", 0.0, low=0)
+    init: str = option(
+        "Start from nothing, from installed ImageNet weights, from an ImageNet checkpoint, or from "
+        "weights of this network, of a shallower ResNet, or of a ResNet with another task network.",
+        "none",
+        metavar="none|imagenet|NAME|FILE",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,83 +163,85 @@ class DeepLabSettings(TrainingSettings):
 
 @dataclass(frozen=True)
 class JointSettings(TrainingSettings):
-    """One joint run.
+    """One joint run. ``data``, ``also`` and ``street`` are as in :class:`DeepLabSettings`.
 
-    - ``reference``, ``update``: installed names or weight files; no ``update`` is Deep Feature
-      Flow.
-    - ``data``, ``layout``, ``also``, ``street``: as in :class:`DeepLabSettings`.
-    - ``interval``: keyframes are 1 to ``interval - 1`` frames back; ``update_scales`` are drawn
-      from for each sample, and the first one is what validation's main score is measured at.
-    - ``flow``: ``dis`` (fixed), or FlowNetS weights to be trained too. ``warp``: ``composed`` or
-      ``incremental``. ``fusion``: ``score`` or ``feature``.
-    - ``fusion_steps`` train the fusion alone (phase 1), at most at ``fusion_rate``; the others
-      everything (phase 2).
-    - ``branch_loss``: weight of each branch's own loss beside the fused one, so that each stays
-      good alone (score fusion; 0 as in the paper).
-    - ``keep_reference``: the reference stays as it is, so that several updates can share one.
-    - ``batch_norms``: ``frozen`` keeps their statistics, for small batches of networks that are
-      nearly done, since few snippets make poor ones and two input scales share them; ``learning``
-      takes them from the batch in phase 2, as when the branches were trained.
-    - ``start_share``: share of the weights that training started from in those that are validated
-      and written, 0 to below 1 (Wortsman et al., Robust fine-tuning of zero-shot models, 2022):
-      both ends have learned, and what lies between them is often better than either.
-    - ``balance``, ``hardest``, ``teacher``, ``teacher_scales``, ``distil``: as in
-      :class:`DeepLabSettings`. The teacher teaches the branches, too.
+    - ``update_scales`` are drawn from for each sample; validation's main score is measured at the
+      first one.
+    - ``fusion_steps`` train the fusion alone (phase 1), the others everything (phase 2).
+    - ``branch_loss`` keeps each branch good alone (score fusion; 0 as in the paper), and
+      ``keep_reference`` the reference as it is, so that several updates can share one.
+    - ``batch_norms`` ``frozen`` keeps their statistics, for small batches of networks that are
+      nearly done: few snippets make poor ones, and two input scales share them.
+    - ``start_share``: both ends of training have learned, and what lies between them is often
+      better than either (Wortsman et al., Robust fine-tuning of zero-shot models, 2022).
+    - The teacher teaches the branches, too.
     """
 
-    reference: str
-    update: str | None
-    data: Path | None
-    layout: Layout = "auto"
-    also: tuple[tuple[Path, float], ...] = ()
-    street: float = 0.25
-    interval: int = 10
-    update_scales: tuple[float, ...] = (1.0, 0.5)
-    flow: str = "dis"
-    warp: str = "composed"
-    fusion: str = "score"
-    fusion_steps: int = 100
-    fusion_rate: float = 5e-3
-    branch_loss: float = 0.25
-    keep_reference: bool = False
-    batch_norms: str = "frozen"
-    start_share: float = 0.0
-    crop: tuple[int, int] = (320, 256)
-    scale: tuple[float, float] = (0.6, 1.6)
-    balance: float = 0.5
-    hardest: float = 1.0
-    teacher: tuple[str, ...] = ()
-    teacher_scales: tuple[float, ...] = (1.0,)
-    distil: float = 0.5
-    validate_interval: int = 5
-    rate: float = field(default=1e-4, kw_only=True)
-    steps: int = field(default=600, kw_only=True)
-    warmup: int = field(default=50, kw_only=True)
-    validate_every: int = field(default=200, kw_only=True)
-    validate_first: int = field(default=0, kw_only=True)
+    reference: str = option("Reference weights.", metavar="NAME|PATH")
+    update: str | None = option(
+        "Update weights; without them, Deep Feature Flow.", None, metavar="NAME|PATH"
+    )
+    data: Path | None = _data()
+    layout: Layout = _layout()
+    also: tuple[tuple[Path, float], ...] = _also()
+    street: float = _street(0.25)
+    interval: int = option("Keyframes are 1 to N-1 frames back.", 10, low=2, metavar="N")
+    update_scales: tuple[float, ...] = option(
+        "Sizes of the update network's input to draw from.",
+        (1.0, 0.5),
+        choices=(1, 0.5, 0.25),
+        metavar="S[,S]",
+    )
+    flow: str = option(
+        "Fixed DIS flow, or FlowNetS weights to train too.", "dis", metavar="dis|NAME|PATH"
+    )
+    warp: str = option(
+        "Warp once by composed flow, or frame by frame.",
+        "composed",
+        choices=("composed", "incremental"),
+    )
+    fusion: str = option("What is fused.", "score", choices=("score", "feature"))
+    fusion_steps: int = option("Steps of phase 1, which trains the fusion alone.", 100, low=0)
+    fusion_rate: float = option("Peak learning rate of the score fusion.", 5e-3, **_SIZES)
+    branch_loss: float = option(
+        "Weight of each branch's own loss beside the fused one.", 0.25, low=0
+    )
+    keep_reference: bool = option("Train all but the reference.", False)
+    batch_norms: str = option(
+        "Keep their statistics, or take them from the batch in phase 2.",
+        "frozen",
+        choices=("frozen", "learning"),
+    )
+    start_share: float = option(
+        "Share of the weights it started from in what is validated and written.",
+        0.0,
+        low=0,
+        high=1,
+        below=True,
+    )
+    crop: tuple[int, int] = _crop(320, 256)
+    scale: tuple[float, float] = _scale(0.6, 1.6)
+    balance: float = _balance()
+    hardest: float = _hardest()
+    teacher: tuple[str, ...] = _teacher()
+    teacher_scales: tuple[float, ...] = _teacher_scales()
+    distil: float = _distil()
+    validate_interval: int = option("Keyframe interval of the validation.", 5, low=2)
+    rate: float = inherited(TrainingSettings, "rate", 1e-4)
+    steps: int = inherited(TrainingSettings, "steps", 600)
+    warmup: int = inherited(TrainingSettings, "warmup", 50)
+    validate_every: int = inherited(TrainingSettings, "validate_every", 200)
+    validate_first: int = inherited(TrainingSettings, "validate_first", 0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.interval < 2:
-            raise UsageError(f"joint training needs an interval of 2 or more, got {self.interval}")
         if self.keep_reference and self.update is None and self.flow == "dis":
             raise UsageError(
                 "with --keep-reference, fixed flow and no --update nothing is left to train: name "
                 "an --update or FlowNetS weights"
             )
-        if not 0 <= self.start_share < 1:
-            raise UsageError(
-                f"--start-share is a share of the weights, 0 to below 1, got {self.start_share}"
-            )
-        for name, value, allowed in (
-            ("warp", self.warp, ("composed", "incremental")),
-            ("fusion", self.fusion, ("score", "feature")),
-            ("batch_norms", self.batch_norms, ("frozen", "learning")),
-        ):
-            if value not in allowed:
-                raise UsageError(f"unknown {name} '{value}': choose from {', '.join(allowed)}")
-        if not self.update_scales or any(s not in (0.25, 0.5, 1) for s in self.update_scales):
-            raise UsageError(f"update scales are 1, 0.5 and 0.25, got {self.update_scales}")
+        if not self.update_scales:
+            raise UsageError("--update-scales must be of 1, 0.5 and 0.25, got none")
         cell = round(16 / min(self.update_scales))
         if any(side % cell for side in self.crop):
             raise UsageError(
@@ -203,27 +252,33 @@ class JointSettings(TrainingSettings):
 
 @dataclass(frozen=True)
 class FlowSettings(TrainingSettings):
-    """One run of FlowNetS of ``width`` (1: the paper's; 0.25: the slim one).
+    """One run of FlowNetS; what ``street`` and ``files`` leave of the samples is moved pictures."""
 
-    ``data`` is a data set whose training images are moved and pasted into pairs (None: rendered
-    ones are), ``pairs`` a folder of pairs with flow on disk. ``street`` and ``files`` are the
-    shares of samples from procedural drives and from ``pairs``; the rest is moved pictures.
-    ``init`` is a FlowNetS weight file to start from, or ``none``.
-    """
-
-    width: float = 1.0
-    data: Path | None = None
-    pairs: Path | None = None
-    street: float = 0.4
-    files: float = 0.0
-    crop: tuple[int, int] = (256, 192)
-    scale: tuple[float, float] = (0.8, 1.6)
-    init: str = "none"
-    rate: float = 1e-4
-    weight_decay: float = 4e-4
-    steps: int = 20000
-    validate_every: int = 1000
-    log_every: int = 50
+    width: float = option(
+        "Channels of every layer, of the paper's: 1, or 0.25 for the slim network.",
+        1.0,
+        low=0,
+        above=True,
+        high=2,
+    )
+    data: Path | None = option(
+        "A data set whose training images are moved; without it, rendered streets are.",
+        None,
+        kind="folder",
+    )
+    pairs: Path | None = option(
+        "Pairs with flow on disk: FlyingChairs, Sintel or Middlebury.", None, kind="folder"
+    )
+    street: float = option("Share of procedural drives.", 0.4, metavar="RATIO", **_SHARE)
+    files: float = option("Share of --pairs.", 0.0, metavar="RATIO", **_SHARE)
+    crop: tuple[int, int] = _crop(256, 192)
+    scale: tuple[float, float] = _scale(0.8, 1.6)
+    init: str = option("Start from a FlowNetS weight file.", "none", metavar="none|FILE")
+    rate: float = inherited(TrainingSettings, "rate", 1e-4)
+    weight_decay: float = inherited(TrainingSettings, "weight_decay", 4e-4)
+    steps: int = inherited(TrainingSettings, "steps", 20000)
+    validate_every: int = inherited(TrainingSettings, "validate_every", 1000)
+    log_every: int = inherited(TrainingSettings, "log_every", 50)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -243,32 +298,28 @@ class FlowSettings(TrainingSettings):
 
 @dataclass(frozen=True)
 class FusionSettings:
-    """``reference`` and ``update`` are installed names or weight files.
+    """One score fusion; ``update_scales`` are drawn from for each snippet.
 
-    ``interval`` bounds the distance to the keyframe (1 to ``interval - 1`` frames),
-    ``update_scales`` are drawn from for each snippet, ``street`` is the share of procedural
-    snippets; the others come from the training images of ``data`` (in ``layout``). ``anchor`` is
-    the weight of the squared distance from the plain mean that fusion starts as.
+    ``anchor`` is the weight of the squared distance from the plain mean that fusion starts as.
     """
 
-    reference: str
-    update: str
-    data: Path
-    layout: Layout = "auto"
-    interval: int = 10
-    snippets: int = 400
-    street: float = 0.25
+    reference: str = option("Reference weights.", metavar="NAME|PATH")
+    update: str = option("Update weights.", metavar="NAME|PATH")
+    data: Path = _data(required=True)
+    layout: Layout = _layout()
+    interval: int = option("Keyframes are 1 to N-1 frames back.", 10, low=2, metavar="N")
+    snippets: int = option("Snippets to learn from.", 400, low=1)
+    street: float = option("Share of procedural streets.", 0.25, **_SHARE)
     update_scales: tuple[float, ...] = (0.5, 1.0)
-    steps: int = 300
-    batch: int = 8
-    rate: float = 1e-2
+    steps: int = option("Optimiser steps.", 300, low=1)
+    batch: int = option("Snippets of a step.", 8, low=1)
+    rate: float = option("Peak learning rate.", 1e-2, **_SIZES)
     anchor: float = 1e-3
     precision: str = "auto"
-    seed: int = 0
+    seed: int = option("Of the snippets.", 0)
 
     def __post_init__(self) -> None:
-        if self.interval < 2:
-            raise UsageError(f"fusion is trained at an interval of 2 or more, got {self.interval}")
+        check(self)
 
 
 RESUMABLE = ("steps", "batch", "optimiser", "rate", "seed")

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from accel_rt.errors import AccelError
-from accel_rt.jsonfile import field, typed
+from accel_rt.jsonfile import member, typed
 from accel_rt.models.layers import to_fast_layout
 from accel_rt.train.ema import WeightAverage
 from accel_rt.train.input import batches, to_device
@@ -117,12 +117,12 @@ class Trainer:
             return
         with self._folder.resuming():
             self._step = saved["step"]
-            self._best = field(saved, "best", (float, type(None)), None)
-            listed = field(saved, "files", list, [])
+            self._best = member(saved, "best", (float, type(None)), None)
+            listed = member(saved, "files", list, [])
             self._files = [self._folder.path / Path(typed(f, str, "a file")).name for f in listed]
-            self._model.load_state_dict(saved["network"])
-            self._average.model.load_state_dict(saved["average"])
-            self._optimiser.load_state_dict(saved["optimiser"])
+            self._model.load_state_dict(member(saved, "network", dict))
+            self._average.model.load_state_dict(member(saved, "average", dict))
+            self._optimiser.load_state_dict(member(saved, "optimiser", dict))
             if not all(torch.isfinite(p).all() for p in self._model.parameters()):
                 raise ValueError("it holds weights that are no finite numbers")
         self._report(f"resumed {self._folder.path} at step {self._step} of {self._settings.steps}")

@@ -340,18 +340,14 @@ def test_time_left_goes_with_the_steps(capsys, monkeypatch):
     assert capsys.readouterr().err == "step 0\nstep 2 loss 1.0, 2:13:00 left\nsaved\n"
 
 
-def test_layouts_of_the_options_are_those_of_the_data():
-    from accel_rt.cli.options import LAYOUTS
-    from accel_rt.data.open import LAYOUTS as KNOWN
-
-    assert LAYOUTS == KNOWN
-
-
 @pytest.mark.parametrize(
     ("args", "message"),
     [
         (["--street", "0.5"], "give --data too"),
-        (["--scale", "1"], "--scale takes two numbers, got 1"),
+        (["--scale", "1"], "--scale takes 2 numbers, got 1"),
+        (["--scale", "-1,2"], "--scale must be above 0, got -1"),
+        (["--rate", "nan"], "--rate must be above 0, got nan"),
+        (["--teacher-scales", "0"], "--teacher-scales must be above 0, got 0"),
         (["--data", "nowhere"], "does not exist"),
     ],
 )

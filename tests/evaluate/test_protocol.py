@@ -133,7 +133,7 @@ def test_shares_leave_out_what_has_no_labels() -> None:
 
 def test_tallies_survive_json(tmp_path: Path) -> None:
     accel = run(tmp_path, ([True] * 5,), "dense")["accel"]
-    again = Tally.from_json(accel.to_json())
+    again = Tally.from_json(accel.to_json(), 5, accel.counts.shape[-1])
     assert again.protocol == accel.protocol
     for name, array in accel.arrays().items():
         assert (array == again.arrays()[name]).all()

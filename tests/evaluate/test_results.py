@@ -78,10 +78,11 @@ def test_what_cannot_be_compared() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("no json", "is damaged"),
+        ("no json", "cannot be used"),
         ("[1]", "holds no results of 'accel-rt eval'"),
         ('{"format": "other"}', "holds no results of 'accel-rt eval'"),
-        (json.dumps({"format": FORMAT}), "is damaged"),
+        (json.dumps({"format": FORMAT}), "cannot be used .no key 'about'"),
+        ("[" * 100_000, "cannot be used .it is nested too deeply"),
     ],
 )
 def test_files_that_are_something_else(tmp_path: Path, content: str, message: str) -> None:

@@ -397,11 +397,11 @@ class TestTraining:
     def test_settings_that_cannot_be(self, weights: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="multiple of 32 pixels"):
             self.settings(weights, tmp_path, crop=(48, 48))
-        with pytest.raises(UsageError, match="an interval of 2 or more, got 1"):
+        with pytest.raises(UsageError, match="--interval must be at least 2, got 1"):
             self.settings(weights, tmp_path, interval=1)
         with pytest.raises(UsageError, match="nothing is left to train"):
             self.settings(weights, tmp_path, update=None, keep_reference=True)
-        with pytest.raises(UsageError, match="0 to below 1, got 1"):
+        with pytest.raises(UsageError, match="--start-share must be at least 0 and below 1, got 1"):
             self.settings(weights, tmp_path, start_share=1)
 
 

@@ -263,5 +263,5 @@ class TestFusion:
         assert load_fusion(path, 11).conv.weight.shape == (11, 22, 1, 1)
 
     def test_interval_one_has_nothing_to_fuse(self) -> None:
-        with pytest.raises(UsageError, match="interval of 2 or more, got 1"):
+        with pytest.raises(UsageError, match="--interval must be at least 2, got 1"):
             self.settings(interval=1)

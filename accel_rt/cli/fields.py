@@ -1,0 +1,143 @@
+"""Options of the command line made of settings: see :mod:`accel_rt.option`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from accel_rt.option import Option, flag, options
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Size(click.ParamType):
+    """``640x360`` as ``(640, 360)``."""
+
+    name = "WxH"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d+)x(\d+)", value.lower())
+        if not match:
+            self.fail(f"'{value}' is not a width and a height, such as 640x360", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+class CommaList(click.ParamType):
+    """``a,b`` as ``("a", "b")``, each item converted by ``item``."""
+
+    def __init__(self, item: Callable[[str], Any] = str, name: str = "a,b") -> None:
+        self.name = name
+        self._item = item
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(self._item(part.strip()) for part in value.split(",") if part.strip())
+        except ValueError:
+            self.fail(f"'{value}' is not a list such as {self.name}", param, ctx)
+
+
+class FolderShare(click.ParamType):
+    """``DIR=0.3`` as ``(Path("DIR"), 0.3)``."""
+
+    name = "DIR=SHARE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Path, float]:
+        if isinstance(value, tuple):
+            return value
+        folder, _, share = value.rpartition("=")
+        try:
+            parsed = float(share)
+        except ValueError:
+            parsed = -1.0
+        if not folder or not 0 <= parsed <= 1:
+            self.fail(f"'{value}' is not a folder and a share, such as city=0.3", param, ctx)
+        return Path(folder), parsed
+
+
+def field_options(settings: type) -> Callable[[F], F]:
+    """Add an option for every field of ``settings`` that tells of itself, with its default.
+
+    The command gets their values by the fields' names; None is what :func:`from_values` leaves
+    out, so that the field's own default stands.
+    """
+
+    def add(command: F) -> F:
+        for field, told in reversed(list(options(settings))):
+            command = _option(field.name, field.default, told)(command)
+        return command
+
+    return add
+
+
+def from_values(settings: type, values: dict[str, Any]) -> Any:
+    """``settings`` of the values that :func:`field_options` gave."""
+    return settings(**{name: value for name, value in values.items() if value is not None})
+
+
+def _option(name: str, default: Any, told: Option) -> Callable[[F], F]:
+    written, help = flag(name), told.help
+    details: dict[str, Any] = {}
+    if isinstance(default, bool):
+        written = f"{written}/--no-{name.replace('_', '-')}"
+    else:
+        details = {"type": _type(default, told), "metavar": told.metavar}
+        if told.kind == "folder":
+            details["metavar"] = told.metavar or "DIR"
+    if default is MISSING:
+        details["required"] = True
+    elif told.shown_default:
+        help += f"  [default: {told.shown_default}]"
+    elif told.kind == "shares":
+        details["multiple"] = True
+    else:
+        details |= {
+            "default": _as_written(default, told),
+            "show_default": default not in (None, ()),
+        }
+    return click.option(written, name, help=help, **details)
+
+
+def _type(default: Any, told: Option) -> Any:
+    if told.kind == "folder":
+        return click.Path(path_type=Path, exists=True, file_okay=False)
+    if told.kind == "shares":
+        return FolderShare()
+    if told.kind == "size":
+        return Size()
+    if told.kind == "names":
+        return CommaList()
+    if isinstance(default, tuple):
+        return CommaList(float, _as_written(default, told))
+    if told.choices:
+        return click.Choice(told.choices)
+    bounds: dict[str, Any] = {
+        "min": told.low,
+        "max": told.high,
+        "min_open": told.above,
+        "max_open": told.below,
+    }
+    if isinstance(default, int):
+        return click.IntRange(**bounds)
+    return click.FloatRange(**bounds) if isinstance(default, float) else str
+
+
+def _as_written(default: Any, told: Option) -> Any:
+    """A default as the user would write it, so that help shows it so."""
+    if isinstance(default, tuple) and default:
+        return ("x" if told.kind == "size" else ",").join(f"{part:g}" for part in default)
+    return default

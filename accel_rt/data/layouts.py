@@ -1,0 +1,8 @@
+"""Names of the layouts that a data set's folder can have; imports nothing slow."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Layout = Literal["auto", "camvid", "cityscapes", "folders"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)

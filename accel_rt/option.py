@@ -1,0 +1,89 @@
+"""Settings told once: a dataclass's fields carry their help, bounds and choices.
+
+:func:`check` holds values against them, and the command line makes its options of them
+(:mod:`accel_rt.cli.options`). Imports nothing slow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+from accel_rt.errors import UsageError
+
+Kind = Literal["value", "folder", "size", "numbers", "names", "shares"]
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of a setting beside its default.
+
+    ``kind`` says how it is written where its default does not: ``folder`` is a path, ``names`` a
+    list, ``shares`` pairs of a folder and a number. ``low`` and ``high`` bound a number, and every
+    one of a list of ``count``; ``above`` and ``below`` leave the bound itself out.
+    """
+
+    help: str
+    choices: tuple[Any, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    above: bool = False
+    below: bool = False
+    count: int | None = None
+    kind: Kind = "value"
+    metavar: str | None = None
+    shown_default: str | None = None
+
+
+def option(help: str, default: Any = MISSING, **details: Any) -> Any:
+    """A dataclass field with an :class:`Option`; one without a default is required."""
+    return field(default=default, metadata={"option": Option(help, **details)})
+
+
+def inherited(settings: type, name: str, default: Any) -> Any:
+    """The field ``name`` of ``settings`` with another default."""
+    (known,) = (f for f in fields(settings) if f.name == name)
+    return field(default=default, metadata=known.metadata, kw_only=known.kw_only)
+
+
+def options(settings: type) -> Iterator[tuple[Field, Option]]:
+    """The fields that have an :class:`Option`, those that only ``settings`` has first."""
+    bases = (base for base in settings.__bases__ if is_dataclass(base))
+    based = {f.name for base in bases for f in fields(base)}
+    for f in sorted(fields(settings), key=lambda f: f.name in based):
+        if "option" in f.metadata:
+            yield f, f.metadata["option"]
+
+
+def flag(name: str) -> str:
+    """How the setting ``name`` is written on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def check(settings: Any) -> None:
+    """Raise :class:`~accel_rt.errors.UsageError` for a value outside its choices or bounds."""
+    for f, told in options(type(settings)):
+        value = getattr(settings, f.name)
+        if value is None:
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        if told.count is not None and len(values) != told.count:
+            raise UsageError(f"{flag(f.name)} takes {told.count} numbers, got {len(values)}")
+        for one in values:
+            if told.choices and one not in told.choices:
+                listed = ", ".join(map(str, told.choices))
+                raise UsageError(f"{flag(f.name)} must be one of {listed}, got {one}")
+            if not _within(one, told):
+                raise UsageError(f"{flag(f.name)} must be {_range(told)}, got {one}")
+
+
+def _within(value: Any, told: Option) -> bool:
+    low = told.low is None or (value > told.low if told.above else value >= told.low)
+    return low and (told.high is None or (value < told.high if told.below else value <= told.high))
+
+
+def _range(told: Option) -> str:
+    low = f"{'above' if told.above else 'at least'} {told.low:g}" if told.low is not None else ""
+    high = f"{'below' if told.below else 'at most'} {told.high:g}" if told.high is not None else ""
+    return " and ".join(part for part in (low, high) if part)
