@@ -14,7 +14,7 @@ from accel_rt.bench.models import BASELINE
 from accel_rt.bench.ops import Measured
 from accel_rt.bench.run import FRAME_SIZE, Results
 from accel_rt.bench.stream import INTERVALS, STAGES, ModelTimes
-from accel_rt.runtime.result import FrameKind
+from accel_rt.runtime.schedule import FrameKind
 
 _PERCENTILES = (50, 95, 99)
 _KINDS: tuple[FrameKind, ...] = ("key", "update")

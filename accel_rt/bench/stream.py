@@ -20,8 +20,8 @@ from accel_rt.models import store
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, load_network
 from accel_rt.runtime.load import load_segmenter
-from accel_rt.runtime.result import FrameKind
-from accel_rt.runtime.segmenter import Segmenter
+from accel_rt.runtime.result import FrameSegmenter
+from accel_rt.runtime.schedule import FrameKind
 
 INTERVALS = (1, 2, 5, 10)
 """The keyframe intervals that are reported."""
@@ -159,7 +159,9 @@ def _timed_plain(plain: PlainDeepLab) -> Callable[[np.ndarray], FrameTime]:
     return step
 
 
-def _timed(segmenter: Segmenter, clock: _ModuleClock | None) -> Callable[[np.ndarray], FrameTime]:
+def _timed(
+    segmenter: FrameSegmenter, clock: _ModuleClock | None
+) -> Callable[[np.ndarray], FrameTime]:
     def step(frame_bgr: np.ndarray) -> FrameTime:
         if clock is not None:
             clock.ms = 0.0

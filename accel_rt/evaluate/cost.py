@@ -15,7 +15,7 @@ from accel_rt.bench.stream import ModelTimes, make_streams, measure
 from accel_rt.evaluate.flops import count_flops
 from accel_rt.models import store
 from accel_rt.runtime.load import keyframe_interval, load_model, load_segmenter
-from accel_rt.runtime.result import FrameKind
+from accel_rt.runtime.schedule import FrameKind
 from accel_rt.runtime.settings import SegmenterSettings
 
 PERCENTILES = (50, 95, 99)

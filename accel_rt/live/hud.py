@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from accel_rt.live.stats import LiveStats, Percentiles
-from accel_rt.runtime.result import FrameKind
+from accel_rt.runtime.schedule import FrameKind
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _UNIT_TEXT_PX = 21.0  # height of the font's capitals at scale 1

@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from accel_rt.live.settings import LiveSettings
-from accel_rt.runtime.result import FrameKind, FrameResult
+from accel_rt.runtime.result import FrameResult
+from accel_rt.runtime.schedule import FrameKind
 
 State = Literal["running", "paused", "reconnecting", "ended"]
 

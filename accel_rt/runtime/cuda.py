@@ -32,6 +32,7 @@ from accel_rt.runtime.nodes import FrameNodes
 from accel_rt.runtime.preprocess import resize_frame
 from accel_rt.runtime.program import FrameProgram
 from accel_rt.runtime.result import Overlay
+from accel_rt.runtime.schedule import Schedule
 
 PLAIN_RUNS = 2
 """Runs of a node before it is captured: the first allocates, the last times cuDNN's choices."""
@@ -72,13 +73,14 @@ class CudaExecutor:
         self,
         program: FrameProgram,
         flow: FlowSource | None,
+        schedule: Schedule,
         *,
         margins: bool = False,
         graphs: bool = True,
         cuda: Device | None = None,
     ) -> None:
         self.program = program
-        self._flow, self._margins = flow, margins
+        self._flow, self._schedule, self._margins = flow, schedule, margins
         self._host_flow = flow if flow is not None and not flow.on_device else None
         self._cuda: Device = cuda or CudaDevice(program.device)
         self._main, self._side, self._keyframes = (self._cuda.stream() for _ in range(3))
@@ -107,7 +109,7 @@ class CudaExecutor:
             self._cuda.synchronize()
             self.has_pending, self._geometry = False, geometry
             self._nodes = FrameNodes(
-                self.program, geometry, self._flow, self._overlay, self._margins
+                self.program, geometry, self._flow, self._schedule, self._overlay, self._margins
             )
             self._allocate(self._nodes)
             self._cuda.synchronize()  # what was set up on the default stream is there
@@ -122,6 +124,8 @@ class CudaExecutor:
             "refresh": GraphNode(main, nodes.refresh),
             "look": GraphNode(side, nodes.look),
             "advance": GraphNode(side, nodes.advance),
+            "advance carried": GraphNode(side, nodes.advance_carried),
+            "carry": GraphNode(main, nodes.carry),
             "advance pending": GraphNode(side, nodes.advance_pending),
             "merge": GraphNode(main, nodes.merge),
             "output": GraphNode(main, nodes.output),
@@ -175,6 +179,18 @@ class CudaExecutor:
             self._launch("merge")
         self._mark("merged", self._main)
         self._launch("output" if self.has_state else "refreshed output")
+
+    def carry(self, request: bool = False) -> None:
+        self._mark("branched", self._main)
+        self._advance()
+        if self._flow is not None:
+            self._launch("advance carried")
+        if request:
+            self._request()
+        self._join()
+        self._launch("carry")
+        self._mark("merged", self._main)
+        self._launch("output")
 
     def _advance(self) -> None:
         """Move the state there is, and the one that is pending, on the side stream."""

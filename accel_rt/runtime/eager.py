@@ -18,6 +18,7 @@ from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.preprocess import resize_frame
 from accel_rt.runtime.program import Branch, FrameProgram, State
 from accel_rt.runtime.result import Overlay
+from accel_rt.runtime.schedule import Schedule
 
 
 @dataclass
@@ -40,13 +41,14 @@ class EagerExecutor:
         self,
         program: FrameProgram,
         flow: FlowSource | None,
+        schedule: Schedule,
         *,
         margins: bool = False,
         background: bool = False,
         threads: int | None = None,
     ) -> None:
         self.program = program
-        self._flow, self._margins = flow, margins
+        self._flow, self._schedule, self._margins = flow, schedule, margins
         self._worker = KeyframeThread(threads or torch.get_num_threads()) if background else None
         self._clock = StageClock()
         self._pending: _Pending | None = None
@@ -79,6 +81,10 @@ class EagerExecutor:
     def key(self) -> None:
         with self._clock("network"):
             self._state, self._scores = self.program.key(self._input("reference"))
+            if self._schedule.fuse_keyframes and self.program.model.update is not None:
+                fresh = self.program.refresh(self._input("update"))
+                self._scores = self.program.merge(self._state, fresh)
+            self._carried = self.program.carried(self._scores, self._geometry)
         with self._clock("flow"):
             if self._flow is not None:
                 self._view = self._flow.view(self._frame)
@@ -97,21 +103,32 @@ class EagerExecutor:
             else:
                 assert fresh is not None
                 self._scores = fresh
+            self._carried = self.program.carried(self._scores, self._geometry)
 
-    def _advance(self) -> None:
-        """Move the state there is, and the one that is pending, to this frame."""
+    def carry(self, request: bool = False) -> None:
+        with self._clock("flow"):
+            flow = self._advance()
+            self._carried = self.program.advance(self._carried, flow)
+            self._scores = self.program.moved(self._carried)
+        if request:
+            with self._clock("network"):
+                self._request()
+
+    def _advance(self) -> Tensor | None:
+        """Move the state there is, and the one that is pending, to this frame; by which flow."""
         if self._flow is None:
-            return
+            return None
         before, self._view = self._view, self._flow.view(self._frame)
         pending = None if self._pending is None or self._pending.stale else self._pending
         if before is None or (self._state is None and pending is None):
-            return
+            return None
         grid = self._geometry.grid(self.program.stride)
         flow = self._flow.between(before, self._view, grid).to(self.program.device)
         if self._state is not None:
             self._state = self.program.advance(self._state, flow)
         if pending is not None:
             pending.moved = self.program.advance(pending.moved, flow)
+        return flow
 
     def _request(self) -> None:
         assert self._worker is not None

@@ -13,7 +13,8 @@ import numpy as np
 from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.policy import Decision
 from accel_rt.runtime.program import FrameProgram
-from accel_rt.runtime.result import FrameKind, Overlay
+from accel_rt.runtime.result import Overlay
+from accel_rt.runtime.schedule import FrameKind
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class FrameData:
 class Executor(Protocol):
     """Runs a :class:`~accel_rt.runtime.program.FrameProgram` frame by frame and keeps its state.
 
-    For each frame: :meth:`load`, then :meth:`key` or :meth:`update`, then :meth:`finish`.
+    For each frame: :meth:`load`, then :meth:`key`, :meth:`update` or :meth:`carry`, then
+    :meth:`finish`.
     """
 
     program: FrameProgram
@@ -57,6 +59,9 @@ class Executor(Protocol):
 
     def key(self) -> None:
         """Compute a keyframe, and wait for it."""
+
+    def carry(self, request: bool = False) -> None:
+        """Move the state, and the scores of the frame before, to this frame."""
 
     def update(self, request: bool = False) -> None:
         """Move the state to this frame and merge it with the update branch's view of it.
@@ -98,11 +103,14 @@ Order = Callable[[Executor, Decision], Step]
 
 def in_turn(executor: Executor, decision: Decision) -> Step:
     """A keyframe where one is wanted, and the wait for it."""
-    if decision.keyframe or not executor.has_state:
+    if decision.kind == "key" or not executor.has_state:
         executor.key()
         return Step("key", True)
-    executor.update()
-    return Step("update", False)
+    if decision.kind == "carry":
+        executor.carry()
+    else:
+        executor.update()
+    return Step(decision.kind, False)
 
 
 def in_background(executor: Executor, decision: Decision) -> Step:
@@ -120,8 +128,11 @@ def in_background(executor: Executor, decision: Decision) -> Step:
     if not executor.has_state and not executor.program.update_stands_alone:
         executor.key()
         return Step("key", True)
-    wanted = decision.keyframe or not executor.has_state
+    wanted = decision.kind == "key" or not executor.has_state
     request = wanted and not executor.has_pending
+    if decision.kind == "carry" and executor.has_state and not arrived:
+        executor.carry(request)
+        return Step("carry", request)
     executor.update(request)
     return Step("key" if arrived else "update", request)
 

@@ -22,8 +22,11 @@ from accel_rt.models.weights import ModelInfo, load_network
 from accel_rt.runtime.cuda import CudaExecutor
 from accel_rt.runtime.eager import EagerExecutor
 from accel_rt.runtime.executor import Executor, in_background, in_turn
+from accel_rt.runtime.look_ahead import LookAheadSegmenter
 from accel_rt.runtime.policy import FixedInterval, KeyframePolicy, SceneCuts
 from accel_rt.runtime.program import FrameProgram
+from accel_rt.runtime.result import FrameSegmenter
+from accel_rt.runtime.schedule import Schedule
 from accel_rt.runtime.segmenter import Segmenter
 from accel_rt.runtime.settings import FLOWS, SegmenterSettings
 
@@ -65,8 +68,9 @@ def load_model(settings: SegmenterSettings, load: LoadNetwork = load_network) ->
         description["update"] = update_info.network
         description["update_scale"] = settings.update_scale
         model = Accel(reference, update, fusion)
-    interval = keyframe_interval(settings)
-    return LoadedModel(model, info, {**description, "interval": interval, "warp": settings.warp})
+    schedule = settings.schedule
+    how = {"interval": schedule.interval, "schedule": schedule.describe(), "warp": settings.warp}
+    return LoadedModel(model, info, {**description, **how})
 
 
 def _fusion(
@@ -91,14 +95,14 @@ def _fusion(
 
 def keyframe_interval(settings: SegmenterSettings) -> int:
     """Frames from keyframe to keyframe: 1 in ``deeplab`` mode, whatever the interval says."""
-    return 1 if settings.mode == "deeplab" else settings.interval
+    return settings.schedule.interval
 
 
 def keyframe_policy(settings: SegmenterSettings) -> KeyframePolicy:
     """When ``settings`` want keyframes."""
-    interval = keyframe_interval(settings)
-    policy = FixedInterval(interval)
-    return SceneCuts(policy) if settings.scene_cuts and interval > 1 else policy
+    schedule = settings.schedule
+    policy = FixedInterval(schedule.interval, schedule.update_every)
+    return SceneCuts(policy) if settings.scene_cuts and schedule.interval > 1 else policy
 
 
 def load_segmenter(
@@ -106,7 +110,7 @@ def load_segmenter(
     asynchronous: bool = False,
     threads: int | None = None,
     load: LoadNetwork = load_network,
-) -> Segmenter:
+) -> FrameSegmenter:
     """Load the networks that ``settings`` name and put them together.
 
     With ``asynchronous`` frames do not wait for keyframes, unless every frame is one: these are
@@ -117,11 +121,14 @@ def load_segmenter(
     device = resolve_device(settings.device)
     dtype = resolve_precision(settings.precision, device)
     loaded = load_model(settings, load)
+    if settings.schedule.look_ahead:
+        return _look_ahead(settings, loaded, device, dtype)
     return build_segmenter(
         loaded.model,
         loaded.info.classes,
         flow=load_flow(settings, device, dtype),
         policy=keyframe_policy(settings),
+        schedule=settings.schedule,
         incremental=settings.warp == "incremental",
         update_scale=settings.update_scale,
         trained=loaded.info.size[::-1],
@@ -136,12 +143,36 @@ def load_segmenter(
     )
 
 
+def _look_ahead(
+    settings: SegmenterSettings, loaded: LoadedModel, device: torch.device, dtype: torch.dtype
+) -> LookAheadSegmenter:
+    program = FrameProgram(
+        for_inference(loaded.model, device, dtype),
+        device,
+        dtype,
+        incremental=settings.warp == "incremental",
+        update_scale=settings.update_scale,
+    )
+    return LookAheadSegmenter(
+        loaded.info.classes,
+        keyframe_policy(settings),
+        program,
+        load_flow(settings, device, dtype),
+        settings.schedule,
+        trained=loaded.info.size[::-1],
+        size=settings.size[::-1] if settings.size else None,
+        margins=settings.margins,
+        description=loaded.description,
+    )
+
+
 def build_segmenter(
     model: Accel,
     classes: ClassSet,
     *,
     flow: FlowSource | None = None,
     policy: KeyframePolicy | None = None,
+    schedule: Schedule | None = None,
     incremental: bool = False,
     update_scale: float = 1.0,
     trained: tuple[int, int] = (360, 480),
@@ -158,9 +189,11 @@ def build_segmenter(
 
     What is given makes the mode: without ``flow`` the keyframe's features are copied (Clockwork),
     with flow and no update branch they are warped (Deep Feature Flow), with both this is Accel,
-    and with ``FixedInterval(1)`` every frame is a keyframe (DeepLab). ``policy`` is
-    ``FixedInterval(5)`` by default. ``background`` computes keyframes beside the frames.
+    and with a keyframe interval of 1 every frame is a keyframe (DeepLab). ``policy`` keeps to
+    ``schedule`` by default. ``background`` computes keyframes beside the frames.
     """
+    schedule = schedule or Schedule()
+    policy = policy or FixedInterval(schedule.interval, schedule.update_every)
     device = device or torch.device("cpu")
     program = FrameProgram(
         for_inference(model, device, dtype),
@@ -171,14 +204,14 @@ def build_segmenter(
     )
     executor: Executor
     if device.type == "cuda":
-        executor = CudaExecutor(program, flow, margins=margins, graphs=cuda_graphs)
+        executor = CudaExecutor(program, flow, schedule, margins=margins, graphs=cuda_graphs)
     else:
         executor = EagerExecutor(
-            program, flow, margins=margins, background=background, threads=threads
+            program, flow, schedule, margins=margins, background=background, threads=threads
         )
     return Segmenter(
         classes,
-        policy or FixedInterval(5),
+        policy,
         executor,
         order=in_background if background else in_turn,
         trained=trained,

@@ -11,6 +11,7 @@ from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.preprocess import network_input
 from accel_rt.runtime.program import Branch, Brush, FrameProgram, Output, State
 from accel_rt.runtime.result import Overlay
+from accel_rt.runtime.schedule import Schedule
 
 
 class FrameNodes:
@@ -28,10 +29,11 @@ class FrameNodes:
         program: FrameProgram,
         geometry: Geometry,
         flow: FlowSource | None,
+        schedule: Schedule,
         overlay: Overlay | None = None,
         margins: bool = False,
     ) -> None:
-        self._program, self._geometry = program, geometry
+        self._program, self._geometry, self._schedule = program, geometry, schedule
         self._flow = flow if flow is not None and flow.on_device else None
         self._moves, self._margins = flow is not None, margins
         self.grid = geometry.grid(program.stride)
@@ -53,7 +55,11 @@ class FrameNodes:
         if self._moves and not self._program.incremental:  # a place for flow, which a graph needs
             state = State(state.features, torch.zeros_like(self.newer))
         self._keep_state("state", state)
+        if self._schedule.fuse_keyframes and self._program.model.update is not None:
+            fresh = self._program.refresh(self._input("update"))
+            scores = self._program.merge(State(state.features), fresh)
         self._keep("key scores", scores)
+        self._begin_carrying(scores)
 
     def observe(self) -> None:
         """Take the frame as the one before the next."""
@@ -71,6 +77,10 @@ class FrameNodes:
         """The state moved to this frame."""
         self._keep_state("state", self._program.advance(self._state("state"), self.newer))
 
+    def advance_carried(self) -> None:
+        """The scores that are carried on."""
+        self._keep_state("carried", self._program.advance(self._state("carried"), self.newer))
+
     def advance_pending(self) -> None:
         """The way that the pending keyframe's state will have to be moved."""
         self._keep_state("pending", self._program.advance(self._state("pending"), self.newer))
@@ -82,7 +92,13 @@ class FrameNodes:
     def merge(self) -> None:
         """State and update branch to scores."""
         fresh = None if self._program.model.update is None else self._kept["fresh"]
-        self._keep("scores", self._program.merge(self._state("state"), fresh))
+        scores = self._program.merge(self._state("state"), fresh)
+        self._keep("scores", scores)
+        self._begin_carrying(scores)
+
+    def carry(self) -> None:
+        """The scores of the frame before, moved to this frame."""
+        self._keep("scores", self._program.moved(self._state("carried")))
 
     def request(self) -> None:
         """Put the frame aside for :meth:`pending_key`; nothing has moved since."""
@@ -125,6 +141,14 @@ class FrameNodes:
         )
         for name, result in self.results.items():
             result.copy_(getattr(out, name))
+
+    def _begin_carrying(self, scores: Tensor) -> None:
+        if self._schedule.carries:
+            carried = self._program.carried(scores, self._geometry).features
+            assert carried is not None
+            flow = self.newer.new_zeros((1, 2, *carried.shape[-2:]))
+            composes = self._moves and not self._program.incremental
+            self._keep_state("carried", State(carried, flow if composes else None))
 
     def _state(self, name: str) -> State:
         return State(self._kept.get(f"{name} features"), self._kept.get(f"{name} flow"))

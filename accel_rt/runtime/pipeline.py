@@ -8,6 +8,7 @@ iterable, results go to any callable.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -44,10 +45,18 @@ def segment_frames(
     Results carry the decoding time as ``timings["decode"]``, in milliseconds. Iteration ends
     early once ``stop`` is set; an error of the source is raised here, after the frames before it.
     """
+    waiting: deque[tuple[Frame, float]] = deque()
+
+    def ready(results: Iterable[FrameResult]) -> Iterator[tuple[Frame, FrameResult]]:
+        for result in results:
+            frame, decode_ms = waiting.popleft()
+            yield frame, replace(result, timings={"decode": decode_ms, **result.timings})
+
     with closing(_prefetch(frames, ahead, stop or threading.Event())) as decoded:
         for frame, decode_ms in decoded:
-            result = segmenter.step(frame.image_bgr, frame.pts)
-            yield frame, replace(result, timings={"decode": decode_ms, **result.timings})
+            waiting.append((frame, decode_ms))
+            yield from ready(segmenter.push(frame.image_bgr, frame.pts))
+        yield from ready(segmenter.flush())
 
 
 def run_pipeline(
@@ -63,7 +72,8 @@ def run_pipeline(
     ``on_row`` gets a frame's timing row (see :func:`timing_row`) from that thread once ``output``
     has returned. Setting ``stop`` ends the run early: the frames segmented so far still reach
     ``output`` before this returns. The first error of any stage is raised here and ends the run
-    at once. At most ``2 * ahead + 3`` frames are held at any time.
+    at once. At most ``2 * ahead + 3`` frames are held at any time, and with look-ahead as many as
+    the segmenter waits for.
     """
 
     def write(segmented: tuple[Frame, FrameResult]) -> None:

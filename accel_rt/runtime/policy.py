@@ -8,19 +8,19 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from accel_rt.errors import UsageError
+from accel_rt.runtime.schedule import FrameKind, Schedule
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a frame should be a keyframe, and whether it shows another scene than the last."""
+    """What a frame should be, and whether it shows another scene than the last."""
 
-    keyframe: bool
+    kind: FrameKind
     cut: bool = False
 
 
 class KeyframePolicy(Protocol):
-    """Decides for each frame, in order, whether it is a keyframe."""
+    """Decides for each frame, in order, what it is."""
 
     def decide(self, picture_bgr: np.ndarray, since_keyframe: int) -> Decision:
         """``picture_bgr`` is the frame, or every n-th pixel of it, uint8 ``[h, w, 3]``;
@@ -31,15 +31,17 @@ class KeyframePolicy(Protocol):
 
 
 class FixedInterval:
-    """A keyframe every ``interval`` frames (paper section 3)."""
+    """A keyframe every ``interval`` frames (paper section 3), and on every ``update_every``-th
+    frame after it an update; the others are carried."""
 
-    def __init__(self, interval: int) -> None:
-        if interval < 1:
-            raise UsageError(f"the keyframe interval must be at least 1, got {interval}")
-        self.interval = interval
+    def __init__(self, interval: int, update_every: int = 1) -> None:
+        Schedule(interval, update_every)  # refuses what is out of range
+        self.interval, self.update_every = interval, update_every
 
     def decide(self, picture_bgr: np.ndarray, since_keyframe: int) -> Decision:
-        return Decision(since_keyframe >= self.interval)
+        if since_keyframe >= self.interval:
+            return Decision("key")
+        return Decision("carry" if since_keyframe % self.update_every else "update")
 
     def reset(self) -> None:
         pass
@@ -66,9 +68,8 @@ class SceneCuts:
         self._average: float | None = None
 
     def decide(self, picture_bgr: np.ndarray, since_keyframe: int) -> Decision:
-        due = self._inner.decide(picture_bgr, since_keyframe).keyframe
-        cut = self._is_cut(picture_bgr)
-        return Decision(due or cut, cut)
+        decision = self._inner.decide(picture_bgr, since_keyframe)
+        return Decision("key", cut=True) if self._is_cut(picture_bgr) else decision
 
     def _is_cut(self, picture_bgr: np.ndarray) -> bool:
         small = cv2.resize(picture_bgr, self._THUMBNAIL, interpolation=cv2.INTER_AREA)

@@ -1,9 +1,10 @@
 """What happens to a frame: Accel, Deep Feature Flow, Clockwork and DeepLab in one place.
 
-    keyframe      state, scores = key(prepare(frame))
-    other frames  state = advance(state, flow from the frame before)
-                  scores = merge(state, refresh(prepare(frame, "update")))
-    every frame   labels = output(scores)
+    keyframe       state, scores = key(prepare(frame))
+    update         state = advance(state, flow from the frame before)
+                   scores = merge(state, refresh(prepare(frame, "update")))
+    carried frame  scores = moved(advance(scores of the frame before, flow))
+    every frame    labels = output(scores)
 
 DeepLab has keyframes only. Clockwork copies the state (no flow), Deep Feature Flow moves it by
 flow; neither has an update network, so nothing is refreshed. Which frame is a keyframe is the
@@ -142,10 +143,13 @@ class FrameProgram:
         """The state moved to the next frame by ``flow`` ``[N, 2, h, w]``, backward, in cells.
 
         None copies it. The flow is composed with that since the keyframe, or else applied to the
-        features: at once if the program is incremental.
+        features: at once if the program is incremental. A state may hold scores, too, on a grid
+        of their own.
         """
         if flow is None:
             return state
+        if state.features is not None:
+            flow = _on_grid(flow, state.features.shape[-2:])
         if self.incremental and state.features is not None:
             return State(ops.flow_warp(state.features, flow))
         if state.flow is not None:
@@ -169,10 +173,38 @@ class FrameProgram:
         if fresh is None or fusion is None:
             return self.reference_scores(state)
         if isinstance(fusion, FeatureFusion):
-            features = _in_place(state)
+            features = self.moved(state)
             fresh = resize_grid(fresh, features.shape[-2:])
             return self.model.reference.decode(features + fresh)
         return fusion(self.reference_scores(state), fresh)
+
+    def moved(self, state: State) -> Tensor:
+        """The state's features, or scores, ``[N, C, h, w]`` where they belong in its frame."""
+        assert state.features is not None
+        return state.features if state.flow is None else ops.flow_warp(state.features, state.flow)
+
+    def carried(self, scores: Tensor, geometry: Geometry) -> State:
+        """Scores ``[1, C, h, w]`` of a frame as a state that is carried on.
+
+        It is on the finer of both branches' grids, whichever branch the scores are from.
+        """
+        update = self.model.update
+        stride = self.stride if update is None else min(self.stride, update.stride)
+        return State(resize_grid(scores, geometry.grid(stride).cells))
+
+    def merge_sides(
+        self, before: State, after: State, share: float, fresh: Tensor | None
+    ) -> Tensor:
+        """:meth:`merge` with states from a keyframe before and one after the frame.
+
+        ``share`` is that of the state after it, 0 to 1.
+        """
+        fusion = self.model.fusion
+        if fresh is not None and isinstance(fusion, FeatureFusion):
+            both = torch.lerp(self.moved(before), self.moved(after), share)
+            return self.merge(State(both), fresh)
+        scores = torch.lerp(self.reference_scores(before), self.reference_scores(after), share)
+        return scores if fresh is None or fusion is None else fusion(scores, fresh)
 
     def reference_scores(self, state: State) -> Tensor:
         """The reference branch's scores ``[N, C, h, w]`` of the state's current frame."""
@@ -207,7 +239,15 @@ class FrameProgram:
         return Output(labels[0], None if margin is None else margin[0], picture)
 
 
-def _in_place(state: State) -> Tensor:
-    """The state's features where they belong in the current frame."""
-    assert state.features is not None
-    return state.features if state.flow is None else ops.flow_warp(state.features, state.flow)
+def inverse_flow(flow: Tensor) -> Tensor:
+    """Flow to the frame after, from that to the frame before it: ``-W(flow, -flow)``, nearly."""
+    return -ops.flow_warp(flow, -flow)
+
+
+def _on_grid(flow: Tensor, cells: torch.Size) -> Tensor:
+    """Flow ``[N, 2, h, w]`` on another grid of the same extent, in that grid's cells."""
+    if flow.shape[-2:] == cells:
+        return flow
+    height, width = flow.shape[-2:]
+    ratio = flow.new_tensor([cells[1] / width, cells[0] / height])[None, :, None, None]
+    return resize_grid(flow, cells) * ratio

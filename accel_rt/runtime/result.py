@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+from accel_rt.runtime.schedule import FrameKind
 
 if TYPE_CHECKING:
     from accel_rt.classes import ClassSet
     from accel_rt.runtime.policy import KeyframePolicy
-
-FrameKind = Literal["key", "update"]
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,25 @@ class FrameResult:
 
 
 class FrameStepper(Protocol):
-    """What segments one frame after the other."""
+    """What segments one frame after the other, perhaps some frames late."""
 
-    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
-        """Segment the next frame, uint8 BGR ``[H, W, 3]``."""
+    def push(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> list[FrameResult]:
+        """Take the next frame, uint8 BGR ``[H, W, 3]``; returns what is ready, in order."""
+
+    def flush(self) -> list[FrameResult]:
+        """The results of all frames that are still waited for."""
 
 
 class FrameSegmenter(FrameStepper, Protocol):
     """Segments a video frame by frame; :class:`~accel_rt.runtime.segmenter.Segmenter` is one."""
 
     classes: ClassSet
+
+    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
+        """Segment the next frame, uint8 BGR ``[H, W, 3]``, at once."""
+
+    def draw(self, overlay: Overlay | None) -> bool:
+        """Draw classes over pictures, or stop that; whether results will carry pictures."""
 
     def reset(self) -> None:
         """Forget what was seen: the next frame is the first of a video."""

@@ -12,7 +12,7 @@ from accel_rt.runtime.result import FrameResult, FrameSegmenter
 
 
 class ResumableSegmenter:
-    """Steps a segmenter, with keyframes placed by ``policy``, and remembers where one can go on.
+    """Runs a segmenter, with keyframes placed by ``policy``, and remembers where one can go on.
 
     A keyframe's result depends on its own picture alone, and a segmenter begins with a keyframe;
     what is left of the frames before is what the policy has gathered. ``states`` holds, for each
@@ -31,19 +31,25 @@ class ResumableSegmenter:
     ) -> None:
         segmenter.set_policy(policy)
         self._segmenter, self._policy = segmenter, policy
-        self._index, self._state = first, state
+        self._first, self._state = first, state
         self.states: dict[int, dict[str, Any]] = {}
 
-    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
-        """Segment the next frame; see the segmenter's own ``step``."""
-        result = self._segmenter.step(frame_bgr, pts)
+    def push(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> list[FrameResult]:
+        """Segment the next frame; see the segmenter's own ``push``.
+
+        A keyframe's result is ready at once, after those of the frames before it.
+        """
+        results = self._segmenter.push(frame_bgr, pts)
         if self._state is not None:
             restore_state(self._policy, self._state)
             self._state = None
-        if result.kind == "key":
-            self.states[self._index] = state_of(self._policy)
-        self._index += 1
-        return result
+        if results and results[-1].kind == "key":
+            self.states[self._first + results[-1].index] = state_of(self._policy)
+        return results
+
+    def flush(self) -> list[FrameResult]:
+        """The results of the frames that are waited for."""
+        return self._segmenter.flush()
 
 
 def state_of(policy: Any) -> dict[str, Any]:

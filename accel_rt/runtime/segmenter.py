@@ -80,6 +80,14 @@ class Segmenter:
             **self._executor.describe(),
         }
 
+    def push(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> list[FrameResult]:
+        """:meth:`step`, whose result is ready at once."""
+        return [self.step(frame_bgr, pts)]
+
+    def flush(self) -> list[FrameResult]:
+        """Nothing: no frame is waited for."""
+        return []
+
     @torch.inference_mode()
     def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
         """Segment the next frame, uint8 BGR ``[H, W, 3]``.
@@ -87,7 +95,7 @@ class Segmenter:
         A frame of another size than the one before starts over with a keyframe. Raises
         :class:`~accel_rt.errors.UsageError` if the array is not such a frame.
         """
-        _check_frame(frame_bgr)
+        check_frame(frame_bgr)
         geometry = self._geometry_of(frame_bgr)
         # The policy gets by with every n-th pixel, so that a GPU's frames are not resized here.
         every = max(1, min(geometry.source) // min(geometry.processed))
@@ -113,7 +121,8 @@ class Segmenter:
         return self._geometry
 
 
-def _check_frame(frame_bgr: np.ndarray) -> None:
+def check_frame(frame_bgr: np.ndarray) -> None:
+    """Raise :class:`~accel_rt.errors.UsageError` unless it is a frame, uint8 BGR ``[H, W, 3]``."""
     if not isinstance(frame_bgr, np.ndarray):
         raise UsageError(
             f"a frame is a uint8 array [height, width, 3] in BGR order, got "

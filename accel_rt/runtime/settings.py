@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from accel_rt.errors import UsageError
+from accel_rt.runtime.schedule import Schedule
 
 Mode = Literal["accel", "dff", "copy", "deeplab"]
 Fusion = Literal["score", "feature", "mean"]
@@ -34,6 +35,8 @@ class SegmenterSettings:
       fusion), ``feature`` (their features), or ``mean``.
     - ``fusion``: a fusion weight file of either kind; None takes the installed one of the pair.
     - ``interval``: frames from keyframe to keyframe, at least 1 (1: every frame is a keyframe).
+    - ``update_every``, ``fuse_keyframes``, ``look_ahead``: see
+      :class:`~accel_rt.runtime.schedule.Schedule`.
     - ``mode``: ``accel`` (both branches), ``dff`` (warp only), ``copy`` (features copied, no
       flow), ``deeplab`` (the reference network on every frame).
     - ``flow``: ``dis``, ``flownets`` (the installed FlowNetS), a FlowNetS weight file, or ``auto``.
@@ -53,6 +56,9 @@ class SegmenterSettings:
     fuse: Fusion = "score"
     fusion: Path | None = None
     interval: int = 5
+    update_every: int = 1
+    fuse_keyframes: bool = False
+    look_ahead: bool = False
     mode: Mode = "accel"
     flow: str = "auto"
     warp: Warp = "composed"
@@ -65,8 +71,7 @@ class SegmenterSettings:
     cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
-        if self.interval < 1:
-            raise UsageError(f"the keyframe interval must be at least 1, got {self.interval}")
+        _ = self.schedule
         for name, value, allowed in (
             ("mode", self.mode, MODES),
             ("fusion", self.fuse, FUSIONS),
@@ -87,3 +92,10 @@ class SegmenterSettings:
                 f"the processing size must be 16 to 8192 pixels a side, got "
                 f"{self.size[0]}x{self.size[1]}"
             )
+
+    @property
+    def schedule(self) -> Schedule:
+        """What each frame is; in ``deeplab`` mode a keyframe, whatever the interval says."""
+        interval = 1 if self.mode == "deeplab" else self.interval
+        ahead = self.look_ahead and interval > 1
+        return Schedule(interval, self.update_every, self.fuse_keyframes, ahead)

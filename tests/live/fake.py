@@ -60,7 +60,7 @@ class FakeSegmenter:
     def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
         assert not self.closed
         self._before_step(frame_bgr)
-        due = self.policy.decide(frame_bgr, self._since_keyframe).keyframe
+        due = self.policy.decide(frame_bgr, self._since_keyframe).kind == "key"
         kind: FrameKind = "key" if due or self._index == 0 else "update"
         self._since_keyframe = 1 if kind == "key" else self._since_keyframe + 1
         labels = np.full(frame_bgr.shape[:2], ROAD, np.uint8)

@@ -17,6 +17,7 @@ from accel_rt.runtime.executor import in_background
 from accel_rt.runtime.load import build_segmenter
 from accel_rt.runtime.policy import FixedInterval
 from accel_rt.runtime.result import Overlay
+from accel_rt.runtime.schedule import Schedule
 from accel_rt.runtime.segmenter import Segmenter
 from accel_rt.video.overlay import render_overlay
 from tests.runtime.fake_device import FakeDevice
@@ -93,7 +94,9 @@ def looped(model: Accel, device: FakeDevice, **options) -> Segmenter:
     runner = plain(model, **options)
     flow, margins = options.get("flow"), options.get("margins", False)
     program = runner._executor.program
-    runner._executor = CudaExecutor(program, flow, margins=margins, cuda=device, graphs=graphs)
+    runner._executor = CudaExecutor(
+        program, flow, Schedule(), margins=margins, cuda=device, graphs=graphs
+    )
     return runner
 
 

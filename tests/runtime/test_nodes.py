@@ -16,6 +16,7 @@ from accel_rt.runtime.geometry import plan
 from accel_rt.runtime.nodes import FrameNodes
 from accel_rt.runtime.program import FrameProgram
 from accel_rt.runtime.result import Overlay
+from accel_rt.runtime.schedule import Schedule
 
 META = torch.device("meta")
 CLASSES = 11
@@ -42,7 +43,7 @@ def nodes(
     flow = FlowNetSFlow(FlowNetS(0.25).eval(), META, torch.float16)
     geometry = plan((180, 250), (90, 120), None, scale, model.cell)
     program = FrameProgram(model, META, torch.float16, incremental=incremental, update_scale=scale)
-    return FrameNodes(program, geometry, flow, **options)
+    return FrameNodes(program, geometry, flow, Schedule(5, 2, True), **options)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,8 @@ def test_nothing_touches_the_host(reference: str, update: str, fusion: type, opt
                 for node in (run.refresh, run.look, run.advance, run.merge, run.output):
                     node()
                 for node in (run.request, run.pending_key, run.look, run.advance_pending):
+                    node()
+                for node in (run.look, run.advance_carried, run.carry, run.output):
                     node()
                 for node in (run.take_pending, run.refresh, run.merge, run.output):
                     node()

@@ -37,6 +37,12 @@ class EchoSegmenter:
         self._fail_at = fail_at
         self.steps = 0
 
+    def push(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> list[FrameResult]:
+        return [self.step(frame_bgr, pts)]
+
+    def flush(self) -> list[FrameResult]:
+        return []
+
     def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
         self.threads.add(threading.current_thread().name)
         if self.steps == self._fail_at:
@@ -232,3 +238,28 @@ def test_empty_source_gives_no_frames() -> None:
     collector = Collector()
     run_pipeline([], EchoSegmenter(), collector)
     assert collector.indices == []
+
+
+class LateSegmenter(EchoSegmenter):
+    """Gives results three at a time, and what is left in the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: list[FrameResult] = []
+
+    def push(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> list[FrameResult]:
+        self._waiting.append(self.step(frame_bgr, pts))
+        return self.flush() if len(self._waiting) == 3 else []
+
+    def flush(self) -> list[FrameResult]:
+        ready, self._waiting = self._waiting, []
+        return ready
+
+
+def test_results_that_come_late_meet_their_frames() -> None:
+    met = list(segment_frames(make_frames(11), LateSegmenter()))
+    assert [frame.index for frame, _ in met] == list(range(11))
+    for frame, result in met:
+        assert result.pts == frame.pts
+        np.testing.assert_array_equal(result.labels, frame.image_bgr[..., 0])
+        assert result.timings["decode"] >= 0

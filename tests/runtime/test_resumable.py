@@ -7,26 +7,28 @@ import json
 import numpy as np
 
 from accel_rt.runtime.policy import FixedInterval, SceneCuts
-from accel_rt.runtime.resumable import ResumableSegmenter, restore_state, state_of
 from accel_rt.runtime.result import FrameResult
+from accel_rt.runtime.resumable import ResumableSegmenter, restore_state, state_of
 
 
 class ByPolicy:
     """Steps without networks: keyframes where the policy, reset at the first frame, says so."""
 
     def __init__(self):
-        self._since = 0
+        self._since = self._index = 0
 
     def set_policy(self, policy):
         self._policy = policy
         self._policy.reset()
 
-    def step(self, frame_bgr, pts=None):
+    def push(self, frame_bgr, pts=None):
         if self._since == 0:
             self._policy.reset()
-        due = self._policy.decide(frame_bgr, self._since).keyframe or self._since == 0
-        self._since = 1 if due else self._since + 1
-        return FrameResult(0, pts, "key" if due else "update", frame_bgr[..., 0])
+        decided = self._policy.decide(frame_bgr, self._since).kind
+        kind = decided if self._since else "key"
+        self._since = 1 if kind == "key" else self._since + 1
+        self._index += 1
+        return [FrameResult(self._index - 1, pts, kind, frame_bgr[..., 0])]
 
 
 def restless(count=200):
@@ -41,7 +43,7 @@ def restless(count=200):
 def kinds(frames, first=0, state=None):
     policy = SceneCuts(FixedInterval(7))
     segmenter = ResumableSegmenter(ByPolicy(), policy, first, state)
-    return [segmenter.step(frame).kind for frame in frames], segmenter.states
+    return [segmenter.push(frame)[0].kind for frame in frames], segmenter.states
 
 
 def test_every_keyframe_can_be_gone_on_from():

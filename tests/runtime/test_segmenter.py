@@ -257,7 +257,7 @@ class TestPolicies:
         policy = SceneCuts(FixedInterval(100))
         for i in range(60):
             view = wide[:, 10 * i : 10 * i + 160].astype(np.int16) + rng.integers(-20, 21)
-            assert not policy.decide(np.clip(view, 0, 255).astype(np.uint8), 1).keyframe
+            assert policy.decide(np.clip(view, 0, 255).astype(np.uint8), 1).kind == "update"
 
     def test_intervals_count_from_the_cut(self) -> None:
         runner = segmenter(policy=SceneCuts(FixedInterval(3)))

@@ -1,0 +1,281 @@
+"""Frames between keyframes carried from both sides: better, and some frames late."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accel_rt.classes import ClassSet
+from accel_rt.errors import UsageError
+from accel_rt.flow.source import FlowSource
+from accel_rt.runtime.executor import StageClock
+from accel_rt.runtime.geometry import Geometry, plan
+from accel_rt.runtime.policy import KeyframePolicy
+from accel_rt.runtime.preprocess import resize_frame
+from accel_rt.runtime.program import FrameProgram, State, inverse_flow
+from accel_rt.runtime.result import FrameKind, FrameResult, Overlay
+from accel_rt.runtime.schedule import Schedule
+from accel_rt.runtime.segmenter import check_frame
+
+
+@dataclass
+class _Waiting:
+    """A frame whose results wait for the next keyframe.
+
+    ``flow`` leads from the frame before to it, ``back`` from the frame after; both None where
+    states are copied. ``image`` is the processed frame if the update network is to see it.
+    """
+
+    index: int
+    pts: Fraction | None
+    kind: FrameKind
+    image: np.ndarray | None
+    flow: Tensor | None
+    clock: StageClock
+    back: Tensor | None = None
+    scores: Tensor | None = None
+
+
+@dataclass
+class _Side:
+    """A keyframe: its state, and the scores that are carried away from it."""
+
+    state: State
+    carried: State
+
+
+class LookAheadSegmenter:
+    """Segments a video with results up to a keyframe interval late; a
+    :class:`~accel_rt.runtime.result.FrameSegmenter`.
+
+    The state of the keyframe before a frame and that of the one after it are both moved to the
+    frame and blended by distance; an update is fused with that. Frames without update are carried
+    from the keyframes or updates on their two sides in the same way. The flow back is the inverse
+    of the flow there. After a scene cut, and at the end, the frames before have one side alone.
+    Arguments are as for :class:`~accel_rt.runtime.segmenter.Segmenter`.
+    """
+
+    def __init__(
+        self,
+        classes: ClassSet,
+        policy: KeyframePolicy,
+        program: FrameProgram,
+        flow: FlowSource | None,
+        schedule: Schedule,
+        *,
+        trained: tuple[int, int] = (360, 480),
+        size: tuple[int, int] | None = None,
+        margins: bool = False,
+        description: dict[str, Any] | None = None,
+    ) -> None:
+        self.classes = classes
+        self._policy, self._program, self._flow = policy, program, flow
+        self._schedule, self._margins = schedule, margins
+        self._trained, self._size = trained, size
+        self._description = description or {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was seen, frames that are waited for among it."""
+        self._index = 0
+        self._restart()
+
+    def _restart(self) -> None:
+        self._geometry: Geometry | None = None
+        self._before: _Side | None = None
+        self._waiting: list[_Waiting] = []
+        self._view: Any = None
+        self._policy.reset()
+
+    def draw(self, overlay: Overlay | None) -> bool:
+        """False: pictures are not drawn here."""
+        return False
+
+    def set_policy(self, policy: KeyframePolicy) -> None:
+        """Place keyframes by another policy from the next frame on."""
+        self._policy = policy
+
+    def close(self) -> None:
+        """Nothing runs beside the frames."""
+
+    def describe(self) -> dict[str, Any]:
+        """What runs, ready for a report."""
+        return {
+            **self._description,
+            "device": str(self._program.device),
+            "precision": str(self._program.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "flow": self._flow.name if self._flow is not None else None,
+        }
+
+    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
+        """Raises :class:`~accel_rt.errors.UsageError`: a result needs frames that are to come."""
+        raise UsageError("with look-ahead results come later: use push and flush instead of step")
+
+    @torch.inference_mode()
+    def push(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> list[FrameResult]:
+        """Take the next frame, uint8 BGR ``[H, W, 3]``; returns what is ready, in order.
+
+        Raises :class:`~accel_rt.errors.UsageError` if the array is not such a frame.
+        """
+        check_frame(frame_bgr)
+        results = []
+        source = frame_bgr.shape[0], frame_bgr.shape[1]
+        if self._geometry is not None and self._geometry.source != source:
+            results = self.flush()
+            self._restart()
+        if self._geometry is None:
+            scale, cell = self._program.update_scale, self._program.model.cell
+            self._geometry = plan(source, self._trained, self._size, scale, cell)
+        geometry, clock = self._geometry, StageClock()
+        with clock("network"):
+            image = resize_frame(frame_bgr, geometry.processed)
+        every = max(1, min(geometry.source) // min(geometry.processed))
+        since = len(self._waiting) + 1
+        decision = self._policy.decide(frame_bgr[::every, ::every], since)
+        with clock("flow"):
+            flow = self._flow_to(image, geometry)
+        kind = "key" if self._before is None else decision.kind
+        frame = _Waiting(self._index, pts, kind, image, flow, clock)
+        self._index += 1
+        if kind != "key":
+            if kind == "carry" or self._program.model.update is None:
+                frame.image = None
+            self._waiting.append(frame)
+            return results
+        side, scores = self._keyframe(frame, geometry)
+        results += self._fill(None if decision.cut else (side, frame.flow))
+        self._before = side
+        return [*results, self._result(frame, scores)]
+
+    @torch.inference_mode()
+    def flush(self) -> list[FrameResult]:
+        """The results of the frames since the last keyframe; the next frame is one."""
+        results = self._fill(None)
+        self._before = None
+        return results
+
+    def _flow_to(self, image: np.ndarray, geometry: Geometry) -> Tensor | None:
+        """Flow from the frame before; None for the first, and where states are copied."""
+        if self._flow is None:
+            return None
+        before, self._view = self._view, self._flow.view(image)
+        if before is None:
+            return None
+        grid = geometry.grid(self._program.stride)
+        return self._flow.between(before, self._view, grid).to(self._program.device)
+
+    def _keyframe(self, frame: _Waiting, geometry: Geometry) -> tuple[_Side, Tensor]:
+        program = self._program
+        assert frame.image is not None
+        with frame.clock("network"):
+            state, scores = program.key(program.prepare(frame.image, geometry))
+            if self._schedule.fuse_keyframes and program.model.update is not None:
+                fresh = program.refresh(program.prepare(frame.image, geometry, "update"))
+                scores = program.merge(state, fresh)
+        return _Side(state, program.carried(scores, geometry)), scores
+
+    def _fill(self, after: tuple[_Side, Tensor | None] | None) -> list[FrameResult]:
+        """Results of the frames between the last keyframe and the one ``after`` them.
+
+        With that comes the flow to it from the frame before it.
+        """
+        frames, self._waiting = self._waiting, []
+        if not frames:
+            return []
+        assert self._before is not None
+        side, flow = after if after is not None else (None, None)
+        if side is not None:
+            following = [*[frame.flow for frame in frames[1:]], flow]
+            for frame, next_flow in zip(frames, following, strict=True):
+                with frame.clock("flow"):
+                    frame.back = None if next_flow is None else inverse_flow(next_flow)
+        self._fill_updates(frames, self._before.state, side)
+        self._fill_carried(frames, self._before.carried, side)
+        results = []
+        for frame in frames:
+            assert frame.scores is not None
+            results.append(self._result(frame, frame.scores))
+        return results
+
+    def _fill_updates(self, frames: list[_Waiting], before: State, side: _Side | None) -> None:
+        """Scores of the updates, from the keyframes' states on both sides."""
+        if all(frame.kind == "carry" for frame in frames):
+            return
+        there = self._moved(before, frames)
+        back = self._moved_back(side.state, frames) if side is not None else None
+        for number, frame in enumerate(frames):
+            if frame.kind == "carry":
+                continue
+            with frame.clock("network"):
+                fresh = self._refresh(frame)
+                if back is None:
+                    frame.scores = self._program.merge(there[number], fresh)
+                else:
+                    share = (number + 1) / (len(frames) + 1)
+                    frame.scores = self._program.merge_sides(
+                        there[number], back[number], share, fresh
+                    )
+
+    def _fill_carried(self, frames: list[_Waiting], before: State, side: _Side | None) -> None:
+        """Scores of the frames between those that have some, from both of these."""
+        assert self._geometry is not None
+        between: list[_Waiting] = []
+        for frame in frames:
+            if frame.scores is None:
+                between.append(frame)
+                continue
+            update = self._program.carried(frame.scores, self._geometry)
+            self._carry(between, before, update)
+            between, before = [], update
+        self._carry(between, before, side.carried if side is not None else None)
+
+    def _carry(self, frames: list[_Waiting], before: State, after: State | None) -> None:
+        """Scores of frames that have none, from those before and after them."""
+        there = self._moved(before, frames)
+        back = self._moved_back(after, frames) if after is not None else None
+        for number, frame in enumerate(frames):
+            with frame.clock("flow"):
+                scores = self._program.moved(there[number])
+                if back is not None:
+                    share = (number + 1) / (len(frames) + 1)
+                    scores = torch.lerp(scores, self._program.moved(back[number]), share)
+                frame.scores = scores
+
+    def _moved(self, state: State, frames: list[_Waiting]) -> list[State]:
+        """The state of the frame before ``frames`` moved to each of them."""
+        states = []
+        for frame in frames:
+            with frame.clock("flow"):
+                state = self._program.advance(state, frame.flow)
+            states.append(state)
+        return states
+
+    def _moved_back(self, state: State, frames: list[_Waiting]) -> list[State]:
+        """The state of the frame after ``frames`` moved to each of them."""
+        states = []
+        for frame in reversed(frames):
+            with frame.clock("flow"):
+                state = self._program.advance(state, frame.back)
+            states.append(state)
+        return states[::-1]
+
+    def _refresh(self, frame: _Waiting) -> Tensor | None:
+        if frame.image is None:
+            return None
+        assert self._geometry is not None
+        program = self._program
+        return program.refresh(program.prepare(frame.image, self._geometry, "update"))
+
+    def _result(self, frame: _Waiting, scores: Tensor) -> FrameResult:
+        assert self._geometry is not None
+        with frame.clock("output"):
+            out = self._program.output(scores, self._geometry, margins=self._margins)
+            labels = out.labels.cpu().numpy()
+            margin = None if out.margin is None else out.margin.cpu().numpy()
+        return FrameResult(frame.index, frame.pts, frame.kind, labels, frame.clock.ms, margin)
