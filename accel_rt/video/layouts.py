@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from contextlib import suppress
 from typing import Any, cast
 
 import av
@@ -36,7 +37,8 @@ def name_layouts(container: av.container.InputContainer) -> None:
     for stream in container.streams.audio:
         text = described.get(str(stream.index))
         if text and stream.codec_context is not None:
-            stream.codec_context.layout = layout_name(text)
+            with suppress(ValueError):  # a name that FFmpeg writes but does not read
+                stream.codec_context.layout = layout_name(text)
 
 
 def with_named_layout(frame: av.AudioFrame) -> av.AudioFrame:

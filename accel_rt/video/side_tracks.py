@@ -16,7 +16,7 @@ from accel_rt.video.layouts import name_layouts
 from accel_rt.video.source import Source
 from accel_rt.video.tracks import Track, can_copy
 
-_PROBE_PACKETS = 8
+_PROBE_PACKETS, _PROBE_MOST = 8, 256  # a track may be silent for long
 _PROBE_BYTES = 4 << 20
 _JUMP_S = 1  # a lone packet that is further ahead of the next one is left out
 _FOR_EVER_S = 1 << 31
@@ -172,7 +172,8 @@ class SideTracks:
             self._probed.append(packet)
             found[packet.stream.index].append(packet)
             size += packet.size
-            if size > _PROBE_BYTES or all(len(each) >= _PROBE_PACKETS for each in sound):
+            counts = [len(each) for each in sound]
+            if size > _PROBE_BYTES or min(counts) >= _PROBE_PACKETS or max(counts) >= _PROBE_MOST:
                 break
         return found
 

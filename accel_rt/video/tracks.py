@@ -12,7 +12,7 @@ from av.bitstream import BitStreamFilterContext
 from accel_rt.video.clock import JOIN_S
 
 REFUSED = (av.error.ArgumentError, av.error.InvalidDataError, av.error.PatchWelcomeError)
-"""What a muxer raises for a packet that it cannot take."""
+"""What a muxer, or a filter before it, raises for a packet that it cannot take."""
 
 _NEAR_S = 1  # a clock that is set back by less is not taken for one that begins anew
 
@@ -86,7 +86,12 @@ class Track:
         self._note_end(packet, time)
         packet.pts = packet.dts = round((time - origin) / self._time_base)
         packet.time_base = self._time_base
-        self._mux(self._filter.filter(packet) if self._filter else [packet])
+        try:
+            packets = self._filter.filter(packet) if self._filter else [packet]
+        except REFUSED:
+            self.lost += 1
+        else:
+            self._mux(packets)
 
     def trim(self, packet: av.Packet, time: Fraction, begin: Fraction, end: Fraction) -> Fraction:
         """The time of a subtitle placed at ``time`` once it is cut to ``begin`` and ``end``."""
