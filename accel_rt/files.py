@@ -55,12 +55,12 @@ def remove_unfinished(path: Path, token: str) -> None:
                     path.with_name(name).unlink()
 
 
-def create(path: Path) -> int:
-    """A descriptor of the new file ``path`` for reading and writing.
+def create(path: Path, mode: int = 0o666) -> int:
+    """A descriptor of the new file ``path`` for reading and writing, its rights ``mode``.
 
     Raises :class:`FileExistsError` if anything has that name, be it a symbolic link.
     """
-    return os.open(path, _CREATE, 0o666)
+    return os.open(path, _CREATE, mode)
 
 
 @contextmanager

@@ -10,6 +10,9 @@ import click
 from accel_rt.cli.fields import CommaList
 from accel_rt.cli.options import segmenter_options, segmenter_settings
 
+# Those of RecordingLimits, whose module is slow to import; a test holds them together.
+MAX_RECORDINGS, RECORDING_LENGTH_S, KEEP_FREE_MB = 100, 3600.0, 1000
+
 
 @click.command()
 @click.argument("source", default="0")
@@ -35,6 +38,30 @@ from accel_rt.cli.options import segmenter_options, segmenter_settings
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE.mp4",
     help="Record what is shown; the file can be played at any time, whatever ends the run.",
+)
+@click.option(
+    "--max-recordings",
+    type=click.IntRange(min=1),
+    default=MAX_RECORDINGS,
+    show_default=True,
+    metavar="N",
+    help="Files that this run may record, viewers' recordings included.",
+)
+@click.option(
+    "--recording-length",
+    type=click.FloatRange(min=0, min_open=True),
+    default=RECORDING_LENGTH_S,
+    show_default=True,
+    metavar="S",
+    help="Go on in another file after S seconds.",
+)
+@click.option(
+    "--keep-free",
+    type=click.IntRange(min=0),
+    default=KEEP_FREE_MB,
+    show_default=True,
+    metavar="MB",
+    help="Record nothing more once less than this is free on the disk.",
 )
 @click.option("--window/--no-window", default=None, help="Show a window.  [default: no --serve]")
 @click.option(

@@ -17,6 +17,7 @@ from accel_rt.cli.token import TOKEN_VARIABLE, PageToken, changing_on_signal, pa
 from accel_rt.errors import AccelError, UsageError
 from accel_rt.live.loop import LiveLoop
 from accel_rt.live.networks import LoadSegmenter
+from accel_rt.live.recorder import RecordingLimits
 from accel_rt.live.settings import LiveSettings
 from accel_rt.live.stats import LiveStats, Percentiles
 from accel_rt.live.web import require_packages
@@ -50,7 +51,7 @@ def run_live(
     Returns the exit code: 0, or what the signal that stopped it stands for.
     """
     interruption = Interruption()
-    with finishing_on_signals(interruption), ExitStack() as stack:
+    with ExitStack() as stack:
         window, address = _open_views(values, f"accel-rt {redact(source)}", stack)
         token = page_token(values["token"], values["token_file"])
         listener = stack.enter_context(_listen(address, token.text)) if address else None
@@ -60,24 +61,29 @@ def run_live(
             networks,
             repeat=values["repeat"],
             recording=values["record"],
+            limits=RecordingLimits(
+                values["max_recordings"], values["recording_length"], values["keep_free"] * 10**6
+            ),
             load=_loader(values),
         )
         stack.callback(loop.stop)
         say(f"opening {source}")
-        loop.start(interruption.event)
-        if listener is not None:
-            _serve(loop, listener, token, values, stack)
-        if values["record"] and not interruption.event.is_set():
-            loop.record(True)
-        if values["seconds"]:
-            timer = threading.Timer(values["seconds"], interruption.event.set)
-            timer.start()
-            stack.callback(timer.cancel)
-        if window is not None:
-            LiveWindow(loop, window).run(interruption.event)
-        else:
-            _watch(loop, interruption.event)
-        stats = loop.stats()
+        loop.start()  # nothing is to be finished yet: a signal ends it at once
+        with finishing_on_signals(interruption):
+            if listener is not None:
+                _serve(loop, listener, token, values, stack)
+            if values["record"]:
+                loop.record(True)
+            if values["seconds"]:
+                timer = threading.Timer(values["seconds"], interruption.event.set)
+                timer.start()
+                stack.callback(timer.cancel)
+            if window is not None:
+                LiveWindow(loop, window).run(interruption.event)
+            else:
+                _watch(loop, interruption.event)
+            stats = loop.stats()
+            stack.close()
     if loop.failure:
         raise loop.failure
     _report(stats, values["as_json"])

@@ -18,7 +18,7 @@ from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.live.capture import Capture
 from accel_rt.live.networks import FrameSegmenter, LiveNetworks, LoadSegmenter
-from accel_rt.live.recorder import Recorder, free_path
+from accel_rt.live.recorder import Recorder, RecordingLimits, Recordings
 from accel_rt.live.settings import LiveSettings
 from accel_rt.live.source import LiveFrame, OpenSource
 from accel_rt.live.sources import source_opener
@@ -45,7 +45,7 @@ class LiveLoop:
 
     ``load`` makes the segmenter and ``open_source`` opens the source; both have good defaults.
     ``recording`` is the file that :meth:`record` writes to, with a number from the second time
-    on; None names it by date and time.
+    on; None names it by date and time. ``limits`` say how much may be recorded.
     ``failure`` is the error that ended the run, or None.
     """
 
@@ -57,6 +57,7 @@ class LiveLoop:
         *,
         repeat: bool = False,
         recording: Path | None = None,
+        limits: RecordingLimits | None = None,
         load: LoadSegmenter | None = None,
         open_source: OpenSource | None = None,
     ) -> None:
@@ -64,9 +65,8 @@ class LiveLoop:
         self._settings = settings or LiveSettings()
         self._networks = LiveNetworks(networks or SegmenterSettings(), load)
         self._capture = Capture(open_source or source_opener(source, repeat))
-        self._recording_path = recording
+        self._recordings = Recordings(recording, limits or RecordingLimits())
         self._recorder: Recorder | None = None
-        self._recorded = False
         self._meter = Meter()
         self._picture: LivePicture | None = None
         self._shares: dict[str, float] = {}
@@ -83,8 +83,8 @@ class LiveLoop:
 
     # -- life ------------------------------------------------------------------------------
 
-    def start(self, give_up: threading.Event | None = None) -> None:
-        """Load the networks, open the source and begin; neither begins once ``give_up`` is set.
+    def start(self) -> None:
+        """Load the networks, open the source and begin.
 
         Raises :class:`~accel_rt.errors.AccelError` if either cannot be done.
         """
@@ -94,9 +94,7 @@ class LiveLoop:
             self._networks.prepare(self._settings)
             self._check_classes(self._settings)
             while not self._capture.wait_open(_POLL_S):
-                if give_up is not None and give_up.is_set():
-                    self.stop()
-                    return
+                pass
             if self._capture.failure:
                 raise self._capture.failure
         except BaseException:
@@ -263,12 +261,8 @@ class LiveLoop:
             picture = self.wait_picture(timeout=5.0)
             if picture is None:
                 raise UsageError("there is no picture to record yet: wait for the first frame")
-            path = self._recording_path or Path(time.strftime("live-%Y%m%d-%H%M%S.mp4"))
-            if self._recorded or self._recording_path is None:
-                path = free_path(path)
             rate = Fraction(self._capture.nominal_rate or _DEFAULT_RATE).limit_denominator(1001)
-            self._recorder = Recorder(path, _size(picture.image_bgr), rate)
-            self._recorded = True
+            self._recorder = Recorder(self._recordings, _size(picture.image_bgr), rate)
 
     def _check_classes(self, settings: LiveSettings) -> None:
         if settings.classes is not None and self.classes is not None:

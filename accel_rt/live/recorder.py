@@ -2,50 +2,110 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from queue import Full, Queue
 
 import numpy as np
 
-from accel_rt.errors import AccelError, UsageError
+from accel_rt.errors import AccelError, OutputError, UsageError
 from accel_rt.video.writer import VideoWriter
 
 _WAITING = 8  # pictures; an encoder that is slower than that loses some
 _TICKS_PER_S = 90_000
 
 
+@dataclass(frozen=True)
+class RecordingLimits:
+    """How much a run may record.
+
+    A recording goes on in another file after ``length_s``; there are at most ``files`` of them in a
+    run, and none is written to once less than ``free_bytes`` of the disk are free.
+    """
+
+    files: int = 100
+    length_s: float = 3600.0
+    free_bytes: int = 1_000_000_000
+
+
 def free_path(path: Path) -> Path:
-    """``path``, or the first of ``NAME-2``, ``NAME-3``, ... that is not there yet."""
+    """``path``, or the first of ``NAME-2``, ``NAME-3``, ... that nothing is called yet."""
     number, free = 1, path
-    while free.exists():
+    while os.path.lexists(free):
         number += 1
         free = path.with_stem(f"{path.stem}-{number}")
     return free
 
 
+class Recordings:
+    """The files that a run records to: ``path`` and what follows on it, or names by the time.
+
+    All are new files that only their owner may read.
+    """
+
+    def __init__(self, path: Path | None, limits: RecordingLimits) -> None:
+        self.limits = limits
+        self._path = path
+        self._count = 0
+
+    def first_path(self) -> Path:
+        """Where another recording begins; :class:`UsageError` if the one named is there already."""
+        if self._path is None:
+            return free_path(Path(time.strftime("live-%Y%m%d-%H%M%S.mp4")))
+        if self._count:
+            return free_path(self._path)
+        if os.path.lexists(self._path):
+            raise UsageError(f"'{self._path}' exists already: choose another name to record to")
+        return self._path
+
+    def open(self, path: Path, size: tuple[int, int], rate: Fraction) -> VideoWriter:
+        """A writer of pictures of ``size``. Raises :class:`OutputError` beyond the limits."""
+        if self._count >= self.limits.files:
+            raise OutputError(
+                f"{self._count} files were recorded, which is all that this run may: "
+                "start it again, or with a higher --max-recordings"
+            )
+        self.check_space(path)
+        writer = VideoWriter(path, size, rate, fragmented=True)
+        self._count += 1
+        return writer
+
+    def check_space(self, path: Path) -> None:
+        """Raise :class:`OutputError` once too little of the disk is free."""
+        with suppress(OSError):  # a folder that is missing is the writer's to say
+            if shutil.disk_usage(path.parent).free < self.limits.free_bytes:
+                raise OutputError(
+                    f"less than {self.limits.free_bytes / 1e6:.0f} MB are free where '{path}' is: "
+                    "nothing more is recorded; free space, or lower --keep-free"
+                )
+
+
 class Recorder:
-    """Writes pictures to ``path`` in a thread, so that encoding never delays what is shown.
+    """Writes pictures in a thread, so that encoding never delays what is shown.
 
     The file can be played at any moment and after any end, also that of the process: at most its
     last second is missing. Pictures of another size begin another file, ``NAME-2.mp4`` and so on;
     ``path`` is the one that is being written. ``dropped`` counts pictures that the encoder was too
     slow for; ``failure`` is set once no more can be written, as on a full disk.
 
-    ``size`` is ``(width, height)``. Raises as :class:`~accel_rt.video.writer.VideoWriter`, and
-    :class:`~accel_rt.errors.UsageError` if there is such a file already.
+    ``size`` is ``(width, height)``. Raises as :meth:`Recordings.first_path`,
+    :meth:`Recordings.open` and :class:`~accel_rt.video.writer.VideoWriter`.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], rate: Fraction) -> None:
-        if path.exists():
-            raise UsageError(f"'{path}' exists already: choose another name to record to")
-        self.path = path
+    def __init__(self, recordings: Recordings, size: tuple[int, int], rate: Fraction) -> None:
+        self._recordings = recordings
+        self.path = recordings.first_path()
         self.dropped = 0
         self.failure: AccelError | None = None
-        self._first, self._rate, self._size = path, rate, size
-        self._writer = self._open()
+        self._first, self._rate, self._size = self.path, rate, size
+        self._began: Fraction | None = None
+        self._writer = recordings.open(self.path, size, rate)
         self._queue: Queue[tuple[np.ndarray, Fraction] | None] = Queue(_WAITING)
         self._last_pts: Fraction | None = None
         self._thread = threading.Thread(target=self._work, name="record", daemon=True)
@@ -74,22 +134,23 @@ class Recorder:
                 continue
         self._thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _open(self) -> VideoWriter:
-        return VideoWriter(self.path, self._size, self._rate, fragmented=True)
-
     def _work(self) -> None:
         try:
             while (item := self._queue.get()) is not None:
-                image_bgr, pts = item
-                size = image_bgr.shape[1], image_bgr.shape[0]
-                if size != self._size:
-                    self._begin_another(size)
-                self._writer.write(image_bgr, pts)
-            self._writer.finish()
+                self._add(*item)
         except AccelError as error:
             self.failure = error
+        try:
+            self._writer.finish()
+        except AccelError as error:
+            self.failure = self.failure or error
 
-    def _begin_another(self, size: tuple[int, int]) -> None:
-        self._writer.finish()
-        self.path, self._size = free_path(self._first), size
-        self._writer = self._open()
+    def _add(self, image_bgr: np.ndarray, pts: Fraction) -> None:
+        size = image_bgr.shape[1], image_bgr.shape[0]
+        self._began = pts if self._began is None else self._began
+        if size != self._size or pts - self._began >= self._recordings.limits.length_s:
+            self._writer.finish()
+            self.path, self._size, self._began = free_path(self._first), size, pts
+            self._writer = self._recordings.open(self.path, size, self._rate)
+        self._recordings.check_space(self.path)
+        self._writer.write(image_bgr, pts)

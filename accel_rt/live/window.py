@@ -14,13 +14,15 @@ from pathlib import Path
 import numpy as np
 
 from accel_rt.errors import AccelError, UsageError
-from accel_rt.files import write_whole
+from accel_rt.files import create
 from accel_rt.live.hud import draw_panel, hud_lines
 from accel_rt.live.loop import LiveLoop
+from accel_rt.live.recorder import free_path
 from accel_rt.live.settings import LiveSettings
 from accel_rt.live.stats import WINDOW, LivePicture, percentiles
 from accel_rt.live.window_process import CLOSED, WindowProcess
 from accel_rt.runtime.settings import MODES, UPDATE_SCALES
+from accel_rt.video.output import output_errors
 
 KEYS = {
     "q": "quit",
@@ -153,8 +155,10 @@ class LiveWindow:
         self._change(name, choices[(now + 1) % len(choices)])
 
     def _snapshot(self) -> None:
-        path = self._folder / time.strftime("live-%Y%m%d-%H%M%S.png")
-        write_whole(path, self._loop.snapshot())
+        data = self._loop.snapshot()
+        path = free_path(self._folder / time.strftime("live-%Y%m%d-%H%M%S.png"))
+        with output_errors(path), os.fdopen(create(path, 0o600), "wb") as file:
+            file.write(data)
         self._say(f"wrote {path}")
 
     def _record(self) -> None:

@@ -99,11 +99,12 @@ def _end_of_lines(path: Path, count: int) -> int:
 class StreamFile(io.FileIO):
     """A new binary file at ``path`` for a muxer to write to.
 
-    ``failure`` is the first error of a write: what came before it is in the file.
+    Its rights are ``mode``. ``failure`` is the first error of a write: what came before it is in
+    the file.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(str(path), "x+", opener=lambda name, _: create(Path(name)))
+    def __init__(self, path: Path, mode: int = 0o666) -> None:
+        super().__init__(str(path), "x+", opener=lambda name, _: create(Path(name), mode))
         self.failure: OSError | None = None
 
     def write(self, data: Any) -> int:

@@ -36,6 +36,7 @@ _FRAGMENTS = {
 _CLUSTERS = {"cluster_time_limit": str(_PIECE_S * 1000)}
 _FLUSHED = {"flush_packets": "1"}
 _TICKS_PER_S = 90_000
+_ORDINARY, _PRIVATE = 0o666, 0o600  # rights of a file; the first less what the umask takes
 _LONGEST_PICTURE_S = 3600  # MP4 counts a picture's ticks in 31 bits
 _REASONS: dict[int | None, str] = {
     **dict.fromkeys(DISK_FULL, "the disk is full"),
@@ -69,7 +70,8 @@ class VideoWriter:
     the main one, where Python runs no signal handlers.
 
     With ``fragmented`` an MP4 or MOV has its own name from the start, stays in pieces, and is
-    encoded without delay. An error leaves it there.
+    encoded without delay, as recordings of cameras are: only its owner may read it. An error leaves
+    it there.
 
     ``notes`` holds sentences for the user. Raises :class:`UsageError` for an unknown codec or
     file type or a quality outside its range, :class:`OutputError` for a path that cannot be
@@ -120,7 +122,7 @@ class VideoWriter:
             self.path if fragmented else unfinished_path(self.path, token or new_token())
         )
         with output_errors(self.path):
-            self._file = StreamFile(self.unfinished)
+            self._file = StreamFile(self.unfinished, _PRIVATE if fragmented else _ORDINARY)
         try:
             self._container = self._open_container()
             options = {"crf": str(choice.crf if crf is None else crf), **choice.options}

@@ -91,6 +91,27 @@ def test_the_page_is_served_where_there_is_no_display(clip: Path) -> None:
     assert b"Traceback" not in err
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_the_networks_load_ends_it_at_once(clip: Path, number: int) -> None:
+    code = (
+        "import sys, time, accel_rt.runtime.load as load\n"
+        "load.load_segmenter = lambda *_, **__: (print('loading', flush=True), time.sleep(100))\n"
+        "from accel_rt.cli.main import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "live", str(clip), "--no-window"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"loading\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == b"interrupted"
+    assert b"Traceback" not in err
+
+
 def stats(address: str, token: str) -> dict:
     bearer = {"Authorization": f"Bearer {token}"}
     with urlopen(Request(f"{address}/stats", headers=bearer)) as reply:
