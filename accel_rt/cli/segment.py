@@ -97,8 +97,8 @@ def segment(
 ) -> int:
     """Segment INPUTs and write them as videos with their classes in colour.
 
-    INPUT is a video file, a folder or quoted glob of images, or a URL. Ctrl-C finishes the file
-    with what was done.
+    INPUT is a video file, a folder or quoted glob of images, a URL, or - for standard input.
+    Ctrl-C finishes the file with what was done.
     """
     settings = segmenter_settings(values)
     jobs = plan_jobs(inputs, output, masks, timing, video=not no_video)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -48,8 +49,10 @@ class PictureFile:
     def __init__(self, path: Path, limits: Limits = DEFAULT_LIMITS) -> None:
         self._path = path
         self._limits = limits
-        self._header = _open_header(path)
-        self._pages = _pages(self._header)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of tags that do not matter here
+            self._header = _open_header(path)
+            self._pages = _pages(self._header)
 
     @property
     def count(self) -> int:

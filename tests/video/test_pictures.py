@@ -108,6 +108,17 @@ def test_animations_in_a_folder_give_all_pictures_at_its_rate(tmp_path):
     assert [frame.pts for frame in frames] == [n / RATE for n in range(5)]
 
 
+def test_an_animation_that_holds_no_frames_gives_no_warning(tmp_path, recwarn):
+    data = write_animation(tmp_path / "a.png", duration=200).read_bytes()
+    at = data.index(b"acTL") + 4
+    body = bytes(8)
+    check = struct.pack(">I", zlib.crc32(b"acTL" + body))
+    (tmp_path / "a.png").write_bytes(data[:at] + body + check + data[at + 12 :])
+    with PictureFile(tmp_path / "a.png") as file:
+        assert file.count == 1
+    assert not recwarn.list
+
+
 def test_a_cut_animation_gives_what_it_has(tmp_path):
     path = write_animation(tmp_path / "a.png", duration=200)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
