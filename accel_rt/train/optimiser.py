@@ -45,6 +45,23 @@ def make_optimiser(
     return torch.optim.AdamW(groups, lr=settings.rate)
 
 
+def load_moments(optimiser: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Take up what ``saved``, a state of such an optimiser, knows of the gradients so far.
+
+    Rates and their kind stay those that the optimiser was made with. Raises ``ValueError`` if the
+    state is not that of the same parameters, and what torch raises.
+    """
+    own = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({**saved, "param_groups": own})
+    names = {name for state in optimiser.state.values() for name in state}
+    parameters = {p for group in optimiser.param_groups for p in group["params"]}
+    for parameter, state in optimiser.state.items():
+        shape = parameter.shape if parameter in parameters else None
+        shapes = {name: torch.Size() if name == "step" else shape for name in names}
+        if {name: getattr(value, "shape", None) for name, value in state.items()} != shapes:
+            raise ValueError("its optimiser's state is not that of these parameters")
+
+
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """Set every group's learning rate to ``rate`` times its own factor."""
     for group in optimiser.param_groups:

@@ -19,7 +19,7 @@ from accel_rt.models.layers import to_fast_layout
 from accel_rt.train.ema import WeightAverage
 from accel_rt.train.input import batches, to_device
 from accel_rt.train.log import RunLog
-from accel_rt.train.optimiser import cosine_rate, make_optimiser, set_rate
+from accel_rt.train.optimiser import cosine_rate, load_moments, make_optimiser, set_rate
 from accel_rt.train.precision import autocast
 from accel_rt.train.processes import Processes, synchronise_batch_norm
 from accel_rt.train.run import RunFolder
@@ -122,7 +122,7 @@ class Trainer:
             self._files = [self._folder.path / Path(typed(f, str, "a file")).name for f in listed]
             self._model.load_state_dict(member(saved, "network", dict))
             self._average.model.load_state_dict(member(saved, "average", dict))
-            self._optimiser.load_state_dict(member(saved, "optimiser", dict))
+            load_moments(self._optimiser, member(saved, "optimiser", dict))
             if not all(torch.isfinite(p).all() for p in self._model.parameters()):
                 raise ValueError("it holds weights that are no finite numbers")
         self._report(f"resumed {self._folder.path} at step {self._step} of {self._settings.steps}")

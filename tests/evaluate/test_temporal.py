@@ -53,6 +53,22 @@ def test_pixels_that_came_into_sight_do_not_count() -> None:
     assert not seen[:, 6:].any()  # outside the previous frame
 
 
+def test_still_pixels_that_show_something_new_are_no_flicker() -> None:
+    backward, forward = shifted((6, 8), 0, 0), shifted((6, 8), 0, 0)
+    forward[:, 3] = (4, 0)  # what was there went away, and something else stands there now
+    moved = motion(backward, forward)
+    labels = np.zeros((6, 8), np.uint8)
+    changed = labels.copy()
+    changed[:, 3] = 1
+    assert flicker_counts(labels, changed, moved).tolist() == [0, 6 * 7]
+
+
+def test_the_picture_ends_half_a_pixel_beyond_its_outer_pixels() -> None:
+    for dx, seen in ((-0.4, 8), (-0.6, 7), (0.4, 8), (0.6, 7)):
+        moved = motion(shifted((6, 8), dx, 0), shifted((6, 8), -dx, 0))
+        assert moved.seen.sum() == 6 * seen, dx
+
+
 def test_consistency_is_symmetric() -> None:
     rng = np.random.default_rng(1)
     a, b = rng.integers(0, 3, (2, 9, 9)).astype(np.uint8)

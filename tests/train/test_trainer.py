@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from accel_rt.errors import AccelError, UsageError
+from accel_rt.errors import AccelError, InputError, UsageError
 from accel_rt.train.input import StepSampler
 from accel_rt.train.log import MISSING_TENSORBOARD
 from accel_rt.train.losses import segmentation_loss, segmentation_sums
@@ -162,6 +162,39 @@ class TestLoop:
         )
         written = Trainer(Judged(values), SETTINGS, tmp_path, ALONE).run()
         assert written[0].read_text() == "step 6 of score None"
+
+    @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+    @pytest.mark.parametrize("damage", ["a number less", "another shape", "more parameters"])
+    def test_a_damaged_optimisers_state_is_said(
+        self, tmp_path: Path, optimiser: str, damage: str
+    ) -> None:
+        settings, asked = replace(SETTINGS, optimiser=optimiser), iter([False, False, True])
+        with pytest.raises(KeyboardInterrupt):
+            Trainer(Line(), settings, tmp_path, ALONE, print, stop=lambda: next(asked)).run()
+        saved = torch.load(tmp_path / "checkpoint.pt")
+        moments = saved["optimiser"]["state"]
+        name = next(name for name in moments[0] if name != "step")
+        if damage == "a number less":
+            del moments[0][name]
+        elif damage == "another shape":
+            moments[0][name] = torch.zeros(7)
+        else:
+            moments[7] = moments[0]
+        torch.save(saved, tmp_path / "checkpoint.pt")
+        with pytest.raises(InputError, match="cannot go on from .*its optimiser's state"):
+            run(tmp_path, settings)
+
+    def test_an_optimisers_rates_are_those_of_the_settings(self, tmp_path: Path) -> None:
+        """Also where the checkpoint lacks one of them."""
+        asked = iter([False, False, True])
+        with pytest.raises(KeyboardInterrupt):
+            Trainer(Line(), SETTINGS, tmp_path, ALONE, print, stop=lambda: next(asked)).run()
+        saved = torch.load(tmp_path / "checkpoint.pt")
+        del saved["optimiser"]["param_groups"][0]["eps"]
+        torch.save(saved, tmp_path / "checkpoint.pt")
+        run(tmp_path)
+        run(tmp_path / "undisturbed")
+        assert losses(tmp_path) == losses(tmp_path / "undisturbed")
 
     def test_batches_that_do_not_divide(self) -> None:
         with pytest.raises(UsageError, match="does not divide into 3 parts"):
