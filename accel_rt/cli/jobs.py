@@ -88,9 +88,9 @@ def _output_folder(output: str | None, several: bool) -> Path | None:
     if output is None:
         return None
     path = Path(output)
-    if path.is_dir() or output.endswith("/"):
+    if os.path.isdir(path) or output.endswith("/"):
         return path
-    if several and (path.exists() or path.suffix):
+    if several and (os.path.exists(path) or path.suffix):
         raise UsageError(f"several inputs need a folder, got -o '{output}': give -o FOLDER/")
     return path if several else None
 
@@ -151,7 +151,7 @@ def _check(jobs: Sequence[Job], folder: Path | None) -> None:
 
 def _check_masks(job: Job) -> None:
     """Masks among the pictures that they are of would be taken for pictures the next time."""
-    if job.masks is None or not job.masks.is_dir():
+    if job.masks is None or not os.path.isdir(job.masks):
         return
     from accel_rt.video.images import is_image
 

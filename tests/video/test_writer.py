@@ -388,3 +388,29 @@ def test_impossible_requests(tmp_path, name, options, words):
     with pytest.raises(UsageError, match=words):
         VideoWriter(tmp_path / name, **arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_what_is_written_plays_at_any_moment(tmp_path, suffix):
+    """All but the last second or two, which the encoder and the muxer still have."""
+    writer = VideoWriter(tmp_path / f"out{suffix}", SIZE, RATE, token="0123abcd")
+    for number in range(150):
+        writer.write(picture(number), number / RATE, None, fresh=number == 100)
+    found = probe(tmp_path / f"out{suffix}.0123abcd.part")
+    assert 90 <= len(found.images) < 150
+    assert [picture_number(image) for image in found.images] == list(range(len(found.images)))
+    writer.abandon()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_gap_of_hours_is_filled_with_the_picture_before_it(tmp_path, suffix):
+    times = [n / RATE for n in range(10)] + [25_200 + n / RATE for n in range(10)]
+    writer = write(tmp_path / f"out{suffix}", times=times)
+    found = probe(tmp_path / f"out{suffix}")
+    assert (found.times[0], found.times[-1]) == (times[0], times[-1])
+    assert set(times) <= set(found.times)
+    numbers = [picture_number(image) for image in found.images]
+    assert numbers == [*range(10), *[9] * (len(numbers) - 20), *range(10, 20)]
+    assert max(b - a for a, b in pairwise(found.times)) <= 3600
+    assert any("a gap of 7.0 h" in note for note in writer.notes)

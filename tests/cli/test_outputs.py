@@ -1,0 +1,193 @@
+"""The outputs of a run as one thing, and what they must never do to other files."""
+
+from __future__ import annotations
+
+import errno
+import json
+
+import cv2
+import pytest
+from PIL import Image
+
+from accel_rt.files import Claim
+from accel_rt.video.timing import TimingLog
+from tests.video.clips import picture, probe, write_clip
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("args", "claimed"),
+    [
+        (("-o", "out.mp4"), "out.mp4"),
+        (("--timing", "t.csv"), "t.csv"),
+        (("--masks", "m"), "m/masks.json"),
+    ],
+)
+def test_a_second_run_to_the_same_output_is_told_so(accel, fakes, clip, tmp_path, args, claimed):
+    (tmp_path / claimed).parent.mkdir(exist_ok=True)
+    first = Claim(tmp_path / claimed)
+    before = names(tmp_path)
+    done = accel("segment", clip, *args)
+    assert done.code == 1
+    assert f"'{claimed}' is being written by another run" in done.error
+    assert names(tmp_path) == before
+    first.release()
+    assert accel("segment", clip, *args).code == 0
+
+
+@pytest.mark.parametrize("missing", ["m", "t.csv", "clip_accel.mp4"])
+def test_skip_existing_looks_at_every_output(accel, fakes, clip, tmp_path, missing):
+    args = ("segment", clip, "--masks", "m", "--timing", "t.csv")
+    assert accel(*args).code == 0
+    assert "skipped" in accel(*args, "--skip-existing").err
+    if missing == "m":
+        (tmp_path / "m" / "frame_000007.png").unlink()
+    else:
+        (tmp_path / missing).unlink()
+    done = accel(*args, "--skip-existing")
+    assert "skipped" not in done.err
+    assert len(list((tmp_path / "m").glob("*.png"))) == 20
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 21
+    assert len(probe(tmp_path / "clip_accel.mp4").images) == 20
+
+
+def test_skip_existing_without_a_video(accel, fakes, clip):
+    args = ("segment", clip, "--no-video", "--masks", "m", "--masks-format", "rle")
+    assert accel(*args, "--end", 0.2).code == 0
+    assert "skipped" not in accel(*args, "--skip-existing").err
+    assert "skipped" in accel(*args, "--skip-existing").err
+
+
+def test_masks_of_an_earlier_run_do_not_stay(accel, fakes, clip, tmp_path):
+    assert accel("segment", clip, "--no-video", "--masks", "m").code == 0
+    assert accel("segment", clip, "--no-video", "--masks", "m", "--end", 0.4).code == 0
+    assert names(tmp_path / "m") == ["classes.json", *(f"frame_{n:06d}.png" for n in range(10))]
+
+
+@pytest.fixture
+def shots(tmp_path):
+    folder = tmp_path / "shots"
+    folder.mkdir()
+    for number in range(4):
+        assert cv2.imwrite(str(folder / f"frame_{number:06d}.png"), picture(number))
+    return folder
+
+
+@pytest.mark.parametrize("source", ["shots", "shots/*.png", "shots/frame_000000.png"])
+def test_masks_never_go_among_the_pictures_they_are_of(accel, fakes, shots, source):
+    before = {path: path.read_bytes() for path in shots.iterdir()}
+    done = accel("segment", source, "--masks", "shots")
+    assert done.code == 2
+    assert "'shots' is the folder of the input's pictures" in done.error
+    assert {path: path.read_bytes() for path in shots.iterdir()} == before
+
+
+def test_masks_never_overwrite_other_pictures(accel, fakes, clip, shots):
+    before = {path: path.read_bytes() for path in shots.iterdir()}
+    done = accel("segment", clip, "--masks", "shots")
+    assert done.code == 2
+    assert "holds 'frame_000000.png', which is no mask of an earlier run" in done.error
+    assert {path: path.read_bytes() for path in shots.iterdir()} == before
+
+
+def test_masks_are_called_after_the_pictures(accel, fakes, tmp_path):
+    folder = tmp_path / "trip"
+    folder.mkdir()
+    for name in ("b", "a"):
+        assert cv2.imwrite(str(folder / f"{name}.jpg"), picture(0))
+    assert accel("segment", folder, "--masks", "m").code == 0
+    assert names(tmp_path / "m") == ["a.png", "b.png", "classes.json"]
+    assert accel("segment", folder, "--masks", "c", "--masks-format", "rle").code == 0
+    images = json.loads((tmp_path / "c" / "masks.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == ["a.jpg", "b.jpg"]
+
+
+@pytest.mark.parametrize("name", ["v.mp4.part", "v.mp4.reserve"])
+def test_inputs_called_like_something_unfinished_stay(accel, fakes, clip, tmp_path, name):
+    source = clip.rename(tmp_path / name)
+    before = source.read_bytes()
+    assert accel("segment", name, "-o", "v.mp4").code == 0
+    assert source.read_bytes() == before
+    assert names(tmp_path) == ["v.mp4", name]
+
+
+def test_a_refused_option_leaves_no_folder(accel, fakes, clip, tmp_path):
+    done = accel("segment", clip, "--masks", "m", "-o", "new/", "--timing", "t.txt")
+    assert done.code == 2
+    assert names(tmp_path) == ["clip.mp4"]
+
+
+def test_names_at_the_limit(accel, fakes, clip, tmp_path):
+    longest = "n" * 251 + ".mp4"
+    assert accel("segment", clip, "-o", longest).code == 0
+    assert len(probe(tmp_path / longest).images) == 20
+    done = accel("segment", clip, "-o", "n" + longest)
+    assert done.code == 2
+    assert "is longer than 255 bytes: give a shorter one" in done.error
+    assert names(tmp_path) == ["clip.mp4", longest]
+
+
+def test_a_full_disk_under_the_masks_leaves_the_others(accel, fakes, tmp_path, monkeypatch):
+    clip = write_clip(tmp_path / "clip.mp4")
+    original, calls = Image.Image.save, []
+
+    def save(self, path, *args, **options):
+        calls.append(path)
+        if len(calls) > 8:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(self, path, *args, **options)
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    done = accel("segment", clip, "--masks", "m", "--timing", "t.csv")
+    assert done.code == 1
+    assert "the disk is full, 'm' could not be written" in done.error
+    assert names(tmp_path) == ["clip.mp4", "clip_accel.mp4", "m", "t.csv"]
+    assert 8 <= len(probe(tmp_path / "clip_accel.mp4").images) <= 9
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 9
+    assert len(list((tmp_path / "m").glob("frame_*.png"))) == 8
+
+
+def test_a_full_disk_under_the_video_leaves_the_others(accel, fakes, tmp_path, monkeypatch):
+    from accel_rt.video import output
+
+    clip = write_clip(tmp_path / "clip.mp4", images=[picture(n % 256) for n in range(120)])
+    write, written = output.os.write, []
+
+    def full(descriptor, data):
+        if descriptor > 2 and len(written) > 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(descriptor)
+        return write(descriptor, data)
+
+    monkeypatch.setattr(output.os, "write", full)
+    done = accel("segment", clip, "--masks", "m", "--masks-format", "rle", "--timing", "t.csv")
+    assert done.code == 1
+    assert "the disk is full: " in done.error
+    kept = len(probe(tmp_path / "clip_accel.mp4").images)
+    rows = len((tmp_path / "t.csv").read_text().splitlines()) - 1
+    assert 0 < kept <= rows < 120
+    assert len(json.loads((tmp_path / "m" / "masks.json").read_text())["images"]) == rows
+
+
+def test_what_is_loaded_is_said(accel, fakes, clip):
+    assert "loading efficientnet_lite2 and efficientnet_lite0\n" in accel("segment", clip).err
+    assert "loading efficientnet_lite2\n" in accel("segment", clip, "--mode", "dff").err
+
+
+def test_outputs_that_cannot_be_completed_keep_the_others(
+    accel, fakes, clip, monkeypatch, tmp_path
+):
+    from accel_rt.errors import OutputError
+
+    def fails(self, *args):
+        raise OutputError("cannot write the rows")
+
+    monkeypatch.setattr(TimingLog, "complete", fails)
+    done = accel("segment", clip, "--masks", "m", "--timing", "t.csv")
+    assert done.code == 1
+    assert "cannot write the rows" in done.error
+    assert len(probe(tmp_path / "clip_accel.mp4").images) == 20
+    assert len(list((tmp_path / "m").glob("frame_*.png"))) == 20
