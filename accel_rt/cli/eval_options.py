@@ -12,7 +12,7 @@ from accel_rt.cli.options import layout_option
 
 if TYPE_CHECKING:
     from accel_rt.evaluate.footage import Footage
-    from accel_rt.evaluate.results import About
+    from accel_rt.evaluate.results import DatasetInfo
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -54,14 +54,14 @@ def footage_options(command: F) -> F:
     return command
 
 
-def open_about(data: str, values: dict[str, Any]) -> tuple[Footage, About]:
+def open_dataset_info(data: str, values: dict[str, Any]) -> tuple[Footage, DatasetInfo]:
     """The footage that DATA and the options name, and its facts."""
     from accel_rt.evaluate.footage import open_footage
-    from accel_rt.evaluate.results import About
+    from accel_rt.evaluate.results import DatasetInfo
 
     footage = open_footage(data, values["split"], values["layout"])
     density = footage.density() if values["density"] == "auto" else values["density"]
-    return footage, About.of(footage, density, values["rate"])
+    return footage, DatasetInfo.of(footage, density, values["rate"])
 
 
 def worker_count(workers: int | None, device: str) -> int:

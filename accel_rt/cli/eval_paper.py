@@ -9,11 +9,12 @@ from typing import Any
 
 import click
 
-from accel_rt.cli.eval_options import footage_options, open_about, worker_count
+from accel_rt.cli.eval_options import footage_options, open_dataset_info, worker_count
 from accel_rt.cli.fields import Size
 from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say, show
 from accel_rt.errors import OutputError
+from accel_rt.plotting import require_matplotlib
 from accel_rt.runtime.settings import PRECISIONS, WARPS
 
 
@@ -26,7 +27,7 @@ from accel_rt.runtime.settings import PRECISIONS, WARPS
     default=Path("eval-paper"),
     show_default=True,
     metavar="DIR",
-    help="Folder for report.html, report.md, report.json and scores.csv.",
+    help="Folder for report.html, report.md with figures/, report.json and scores.csv.",
 )
 @click.option(
     "--warp",
@@ -66,7 +67,8 @@ def paper(data: str, out: Path, longest: int, **values: Any) -> None:
     Every installed network takes part; what is missing is named. An interrupted run goes on where
     it stopped. Prints the files written.
     """
-    from accel_rt.evaluate import paper as lines
+    require_matplotlib()
+    from accel_rt.evaluate.paper import available_models
     from accel_rt.evaluate.paper_run import PaperRun, run_paper
     from accel_rt.evaluate.report.write import write_report
     from accel_rt.evaluate.run import forget
@@ -82,20 +84,20 @@ def paper(data: str, out: Path, longest: int, **values: Any) -> None:
         device=values["device"],
         precision=values["precision"],
     )
-    footage, about = open_about(data, values)
-    line = lines.line_up(base, footage.classes, longest)
+    footage, dataset = open_dataset_info(data, values)
+    models = available_models(base, footage.classes, longest)
     plan = PaperRun(
         footage,
-        about,
-        line,
+        dataset,
+        models,
         out / "parts",
         worker_count(values["workers"], values["device"]),
         None if values["no_timing"] else values["seconds"],
         values["threads"],
     )
-    results, strips = run_paper(plan, say)
+    results, figure_rows = run_paper(plan, say)
     results.command = shlex.join(["accel-rt", *sys.argv[1:]])
     results.machine = {**machine(), **results.machine}
-    written = write_report(out, results, line.families, strips)
+    written = write_report(out, results, models.families, figure_rows)
     forget(plan.work)
     show("\n".join(map(str, written)))

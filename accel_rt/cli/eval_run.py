@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from accel_rt.cli.eval_options import footage_options, open_about, worker_count
+from accel_rt.cli.eval_options import footage_options, open_dataset_info, worker_count
 from accel_rt.cli.machine import machine
 from accel_rt.cli.options import segmenter_options, segmenter_settings
 from accel_rt.cli.text import say, show, table
@@ -43,15 +43,15 @@ def run(data: str, json_file: Path | None, **values: Any) -> None:
     from accel_rt.evaluate.results import Results, model_result, write
     from accel_rt.evaluate.run import Evaluation, evaluate, forget
 
-    footage, about = open_about(data, values)
+    footage, dataset = open_dataset_info(data, values)
     name = model_name(settings)
-    evaluation = Evaluation(footage, {name: settings}, about.density)
+    evaluation = Evaluation(footage, {name: settings}, dataset.density)
     evaluation.check()
     workers = worker_count(values["workers"], settings.device)
     with tempfile.TemporaryDirectory(prefix="accel-rt-eval-") as scratch:
         work = json_file.with_name(json_file.name + ".parts") if json_file else Path(scratch, "w")
-        tallies = evaluate(evaluation, work, workers, say)
-    results = Results(about, {name: model_result(settings, tallies[name])})
+        counts = evaluate(evaluation, work, workers, say)
+    results = Results(dataset, {name: model_result(settings, counts[name])})
     results.command = shlex.join(["accel-rt", *sys.argv[1:]])
     results.machine = machine()
     _measure(results, name, settings, footage, values)
@@ -114,23 +114,23 @@ _SCORES = {
 
 def report(results: Results, name: str, interval: int) -> list[str]:
     """The tables to print: by interval, by distance, by class, and what it costs."""
-    model, about = results.models[name], results.about
-    width, height = about.frame_size
-    frames = f"{sum(about.runs)} labelled frames of {width}x{height}, {about.density} protocol"
+    model, dataset = results.models[name], results.dataset
+    width, height = dataset.frame_size
+    frames = f"{sum(dataset.runs)} labelled frames of {width}x{height}, {dataset.density} protocol"
     rows = [("interval", *_SCORES, "mIoU 95%")]
-    for n in model.tally.protocol.intervals:
+    for n in model.counts.schedule.intervals:
         low, high = results.confidence(name, n)["miou"]
         rows.append((str(n), *_row(results.summary(name, n)), f"{low:.1f} to {high:.1f}"))
-    parts = [f"{name} on {about.footage}: {frames}", table(rows, range(len(rows[0])))]
+    parts = [f"{name} on {dataset.footage}: {frames}", table(rows, range(len(rows[0])))]
     if model.longest > 1:
         rows = [("distance", *_SCORES)]
         for offset in range(model.longest):
-            scores = model.tally.at_offset(offset).summary(about.rate)
+            scores = model.counts.at_offset(offset).summary(dataset.rate)
             rows.append((str(offset), *_row(scores)))
         parts.append(table(rows, range(len(rows[0]))))
-    last = model.tally.protocol.longest
+    last = model.counts.schedule.longest
     shares = results.class_iou(name, last)
-    classes = zip(about.classes.names, (f"{value:.1f}" for value in shares), strict=True)
+    classes = zip(dataset.classes.names, (f"{value:.1f}" for value in shares), strict=True)
     parts.append(table([("class", f"IoU at {last}"), *classes], (1,)))
     return [*parts, _cost_line(model.cost)]
 

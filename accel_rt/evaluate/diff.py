@@ -8,8 +8,8 @@ import numpy as np
 
 from accel_rt.errors import UsageError
 from accel_rt.evaluate.bootstrap import interval_95
+from accel_rt.evaluate.counts import SCORES
 from accel_rt.evaluate.results import Results
-from accel_rt.evaluate.tally import SCORES
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Change:
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the interval leaves out no change at all."""
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
@@ -37,25 +37,26 @@ def compare(a: Results, b: Results, interval: int) -> list[Change]:
     their names. Raises :class:`~accel_rt.errors.UsageError` if they were not taken on the same
     frames or have no model in common.
     """
-    if (a.about.footage, a.about.runs) != (b.about.footage, b.about.runs):
+    first, second = a.dataset, b.dataset
+    if (first.footage, first.runs) != (second.footage, second.runs):
         raise UsageError(
-            f"the results are of different frames ({a.about.footage}, {sum(a.about.runs)} "
-            f"labelled; {b.about.footage}, {sum(b.about.runs)} labelled): evaluate both on the same"
+            f"the results are of different frames ({first.footage}, {sum(first.runs)} labelled; "
+            f"{second.footage}, {sum(second.runs)} labelled): evaluate both on the same"
         )
-    if a.about.classes.names != b.about.classes.names or a.about.density != b.about.density:
+    if (first.classes.names, first.density) != (second.classes.names, second.density):
         raise UsageError("the results differ in classes or protocol: evaluate both alike")
     changes = []
-    for label, first, second in _pairs(a, b):
+    for label, name_a, name_b in _pairs(a, b):
         # A network on every frame has one interval, which stands for all.
-        limits = [m.longest for m in (a.models[first], b.models[second]) if m.longest > 1]
+        limits = [m.longest for m in (a.models[name_a], b.models[name_b]) if m.longest > 1]
         if limits and interval > min(limits):
             raise UsageError(
                 f"{label} was evaluated up to interval {min(limits)}, not {interval}: choose a "
                 f"smaller --interval"
             )
-        weights, rate = a.about.weights, a.about.rate
-        before = a.models[first].at_interval(interval)
-        after = b.models[second].at_interval(interval)
+        weights, rate = first.weights, first.rate
+        before = a.models[name_a].at_interval(interval)
+        after = b.models[name_b].at_interval(interval)
         spread_a, spread_b = before.scores(weights, rate), after.scores(weights, rate)
         summary_a, summary_b = before.summary(rate), after.summary(rate)
         for score in SCORES:

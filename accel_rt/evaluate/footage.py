@@ -16,7 +16,7 @@ from accel_rt.classes import CAMVID, ClassSet
 from accel_rt.data.dataset import Frame
 from accel_rt.data.open import Layout, open_dataset
 from accel_rt.errors import InputError, UsageError
-from accel_rt.evaluate.protocol import Density
+from accel_rt.evaluate.schedule import Density
 
 if TYPE_CHECKING:
     from accel_street import StreetDrive

@@ -55,7 +55,7 @@ TABLE_4 = {"feature fusion": (69.5, 0.46), "score fusion": (69.2, 0.44)}
 
 
 @dataclass(frozen=True)
-class Family:
+class NetworkFamily:
     """A reference network with its updates, and what their models are called.
 
     ``updates`` maps a model's suffix to its update network; the first one is taken apart in the
@@ -88,7 +88,7 @@ class Family:
         return next(iter(self.updates))
 
 
-PAPER = Family(
+PAPER = NetworkFamily(
     "the paper's networks",
     "resnet101",
     {"18": "resnet18", "34": "resnet34", "50": "resnet50", "101": "resnet101"},
@@ -97,18 +97,20 @@ PAPER = Family(
 
 
 @dataclass
-class Line:
+class ModelSet:
     """The models to evaluate, by name, and what of the tables cannot be.
 
     ``missing`` maps a model's name to the reason.
     """
 
-    families: list[Family] = field(default_factory=list)
+    families: list[NetworkFamily] = field(default_factory=list)
     models: dict[str, SegmenterSettings] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def line_up(base: SegmenterSettings, classes: ClassSet, longest: int = LONGEST) -> Line:
+def available_models(
+    base: SegmenterSettings, classes: ClassSet, longest: int = LONGEST
+) -> ModelSet:
     """Every model of the tables whose weights for ``classes`` are installed.
 
     ``base`` gives device, precision, size and the warp of the tables; models run up to interval
@@ -121,51 +123,51 @@ def line_up(base: SegmenterSettings, classes: ClassSet, longest: int = LONGEST) 
     }
     flow = any(entry.kind == "flownets" for entry in store.installed())
     base = replace(base, interval=longest, scene_cuts=False)
-    line = Line()
+    found = ModelSet()
     for family in (PAPER, *_light(installed)):
-        _add_family(line, family, base, installed, flow)
-    if not line.models:
+        _add_family(found, family, base, installed, flow)
+    if not found.models:
         raise UsageError(
             f"none of the evaluation's networks is installed for the data's {len(classes)} "
             f"classes: put weights into $ACCEL_RT_WEIGHTS, see 'accel-rt models'"
         )
-    return line
+    return found
 
 
-def _light(installed: Iterable[str]) -> list[Family]:
+def _light(installed: Iterable[str]) -> list[NetworkFamily]:
     """The largest EfficientNet-Lite on keyframes, the smallest between them."""
     lite = sorted(name for name in installed if name.startswith("efficientnet_lite"))
     if not lite:
         return []
     small, large = (name.removeprefix("efficientnet_lite") for name in (lite[0], lite[-1]))
     title = f"light networks (EfficientNet-Lite{large} and -Lite{small})"
-    return [Family(title, lite[-1], {f"Lite{small}": lite[0]}, f"Lite{large}", "-Lite")]
+    return [NetworkFamily(title, lite[-1], {f"Lite{small}": lite[0]}, f"Lite{large}", "-Lite")]
 
 
 def _add_family(
-    line: Line, family: Family, base: SegmenterSettings, installed: set[str], flow: bool
+    found: ModelSet, family: NetworkFamily, base: SegmenterSettings, installed: set[str], flow: bool
 ) -> None:
     networks = {**family.updates, family.reference_suffix: family.reference}
     for suffix, network in networks.items():
         name = family.deeplab(suffix)
         if network in installed:
-            line.models[name] = replace(base, mode="deeplab", reference=network)
+            found.models[name] = replace(base, mode="deeplab", reference=network)
         else:
-            line.missing[name] = _not_installed(network)
+            found.missing[name] = _not_installed(network)
     if family.reference not in installed:
         for name in (family.dff, *family.accel):
-            line.missing[name] = _not_installed(family.reference)
+            found.missing[name] = _not_installed(family.reference)
         return
-    line.families.append(family)
+    found.families.append(family)
     dff = replace(base, mode="dff", reference=family.reference)
-    line.models[family.dff] = dff
+    found.models[family.dff] = dff
     for suffix, network in family.updates.items():
         name = f"Accel-{suffix}"
         if network in installed:
-            line.models[name] = replace(base, reference=family.reference, update=network)
+            found.models[name] = replace(base, reference=family.reference, update=network)
         else:
-            line.missing[name] = _not_installed(network)
-    _add_variants(line, family, flow)
+            found.missing[name] = _not_installed(network)
+    _add_variants(found, family, flow)
 
 
 def _not_installed(network: str) -> str:
@@ -180,29 +182,29 @@ def variant(name: str, what: str) -> str:
 OTHER_WARP = {"composed": "incremental", "incremental": "composed"}
 
 
-def _add_variants(line: Line, family: Family, flow: bool) -> None:
+def _add_variants(found: ModelSet, family: NetworkFamily, flow: bool) -> None:
     """Models beyond the paper's: other warps, copied features, FlowNetS, half-size updates."""
     dff, accel = family.dff, f"Accel-{family.first}"
-    line.models[variant(dff, "copied")] = replace(line.models[dff], mode="copy")
+    found.models[variant(dff, "copied")] = replace(found.models[dff], mode="copy")
     for name in (dff, accel):
-        if name not in line.models:
+        if name not in found.models:
             continue
-        settings = line.models[name]
+        settings = found.models[name]
         other = OTHER_WARP[settings.warp]
-        line.models[variant(name, other)] = replace(settings, warp=other)  # type: ignore[arg-type]
+        found.models[variant(name, other)] = replace(settings, warp=other)  # type: ignore[arg-type]
         if flow:
-            line.models[variant(name, "FlowNetS")] = replace(settings, flow="flownets")
+            found.models[variant(name, "FlowNetS")] = replace(settings, flow="flownets")
         else:
-            line.missing[variant(name, "FlowNetS")] = "no 'flownets' weights are installed"
-    if accel in line.models:
-        settings = line.models[accel]
-        line.models[variant(accel, "update x0.5")] = replace(settings, update_scale=0.5)
+            found.missing[variant(name, "FlowNetS")] = "no 'flownets' weights are installed"
+    if accel in found.models:
+        settings = found.models[accel]
+        found.models[variant(accel, "update x0.5")] = replace(settings, update_scale=0.5)
         files = store.find(settings.reference), store.find(settings.update)
         if store.find_fusion(*files, "feature") is not None:
             fused = replace(settings, fuse="feature")
-            line.models[variant(accel, "feature fusion")] = fused
+            found.models[variant(accel, "feature fusion")] = fused
         else:
             pair = f"{settings.reference} and {settings.update}"
-            line.missing[variant(accel, "feature fusion")] = (
+            found.missing[variant(accel, "feature fusion")] = (
                 f"no trained feature fusion of {pair} is installed"
             )

@@ -13,15 +13,15 @@ from accel_rt.bench.harness import Effort
 from accel_rt.device import resolve_device, resolve_precision
 from accel_rt.evaluate import cost
 from accel_rt.evaluate.footage import Clip, Footage
-from accel_rt.evaluate.paper import INTERVAL, Family, Line
+from accel_rt.evaluate.paper import INTERVAL, ModelSet, NetworkFamily
 from accel_rt.evaluate.predict import SharedPredictor
-from accel_rt.evaluate.results import About, Results, model_result
+from accel_rt.evaluate.results import DatasetInfo, Results, model_result
 from accel_rt.evaluate.run import Evaluation, evaluate
 from accel_rt.runtime.load import keyframe_interval
 from accel_rt.runtime.settings import SegmenterSettings
 
 _TIMED_FRAMES = 10
-_STRIP_FRAMES = 5
+_ROW_FRAMES = 5
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class PaperRun:
     """``work`` keeps finished parts; ``seconds`` is spent on timing, None leaves it out."""
 
     footage: Footage
-    about: About
-    line: Line
+    dataset: DatasetInfo
+    model_set: ModelSet
     work: Path
     workers: int
     seconds: float | None
@@ -38,29 +38,29 @@ class PaperRun:
 
 
 @dataclass(frozen=True)
-class Strip:
+class FigureRow:
     """Pictures uint8 BGR of one shot: a row for each of frame, labels and models (figure 4).
 
     ``offsets`` are the distances from the keyframe, ``shot`` names the keyframe.
     """
 
-    family: Family
+    family: NetworkFamily
     shot: str
     offsets: tuple[int, ...]
-    rows: dict[str, list[np.ndarray | None]]
+    pictures: dict[str, list[np.ndarray | None]]
 
 
-def run_paper(plan: PaperRun, report: Callable[[str], None]) -> tuple[Results, list[Strip]]:
-    """Evaluate, measure and picture every model of the line."""
-    models = plan.line.models
-    evaluation = Evaluation(plan.footage, models, plan.about.density)
+def run_paper(plan: PaperRun, report: Callable[[str], None]) -> tuple[Results, list[FigureRow]]:
+    """Evaluate, measure and picture every model of the set."""
+    models = plan.model_set.models
+    evaluation = Evaluation(plan.footage, models, plan.dataset.density)
     evaluation.check()
     report(f"{len(models)} models, {plan.workers} workers")
-    tallies = evaluate(evaluation, plan.work, plan.workers, report)
+    counts = evaluate(evaluation, plan.work, plan.workers, report)
     results = Results(
-        plan.about, {name: model_result(models[name], tallies[name]) for name in models}
+        plan.dataset, {name: model_result(models[name], counts[name]) for name in models}
     )
-    results.missing = plan.line.missing
+    results.missing = plan.model_set.missing
     for name, found in _costs(plan, report).items():
         results.models[name].cost = found
     any_model = next(iter(models.values()))
@@ -71,14 +71,14 @@ def run_paper(plan: PaperRun, report: Callable[[str], None]) -> tuple[Results, l
         "precision": str(resolve_precision(any_model.precision, device)).removeprefix("torch."),
     }
     report("drawing")
-    return results, [strip(plan.footage, models, family) for family in plan.line.families]
+    return results, [figure_row(plan.footage, models, family) for family in plan.model_set.families]
 
 
 def _costs(plan: PaperRun, report: Callable[[str], None]) -> dict[str, dict]:
     """Of every model at the interval of table 1."""
     models = {
         name: replace(settings, interval=min(INTERVAL, settings.interval))
-        for name, settings in plan.line.models.items()
+        for name, settings in plan.model_set.models.items()
     }
     clip = max(plan.footage.clips, key=lambda clip: len(clip.frames))
     images = [frame.image_bgr() for frame in clip.frames[:_TIMED_FRAMES]]
@@ -96,7 +96,9 @@ def _costs(plan: PaperRun, report: Callable[[str], None]) -> dict[str, dict]:
     return {name: found[name] | measured[name] for name in models}
 
 
-def strip(footage: Footage, models: Mapping[str, SegmenterSettings], family: Family) -> Strip:
+def figure_row(
+    footage: Footage, models: Mapping[str, SegmenterSettings], family: NetworkFamily
+) -> FigureRow:
     """Figure 4 for a family, on the shot in the middle of the footage (nobody chose it)."""
     shown = {
         name: models[name]
@@ -106,10 +108,10 @@ def strip(footage: Footage, models: Mapping[str, SegmenterSettings], family: Fam
     longest = max(keyframe_interval(settings) for settings in shown.values())
     clip, keyframe = _middle(footage, longest)
     frames = clip.frames[keyframe : keyframe + longest]
-    offsets = np.unique(np.linspace(1, len(frames) - 1, _STRIP_FRAMES).round().astype(int))
+    offsets = np.unique(np.linspace(1, len(frames) - 1, _ROW_FRAMES).round().astype(int))
     predictor = SharedPredictor(shown, longest)
     palette = footage.classes.palette_bgr()
-    rows: dict[str, list[np.ndarray | None]] = {
+    pictures: dict[str, list[np.ndarray | None]] = {
         name: [] for name in ("frame", "ground truth", *shown)
     }
     for offset, frame in enumerate(frames):
@@ -117,12 +119,12 @@ def strip(footage: Footage, models: Mapping[str, SegmenterSettings], family: Fam
         predictor.observe(image)
         if offset not in offsets:
             continue
-        rows["frame"].append(image)
-        rows["ground truth"].append(palette[frame.read()[1]] if frame.labelled else None)
+        pictures["frame"].append(image)
+        pictures["ground truth"].append(palette[frame.read()[1]] if frame.labelled else None)
         for name, settings in shown.items():
             distance = offset if keyframe_interval(settings) > 1 else 0
-            rows[name].append(palette[predictor.labels(name, distance)])
-    return Strip(family, frames[0].name, tuple(int(offset) for offset in offsets), rows)
+            pictures[name].append(palette[predictor.labels(name, distance)])
+    return FigureRow(family, frames[0].name, tuple(int(offset) for offset in offsets), pictures)
 
 
 def _middle(footage: Footage, longest: int) -> tuple[Clip, int]:

@@ -15,10 +15,10 @@ from accel_rt.classes import ClassSet
 from accel_rt.errors import InputError
 from accel_rt.evaluate.bootstrap import block_length, interval_95, resampled_weights
 from accel_rt.evaluate.boundary import boundary_f
+from accel_rt.evaluate.counts import SCORES, Counts, ScoreCounts
 from accel_rt.evaluate.footage import Footage
 from accel_rt.evaluate.metrics import iou
-from accel_rt.evaluate.protocol import DENSITIES, Density
-from accel_rt.evaluate.tally import SCORES, Sums, Tally
+from accel_rt.evaluate.schedule import DENSITIES, Density
 from accel_rt.files import write_whole
 from accel_rt.jsonfile import member, read_json, typed
 from accel_rt.runtime.settings import SegmenterSettings
@@ -26,12 +26,13 @@ from accel_rt.runtime.settings import SegmenterSettings
 FORMAT = "accel-rt eval 1"
 MOST_FRAMES = 1_000_000
 """Labelled frames that a file may be about."""
+_LEVELS = 4  # of JSON that have lines of their own
 DEFAULT_RATE = 25.0
 """Frames per second where nobody knows."""
 
 
 @dataclass(frozen=True)
-class About:
+class DatasetInfo:
     """What was evaluated on: ``runs`` are the labelled frames of each clip."""
 
     footage: str
@@ -42,7 +43,7 @@ class About:
     frame_size: tuple[int, int]
 
     @classmethod
-    def of(cls, footage: Footage, density: Density, rate: float | None) -> About:
+    def of(cls, footage: Footage, density: Density, rate: float | None) -> DatasetInfo:
         """Facts of ``footage``; ``rate`` overrides its own. Reads one frame."""
         runs = tuple(sum(flags) for flags in footage.labelled())
         clip = next(c for c, run in zip(footage.clips, runs, strict=True) if run)
@@ -67,24 +68,24 @@ class ModelResult:
     """One model: its settings, what was counted, and what it costs (as far as measured)."""
 
     settings: dict[str, Any]
-    tally: Tally
+    counts: Counts
     cost: dict[str, Any] = field(default_factory=dict)
 
     @property
     def longest(self) -> int:
         """The largest interval there is; 1 for a network on every frame."""
-        return self.tally.protocol.longest
+        return self.counts.schedule.longest
 
-    def at_interval(self, interval: int) -> Sums:
+    def at_interval(self, interval: int) -> ScoreCounts:
         """The stream at ``interval``, or the network alone where every frame is a keyframe."""
-        return self.tally.at_interval(min(interval, self.longest))
+        return self.counts.at_interval(min(interval, self.longest))
 
 
 @dataclass
 class Results:
     """Every model that was evaluated on one footage."""
 
-    about: About
+    dataset: DatasetInfo
     models: dict[str, ModelResult]
     command: str = ""
     machine: dict[str, Any] = field(default_factory=dict)
@@ -92,54 +93,54 @@ class Results:
 
     def summary(self, name: str, interval: int) -> dict[str, float]:
         """Scores of a model at an interval."""
-        return self.models[name].at_interval(interval).summary(self.about.rate)
+        return self.models[name].at_interval(interval).summary(self.dataset.rate)
 
     def confidence(self, name: str, interval: int) -> dict[str, tuple[float, float]]:
         """95% intervals of :meth:`summary`."""
         sums = self.models[name].at_interval(interval)
-        scores = sums.scores(self.about.weights, self.about.rate)
+        scores = sums.scores(self.dataset.weights, self.dataset.rate)
         return {score: interval_95(values) for score, values in scores.items()}
 
     def class_iou(self, name: str, interval: int) -> np.ndarray:
-        """IoU in percent per class; NaN for a class that was not met."""
-        return 100 * iou(self.models[name].at_interval(interval).counts.sum(0))
+        """IoU in percent per class; NaN for a class that does not occur."""
+        return 100 * iou(self.models[name].at_interval(interval).pixels.sum(0))
 
 
-def model_result(settings: SegmenterSettings, tally: Tally) -> ModelResult:
+def model_result(settings: SegmenterSettings, counts: Counts) -> ModelResult:
     """The result of a model before its cost is measured."""
-    return ModelResult(json.loads(json.dumps(asdict(settings), default=str)), tally)
+    return ModelResult(json.loads(json.dumps(asdict(settings), default=str)), counts)
 
 
 def to_json(results: Results) -> dict[str, Any]:
     """Plain types: scores to read, and the counts that they follow from."""
-    about = asdict(results.about)
+    dataset = asdict(results.dataset)
     return {
         "format": FORMAT,
         "command": results.command,
         "machine": results.machine,
-        "about": {**about, "resamples": len(results.about.weights)},
+        "about": {**dataset, "resamples": len(results.dataset.weights)},
         "missing": results.missing,
         "models": {name: _model_json(results, name) for name in results.models},
     }
 
 
 def _model_json(results: Results, name: str) -> dict[str, Any]:
-    model, names = results.models[name], results.about.classes.names
+    model, names = results.models[name], results.dataset.classes.names
     intervals = {}
-    for interval in model.tally.protocol.intervals:
-        contours = boundary_f(model.tally.at_interval(interval).boundary.sum(0))
+    for interval in model.counts.schedule.intervals:
+        contours = boundary_f(model.counts.at_interval(interval).boundary.sum(0))
         confidence = results.confidence(name, interval)
         intervals[str(interval)] = {
             **{key: _number(value) for key, value in results.summary(name, interval).items()},
             "ci95": {key: [_number(v) for v in confidence[key]] for key in SCORES},
             "class_iou": _by_name(names, results.class_iou(name, interval)),
             "class_boundary_f": _by_name(names, contours),
-            "confusion": model.tally.confusion[interval - 1].tolist(),
+            "confusion": model.counts.confusion[interval - 1].tolist(),
         }
     offsets = {
         str(offset): {
             key: _number(value)
-            for key, value in model.tally.at_offset(offset).summary(results.about.rate).items()
+            for key, value in model.counts.at_offset(offset).summary(results.dataset.rate).items()
         }
         for offset in range(model.longest)
     }
@@ -148,7 +149,7 @@ def _model_json(results: Results, name: str) -> dict[str, Any]:
         "intervals": intervals,
         "offsets": offsets,
         "cost": model.cost,
-        "tally": model.tally.to_json(),
+        "tally": model.counts.to_json(),
     }
 
 
@@ -162,20 +163,20 @@ def _number(value: float) -> float | None:
 
 def from_json(stored: dict[str, Any]) -> Results:
     """The results that :func:`to_json` wrote; ``ValueError`` names what is missing or wrong."""
-    about = _about(member(stored, "about", dict))
+    dataset = _dataset(member(stored, "about", dict))
     models = member(stored, "models", dict)
     if not models:
         raise ValueError("'models' names none")
     return Results(
-        about,
-        {name: _model(model, about) for name, model in models.items()},
+        dataset,
+        {name: _model(model, dataset) for name, model in models.items()},
         member(stored, "command", str),
         member(stored, "machine", dict),
         member(stored, "missing", dict),
     )
 
 
-def _about(stored: Any) -> About:
+def _dataset(stored: Any) -> DatasetInfo:
     classes = ClassSet.from_json(member(stored, "classes", dict))
     density, rate = member(stored, "density", str), member(stored, "rate", float)
     if density not in DENSITIES or not 0 < rate < math.inf:
@@ -189,12 +190,13 @@ def _about(stored: Any) -> About:
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"'frame_size' must be a width and a height, got {size}")
     footage = member(stored, "footage", str)
-    return About(footage, classes, density, rate, runs, size)
+    return DatasetInfo(footage, classes, density, rate, runs, size)
 
 
-def _model(stored: Any, about: About) -> ModelResult:
-    tally = Tally.from_json(member(stored, "tally", dict), sum(about.runs), len(about.classes))
-    return ModelResult(member(stored, "settings", dict), tally, member(stored, "cost", dict))
+def _model(stored: Any, dataset: DatasetInfo) -> ModelResult:
+    frames, classes = sum(dataset.runs), len(dataset.classes)
+    counts = Counts.from_json(member(stored, "tally", dict), frames, classes)
+    return ModelResult(member(stored, "settings", dict), counts, member(stored, "cost", dict))
 
 
 def read(path: Path) -> Results:
@@ -220,4 +222,13 @@ def write(path: Path, results: Results) -> None:
 
     Raises :class:`~accel_rt.errors.OutputError` if that cannot be done.
     """
-    write_whole(path, json.dumps(to_json(results), indent=1) + "\n")
+    write_whole(path, _lines(to_json(results)) + "\n")
+
+
+def _lines(value: Any, depth: int = 0) -> str:
+    """JSON with a line for every interval, distance and setting of a model."""
+    if not isinstance(value, dict) or not value or depth == _LEVELS:
+        return json.dumps(value)
+    indent = "\n" + " " * depth
+    rows = (f"{json.dumps(key)}: {_lines(item, depth + 1)}" for key, item in value.items())
+    return f"{{{indent} " + f",{indent} ".join(rows) + f"{indent}}}"

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from accel_rt.errors import AccelError, OutputError
+from accel_rt.evaluate.counts import Counts
 from accel_rt.evaluate.footage import Footage, check_length
-from accel_rt.evaluate.meet import check_classes, tally_share
 from accel_rt.evaluate.predict import Predictor, SharedPredictor
-from accel_rt.evaluate.protocol import Density, Protocol, Share, shares
-from accel_rt.evaluate.tally import Tally
+from accel_rt.evaluate.schedule import Density, KeyframeSchedule, WorkUnit, work_units
+from accel_rt.evaluate.scoring_pass import check_classes, count_unit
 from accel_rt.files import replacing
 from accel_rt.models import store
 from accel_rt.models.weights import load_network
@@ -48,20 +48,20 @@ class Evaluation:
     density: Density
     make_predictor: MakePredictor = field(default=SharedPredictor, compare=False)
 
-    def protocols(self) -> dict[str, Protocol]:
-        """Each model's protocol."""
+    def schedules(self) -> dict[str, KeyframeSchedule]:
+        """Each model's schedule."""
         return {
-            name: Protocol(self.density, keyframe_interval(settings))
+            name: KeyframeSchedule(self.density, keyframe_interval(settings))
             for name, settings in self.models.items()
         }
 
-    def shares(self) -> list[Share]:
+    def work_units(self) -> list[WorkUnit]:
         """The work, cut into parts that depend on the footage alone."""
-        return list(shares(self.footage.labelled()))
+        return list(work_units(self.footage.labelled()))
 
     def check(self) -> None:
         """Raise what is wrong with footage and models before any work is done."""
-        longest = max(protocol.longest for protocol in self.protocols().values())
+        longest = max(schedule.longest for schedule in self.schedules().values())
         check_length(self.footage, self.density, longest)
         names = {settings.reference for settings in self.models.values()}
         known = {name: load_network(store.find(name))[1].classes.names for name in sorted(names)}
@@ -82,16 +82,17 @@ class Evaluation:
 
 def evaluate(
     evaluation: Evaluation, work: Path, workers: int, report: Callable[[str], None]
-) -> dict[str, Tally]:
-    """The tally of every model.
+) -> dict[str, Counts]:
+    """The counts of every model.
 
     Finished parts are kept in the folder ``work`` until :func:`forget`, and taken from it if an
     earlier run with the same inputs left them. Every worker computes on one thread, so that the
     numbers do not depend on how many there are; 1 works in this process.
     """
     parts = _Parts(work, evaluation.fingerprint())
-    todo = [(n, share) for n, share in enumerate(evaluation.shares()) if parts.load(n) is None]
-    total = len(evaluation.shares())
+    units = evaluation.work_units()
+    todo = [(n, unit) for n, unit in enumerate(units) if parts.load(n) is None]
+    total = len(units)
     if len(todo) < total:
         report(f"{total - len(todo)} of {total} parts are there from an earlier run")
     done = total - len(todo)
@@ -100,10 +101,10 @@ def evaluate(
         done += 1
         report(f"evaluated {done} of {total} parts")
     loaded = [part for number in range(total) if (part := parts.load(number)) is not None]
-    protocols = evaluation.protocols()
+    schedules = evaluation.schedules()
     return {
-        name: Tally.join(protocol, [part[name] for part in loaded])
-        for name, protocol in protocols.items()
+        name: Counts.join(schedule, [part[name] for part in loaded])
+        for name, schedule in schedules.items()
     }
 
 
@@ -117,7 +118,7 @@ _Arrays = dict[str, dict[str, np.ndarray]]
 
 def _results(
     evaluation: Evaluation,
-    todo: list[tuple[int, Share]],
+    todo: list[tuple[int, WorkUnit]],
     workers: int,
     report: Callable[[str], None],
 ) -> Iterator[tuple[int, _Arrays]]:
@@ -127,8 +128,8 @@ def _results(
         before = torch.get_num_threads(), cv2.getNumThreads()
         try:
             worker = _Worker(evaluation)
-            for number, share in todo:
-                yield number, worker(share)
+            for number, unit in todo:
+                yield number, worker(unit)
         finally:
             torch.set_num_threads(before[0])
             cv2.setNumThreads(before[1])
@@ -137,7 +138,7 @@ def _results(
     pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker, (evaluation,))
     try:
         with _signals_blocked():  # for good in the workers, which start here
-            numbers = {pool.submit(_work, share): number for number, share in todo}
+            numbers = {pool.submit(_work, unit): number for number, unit in todo}
         try:
             for future in as_completed(numbers):
                 yield numbers.pop(future), future.result()
@@ -175,21 +176,21 @@ def _signals_blocked() -> Iterator[None]:
 
 
 class _Worker:
-    """Tallies shares one after the other, on one thread."""
+    """Works through units one after the other, on one thread."""
 
     def __init__(self, evaluation: Evaluation) -> None:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
-        self._evaluation, self._protocols = evaluation, evaluation.protocols()
-        depth = max(protocol.longest for protocol in self._protocols.values())
+        self._evaluation, self._schedules = evaluation, evaluation.schedules()
+        depth = max(schedule.longest for schedule in self._schedules.values())
         self._predictor = evaluation.make_predictor(evaluation.models, depth)
 
-    def __call__(self, share: Share) -> _Arrays:
+    def __call__(self, unit: WorkUnit) -> _Arrays:
         footage = self._evaluation.footage
-        clip, classes = footage.clips[share.sequence], len(footage.classes)
+        clip, classes = footage.clips[unit.sequence], len(footage.classes)
         self._predictor.reset()
-        tallies = tally_share(self._predictor, clip, share, self._protocols, classes)
-        return {name: tally.arrays() for name, tally in tallies.items()}
+        counted = count_unit(self._predictor, clip, unit, self._schedules, classes)
+        return {name: counts.arrays() for name, counts in counted.items()}
 
 
 _worker: _Worker | None = None  # of a worker process
@@ -201,9 +202,9 @@ def _start_worker(evaluation: Evaluation) -> None:
     _worker = _Worker(evaluation)
 
 
-def _work(share: Share) -> _Arrays:
+def _work(unit: WorkUnit) -> _Arrays:
     assert _worker is not None
-    return _worker(share)
+    return _worker(unit)
 
 
 class _Parts:

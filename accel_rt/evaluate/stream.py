@@ -28,7 +28,7 @@ class StreamScore:
 
 
 def score_stream(segmenter: Segmenter, frames: Sequence[Frame], interval: int) -> StreamScore:
-    """Run the video once per keyframe phase, so that every frame is met at every distance.
+    """Run the video once per keyframe phase, so that every frame is selected at every distance.
 
     ``segmenter`` must place keyframes every ``interval`` frames and nowhere else. The first
     frames, which would lie before a phase's first keyframe, are left out of that phase. Raises
@@ -56,14 +56,14 @@ def score_snippets(
     before are left out. ``segmenter`` is as for :func:`score_stream`. Raises
     :class:`~accel_rt.errors.UsageError` if fewer frames are left than the interval.
     """
-    met = met_in_snippets(sequences, interval)
-    if len(met) < interval:
+    selected = selected_in_snippets(sequences, interval)
+    if len(selected) < interval:
         raise UsageError(
-            f"{len(met)} labelled frames have {interval - 1} frames before them: fewer than the "
-            f"interval {interval}"
+            f"{len(selected)} labelled frames have {interval - 1} frames before them: fewer than "
+            f"the interval {interval}"
         )
     matrices = [ConfusionMatrix(len(segmenter.classes)) for _ in range(interval)]
-    for rank, (sequence, index) in enumerate(met):
+    for rank, (sequence, index) in enumerate(selected):
         last = rank % interval
         segmenter.reset()
         image, labels = sequence.frames[index].read()
@@ -74,10 +74,10 @@ def score_snippets(
     return StreamScore(matrices)
 
 
-def met_in_snippets(
+def selected_in_snippets(
     sequences: Sequence[FrameSequence], interval: int
 ) -> list[tuple[FrameSequence, int]]:
-    """The labelled frames, by sequence and index, that can be met at every distance."""
+    """The labelled frames, by sequence and index, that can be selected at every distance."""
     return [(s, index) for s in sequences for index in s.labelled() if index + 1 >= interval]
 
 

@@ -19,9 +19,9 @@ from accel_rt.data.open import open_dataset
 from accel_rt.device import resolve_precision
 from accel_rt.evaluate.stream import (
     StreamScore,
-    met_in_snippets,
     score_snippets,
     score_stream,
+    selected_in_snippets,
 )
 from accel_rt.flow.dis import DISFlow
 from accel_rt.flow.flownets import FlowNetSFlow, save_flownet
@@ -287,6 +287,6 @@ def _validation(settings: JointSettings) -> Callable[[Segmenter, int], StreamSco
     longest = max(dense, key=len, default=())
     if len(longest) >= interval:
         return lambda segmenter, interval: score_stream(segmenter, longest, interval)
-    if len(met_in_snippets(sequences, interval)) >= interval:
+    if len(selected_in_snippets(sequences, interval)) >= interval:
         return lambda segmenter, interval: score_snippets(segmenter, sequences, interval)
     return None

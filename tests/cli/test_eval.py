@@ -11,8 +11,8 @@ import pytest
 
 from accel_rt.cli import eval_options, options
 from accel_rt.data.open import LAYOUTS
-from accel_rt.evaluate.protocol import DENSITIES
 from accel_rt.evaluate.results import read, write
+from accel_rt.evaluate.schedule import DENSITIES
 from accel_rt.models import store
 from tests.evaluate.made_up import results
 
@@ -46,7 +46,7 @@ def test_run_is_the_default(accel):
     found = read(Path("a.json"))
     (model,) = found.models.values()
     assert model.longest == 2
-    assert model.tally.counts[:, 0, 1].sum() > 0
+    assert model.counts.pixels[:, 0, 1].sum() > 0
     again = accel("eval", "run", *args.replace("a.json", "b.json").split())
     assert again.code == 0
     diff = accel("eval", "diff", "a.json", "b.json", "--interval", 2)
@@ -72,18 +72,20 @@ def test_paper(accel, light_only, tmp_path):
     assert [path.name for path in written] == [
         "report.html",
         "report.md",
+        "figures",
         "scores.csv",
         "report.json",
     ]
     assert sorted(path.name for path in Path("out").iterdir()) == sorted(p.name for p in written)
     page = written[0].read_text()
     assert "Accel-101: no &#39;resnet101&#39; weights" in page
-    assert page.count("data:image/") == 5 * 4
+    assert page.count("data:image/svg") == 4 + 3  # fig. 3a and 3b, and those beyond
+    assert page.count("data:image/jpeg") + page.count("data:image/png") == 5 * 4
     found = read(Path("out/report.json"))
     assert "Accel-Lite0" in found.models
     assert found.summary("DeepLab-Lite2", 5)["miou"] > 0
-    key = found.models["DFF-Lite"].tally.at_interval(1).summary(15)
-    alone = found.models["DeepLab-Lite2"].tally.at_interval(1).summary(15)
+    key = found.models["DFF-Lite"].counts.at_interval(1).summary(15)
+    alone = found.models["DeepLab-Lite2"].counts.at_interval(1).summary(15)
     assert key == alone  # a keyframe is the reference network alone
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from accel_rt.errors import InputError, UsageError
 from accel_rt.evaluate.footage import Clip, frame_step, open_footage
-from accel_rt.evaluate.meet import check_classes, tally_share
-from accel_rt.evaluate.protocol import Protocol, shares
+from accel_rt.evaluate.schedule import KeyframeSchedule, work_units
+from accel_rt.evaluate.scoring_pass import check_classes, count_unit
 from accel_street import StreetDrive
 from tests.evaluate.stub import AgeingPredictor
 
@@ -48,11 +48,11 @@ def cityscapes(root: Path, frames: int, labelled: int) -> Path:
 
 def evaluate_all(root: Path) -> None:
     footage = open_footage(str(root))
-    protocols = {"a": Protocol(footage.density(), 2)}
-    for share in shares(footage.labelled()):
+    schedules = {"a": KeyframeSchedule(footage.density(), 2)}
+    for unit in work_units(footage.labelled()):
         predictor = AgeingPredictor({}, 2)
-        clip = footage.clips[share.sequence]
-        tally_share(predictor, clip, share, protocols, len(footage.classes))
+        clip = footage.clips[unit.sequence]
+        count_unit(predictor, clip, unit, schedules, len(footage.classes))
 
 
 def test_camvid(tmp_path: Path) -> None:

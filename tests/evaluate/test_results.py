@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from accel_rt.classes import CAMVID
 from accel_rt.errors import InputError, OutputError, UsageError
 from accel_rt.evaluate.diff import compare
 from accel_rt.evaluate.results import FORMAT, Results, read, to_json, write
@@ -23,7 +24,7 @@ def test_read_what_was_written(tmp_path: Path) -> None:
     made = results()
     write(tmp_path / "a.json", made)
     found = read(tmp_path / "a.json")
-    assert found.about == made.about
+    assert found.dataset == made.dataset
     assert found.missing == made.missing
     for name in made.models:
         assert found.summary(name, 5) == made.summary(name, 5)
@@ -35,7 +36,15 @@ def test_read_what_was_written(tmp_path: Path) -> None:
     low, high = shown["ci95"]["miou"]
     assert low < shown["miou"] < high
     assert not np.isnan(low)
+    assert np.array(shown["confusion"]).shape == (len(CAMVID), len(CAMVID))
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_files_have_a_line_for_each_interval_and_not_for_each_number(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", results())
+    lines = (tmp_path / "a.json").read_text().splitlines()
+    assert sum(line.strip().startswith('"5": {"miou"') for line in lines) > 3
+    assert len(lines) < 100 * len(results().models)
 
 
 def test_no_difference_is_no_change() -> None:
@@ -60,11 +69,11 @@ def test_lone_models_are_compared_whatever_their_names() -> None:
 
 def test_what_cannot_be_compared() -> None:
     a, b = results(), results()
-    b.about = replace(b.about, runs=(29,))
+    b.dataset = replace(b.dataset, runs=(29,))
     with pytest.raises(UsageError, match="different frames"):
         compare(a, b, 5)
     b = results()
-    b.about = replace(b.about, density="sparse")
+    b.dataset = replace(b.dataset, density="sparse")
     with pytest.raises(UsageError, match="differ in classes or protocol"):
         compare(a, b, 5)
     b = results()

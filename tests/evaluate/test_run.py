@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from accel_rt.errors import AccelError, OutputError
+from accel_rt.evaluate.counts import Counts
 from accel_rt.evaluate.run import Evaluation, evaluate, forget
-from accel_rt.evaluate.tally import Tally
 from accel_rt.runtime.settings import SegmenterSettings
 from tests.evaluate.stub import AgeingPredictor, footage
 
@@ -32,7 +32,7 @@ MODELS = {"accel": SegmenterSettings(interval=3)}
 LONG = footage([True] * 60)
 
 
-def same(a: Tally, b: Tally) -> bool:
+def same(a: Counts, b: Counts) -> bool:
     return all((array == b.arrays()[name]).all() for name, array in a.arrays().items())
 
 
@@ -40,7 +40,7 @@ def test_workers_do_not_change_the_numbers(tmp_path: Path) -> None:
     evaluation = Evaluation(LONG, MODELS, "dense", AgeingPredictor)
     alone = evaluate(evaluation, tmp_path / "a", 1, lambda _: None)["accel"]
     together = evaluate(evaluation, tmp_path / "b", 2, lambda _: None)["accel"]
-    assert alone.counts.any()
+    assert alone.pixels.any()
     assert same(alone, together)
     forget(tmp_path / "a")
     assert not (tmp_path / "a").exists()

@@ -10,7 +10,7 @@ import pytest
 from accel_rt.data.camvid import camvid_frames
 from accel_rt.data.dataset import FrameSequence
 from accel_rt.errors import UsageError
-from accel_rt.evaluate.stream import met_in_snippets, score_snippets, score_stream
+from accel_rt.evaluate.stream import score_snippets, score_stream, selected_in_snippets
 from accel_rt.runtime.segmenter import Segmenter
 from tests.data.test_samples import write_camvid
 
@@ -71,7 +71,7 @@ def sparse(tmp_path: Path, labelled: dict[int, list[int]]) -> list[FrameSequence
 
 def test_sparse_labels_are_met_once_at_a_distance_that_rotates(tmp_path: Path) -> None:
     sequences = sparse(tmp_path, {4: [2, 3], 6: [1, 5], 5: [4]})
-    met = [(s.name, i) for s, i in met_in_snippets(sequences, 3)]
+    met = [(s.name, i) for s, i in selected_in_snippets(sequences, 3)]
     assert met == [("4", 2), ("4", 3), ("6", 5), ("5", 4)]  # one has too few frames before it
     score = score_snippets(AgeingSegmenter(3), sequences, 3)  # type: ignore[arg-type]
     per_frame = 47 * 64

@@ -12,10 +12,10 @@ from accel_rt.evaluate.paper import (
     PAPER,
     TABLE_1,
     TABLE_2,
-    Family,
+    NetworkFamily,
     variant,
 )
-from accel_rt.evaluate.report.svg import Chart, Series
+from accel_rt.evaluate.report.charts import Chart, Series
 from accel_rt.evaluate.report.tables import (
     Table,
     by_distance,
@@ -30,16 +30,16 @@ _MIOU, _DISTANCE = "mIoU (%)", "frames since the keyframe"
 
 @dataclass(frozen=True)
 class Figure:
-    """Charts side by side, what they show, and the numbers where no table has them."""
+    """Named charts side by side, what they show, and the numbers where no table has them."""
 
     key: str
     title: str
-    charts: list[tuple[str, str]]
+    charts: list[tuple[str, Chart]]
     text: str = ""
     tables: tuple[Table, ...] = ()
 
 
-def figure_3a(results: Results, families: Sequence[Family]) -> Figure:
+def figure_3a(results: Results, families: Sequence[NetworkFamily]) -> Figure:
     """Accuracy against time."""
     points: dict[str, list[tuple[float, float, str]]] = {}
     for name in _plain(results, families):
@@ -51,57 +51,50 @@ def figure_3a(results: Results, families: Sequence[Family]) -> Figure:
     for name, (miou, seconds) in TABLE_1.items():
         theirs.setdefault(name.split("-")[0], []).append((1e3 * seconds, miou, name))
     title = f"Figure 3a: accuracy against time at interval {INTERVAL}"
-    ours = Chart(title, "milliseconds a frame", _MIOU)
-    paper = Chart(title + ", the paper's", "milliseconds a frame (Tesla K80)", _MIOU)
-    charts = [("here", ours.draw(_scatter(points))), ("in the paper", paper.draw(_scatter(theirs)))]
+    charts = [
+        ("here", Chart("milliseconds a frame", _MIOU, _scatter(points))),
+        ("in the paper", Chart("milliseconds a frame (Tesla K80)", _MIOU, _scatter(theirs))),
+    ]
     return Figure("fig3a", title, charts)
 
 
 def _scatter(points: dict[str, list[tuple[float, float, str]]]) -> list[Series]:
-    order = {"DeepLab": 0, "DFF": 1, "Accel": 2}
-    return [
-        Series(
-            kind,
-            [x for x, _, _ in found],
-            [y for _, y, _ in found],
-            order[kind],
-            joined=False,
-            labels=[name for _, _, name in found],
-        )
-        for kind, unsorted in points.items()
-        for found in [sorted(unsorted)]
-    ]
+    """A series for each kind of model; a point is named by what its model's name has beyond it."""
+    series = []
+    for kind in ("DeepLab", "DFF", "Accel"):
+        if kind in points:
+            xs, ys, names = zip(*sorted(points[kind]), strict=True)
+            labels = [name.removeprefix(f"{kind}-") for name in names]
+            series.append(Series(kind, xs, ys, labels=labels))
+    return series
 
 
-def figure_3b(results: Results, families: Sequence[Family]) -> Figure:
+def figure_3b(results: Results, families: Sequence[NetworkFamily]) -> Figure:
     """Accuracy against the interval."""
     intervals = range(1, longest_interval(results) + 1)
     title = "Figure 3b: accuracy against the keyframe interval"
     charts = []
     for family in families:
         series = []
-        for number, name in enumerate((family.dff, *family.accel)):
+        for name in (family.dff, *family.accel):
             if name in results.models:
                 ys = [results.summary(name, n)["miou"] for n in intervals]
-                series.append(Series(name, list(intervals), ys, number))
+                series.append(Series(name, intervals, ys))
         alone = family.deeplab(family.first)
         if alone in results.models:
             y = results.summary(alone, 1)["miou"]
-            series.append(Series(alone, [1, intervals[-1]], [y, y], 6, quiet=True))
-        chart = Chart(f"{title}: {family.title}", "keyframe interval", _MIOU, list(intervals))
-        charts.append((f"here: {family.title}", chart.draw(series)))
-    theirs = [
-        Series(name, range(1, LONGEST + 1), values, number)
-        for number, (name, values) in enumerate(TABLE_2.items())
-    ]
+            series.append(Series(alone, [1, intervals[-1]], [y, y], quiet=True))
+        chart = Chart("keyframe interval", _MIOU, series, intervals)
+        charts.append((f"here: {family.title}", chart))
+    published = range(1, LONGEST + 1)
+    theirs = [Series(name, published, values) for name, values in TABLE_2.items()]
     y = TABLE_1["DeepLab-18"][0]
-    theirs.append(Series("DeepLab-18", [1, LONGEST], [y, y], 6, quiet=True))
-    chart = Chart(title + ", the paper's", "keyframe interval", _MIOU, range(1, LONGEST + 1))
-    charts.insert(1, ("in the paper", chart.draw(theirs)))
+    theirs.append(Series("DeepLab-18", [1, LONGEST], [y, y], quiet=True))
+    charts.insert(1, ("in the paper", Chart("keyframe interval", _MIOU, theirs, published)))
     return Figure("fig3b", title, charts)
 
 
-def _plain(results: Results, families: Sequence[Family]) -> list[str]:
+def _plain(results: Results, families: Sequence[NetworkFamily]) -> list[str]:
     names = [name for name in TABLE_1 if name in results.models]
     for family in families:
         if family is PAPER:
@@ -121,18 +114,17 @@ def by_offset(
     table = offsets_table(results, title, names, score)
     offsets = list(range(len(table.columns) - 1))
     series = []
-    for number, name in enumerate(names):
+    for name in names:
         ys = by_distance(results, name, score)
         if len(ys) == 1:
-            series.append(Series(name, [0, offsets[-1]], ys * 2, 6, quiet=True))
+            series.append(Series(name, [0, offsets[-1]], ys * 2, quiet=True))
         else:
-            series.append(Series(name, offsets, ys, number))
+            series.append(Series(name, offsets, ys))
     label = _MIOU if score == "miou" else "temporal consistency (%)"
-    chart = Chart(title, _DISTANCE, label, offsets, right=165)
-    return Figure(key, title, [("", chart.draw(series))], text, (table,))
+    return Figure(key, title, [("", Chart(_DISTANCE, label, series, offsets))], text, (table,))
 
 
-def beyond(results: Results, family: Family) -> list[Figure]:
+def beyond(results: Results, family: NetworkFamily) -> list[Figure]:
     """What the paper does not ask, for one family."""
     dff, accel = family.dff, f"Accel-{family.first}"
     warp = results.models[dff].settings["warp"]

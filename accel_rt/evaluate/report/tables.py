@@ -16,7 +16,7 @@ from accel_rt.evaluate.paper import (
     TABLE_2,
     TABLE_3,
     TABLE_4,
-    Family,
+    NetworkFamily,
     variant,
 )
 from accel_rt.evaluate.results import Results
@@ -39,9 +39,10 @@ class Table:
     best: set[tuple[int, int]] = field(default_factory=set)
     quiet: set[int] = field(default_factory=set)
 
-    def markdown(self) -> str:
-        """As a markdown table under its title."""
-        lines = [f"### {self.title}", "", _pipes(self.columns)]
+    def markdown(self, heading: bool = True) -> str:
+        """As a markdown table, under its title unless ``heading`` is False."""
+        lines = [f"### {self.title}", ""] if heading else []
+        lines.append(_pipes(self.columns))
         lines.append(_pipes(["---", *["---:"] * (len(self.columns) - 1)]))
         for r, row in enumerate(self.rows):
             cells = [f"**{cell}**" if (r, c) in self.best else cell for c, cell in enumerate(row)]
@@ -78,7 +79,7 @@ def shown_ms(results: Results, name: str) -> str:
     return NONE if value is None else f"{value:.1f}"
 
 
-def family_models(results: Results, family: Family) -> list[str]:
+def family_models(results: Results, family: NetworkFamily) -> list[str]:
     """Names of a family's plain models that are there: DeepLab, DFF, Accel."""
     suffixes = dict.fromkeys([*family.updates, family.reference_suffix])
     names = [family.deeplab(suffix) for suffix in suffixes]
@@ -90,7 +91,7 @@ def longest_interval(results: Results) -> int:
     return max(model.longest for model in results.models.values())
 
 
-def table_1(results: Results, families: Sequence[Family]) -> Table:
+def table_1(results: Results, families: Sequence[NetworkFamily]) -> Table:
     """mIoU and time at interval 5."""
     names = list(TABLE_1)
     for family in families:
@@ -116,7 +117,7 @@ def table_1(results: Results, families: Sequence[Family]) -> Table:
     return Table("table1", f"Table 1: accuracy and time at interval {INTERVAL}", columns, rows)
 
 
-def table_2(results: Results, families: Sequence[Family]) -> Table:
+def table_2(results: Results, families: Sequence[NetworkFamily]) -> Table:
     """mIoU at intervals 1 to 10, the paper's below ours."""
     intervals = range(1, longest_interval(results) + 1)
     columns = ["model", *map(str, intervals)]
@@ -140,11 +141,11 @@ def miou_where(results: Results, name: str, offset: int, frames: np.ndarray) -> 
     if name not in results.models:
         return float("nan")
     model = results.models[name]
-    sums = model.tally.at_offset(offset if model.longest > 1 else 0)
-    return float(miou(sums.counts[frames].sum(0)))
+    sums = model.counts.at_offset(offset if model.longest > 1 else 0)
+    return float(miou(sums.pixels[frames].sum(0)))
 
 
-def table_3(results: Results, families: Sequence[Family]) -> Table:
+def table_3(results: Results, families: Sequence[NetworkFamily]) -> Table:
     """Both branches alone and together at the largest offset of interval 5."""
     offset, best = INTERVAL - 1, set()
     rows: list[list[str]] = []
@@ -152,7 +153,7 @@ def table_3(results: Results, families: Sequence[Family]) -> Table:
         for suffix, name in zip(family.updates, family.accel, strict=True):
             ours = [NONE] * 3
             if name in results.models:
-                frames = results.models[name].tally.at_offset(offset).counts[:, 1].sum(1) > 0
+                frames = results.models[name].counts.at_offset(offset).pixels[:, 1].sum(1) > 0
                 parts = (family.dff, family.deeplab(suffix), name)
                 values = [miou_where(results, part, offset, frames) for part in parts]
                 ours = [percent(value) for value in values]
@@ -166,7 +167,7 @@ def table_3(results: Results, families: Sequence[Family]) -> Table:
     return Table("table3", title, columns, rows, note, best)
 
 
-def table_4(results: Results, families: Sequence[Family]) -> Table:
+def table_4(results: Results, families: Sequence[NetworkFamily]) -> Table:
     """Feature against score fusion."""
     offset, rows = INTERVAL - 1, []
     for family in _with_paper(families):
@@ -179,7 +180,9 @@ def table_4(results: Results, families: Sequence[Family]) -> Table:
             value = NONE
             if name in results.models:
                 model = results.models[name]
-                value = percent(model.tally.at_offset(offset).summary(results.about.rate)["miou"])
+                value = percent(
+                    model.counts.at_offset(offset).summary(results.dataset.rate)["miou"]
+                )
             rows.append(
                 [
                     f"{base}, {kind}",
@@ -194,19 +197,19 @@ def table_4(results: Results, families: Sequence[Family]) -> Table:
     return Table("table4", title, columns, rows)
 
 
-def _with_paper(families: Sequence[Family]) -> Iterator[Family]:
+def _with_paper(families: Sequence[NetworkFamily]) -> Iterator[NetworkFamily]:
     """The paper's family first, there or not: its rows are cited all the same."""
     yield PAPER
     yield from (family for family in families if family is not PAPER)
 
 
-def classes_table(results: Results, family: Family) -> Table:
+def classes_table(results: Results, family: NetworkFamily) -> Table:
     """IoU per class at interval 5."""
     names = family_models(results, family)
     values = np.stack([results.class_iou(name, INTERVAL) for name in names], 1)
     rows = [
         [label, *map(percent, row)]
-        for label, row in zip(results.about.classes.names, values, strict=True)
+        for label, row in zip(results.dataset.classes.names, values, strict=True)
     ]
     rows.append(["mean", *(miou_at(results, name, INTERVAL) for name in names)])
     best = {
@@ -218,7 +221,7 @@ def classes_table(results: Results, family: Family) -> Table:
     return Table("classes", title, ["class", *names], rows, best=best)
 
 
-def scores_table(results: Results, family: Family) -> Table:
+def scores_table(results: Results, family: NetworkFamily) -> Table:
     """Every score at interval 5."""
     rows = []
     for name in family_models(results, family):
@@ -279,23 +282,23 @@ def offsets_table(results: Results, title: str, names: Sequence[str], score: str
         rows.append([name, *map(percent, scores * (len(offsets) if len(scores) == 1 else 1))])
     columns = ["model", *map(str, offsets)]
     note = "All distances on the same frames: those with a keyframe as far back as the last column."
-    sparse = results.about.density == "sparse"
+    sparse = results.dataset.density == "sparse"
     return Table("offsets", title, columns, rows, "" if sparse else note)
 
 
 def by_distance(results: Results, name: str, score: str) -> list[float]:
     """A score at each distance from the keyframe; a single one for a network on every frame.
 
-    With dense labels all distances are scored on the same frames: those that have met them all.
-    With sparse labels each distance has frames of its own.
+    With dense labels all distances are scored on the same frames: those with a keyframe as far
+    back as the longest. With sparse labels each distance has frames of its own.
     """
-    about, tally = results.about, results.models[name].tally
-    frames = np.ones(sum(about.runs), bool)
-    if about.density == "dense":
-        furthest = max(results.models.values(), key=lambda model: model.longest).tally
-        frames = furthest.at_offset(furthest.protocol.longest - 1).counts[:, 1].sum(1) > 0
+    dataset, counts = results.dataset, results.models[name].counts
+    frames = np.ones(sum(dataset.runs), bool)
+    if dataset.density == "dense":
+        furthest = max(results.models.values(), key=lambda model: model.longest).counts
+        frames = furthest.at_offset(furthest.schedule.longest - 1).pixels[:, 1].sum(1) > 0
     weights = frames[None].astype(np.float64)
     return [
-        float(tally.at_offset(offset).scores(weights, about.rate)[score][0])
-        for offset in range(tally.protocol.longest)
+        float(counts.at_offset(offset).scores(weights, dataset.rate)[score][0])
+        for offset in range(counts.schedule.longest)
     ]

@@ -11,13 +11,14 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from accel_rt.evaluate.paper import TABLE_1
-from accel_rt.evaluate.paper_run import Strip
+from accel_rt.evaluate.paper import TABLE_1, TABLE_2
+from accel_rt.evaluate.paper_run import FigureRow
 from accel_rt.evaluate.report import tables
+from accel_rt.evaluate.report.charts import Chart, Series
 from accel_rt.evaluate.report.figures import beyond, figure_3a, figure_3b
-from accel_rt.evaluate.report.svg import Chart, Series, round_ticks
 from accel_rt.evaluate.report.write import markdown, page, scores_csv, write_report
 from accel_rt.evaluate.results import read
+from accel_rt.plotting import new_figure
 from tests.evaluate.made_up import FAMILY, results
 
 
@@ -41,21 +42,20 @@ class Page(HTMLParser):
         assert self.open.pop() == tag, f"</{tag}> closes something else"
 
 
-def strip() -> Strip:
+def figure_row() -> FigureRow:
     picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
     rows = {"frame": [picture] * 2, "ground truth": [picture, None], "DFF-Tiny": [picture] * 2}
-    return Strip(FAMILY, "nowhere_0001", (1, 9), rows)
+    return FigureRow(FAMILY, "nowhere_0001", (1, 9), rows)
 
 
 def test_page_is_whole_and_fetches_nothing() -> None:
-    text = page(results(), [FAMILY], [strip()])
+    text = page(results(), [FAMILY], [figure_row()])
     found = Page(text)
     assert not found.open
     assert all(link.startswith(("data:image/", "#")) for link in found.fetched)
     assert "url(" not in text
     assert "@import" not in text
-    assert found.tags["img"] == 5
-    assert found.tags["svg"] >= 6
+    assert found.tags["img"] == 5 + 4 + 3  # of figure 4, the paper's figures, and those beyond
     for theme in ("prefers-color-scheme: dark", "@media print"):
         assert theme in text
     ids = set(re.findall(r'id="([^"]+)"', text))
@@ -99,10 +99,10 @@ def test_table_3_compares_on_the_same_frames() -> None:
     made = results()
     table = tables.table_3(made, [FAMILY])
     row = next(row for row in table.rows if row[0] == "Accel-S")
-    deeplab = made.models["DeepLab-S"].tally
+    deeplab = made.models["DeepLab-S"].counts
     late = deeplab.at_offset(0)
     frames = np.arange(30) >= 4
-    hits, true, predicted = late.counts[frames].sum(0)
+    hits, true, predicted = late.pixels[frames].sum(0)
     assert row[2] == f"{100 * (hits / (true + predicted - hits)).mean():.1f}"
     assert row[4:] == ["–", "–", "–"]
     assert next(row for row in table.rows if row[0] == "Accel-18")[4:] == ["62.4", "57.7", "69.2"]
@@ -110,23 +110,36 @@ def test_table_3_compares_on_the_same_frames() -> None:
 
 def test_figures_draw_what_is_there() -> None:
     made = results()
-    ours, paper = (chart for _, chart in figure_3a(made, [FAMILY]).charts)
-    assert "Accel-S: " in ours
-    assert "Accel-18" not in ours
-    assert "Accel-18: 72.1 at 440" in paper
+    ours, paper = (
+        {(series.name, label) for series in chart.series for label in series.labels}
+        for _, chart in figure_3a(made, [FAMILY]).charts
+    )
+    assert ours == {("DeepLab", "S"), ("DeepLab", "B"), ("DFF", "Tiny"), ("Accel", "S")}
+    assert ("Accel", "18") in paper
     by_interval = figure_3b(made, [FAMILY]).charts
     assert [name for name, _ in by_interval] == ["here: made-up networks", "in the paper"]
-    for _, chart in (*figure_3a(made, [FAMILY]).charts, *by_interval):
-        ElementTree.fromstring(chart)
     shown = {figure.key: figure for figure in beyond(made, FAMILY)}
     assert list(shown) == ["warp-big", "flow-big", "scale-big", "steady-big"]
-    assert "DFF-Tiny, incremental: " in shown["warp-big"].charts[0][1]
+    (chart,) = (chart for _, chart in shown["warp-big"].charts)
+    assert [series.name for series in chart.series] == [
+        "DFF-Tiny",
+        "DFF-Tiny, incremental",
+        "Accel-S",
+    ]
     assert not shown["flow-big"].charts
     assert [row[0] for row in shown["warp-big"].tables[0].rows] == [
         "DFF-Tiny",
         "DFF-Tiny, incremental",
         "Accel-S",
     ]
+
+
+def test_figure_3b_has_the_numbers_of_table_2() -> None:
+    made = results()
+    (_, chart), (_, paper) = figure_3b(made, [FAMILY]).charts
+    shown = {series.name: list(series.y) for series in chart.series}
+    assert shown["DFF-Tiny"] == [made.summary("DFF-Tiny", n)["miou"] for n in range(1, 11)]
+    assert {series.name: series.y for series in paper.series}["DFF"] == TABLE_2["DFF"]
 
 
 def test_markdown_tables_are_rectangular() -> None:
@@ -151,10 +164,14 @@ def test_csv_has_every_number() -> None:
 
 
 def test_all_files_are_written(tmp_path) -> None:
-    paths = write_report(tmp_path, results(), [FAMILY], [strip()])
+    paths = write_report(tmp_path, results(), [FAMILY], [figure_row()])
     names = [path.name for path in paths]
-    assert names == ["report.html", "report.md", "scores.csv", "report.json"]
+    assert names == ["report.html", "report.md", "figures", "scores.csv", "report.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (tmp_path / "report.md").read_text())
+    assert {tmp_path / name for name in shown} == set((tmp_path / "figures").iterdir())
+    for name in shown:
+        ElementTree.parse(tmp_path / name)
     assert read(tmp_path / "report.json").models.keys() == results().models.keys()
 
 
@@ -163,34 +180,39 @@ def test_without_timing() -> None:
     for model in made.models.values():
         for key in ("time", "peak_memory_mb"):
             del model.cost[key]
-    text = page(made, [FAMILY], [])
-    assert "no model to draw" in text
+    (_, ours), _ = figure_3a(made, [FAMILY]).charts
+    assert "no model to draw" in ours.svg()
+    page(made, [FAMILY], [])
     assert "nan" not in scores_csv(made)
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "ticks"),
-    [(0, 10, [0, 2, 4, 6, 8, 10]), (61.2, 68.4, [60, 62, 64, 66, 68, 70]), (3, 3, None)],
-)
-def test_round_ticks(low: float, high: float, ticks: list | None) -> None:
-    found = round_ticks(low, high)
-    assert found[0] <= low <= high <= found[-1]
-    if ticks:
-        assert found == ticks
+def test_a_chart_has_its_words_as_text_and_leaves_gaps_out() -> None:
+    series = [
+        Series("<i>", [0, 1, 2], [1, float("nan"), 3]),
+        Series("nowhere", [0, 1], [float("nan")] * 2),
+        Series("flat", [0, 2], [2, 2], quiet=True),
+    ]
+    chart = Chart("frames", "mIoU (%)", series, [0, 1, 2])
+    text = "".join(ElementTree.fromstring(chart.svg()).itertext())
+    for words in ("<i>", "flat", "frames", "mIoU (%)"):
+        assert words in text
+    assert "nowhere" not in text
+    axes = new_figure(4, 3).add_subplot()
+    chart.draw(axes)
+    line, flat = axes.get_lines()
+    assert np.isfinite(line.get_ydata()).tolist() == [True, False, True]
+    assert (line.get_linestyle(), flat.get_linestyle()) == ("-", "--")
 
 
-def test_labels_do_not_overlap() -> None:
-    series = [Series(f"model {n}", [0, 1], [50, 50 + n / 10], n) for n in range(5)]
-    drawn = Chart("t", "x", "y").draw(series)
-    heights = sorted(
-        float(y) for y in re.findall(r'class="label[^"]*" x="[^"]*" y="([^"]*)"', drawn)
-    )
-    assert len(heights) == 5
-    assert min(np.diff(heights)) >= 14
+def test_points_have_names_of_their_own_and_no_line() -> None:
+    axes = new_figure(4, 3).add_subplot()
+    Chart("ms", "mIoU", [Series("Accel", [30, 50], [69, 70], labels=["18", "34"])]).draw(axes)
+    (line,) = axes.get_lines()
+    assert (line.get_linestyle(), line.get_xdata().tolist()) == ("None", [30, 50])
+    assert [text.get_text() for text in axes.texts] == ["18", "34"]
+    assert axes.get_xlim()[0] == 0
 
 
-def test_names_are_escaped_and_gaps_left_out() -> None:
-    drawn = Chart("a < b", "x", "y").draw([Series("<i>", [0, 1, 2], [1, float("nan"), 3], 0)])
-    root = ElementTree.fromstring(drawn)
-    assert "<i>" in "".join(root.itertext())
-    assert drawn.count('class="mark') == 2
+def test_a_chart_is_the_same_whenever_it_is_drawn() -> None:
+    chart = Chart("x", "y", [Series("a", [0, 1], [1, 2])], [0, 1])
+    assert chart.svg() == chart.svg()

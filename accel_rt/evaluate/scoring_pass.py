@@ -1,4 +1,4 @@
-"""Walk through a share of the footage and tally every model's predictions."""
+"""Walk through a part of the footage and count every model's predictions against its labels."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 from accel_rt.errors import UsageError
 from accel_rt.evaluate.boundary import TrueBoundary
+from accel_rt.evaluate.counts import Counts
 from accel_rt.evaluate.footage import Clip
 from accel_rt.evaluate.metrics import confusion
 from accel_rt.evaluate.predict import Predictor
-from accel_rt.evaluate.protocol import Protocol, Share
-from accel_rt.evaluate.tally import Tally
+from accel_rt.evaluate.schedule import KeyframeSchedule, WorkUnit
 from accel_rt.evaluate.temporal import (
     Motion,
     MotionEstimator,
@@ -24,21 +24,21 @@ Labels = dict[str, dict[int, np.ndarray]]
 """Predictions of one frame, by model and distance."""
 
 
-def tally_share(
+def count_unit(
     predictor: Predictor,
     clip: Clip,
-    share: Share,
-    protocols: Mapping[str, Protocol],
+    unit: WorkUnit,
+    schedules: Mapping[str, KeyframeSchedule],
     classes: int,
-) -> dict[str, Tally]:
-    """Tallies of each model over the labelled frames of ``share``.
+) -> dict[str, Counts]:
+    """Counts of each model over the labelled frames of ``unit``.
 
     Frames before it are read as far as keyframes lie there, so the result does not depend on how
     the footage was cut. Memory holds one frame and its predictions, and what the predictor keeps.
     """
-    walk = _Walk(clip, share, protocols)
-    tallies = {
-        name: Tally(protocol, list(walk.rows), classes) for name, protocol in protocols.items()
+    walk = _Walk(clip, unit, schedules)
+    counts = {
+        name: Counts(schedule, list(walk.rows), classes) for name, schedule in schedules.items()
     }
     motion = MotionEstimator()
     previous: Labels = {}
@@ -56,51 +56,53 @@ def tally_share(
         predictor.observe(image)
         moved = motion.step(image)
         current: Labels = {}
-        for name, protocol in protocols.items():
-            wanted = walk.wanted(protocol, index)
+        for name, schedule in schedules.items():
+            wanted = walk.wanted(schedule, index)
             current[name] = {offset: predictor.labels(name, offset) for offset in wanted}
         if rank is not None and labels is not None:
-            _enter(tallies, rank - share.rank, labels, current, classes)
+            _enter(counts, rank - unit.rank, labels, current, classes)
             if moved is not None:
-                _compare(tallies, (rank - share.rank, rank, index), moved, previous, current)
+                _compare(counts, (rank - unit.rank, rank, index), moved, previous, current)
         previous = current
-    return tallies
+    return counts
 
 
 def _enter(
-    tallies: Mapping[str, Tally], row: int, labels: np.ndarray, current: Labels, classes: int
+    counts: Mapping[str, Counts], row: int, labels: np.ndarray, current: Labels, classes: int
 ) -> None:
     boundary = TrueBoundary(labels, classes)
-    for name, tally in tallies.items():
+    for name, own in counts.items():
         for offset, predicted in current[name].items():
             matrix = confusion(labels, predicted, classes)
-            tally.meet(row, offset, matrix, boundary.counts(predicted))
+            own.add(row, offset, matrix, boundary.counts(predicted))
 
 
 def _compare(
-    tallies: Mapping[str, Tally],
+    counts: Mapping[str, Counts],
     place: tuple[int, int, int],
     moved: Motion,
     previous: Labels,
     current: Labels,
 ) -> None:
     row, rank, index = place
-    for name, tally in tallies.items():
-        for pair in tally.protocol.pairs(rank, index):
+    for name, own in counts.items():
+        for pair in own.schedule.pairs(rank, index):
             before, now = previous[name][pair.before], current[name][pair.now]
-            classes = tally.counts.shape[-1]
-            tally.consistency[row][pair.slot] = consistency_counts(before, now, moved, classes)
-            tally.flicker[row][pair.slot] = flicker_counts(before, now, moved)
+            classes = own.pixels.shape[-1]
+            own.consistency[row][pair.slot] = consistency_counts(before, now, moved, classes)
+            own.flicker[row][pair.slot] = flicker_counts(before, now, moved)
 
 
 class _Walk:
-    """Which frames of a clip a share needs, and which predictions at each."""
+    """Which frames of a clip a unit needs, and which predictions at each."""
 
-    def __init__(self, clip: Clip, share: Share, protocols: Mapping[str, Protocol]) -> None:
+    def __init__(
+        self, clip: Clip, unit: WorkUnit, schedules: Mapping[str, KeyframeSchedule]
+    ) -> None:
         flags = [frame.labelled for frame in clip.frames]
-        inside = [index for index in range(share.start, share.stop) if flags[index]]
-        self._ranks = {index: share.rank + row for row, index in enumerate(inside)}
-        self._longest = max(protocol.longest for protocol in protocols.values())
+        inside = [index for index in range(unit.start, unit.stop) if flags[index]]
+        self._ranks = {index: unit.rank + row for row, index in enumerate(inside)}
+        self._longest = max(schedule.longest for schedule in schedules.values())
 
     @property
     def rows(self) -> list[int]:
@@ -108,7 +110,7 @@ class _Walk:
         return list(self._ranks.values())
 
     def rank(self, index: int) -> int | None:
-        """Rank of a frame that is tallied, None for others."""
+        """Rank of a frame that is scored, None for others."""
         return self._ranks.get(index)
 
     def frames(self) -> list[int]:
@@ -118,14 +120,14 @@ class _Walk:
             needed.update(range(max(0, index - self._longest), index + 1))
         return sorted(needed)
 
-    def wanted(self, protocol: Protocol, index: int) -> list[int]:
+    def wanted(self, schedule: KeyframeSchedule, index: int) -> list[int]:
         """Distances at which a frame is predicted: to be scored, or compared with the next."""
         offsets: set[int] = set()
         if index in self._ranks:
-            offsets.update(protocol.offsets(self._ranks[index], index))
-            offsets.update(p.now for p in protocol.pairs(self._ranks[index], index))
+            offsets.update(schedule.offsets(self._ranks[index], index))
+            offsets.update(p.now for p in schedule.pairs(self._ranks[index], index))
         if index + 1 in self._ranks:
-            pairs = protocol.pairs(self._ranks[index + 1], index + 1)
+            pairs = schedule.pairs(self._ranks[index + 1], index + 1)
             offsets.update(pair.before for pair in pairs)
         return sorted(offsets)
 

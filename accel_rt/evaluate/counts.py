@@ -1,4 +1,4 @@
-"""What a model's predictions add up to, frame by frame, and the scores that follow."""
+"""Counts of a model's predictions, frame by frame, and the scores that follow from them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ from accel_rt.evaluate.metrics import (
     pixel_accuracy,
     ratio,
 )
-from accel_rt.evaluate.protocol import Protocol
+from accel_rt.evaluate.schedule import KeyframeSchedule
 from accel_rt.jsonfile import member
 
-_PER_FRAME = ("counts", "boundary", "consistency", "flicker")
+_PER_FRAME = ("pixels", "boundary", "consistency", "flicker")
+_ARRAYS = ("ranks", *_PER_FRAME, "confusion")
+_STORED_AS = {"pixels": "counts"}  # in JSON, where names have to stay
 
 
 @dataclass(frozen=True)
-class Sums:
+class ScoreCounts:
     """Counts of each labelled frame ``[F, ...]`` at one interval or distance, ready to add.
 
-    ``counts`` and ``consistency`` ``[F, 3, C]``, ``boundary`` ``[F, 4, C]``, ``flicker``
+    ``pixels`` and ``consistency`` ``[F, 3, C]``, ``boundary`` ``[F, 4, C]``, ``flicker``
     ``[F, 2]``; see :mod:`.metrics`, :mod:`.boundary` and :mod:`.temporal`.
     """
 
-    counts: np.ndarray
+    pixels: np.ndarray
     boundary: np.ndarray
     consistency: np.ndarray
     flicker: np.ndarray
@@ -47,11 +49,11 @@ class Sums:
             flat = values.reshape(len(values), -1).astype(np.float64)
             return (weights @ flat).reshape(len(weights), *values.shape[1:])
 
-        counts, flicker = total(self.counts), total(self.flicker)
+        pixels, flicker = total(self.pixels), total(self.flicker)
         return {
-            "miou": miou(counts),
-            "pixel_accuracy": pixel_accuracy(counts),
-            "mean_accuracy": mean_accuracy(counts),
+            "miou": miou(pixels),
+            "pixel_accuracy": pixel_accuracy(pixels),
+            "mean_accuracy": mean_accuracy(pixels),
             "boundary_f": mean_boundary_f(total(self.boundary)),
             "consistency": miou(total(self.consistency)),
             "flicker": rate * ratio(flicker[:, 0], flicker[:, 1]),
@@ -59,98 +61,99 @@ class Sums:
 
     def summary(self, rate: float) -> dict[str, float]:
         """:meth:`scores` with every frame once."""
-        every = np.ones((1, len(self.counts)))
+        every = np.ones((1, len(self.pixels)))
         return {name: float(value[0]) for name, value in self.scores(every, rate).items()}
 
 
 SCORES = ("miou", "pixel_accuracy", "mean_accuracy", "boundary_f", "consistency", "flicker")
-"""What :meth:`Sums.scores` gives."""
+"""What :meth:`ScoreCounts.scores` gives."""
 
 
-class Tally:
-    """Counts of one model over ``F`` labelled frames (:class:`Protocol`'s ranks ``ranks``).
+class Counts:
+    """Counts of one model over ``F`` labelled frames (:class:`KeyframeSchedule`'s ranks ``ranks``).
 
-    int64 arrays: ``counts`` ``[F, longest, 3, C]`` and ``boundary`` ``[F, longest, 4, C]`` by
+    int64 arrays: ``pixels`` ``[F, longest, 3, C]`` and ``boundary`` ``[F, longest, 4, C]`` by
     distance; ``consistency`` ``[F, 2, longest, 3, C]`` and ``flicker`` ``[F, 2, longest, 2]`` by
     the slot of the pair; ``confusion`` ``[longest, C, C]`` by interval, over all frames.
     """
 
-    def __init__(self, protocol: Protocol, ranks: Sequence[int], classes: int) -> None:
-        self.protocol = protocol
+    def __init__(self, schedule: KeyframeSchedule, ranks: Sequence[int], classes: int) -> None:
+        self.schedule = schedule
         self.ranks = np.array(ranks, np.int64)
-        frames, longest = len(ranks), protocol.longest
-        self.counts = np.zeros((frames, longest, 3, classes), np.int64)
+        frames, longest = len(ranks), schedule.longest
+        self.pixels = np.zeros((frames, longest, 3, classes), np.int64)
         self.boundary = np.zeros((frames, longest, 4, classes), np.int64)
         self.consistency = np.zeros((frames, 2, longest, 3, classes), np.int64)
         self.flicker = np.zeros((frames, 2, longest, 2), np.int64)
         self.confusion = np.zeros((longest, classes, classes), np.int64)
 
-    def meet(self, frame: int, offset: int, matrix: np.ndarray, boundary: np.ndarray) -> None:
-        """Enter the prediction of a frame at a distance: confusion and boundary counts."""
-        self.counts[frame, offset] = class_counts(matrix)
+    def add(self, frame: int, offset: int, matrix: np.ndarray, boundary: np.ndarray) -> None:
+        """Add the prediction of a frame at a distance: confusion and boundary counts."""
+        self.pixels[frame, offset] = class_counts(matrix)
         self.boundary[frame, offset] = boundary
         ranks = self.ranks[frame : frame + 1]
-        for interval in self.protocol.intervals:
-            if self.protocol.met(interval, ranks)[0, offset]:
+        for interval in self.schedule.intervals:
+            if self.schedule.selected(interval, ranks)[0, offset]:
                 self.confusion[interval - 1] += matrix
 
-    def at_interval(self, interval: int) -> Sums:
+    def at_interval(self, interval: int) -> ScoreCounts:
         """The stream with a keyframe every ``interval`` frames."""
-        protocol = self.protocol
+        schedule = self.schedule
         return self._sums(
-            protocol.met(interval, self.ranks), protocol.met_pairs(interval, self.ranks)
+            schedule.selected(interval, self.ranks), schedule.selected_pairs(interval, self.ranks)
         )
 
-    def at_offset(self, offset: int) -> Sums:
+    def at_offset(self, offset: int) -> ScoreCounts:
         """Frames at one distance from the keyframe, in the stream of the longest interval."""
-        protocol = self.protocol
-        met = protocol.met(protocol.longest, self.ranks).copy()
-        pairs = protocol.met_pairs(protocol.longest, self.ranks)
-        met[:, np.arange(protocol.longest) != offset] = False
-        pairs[:, 0, np.arange(protocol.longest) != offset] = False
+        schedule = self.schedule
+        selected = schedule.selected(schedule.longest, self.ranks).copy()
+        pairs = schedule.selected_pairs(schedule.longest, self.ranks)
+        selected[:, np.arange(schedule.longest) != offset] = False
+        pairs[:, 0, np.arange(schedule.longest) != offset] = False
         if offset:
             pairs[:, 1] = False
-        return self._sums(met, pairs)
+        return self._sums(selected, pairs)
 
-    def _sums(self, met: np.ndarray, pairs: np.ndarray) -> Sums:
-        return Sums(
-            np.einsum("fo,fo...->f...", met, self.counts),
-            np.einsum("fo,fo...->f...", met, self.boundary),
+    def _sums(self, selected: np.ndarray, pairs: np.ndarray) -> ScoreCounts:
+        return ScoreCounts(
+            np.einsum("fo,fo...->f...", selected, self.pixels),
+            np.einsum("fo,fo...->f...", selected, self.boundary),
             np.einsum("fso,fso...->f...", pairs, self.consistency),
             np.einsum("fso,fso...->f...", pairs, self.flicker),
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything that was counted, by name."""
-        return {name: getattr(self, name) for name in ("ranks", *_PER_FRAME, "confusion")}
+        return {name: getattr(self, name) for name in _ARRAYS}
 
     @classmethod
-    def join(cls, protocol: Protocol, parts: Sequence[dict[str, np.ndarray]]) -> Tally:
-        """One tally from the :meth:`arrays` of the frames' parts, in order."""
-        tally = cls(protocol, [], parts[0]["counts"].shape[-1])
+    def join(cls, schedule: KeyframeSchedule, parts: Sequence[dict[str, np.ndarray]]) -> Counts:
+        """The counts of all frames from the :meth:`arrays` of their parts, in order."""
+        joined = cls(schedule, [], parts[0]["pixels"].shape[-1])
         for name in ("ranks", *_PER_FRAME):
-            setattr(tally, name, np.concatenate([part[name] for part in parts]))
-        tally.confusion = np.sum([part["confusion"] for part in parts], axis=0)
-        return tally
+            setattr(joined, name, np.concatenate([part[name] for part in parts]))
+        joined.confusion = np.sum([part["confusion"] for part in parts], axis=0)
+        return joined
 
     def to_json(self) -> dict[str, Any]:
         """Plain types; per-frame arrays packed (:func:`pack`)."""
-        packed = {name: pack(array) for name, array in self.arrays().items()}
-        return {"density": self.protocol.density, "longest": self.protocol.longest, **packed}
+        packed = {_STORED_AS.get(n, n): pack(array) for n, array in self.arrays().items()}
+        return {"density": self.schedule.density, "longest": self.schedule.longest, **packed}
 
     @classmethod
-    def from_json(cls, stored: Any, frames: int, classes: int) -> Tally:
-        """The tally that :meth:`to_json` wrote of ``frames`` labelled frames.
+    def from_json(cls, stored: Any, frames: int, classes: int) -> Counts:
+        """The counts that :meth:`to_json` wrote of ``frames`` labelled frames.
 
         Raises ``ValueError`` naming what is missing or wrong.
         """
-        protocol = Protocol(member(stored, "density", str), member(stored, "longest", int))
-        if not 1 <= protocol.longest <= LONGEST:
-            raise ValueError(f"'longest' must be 1 to {LONGEST}, got {protocol.longest}")
-        tally = cls(protocol, range(frames), classes)
-        for name, empty in tally.arrays().items():
-            setattr(tally, name, unpack(member(stored, name, dict), empty.shape))
-        return tally
+        schedule = KeyframeSchedule(member(stored, "density", str), member(stored, "longest", int))
+        if not 1 <= schedule.longest <= LONGEST:
+            raise ValueError(f"'longest' must be 1 to {LONGEST}, got {schedule.longest}")
+        counts = cls(schedule, range(frames), classes)
+        for name, empty in counts.arrays().items():
+            packed = member(stored, _STORED_AS.get(name, name), dict)
+            setattr(counts, name, unpack(packed, empty.shape))
+        return counts
 
 
 LONGEST = 1000

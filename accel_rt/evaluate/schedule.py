@@ -1,8 +1,8 @@
-"""At which distances from a keyframe each labelled frame is met.
+"""At which distances from a keyframe each labelled frame is selected.
 
-- **sparse** labels (paper, section 4.1): one meeting per interval ``n``; the distance rotates
+- **sparse** labels (paper, section 4.1): scored once per interval ``n``; the distance rotates
   through 0..n-1 over the labelled frames, so that the mean is that of densely labelled video.
-- **dense** labels: every frame is met at every distance that the frames before it allow.
+- **dense** labels: every frame is selected at every distance that the frames before it allow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Density = Literal["dense", "sparse"]
 DENSITIES: tuple[str, ...] = get_args(Density)
 
 
-class Pair(NamedTuple):
+class ConsecutivePair(NamedTuple):
     """Two consecutive predictions of one stream, by their distances from their keyframes.
 
     ``before`` is the previous frame's distance, ``now`` this one's: ``before + 1``, or 0 where
@@ -31,12 +31,12 @@ class Pair(NamedTuple):
 
     @property
     def slot(self) -> tuple[int, int]:
-        """Where tallies keep it: row 0 within an interval, row 1 across its end."""
+        """Where counts keep it: row 0 within an interval, row 1 across its end."""
         return (0, self.now) if self.now else (1, self.before)
 
 
 @dataclass(frozen=True)
-class Protocol:
+class KeyframeSchedule:
     """``longest`` is the largest keyframe interval that is evaluated.
 
     Raises :class:`~accel_rt.errors.UsageError` if it is below 1.
@@ -55,7 +55,7 @@ class Protocol:
         return range(1, self.longest + 1)
 
     def offsets(self, rank: int, index: int) -> list[int]:
-        """Distances at which a labelled frame is met.
+        """Distances at which a labelled frame is selected.
 
         ``rank`` counts the labelled frames before it in the whole data set, ``index`` the frames
         before it in its sequence.
@@ -64,34 +64,36 @@ class Protocol:
             return list(range(min(self.longest, index + 1)))
         return sorted({rank % n for n in self.intervals if rank % n <= index})
 
-    def pairs(self, rank: int, index: int) -> list[Pair]:
+    def pairs(self, rank: int, index: int) -> list[ConsecutivePair]:
         """The pairs of predictions that are compared at a labelled frame."""
         if self.density == "dense":
-            within = [Pair(now - 1, now) for now in range(1, self.longest)]
-            pairs = within + [Pair(n - 1, 0) for n in self.intervals]
+            within = [ConsecutivePair(now - 1, now) for now in range(1, self.longest)]
+            pairs = within + [ConsecutivePair(n - 1, 0) for n in self.intervals]
         else:
             chosen = [(n, rank % n) for n in self.intervals]
-            pairs = list(dict.fromkeys(Pair(now - 1 if now else n - 1, now) for n, now in chosen))
+            pairs = list(
+                dict.fromkeys(ConsecutivePair(now - 1 if now else n - 1, now) for n, now in chosen)
+            )
         return [pair for pair in pairs if pair.before < index]
 
-    def met(self, interval: int, ranks: np.ndarray) -> np.ndarray:
-        """Bool ``[frames, longest]``: the meetings that make up the score at ``interval``."""
+    def selected(self, interval: int, ranks: np.ndarray) -> np.ndarray:
+        """Bool ``[frames, longest]``: the distances that make up the score at ``interval``."""
         offsets = np.arange(self.longest)
         if self.density == "dense":
             return np.broadcast_to(offsets < interval, (len(ranks), self.longest))
         return offsets == (ranks % interval)[:, None]
 
-    def met_pairs(self, interval: int, ranks: np.ndarray) -> np.ndarray:
+    def selected_pairs(self, interval: int, ranks: np.ndarray) -> np.ndarray:
         """Bool ``[frames, 2, longest]``: the slots of pairs of the stream at ``interval``."""
-        met = self.met(interval, ranks)
+        selected = self.selected(interval, ranks)
         slots = np.zeros((len(ranks), 2, self.longest), bool)
-        slots[:, 0, 1:] = met[:, 1:]
-        slots[:, 1, interval - 1] = met[:, 0]
+        slots[:, 0, 1:] = selected[:, 1:]
+        slots[:, 1, interval - 1] = selected[:, 0]
         return slots
 
 
 @dataclass(frozen=True)
-class Share:
+class WorkUnit:
     """A run of frames of one sequence: ``[start, stop)``, the first labelled one of ``rank``."""
 
     sequence: int
@@ -100,7 +102,7 @@ class Share:
     rank: int
 
 
-def shares(labelled: list[list[bool]], frames_each: int = 25) -> Iterator[Share]:
+def work_units(labelled: list[list[bool]], frames_each: int = 25) -> Iterator[WorkUnit]:
     """Cut sequences, given by which of their frames are labelled, into work of like size.
 
     The cuts depend on the data alone, so an interrupted run meets the same ones again. Runs
@@ -112,5 +114,5 @@ def shares(labelled: list[list[bool]], frames_each: int = 25) -> Iterator[Share]
         for start, stop in zip(cuts[:-1].astype(int), cuts[1:].astype(int), strict=True):
             count = sum(flags[start:stop])
             if count:
-                yield Share(sequence, int(start), int(stop), rank)
+                yield WorkUnit(sequence, int(start), int(stop), rank)
             rank += count
