@@ -36,6 +36,11 @@ def test_coverage_of_the_mean() -> None:
     assert 180 <= inside <= 198
 
 
+def test_the_interval_leaves_out_a_fortieth_at_either_end() -> None:
+    assert interval_95(np.arange(1001)) == (25, 975)
+    assert interval_95(np.append(np.arange(1001.0), np.nan)) == (25, 975)
+
+
 def test_blocks_widen_the_interval_of_frames_that_look_alike() -> None:
     values = np.repeat(np.random.default_rng(2).normal(0, 1, 12), 10)
     spread = {}
