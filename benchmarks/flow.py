@@ -1,6 +1,6 @@
 """Accuracy and time of optical flow: DIS, FlowNetS, and none at all.
 
-    python benchmarks/flow.py [--weights FILE ...] [--middlebury DIR] [--camvid DIR]
+    python -m benchmarks.flow [--weights FILE ...] [--middlebury DIR] [--camvid DIR]
 
 Prints markdown tables: end-point error in pixels on Middlebury's pairs and on rendered drives that
 no training saw, and how well CamVid's labels keep when they are warped from 1, 4 and 9 frames
@@ -34,7 +34,7 @@ from accel_street import StreetDrive
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Previous and current frame, uint8 BGR, to backward flow ``[H, W, 2]`` in pixels."""
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 OFFSETS = (1, 4, 9)
 FIRST_SEED = 4_000_000  # of the drives; training takes far lower ones
 DRIVES, PAIRS = 6, 4
@@ -52,12 +52,16 @@ def flownets(path: Path, precision: str) -> Method:
 
 @click.command()
 @click.option("--weights", multiple=True, type=click.Path(path_type=Path), help="FlowNetS files.")
-@click.option("--middlebury", type=click.Path(path_type=Path), default=DATA / "flow/middlebury")
-@click.option("--camvid", type=click.Path(path_type=Path), default=DATA / "camvid")
+@click.option("--middlebury", type=_FOLDER, help="Middlebury's pairs with flow.")
+@click.option("--camvid", type=_FOLDER, help="CamVid's folder.")
 @click.option("--precision", default="auto", show_default=True, help="Of FlowNetS.")
 @click.option("--threads", type=click.IntRange(min=1))
 def main(
-    weights: tuple[Path, ...], middlebury: Path, camvid: Path, precision: str, threads: int | None
+    weights: tuple[Path, ...],
+    middlebury: Path | None,
+    camvid: Path | None,
+    precision: str,
+    threads: int | None,
 ) -> None:
     """Print the tables."""
     if threads:
@@ -69,9 +73,11 @@ def main(
     for path in weights:
         width = load_flownet(path).width
         methods[f"FlowNetS x{width:g} ({path.parent.name})"] = flownets(path, precision)
-    _pairs_table(methods, middlebury)
+    if middlebury is not None:
+        _pairs_table(methods, middlebury)
     _drives_table(methods)
-    _labels_table(methods, camvid)
+    if camvid is not None:
+        _labels_table(methods, camvid)
 
 
 def _pairs_table(methods: dict[str, Method], root: Path) -> None:

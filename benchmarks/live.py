@@ -1,7 +1,7 @@
 """What a live viewer feels: the hitch of a keyframe, and hours of running.
 
-    python benchmarks/live.py keyframes [--reference NAME] [--update NAME] [--modes accel,dff]
-    python benchmarks/live.py soak SOURCE [--minutes 10]
+    python -m benchmarks.live keyframes [--reference NAME] [--update NAME] [--modes accel,dff]
+    python -m benchmarks.live soak SOURCE [--minutes 10]
 
 ``keyframes`` steps a synchronous and an asynchronous segmenter over a rendered street at the pace
 of a camera, in turns of some keyframes each, and prints a markdown table. ``soak`` runs the live
