@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from accel_rt.errors import UsageError
 
-Kind = Literal["value", "folder", "size", "numbers", "names", "shares"]
+Kind = Literal["value", "folder", "size", "names", "shares", "choice or file"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Option:
     """What is known of a setting beside its default.
 
     ``kind`` says how it is written where its default does not: ``folder`` is a path, ``names`` a
-    list, ``shares`` pairs of a folder and a number. ``low`` and ``high`` bound a number, and every
+    list, ``shares`` pairs of a folder and a number, ``choice or file`` also takes the path of a
+    ``.safetensors`` file. ``low`` and ``high`` bound a number, and every
     one of a list of ``count``; ``above`` and ``below`` leave the bound itself out.
     """
 
@@ -71,6 +72,8 @@ def check(settings: Any) -> None:
         if told.count is not None and len(values) != told.count:
             raise UsageError(f"{flag(f.name)} takes {told.count} numbers, got {len(values)}")
         for one in values:
+            if told.kind == "choice or file" and str(one).endswith(".safetensors"):
+                continue
             if told.choices and one not in told.choices:
                 listed = ", ".join(map(str, told.choices))
                 raise UsageError(f"{flag(f.name)} must be one of {listed}, got {one}")

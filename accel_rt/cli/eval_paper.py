@@ -10,12 +10,12 @@ from typing import Any
 import click
 
 from accel_rt.cli.eval_options import footage_options, open_dataset_info, worker_count
-from accel_rt.cli.fields import Size
+from accel_rt.cli.fields import field_options
 from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say, show
 from accel_rt.errors import OutputError
 from accel_rt.plotting import require_matplotlib
-from accel_rt.runtime.settings import PRECISIONS, WARPS
+from accel_rt.runtime.settings import SegmenterSettings
 
 
 @click.command()
@@ -30,13 +30,6 @@ from accel_rt.runtime.settings import PRECISIONS, WARPS
     help="Folder for report.html, report.md with figures/, report.json and scores.csv.",
 )
 @click.option(
-    "--warp",
-    type=click.Choice(WARPS),
-    default="composed",
-    show_default=True,
-    help="Warp of the paper's tables (the paper's own is incremental); the other is compared.",
-)
-@click.option(
     "--longest",
     type=click.IntRange(min=5),
     default=10,
@@ -44,9 +37,7 @@ from accel_rt.runtime.settings import PRECISIONS, WARPS
     metavar="N",
     help="Largest keyframe interval.",
 )
-@click.option("--size", type=Size(), metavar="WxH", help="Processing size.")
-@click.option("--device", metavar="auto|cpu|cuda[:N]", default="auto", show_default=True)
-@click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True)
+@field_options(SegmenterSettings, "warp", "size", "device", "precision")
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -72,7 +63,6 @@ def paper(data: str, out: Path, longest: int, **values: Any) -> None:
     from accel_rt.evaluate.paper_run import PaperRun, run_paper
     from accel_rt.evaluate.report.write import write_report
     from accel_rt.evaluate.run import forget
-    from accel_rt.runtime.settings import SegmenterSettings
 
     try:
         out.mkdir(parents=True, exist_ok=True)

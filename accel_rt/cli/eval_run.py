@@ -76,7 +76,7 @@ def model_name(settings: Any) -> str:
             (f"update x{settings.update_scale:g}", settings.update_scale != 1),
             (settings.warp, settings.warp != "composed" and settings.mode in ("accel", "dff")),
             (settings.flow, settings.flow not in ("auto", "dis")),
-            (f"{settings.fuse} fusion", settings.fuse != "score"),
+            (f"{settings.fusion} fusion", settings.fusion != "score"),
         )
         if there
     ]

@@ -49,6 +49,15 @@ class CommaList(click.ParamType):
             self.fail(f"'{value}' is not a list such as {self.name}", param, ctx)
 
 
+class NameOrFile(click.Choice):
+    """One of some names, or the path of a weight file."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if isinstance(value, str) and value.endswith(".safetensors"):
+            return value
+        return super().convert(value, param, ctx)
+
+
 class FolderShare(click.ParamType):
     """``DIR=0.3`` as ``(Path("DIR"), 0.3)``."""
 
@@ -69,8 +78,8 @@ class FolderShare(click.ParamType):
         return Path(folder), parsed
 
 
-def field_options(settings: type) -> Callable[[F], F]:
-    """Add an option for every field of ``settings`` that tells of itself, with its default.
+def field_options(settings: type, *names: str) -> Callable[[F], F]:
+    """Add an option for every field of ``settings`` that tells of itself, or those of ``names``.
 
     The command gets their values by the fields' names; None is what :func:`from_values` leaves
     out, so that the field's own default stands.
@@ -78,7 +87,8 @@ def field_options(settings: type) -> Callable[[F], F]:
 
     def add(command: F) -> F:
         for field, told in reversed(list(options(settings))):
-            command = _option(field.name, field.default, told)(command)
+            if not names or field.name in names:
+                command = _option(field.name, field.default, told)(command)
         return command
 
     return add
@@ -123,7 +133,9 @@ def _type(default: Any, told: Option) -> Any:
         return CommaList()
     if isinstance(default, tuple):
         return CommaList(float, _as_written(default, told))
-    if told.choices:
+    if told.kind == "choice or file":
+        return NameOrFile(told.choices)
+    if told.choices and not isinstance(default, float):
         return click.Choice(told.choices)
     bounds: dict[str, Any] = {
         "min": told.low,

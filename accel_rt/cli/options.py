@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
 
-from accel_rt.cli.fields import Size
+from accel_rt.cli.fields import field_options, from_values
 from accel_rt.cli.text import say
 from accel_rt.data.layouts import LAYOUTS
-from accel_rt.runtime.settings import FLOWS, FUSIONS, MODES, PRECISIONS, WARPS, SegmenterSettings
+from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.video.limits import MAX_PIXELS, TIMEOUT_S
-
-_DEFAULTS = SegmenterSettings()
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,104 +24,10 @@ def layout_option(help: str) -> Callable[[F], F]:
     )
 
 
-class NameOrFile(click.Choice):
-    """One of some names, or the path of a weight file."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if isinstance(value, str) and value.endswith(".safetensors"):
-            return value
-        return super().convert(value, param, ctx)
-
-
 _SEGMENTER_OPTIONS = (
-    click.option(
-        "--mode",
-        type=click.Choice(MODES),
-        default=_DEFAULTS.mode,
-        show_default=True,
-        help="accel: reference on keyframes, update in between; dff: warp only; copy: copy only; "
-        "deeplab: reference on every frame.",
-    ),
-    click.option(
-        "--reference",
-        metavar="NAME|PATH",
-        help=f"Network of the keyframes; see 'accel-rt models'.  [default: {_DEFAULTS.reference}]",
-    ),
-    click.option(
-        "--update",
-        metavar="NAME|PATH",
-        default=_DEFAULTS.update,
-        show_default=True,
-        help="Network of the frames between them.",
-    ),
+    field_options(SegmenterSettings),
     click.option(
         "--weights", metavar="NAME|PATH", help="Weights to use for the reference network."
-    ),
-    click.option(
-        "--fusion",
-        "fuse",
-        type=click.Choice(FUSIONS),
-        default=_DEFAULTS.fuse,
-        show_default=True,
-        help="What of both branches is joined: their scores, their features, or the mean score.",
-    ),
-    click.option(
-        "--interval",
-        type=int,
-        metavar="N",
-        default=_DEFAULTS.interval,
-        show_default=True,
-        help="A keyframe every N frames.",
-    ),
-    click.option(
-        "--scene-cuts/--no-scene-cuts",
-        default=_DEFAULTS.scene_cuts,
-        show_default=True,
-        help="Place a keyframe wherever the picture changes at once, too.",
-    ),
-    click.option(
-        "--flow",
-        type=NameOrFile(FLOWS),
-        metavar=f"{'|'.join(FLOWS)}|FILE",
-        default=_DEFAULTS.flow,
-        show_default=True,
-        help="Optical flow: dis (OpenCV, CPU), flownets (the paper's network, as installed), or "
-        "FlowNetS from a weight file.",
-    ),
-    click.option(
-        "--warp",
-        type=click.Choice(WARPS),
-        default=_DEFAULTS.warp,
-        show_default=True,
-        help="Warp the keyframe's features once by composed flow, or again for every frame.",
-    ),
-    click.option(
-        "--update-scale",
-        type=float,
-        metavar="S",
-        default=_DEFAULTS.update_scale,
-        show_default=True,
-        help="Linear size of the update network's input: 1, 0.5 or 0.25.",
-    ),
-    click.option(
-        "--size",
-        type=Size(),
-        metavar="WxH",
-        help="Processing size.  [default: the source's shape at the size the weights are for]",
-    ),
-    click.option(
-        "--device",
-        metavar="auto|cpu|cuda[:N]",
-        default=_DEFAULTS.device,
-        show_default=True,
-        help="Where the networks run.",
-    ),
-    click.option(
-        "--precision",
-        type=click.Choice(PRECISIONS),
-        default=_DEFAULTS.precision,
-        show_default=True,
-        help="auto: bf16 on CPUs that have it in hardware, fp16 on CUDA, else fp32.",
     ),
     click.option(
         "--threads",
@@ -181,10 +85,11 @@ def segmenter_settings(choices: dict[str, Any]) -> SegmenterSettings:
     ``--weights`` says where the reference's weights come from; :func:`load_chosen` holds them
     against ``--reference`` where both are given.
     """
-    same = {field.name for field in fields(SegmenterSettings)} & choices.keys() - {"reference"}
-    settings = SegmenterSettings(**{name: choices[name] for name in same})
+    same = {field.name for field in fields(SegmenterSettings)} & choices.keys()
     reference = choices["weights"] or choices["reference"]
-    return replace(settings, reference=reference) if reference else settings
+    return from_values(
+        SegmenterSettings, {**{name: choices[name] for name in same}, "reference": reference}
+    )
 
 
 def load_chosen(settings: SegmenterSettings, choices: dict[str, Any], **options: Any) -> Any:

@@ -76,9 +76,9 @@ def sizes(settings: SegmenterSettings) -> dict[str, Any]:
     paths = [store.find(settings.reference)]
     if model.update is not None:
         paths.append(store.find(settings.update))
-        fusion = settings.fusion
-        if fusion is None and settings.fuse != "mean":
-            fusion = store.find_fusion(paths[0], paths[1], settings.fuse)
+        fusion = settings.fusion_weights
+        if fusion is None and settings.fusion != "mean":
+            fusion = store.find_fusion(paths[0], paths[1], settings.fusion)
         paths += [fusion] if fusion else []
     return {
         "parameters": sum(p.numel() for p in model.parameters()),

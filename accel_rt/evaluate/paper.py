@@ -201,7 +201,7 @@ def _add_variants(found: ModelSet, family: NetworkFamily, flow: bool) -> None:
         found.models[variant(accel, "update x0.5")] = replace(settings, update_scale=0.5)
         files = store.find(settings.reference), store.find(settings.update)
         if store.find_fusion(*files, "feature") is not None:
-            fused = replace(settings, fuse="feature")
+            fused = replace(settings, fusion="feature")
             found.models[variant(accel, "feature fusion")] = fused
         else:
             pair = f"{settings.reference} and {settings.update}"

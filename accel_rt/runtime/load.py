@@ -77,7 +77,7 @@ def _fusion(
     settings: SegmenterSettings, reference: Network, update: Network
 ) -> tuple[ScoreFusion | FeatureFusion, dict[str, str]]:
     """The fusion that ``settings`` ask for, and its description: with a ``note`` if it is not."""
-    kind, path = settings.fuse, settings.fusion
+    kind, path = settings.fusion, settings.fusion_weights
     if path is None and kind != "mean":
         files = store.find(settings.reference), store.find(settings.update)
         path = store.find_fusion(*files, kind)

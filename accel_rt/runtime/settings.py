@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from accel_rt.errors import UsageError
+from accel_rt.option import check, option
 from accel_rt.runtime.schedule import Schedule
 
 Mode = Literal["accel", "dff", "copy", "deeplab"]
@@ -29,69 +29,79 @@ DEFAULT_UPDATE = "efficientnet_lite0"
 class SegmenterSettings:
     """What to run and how; every default is what measures best.
 
-    - ``reference``, ``update``: names of installed weights (``accel-rt models``) or paths of
-      ``.safetensors`` files.
-    - ``fuse``: ``score`` (fuse both branches' scores; their mean if the pair has no trained
-      fusion), ``feature`` (their features), or ``mean``.
-    - ``fusion``: a fusion weight file of either kind; None takes the installed one of the pair.
-    - ``interval``: frames from keyframe to keyframe, at least 1 (1: every frame is a keyframe).
-    - ``update_every``, ``fuse_keyframes``, ``look_ahead``: see
-      :class:`~accel_rt.runtime.schedule.Schedule`.
-    - ``mode``: ``accel`` (both branches), ``dff`` (warp only), ``copy`` (features copied, no
-      flow), ``deeplab`` (the reference network on every frame).
-    - ``flow``: ``dis``, ``flownets`` (the installed FlowNetS), a FlowNetS weight file, or ``auto``.
-    - ``update_scale``: linear size of the update branch's input, 1, 0.5 or 0.25.
-    - ``size``: processing size ``(width, height)`` in pixels; None keeps the source's shape with
-      the height the weights were trained for.
-    - ``device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:i``.
-    - ``cuda_graphs``: on CUDA, record each part of a frame once and replay it.
-    - ``scene_cuts``: also place a keyframe wherever the picture changes at once.
-    - ``margins``: results also say by how much each pixel's class won.
+    ``fusion`` ``score`` is the mean where no fusion is trained for the two networks;
+    ``fusion_weights`` names a fusion's file, of either kind, instead of an installed one. With
+    ``size`` None the source keeps its shape, at the height the weights were trained for.
+    ``update_every``, ``fuse_keyframes`` and ``look_ahead``: see
+    :class:`~accel_rt.runtime.schedule.Schedule`. ``cuda_graphs`` records each part of a frame once
+    and replays it; with ``margins`` results also say by how much each pixel's class won.
 
-    Raises :class:`~accel_rt.errors.UsageError` for a value outside these.
+    Raises :class:`~accel_rt.errors.UsageError` for a value outside what its option says.
     """
 
-    reference: str = DEFAULT_REFERENCE
-    update: str = DEFAULT_UPDATE
-    fuse: Fusion = "score"
-    fusion: Path | None = None
-    interval: int = 5
+    reference: str = option(
+        "Network of the keyframes; see 'accel-rt models'.",
+        DEFAULT_REFERENCE,
+        metavar="NAME|PATH",
+        shown_default=DEFAULT_REFERENCE,
+    )
+    update: str = option("Network of the frames between them.", DEFAULT_UPDATE, metavar="NAME|PATH")
+    fusion: Fusion = option(
+        "What of both branches is joined: their scores, their features, or the mean score.",
+        "score",
+        choices=FUSIONS,
+    )
+    fusion_weights: Path | None = None
+    interval: int = option("A keyframe every N frames.", 5, low=1, metavar="N")
     update_every: int = 1
     fuse_keyframes: bool = False
     look_ahead: bool = False
-    mode: Mode = "accel"
-    flow: str = "auto"
-    warp: Warp = "composed"
-    update_scale: float = 1.0
-    size: tuple[int, int] | None = None
-    device: str = "auto"
-    precision: Precision = "auto"
-    scene_cuts: bool = True
+    mode: Mode = option(
+        "accel: reference on keyframes, update in between; dff: warp only; copy: copy only; "
+        "deeplab: reference on every frame.",
+        "accel",
+        choices=MODES,
+    )
+    flow: str = option(
+        "Optical flow: dis (OpenCV, CPU), flownets (the paper's network, as installed), or "
+        "FlowNetS from a weight file.",
+        "auto",
+        choices=FLOWS,
+        kind="choice or file",
+        metavar=f"{'|'.join(FLOWS)}|FILE",
+    )
+    warp: Warp = option(
+        "Warp the keyframe's features once by composed flow, or again for every frame.",
+        "composed",
+        choices=WARPS,
+    )
+    update_scale: float = option(
+        "Linear size of the update network's input: 1, 0.5 or 0.25.",
+        1.0,
+        choices=UPDATE_SCALES,
+        metavar="S",
+    )
+    size: tuple[int, int] | None = option(
+        "Processing size.  [default: the source's shape at the size the weights are for]",
+        None,
+        kind="size",
+        low=16,
+        high=8192,
+        metavar="WxH",
+    )
+    device: str = option("Where the networks run.", "auto", metavar="auto|cpu|cuda[:N]")
+    precision: Precision = option(
+        "auto: bf16 on CPUs that have it in hardware, fp16 on CUDA, else fp32.",
+        "auto",
+        choices=PRECISIONS,
+    )
+    scene_cuts: bool = option("Place a keyframe wherever the picture changes at once, too.", True)
     margins: bool = False
     cuda_graphs: bool = True
 
     def __post_init__(self) -> None:
+        check(self)
         _ = self.schedule
-        for name, value, allowed in (
-            ("mode", self.mode, MODES),
-            ("fusion", self.fuse, FUSIONS),
-            ("warp", self.warp, WARPS),
-            ("precision", self.precision, PRECISIONS),
-        ):
-            if value not in allowed:
-                raise UsageError(f"unknown {name} '{value}': choose from {', '.join(allowed)}")
-        if self.flow not in FLOWS and not self.flow.endswith(".safetensors"):
-            raise UsageError(
-                f"unknown flow '{self.flow}': choose from {', '.join(FLOWS)}, or give the "
-                f".safetensors file of a FlowNetS"
-            )
-        if self.update_scale not in UPDATE_SCALES:
-            raise UsageError(f"the update scale must be 1, 0.5 or 0.25, got {self.update_scale}")
-        if self.size is not None and not all(16 <= side <= 8192 for side in self.size):
-            raise UsageError(
-                f"the processing size must be 16 to 8192 pixels a side, got "
-                f"{self.size[0]}x{self.size[1]}"
-            )
 
     @property
     def schedule(self) -> Schedule:

@@ -95,7 +95,7 @@ def test_every_model_is_one_that_can_be_loaded():
         if settings.mode == "accel":
             assert store.find(settings.update).is_file()
             pair = settings.reference, settings.update
-            assert store.find_fusion(*pair, settings.fuse) is not None, f"{pair} has no fusion"
+            assert store.find_fusion(*pair, settings.fusion) is not None, f"{pair} has no fusion"
 
 
 def test_a_model_on_another_device_keeps_its_name():

@@ -369,12 +369,12 @@ def test_full_disk(accel, fakes, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--interval", "0"], "the keyframe interval must be at least 1, got 0"),
-        (["--interval", "-3"], "the keyframe interval must be at least 1, got -3"),
+        (["--interval", "0"], "'--interval': 0 is not in the range x>=1"),
+        (["--interval", "-3"], "'--interval': -3 is not in the range x>=1"),
         (["--interval", "five"], "'five' is not a valid integer"),
         (["--size", "640"], "'640' is not a width and a height"),
-        (["--size", "8x8"], "the processing size must be 16 to 8192 pixels a side, got 8x8"),
-        (["--update-scale", "0.3"], "the update scale must be 1, 0.5 or 0.25, got 0.3"),
+        (["--size", "8x8"], "--size must be at least 16 and at most 8192, got 8"),
+        (["--update-scale", "0.3"], "--update-scale must be one of 0.25, 0.5, 1.0, got 0.3"),
         (["--alpha", "1.5"], "1.5 is not in the range"),
         (["--crf", "99"], "the crf of h264 goes from 0 to 51, got 99"),
         (["--codec", "mpeg2"], "'mpeg2' is not one of"),

@@ -39,7 +39,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> SegmenterSettings:
     network = build_network("resnet18", 11)
     nn.init.normal_(network.task.scoring.weight)
     save_network(path, network, replace(INFO, network="resnet18"))
-    return replace(LIGHT, reference=str(path), update=str(path), fuse="mean")
+    return replace(LIGHT, reference=str(path), update=str(path), fusion="mean")
 
 
 @pytest.fixture(scope="module")

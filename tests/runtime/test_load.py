@@ -111,16 +111,16 @@ def test_the_shipped_fusions_belong_to_the_shipped_networks(monkeypatch) -> None
 def test_fusion_of_scores_features_or_the_mean(weights: Path) -> None:
     """The kind is chosen among those installed; features need networks that have them."""
     save_pair(weights, REFERENCE, UPDATE)
-    mean = load_segmenter(replace(SETTINGS, fuse="mean")).describe()["fusion"]
+    mean = load_segmenter(replace(SETTINGS, fusion="mean")).describe()["fusion"]
     assert mean == "mean of both branches"
     with pytest.raises(UsageError, match="no feature fusion of .* train joint --fusion feature"):
-        load_segmenter(replace(SETTINGS, fuse="feature"))
+        load_segmenter(replace(SETTINGS, fusion="feature"))
     reference, update = build_network("resnet18", 11), build_network("resnet18", 11)
     info = ModelInfo("resnet18", CAMVID, (64, 48), "nothing")
     save_network(weights / "resnet18.safetensors", reference, info)
     fusion = FeatureFusion(reference, update)
     pair = save_pair(weights, "resnet18", "resnet18", fusion, "feature").stem
-    settings = replace(SETTINGS, reference="resnet18", update="resnet18", fuse="feature")
+    settings = replace(SETTINGS, reference="resnet18", update="resnet18", fusion="feature")
     assert load_segmenter(settings).describe()["fusion"] == pair
     assert kinds(settings) == ["key", "update", "update", "key"]
 
@@ -170,17 +170,17 @@ def test_a_fusion_of_other_classes(weights: Path) -> None:
     path = weights / "other.safetensors"
     store.save_fusion(path, ScoreFusion(3), {})
     with pytest.raises(WeightsError, match="does not fit"):
-        load_segmenter(replace(SETTINGS, fusion=path))
+        load_segmenter(replace(SETTINGS, fusion_weights=path))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"interval": 0}, "interval must be at least 1, got 0"),
-        ({"mode": "fast"}, "unknown mode 'fast': choose from accel, dff, copy, deeplab"),
-        ({"flow": "farneback"}, "unknown flow 'farneback': choose from auto, dis, flownets"),
-        ({"update_scale": 2.0}, "update scale must be 1, 0.5 or 0.25, got 2.0"),
-        ({"size": (8, 64)}, "must be 16 to 8192 pixels a side, got 8x64"),
+        ({"mode": "fast"}, "--mode must be one of accel, dff, copy, deeplab, got fast"),
+        ({"flow": "farneback"}, "--flow must be one of auto, dis, flownets, got farneback"),
+        ({"update_scale": 2.0}, "--update-scale must be one of 0.25, 0.5, 1.0, got 2.0"),
+        ({"size": (8, 64)}, "--size must be at least 16 and at most 8192, got 8"),
     ],
 )
 def test_settings_out_of_range(change: dict, message: str) -> None:
@@ -229,7 +229,7 @@ def test_a_weight_files_own_normalisation_is_obeyed(weights: Path) -> None:
     assert np.mean(labels == expected[0]) > 0.999
     assert np.mean(labels == expected[1]) < 0.99
     # as the update branch, too, beside a reference of another normalisation
-    settings = replace(SETTINGS, update=str(path), fuse="mean", scene_cuts=False)
+    settings = replace(SETTINGS, update=str(path), fusion="mean", scene_cuts=False)
     segmenter, plain = load_segmenter(settings), load_segmenter(settings)
     plain._executor.program.model.update.normalisation = IMAGENET
     for _ in range(2):
