@@ -14,11 +14,18 @@ from tests.fuzz.parts import borders
 from tests.fuzz.specimens import MEDIA
 
 ROOT = Path(__file__).parents[2]
+CASES, SECONDS, SEED = 200, 60, 20
 
 
 def fuzz(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.fuzz", *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_damaged_files_end_in_one_sentence(tmp_path: Path) -> None:
+    done = fuzz("--seed", SEED, "--cases", CASES, "--seconds", SECONDS, "--keep", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_case_is_the_same_every_time(tmp_path: Path) -> None:
