@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from accel_rt.errors import UsageError
+from accel_rt.ops._checks import check_sides, check_tensors
 from accel_rt.ops._extension import has_kernels, has_operator, output_format
 from accel_rt.ops._flow_warp import flow_warp
 
@@ -24,6 +25,7 @@ def compose_flow(older: Tensor, newer: Tensor) -> Tensor:
     Raises:
         UsageError: shapes, types or devices do not fit together.
     """
+    check_tensors("compose_flow", older=older, newer=newer)
     if older.dim() != 4 or older.shape[1] != 2 or not older.is_floating_point():
         raise UsageError(
             "compose_flow: flows must be floating point tensors [N, 2, H, W], got"
@@ -34,6 +36,7 @@ def compose_flow(older: Tensor, newer: Tensor) -> Tensor:
             f"compose_flow: newer must be like older, {tuple(older.shape)} of {older.dtype} on"
             f" {older.device}, got {tuple(newer.shape)} of {newer.dtype} on {newer.device}"
         )
+    check_sides("compose_flow", "flows", *older.shape[2:])
     needs_gradient = torch.is_grad_enabled() and (older.requires_grad or newer.requires_grad)
     if needs_gradient or not has_kernels(older, "compose_flow"):
         return newer + flow_warp(older, newer)

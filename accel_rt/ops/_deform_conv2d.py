@@ -7,16 +7,15 @@ from torch import Tensor
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import reference
+from accel_rt.ops._checks import Pair, as_pair_or_number, check_sides, check_tensors
 from accel_rt.ops._extension import (
-    call_unchecked,
     extension_status,
     has_kernels,
     has_operator,
     output_format,
+    without_gradient,
 )
 from accel_rt.ops._flow_warp import fake_gradient
-
-Pair = tuple[int, int]
 
 
 def deform_conv2d(
@@ -60,6 +59,7 @@ def deform_conv2d(
         UsageError: shapes, types or devices do not fit together.
     """
     geometry = _geometry(stride, padding, dilation)
+    check_tensors("deform_conv2d", ("bias",), input=input, weight=weight, bias=bias)
     device = input.device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
@@ -86,6 +86,7 @@ def deform_conv2d_pack(weight: Tensor, channels: int, offset_groups: int) -> Ten
     Raises:
         UsageError: shapes or types do not fit together.
     """
+    check_tensors("deform_conv2d_pack", weight=weight)
     if weight.dim() != 4 or not weight.is_floating_point() or weight.device.type == "cuda":
         raise UsageError(
             "deform_conv2d_pack: weight must be a floating point tensor of 4 dimensions on the CPU,"
@@ -132,23 +133,26 @@ def deform_conv2d_packed(
         UsageError: shapes, types or devices do not fit together.
     """
     geometry = _geometry(stride, padding, dilation)
-
-    def check() -> None:
-        _check(input, offset, packed, bias, mask, *geometry)
-        if input.device.type == "cuda":
-            raise UsageError("deform_conv2d_packed: tensors must be on the CPU, use deform_conv2d")
-        size = (input.shape[0], packed.shape[0], *_output_size(input, packed, *geometry))
-        if shortcut is not None and (shortcut.shape != size or shortcut.dtype != input.dtype):
-            raise UsageError(
-                f"deform_conv2d_packed: shortcut must be {size} of {input.dtype}, got"
-                f" {tuple(shortcut.shape)} of {shortcut.dtype}"
-            )
-
-    return call_unchecked(
+    _check(input, offset, packed, bias, mask, *geometry)
+    if input.device.type == "cuda":
+        raise UsageError("deform_conv2d_packed: tensors must be on the CPU, use deform_conv2d")
+    _check_shortcut(input, shortcut, (packed.shape[0], *offset.shape[2:]))
+    return without_gradient(
         torch.ops.accel_rt.deform_conv2d_packed.default,
-        check,
         *(input, offset, packed, bias, mask, shortcut, relu, *geometry),
     )
+
+
+def _check_shortcut(input: Tensor, shortcut: Tensor | None, size: tuple[int, ...]) -> None:
+    if shortcut is None:
+        return
+    check_tensors("deform_conv2d_packed", shortcut=shortcut)
+    wanted = (input.shape[0], *size)
+    if (shortcut.shape, shortcut.dtype, shortcut.device) != (wanted, input.dtype, input.device):
+        raise UsageError(
+            f"deform_conv2d_packed: shortcut must be {wanted} of {input.dtype} on {input.device},"
+            f" got {tuple(shortcut.shape)} of {shortcut.dtype} on {shortcut.device}"
+        )
 
 
 def _autocast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -158,16 +162,9 @@ def _autocast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 def _geometry(
     stride: int | Pair, padding: int | Pair, dilation: int | Pair
 ) -> tuple[Pair, Pair, Pair]:
-    return _pair("stride", stride, 1), _pair("padding", padding, 0), _pair("dilation", dilation, 1)
-
-
-def _pair(name: str, value: int | Pair, least: int) -> Pair:
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or min(pair) < least:
-        raise UsageError(
-            f"deform_conv2d: {name} must be one number or two, at least {least}, got {value}"
-        )
-    return pair[0], pair[1]
+    options = (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1))
+    one, two, three = (as_pair_or_number("deform_conv2d", *option) for option in options)
+    return one, two, three
 
 
 def _output_size(
@@ -192,6 +189,15 @@ def _check(
     padding: Pair,
     dilation: Pair,
 ) -> None:
+    check_tensors(
+        "deform_conv2d",
+        ("mask", "bias"),
+        input=input,
+        offset=offset,
+        weight=weight,
+        mask=mask,
+        bias=bias,
+    )
     tensors = {"input": input, "offset": offset, "weight": weight, "mask": mask, "bias": bias}
     for name, tensor in tensors.items():
         if tensor is None:
@@ -221,6 +227,8 @@ def _check(
             f"deform_conv2d: an input {tuple(input.shape)} with padding {padding} is smaller than"
             f" the kernel {(kernel_height, kernel_width)} with dilation {dilation}"
         )
+    padded = (input.shape[2] + 2 * padding[0], input.shape[3] + 2 * padding[1])
+    check_sides("deform_conv2d", "the padded input", *padded)
     taps = kernel_height * kernel_width
     offset_groups = offset.shape[1] // (2 * taps)
     wanted = (images, offset_groups * 2 * taps, *size)

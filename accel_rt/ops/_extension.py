@@ -82,22 +82,15 @@ def has_kernels(tensor: torch.Tensor, operator: str = "flow_warp") -> bool:
     return on_cuda or device in ("cpu", "meta")
 
 
-def call_unchecked(
-    operator: Callable[..., torch.Tensor], check: Callable[[], None], *arguments: object
-) -> torch.Tensor:
-    """``operator(*arguments)`` without gradient; if that fails, ``check`` may say why.
+def without_gradient(operator: Callable[..., torch.Tensor], *arguments: object) -> torch.Tensor:
+    """``operator(*arguments)``, through which no gradient flows.
 
-    The operator checks what it is given, too: a second check in Python, and a mode that is entered
-    for nothing, would take longer than small operators.
+    To enter a mode for nothing takes longer than small operators.
     """
-    try:
-        if torch.is_grad_enabled() and any(map(_requires_grad, arguments)):
-            with torch.no_grad():
-                return operator(*arguments)
-        return operator(*arguments)
-    except RuntimeError:
-        check()
-        raise
+    if torch.is_grad_enabled() and any(map(_requires_grad, arguments)):
+        with torch.no_grad():
+            return operator(*arguments)
+    return operator(*arguments)
 
 
 def _requires_grad(argument: object) -> bool:

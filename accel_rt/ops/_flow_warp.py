@@ -7,6 +7,7 @@ from torch import Tensor
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import reference
+from accel_rt.ops._checks import check_sides, check_tensors
 from accel_rt.ops._extension import extension_status, has_kernels, output_format
 
 Padding = Literal["border", "zeros"]
@@ -20,7 +21,8 @@ def flow_warp(
     ``out[n, c, y, x] = bilinear(input[n, c], y + flow[n, 1, y, x], x + flow[n, 0, y, x])``
 
     Positions are in pixels with pixel centres at integers, so a flow of zero returns the input and
-    a flow of (1, 0) moves the picture one pixel to the left. Differentiable in `input` and `flow`;
+    a flow of (1, 0) moves the picture one pixel to the left; Inf and NaN, too, reach only what is
+    sampled from them. Differentiable in `input` and `flow`;
     where the border repeats, the gradient of the flow is zero. A NaN in the flow reads row or
     column 0 with ``padding="border"`` and nothing with ``"zeros"``.
 
@@ -29,7 +31,7 @@ def flow_warp(
         flow: [N, 2, H, W], x and y displacement in pixels of `input`'s grid, of any floating point
             type (it is used in float32, or in float64 with such an input).
         padding: what lies outside the image: the nearest edge pixel, or zero.
-        out: where to write the result, of `input`'s shape, type and device (not `input` itself).
+        out: where to write the result, of `input`'s shape, type and device, in memory of its own.
             It saves the allocation, which for large maps takes longer than the warp (with
             ``THP_MEM_ALLOC_ENABLE=1`` in the environment torch asks for huge pages, which on Linux
             take half as long). Without gradients only.
@@ -50,13 +52,19 @@ def flow_warp(
 
 
 def _warp_into(out: Tensor, input: Tensor, flow: Tensor, zeros: bool) -> Tensor:
+    check_tensors("flow_warp", out=out)
     if (out.shape, out.dtype, out.device) != (input.shape, input.dtype, input.device):
         raise UsageError(
             f"flow_warp: out must be like input, {tuple(input.shape)} of {input.dtype} on"
             f" {input.device}, got {tuple(out.shape)} of {out.dtype} on {out.device}"
         )
-    if torch.is_grad_enabled() and (input.requires_grad or flow.requires_grad):
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (input, flow, out)):
         raise UsageError("flow_warp: out cannot be given where gradients are needed")
+    if not torch.compiler.is_compiling() and _overlaps(out, input, flow):
+        raise UsageError(
+            "flow_warp: out must have memory of its own, got one that overlaps input, flow or"
+            " itself"
+        )
     if has_kernels(input):
         torch.ops.accel_rt.flow_warp_out(input, flow, zeros, out)
     else:
@@ -64,7 +72,26 @@ def _warp_into(out: Tensor, input: Tensor, flow: Tensor, zeros: bool) -> Tensor:
     return out
 
 
+def _overlaps(out: Tensor, *others: Tensor) -> bool:
+    """Whether elements of `out` share memory with each other, or lie among those of `others`."""
+    if out.numel() == 0 or out.device.type == "meta":
+        return False
+    if any(size > 1 and stride == 0 for size, stride in zip(out.shape, out.stride(), strict=True)):
+        return True
+    begin, end = _span(out)
+    return any(first < end and begin < last for first, last in map(_span, others))
+
+
+def _span(tensor: Tensor) -> tuple[int, int]:
+    """The addresses between which a tensor's elements lie."""
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    last = sum((size - 1) * stride for size, stride in steps)
+    begin = tensor.data_ptr()
+    return begin, begin + (last + 1) * tensor.element_size()
+
+
 def _check(input: Tensor, flow: Tensor, padding: str) -> None:
+    check_tensors("flow_warp", input=input, flow=flow)
     if padding not in ("border", "zeros"):
         raise UsageError(f"flow_warp: padding must be 'border' or 'zeros', got {padding!r}")
     if input.dim() != 4 or not input.is_floating_point():
@@ -80,6 +107,7 @@ def _check(input: Tensor, flow: Tensor, padding: str) -> None:
         )
     if flow.device != input.device:
         raise UsageError(f"flow_warp: input is on {input.device}, flow on {flow.device}")
+    check_sides("flow_warp", "input", height, width)
 
 
 def _fake(input: Tensor, flow: Tensor, zeros: bool) -> Tensor:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import reference
+from accel_rt.ops._checks import check_tensors
 from accel_rt.ops._extension import has_kernels, has_operator
 
 
@@ -33,6 +34,9 @@ def overlay(
     Raises:
         UsageError: shapes, types or devices do not fit together, or alpha is out of range.
     """
+    check_tensors(
+        "overlay", ("keep",), frame_bgr=frame_bgr, labels=labels, palette_bgr=palette_bgr, keep=keep
+    )
     shapes = {
         "frame_bgr": (frame_bgr, (*labels.shape, 3)),
         "palette_bgr": (palette_bgr, (256, 3)),

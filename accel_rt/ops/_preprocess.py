@@ -1,13 +1,15 @@
 """From a frame of bytes to what the networks take, on the frame's device."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import reference
+from accel_rt.ops._checks import MAX_CUDA_SIDE, Pair, as_pair, check_tensors, with_memory
 from accel_rt.ops._extension import has_kernels, has_operator
 
-Size = tuple[int, int]
 Colour = tuple[float, float, float]
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -15,8 +17,8 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 def preprocess(
     frame_bgr: Tensor,
-    processed: Size,
-    padded: Size | None = None,
+    processed: Pair,
+    padded: Pair | None = None,
     *,
     mean_rgb: Colour,
     std_rgb: Colour,
@@ -43,7 +45,7 @@ def preprocess(
     Raises:
         UsageError: a shape, size or type is out of range.
     """
-    padded = processed if padded is None else padded
+    check_tensors("preprocess", frame_bgr=frame_bgr)
     if frame_bgr.dim() != 4 or frame_bgr.dtype != torch.uint8 or frame_bgr.shape[3] != 3:
         raise UsageError(
             "preprocess: frame_bgr must be a uint8 tensor [N, H, W, 3], got"
@@ -51,12 +53,21 @@ def preprocess(
         )
     if min(frame_bgr.shape[1:3]) < 1:
         raise UsageError(f"preprocess: a frame needs a pixel, got {tuple(frame_bgr.shape)}")
-    size = (round(padded[0] * scale), round(padded[1] * scale))
-    if min(*processed, *size) < 1 or padded[0] < processed[0] or padded[1] < processed[1]:
+    processed = as_pair("preprocess", "processed", processed)
+    padded = processed if padded is None else as_pair("preprocess", "padded", padded)
+    size = _scaled(padded, scale)
+    if padded[0] < processed[0] or padded[1] < processed[1]:
         raise UsageError(
-            "preprocess: processed, padded and scaled sizes must be positive and padded not"
-            f" smaller than processed, got {processed}, {padded} and {size}"
+            f"preprocess: padded must be not smaller than processed, got {processed}, {padded}"
         )
+    if frame_bgr.device.type == "cuda" and max(*frame_bgr.shape[1:3], *padded, *size) > (
+        MAX_CUDA_SIDE
+    ):
+        raise UsageError(
+            f"preprocess: on CUDA sizes must be at most {MAX_CUDA_SIDE} pixels high and wide, got"
+            f" {tuple(frame_bgr.shape[1:3])}, {padded} and {size}"
+        )
+    _check_colours(mean_rgb, std_rgb)
     if dtype not in _DTYPES:
         raise UsageError(f"preprocess: dtype must be float32, bfloat16 or float16, got {dtype}")
     run = (
@@ -64,7 +75,22 @@ def preprocess(
         if has_kernels(frame_bgr, "preprocess")
         else reference.preprocess
     )
-    return run(frame_bgr, processed, padded, size, mean_rgb, std_rgb, dtype)
+    arguments = (frame_bgr, processed, padded, size, mean_rgb, std_rgb, dtype)
+    return with_memory("preprocess", f"an image of {size}", run, *arguments)
+
+
+def _scaled(padded: Pair, scale: float) -> Pair:
+    if not 0 < scale < math.inf:
+        raise UsageError(f"preprocess: scale must be positive and finite, got {scale}")
+    size = (round(padded[0] * scale), round(padded[1] * scale))
+    return as_pair("preprocess", f"{padded} scaled by {scale}", size)
+
+
+def _check_colours(mean_rgb: Colour, std_rgb: Colour) -> None:
+    if len(mean_rgb) != 3 or not all(0 <= value <= 1 for value in mean_rgb):
+        raise UsageError(f"preprocess: mean_rgb must be three numbers in 0..1, got {mean_rgb}")
+    if len(std_rgb) != 3 or not all(0 < value < math.inf for value in std_rgb):
+        raise UsageError(f"preprocess: std_rgb must be three positive numbers, got {std_rgb}")
 
 
 def _fake(

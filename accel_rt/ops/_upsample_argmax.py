@@ -7,6 +7,7 @@ from torch import Tensor
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import reference
+from accel_rt.ops._checks import Pair, as_pair, check_sides, check_tensors, with_memory
 from accel_rt.ops._extension import extension_status, has_kernels, has_operator
 
 MAX_CLASSES = 255  # labels are bytes, and 255 marks pixels without a class
@@ -37,11 +38,12 @@ def upsample_argmax(
     Raises:
         UsageError: a shape, size or extent is out of range.
     """
-    covered = _check(scores, size, extent)
+    size, covered = _check(scores, size, extent)
     with torch.no_grad():
         if not has_kernels(scores):
             return reference.upsample_argmax(scores, size, covered)
-        return torch.ops.accel_rt.upsample_argmax(scores, size, *covered)
+        run = torch.ops.accel_rt.upsample_argmax
+        return with_memory("upsample_argmax", f"labels of {size}", run, scores, size, *covered)
 
 
 def upsample_argmax_margin(
@@ -58,17 +60,19 @@ def upsample_argmax_margin(
     Returns:
         [N, H, W] uint8 labels, and [N, H, W] float32 margins of at least 0.
     """
-    covered = _check(scores, size, extent)
+    size, covered = _check(scores, size, extent)
     with torch.no_grad():
         if not has_kernels(scores, "upsample_argmax_margin"):
             return reference.upsample_argmax_margin(scores, size, covered)
-        return torch.ops.accel_rt.upsample_argmax_margin(scores, size, *covered)
+        run = torch.ops.accel_rt.upsample_argmax_margin
+        return with_memory("upsample_argmax", f"labels of {size}", run, scores, size, *covered)
 
 
 def _check(
     scores: Tensor, size: tuple[int, int], extent: tuple[float, float] | None
-) -> tuple[float, float]:
-    """What the map covers, in output pixels."""
+) -> tuple[Pair, tuple[float, float]]:
+    """The size of the labels, and what the map covers in output pixels."""
+    check_tensors("upsample_argmax", scores=scores)
     if scores.dim() != 4 or not scores.is_floating_point() or min(scores.shape[1:]) < 1:
         raise UsageError(
             "upsample_argmax: scores must be a floating point tensor [N, C, h, w], got"
@@ -78,14 +82,14 @@ def _check(
         raise UsageError(
             f"upsample_argmax: at most {MAX_CLASSES} classes fit a byte, got {scores.shape[1]}"
         )
-    if len(size) != 2 or min(size) < 1:
-        raise UsageError(f"upsample_argmax: size must be (height, width) in pixels, got {size}")
+    check_sides("upsample_argmax", "scores", *scores.shape[2:])
+    size = as_pair("upsample_argmax", "size", size)
     covered = (float(size[0]), float(size[1])) if extent is None else extent
     if len(covered) != 2 or not all(0 < side < math.inf for side in covered):
         raise UsageError(
             f"upsample_argmax: extent must be (height, width), both positive, got {extent}"
         )
-    return covered[0], covered[1]
+    return size, (covered[0], covered[1])
 
 
 def _fake(scores: Tensor, size: list[int], extent_y: float, extent_x: float) -> Tensor:

@@ -5,11 +5,12 @@ from torch import Tensor
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import reference
+from accel_rt.ops._checks import check_sides, check_tensors
 from accel_rt.ops._extension import (
-    call_unchecked,
     extension_status,
     has_kernels,
     output_format,
+    without_gradient,
 )
 
 
@@ -35,16 +36,15 @@ def warp_score(cache: Tensor, flow: Tensor, weight: Tensor, bias: Tensor) -> Ten
         UsageError: shapes, types or devices do not fit together.
     """
     arguments = cache, flow, weight, bias
-    if has_kernels(cache):
-        return call_unchecked(
-            torch.ops.accel_rt.warp_score.default, lambda: _check(*arguments), *arguments
-        )
     _check(*arguments)
+    if has_kernels(cache):
+        return without_gradient(torch.ops.accel_rt.warp_score.default, *arguments)
     with torch.no_grad():  # so that both paths behave alike
         return reference.warp_score(*arguments)
 
 
 def _check(cache: Tensor, flow: Tensor, weight: Tensor, bias: Tensor) -> None:
+    check_tensors("warp_score", cache=cache, flow=flow, weight=weight, bias=bias)
     if cache.dim() != 4 or cache.shape[1] == 0:
         raise UsageError(f"warp_score: cache must be [N, K, H, W], got {tuple(cache.shape)}")
     images, depth, height, width = cache.shape
@@ -66,6 +66,7 @@ def _check(cache: Tensor, flow: Tensor, weight: Tensor, bias: Tensor) -> None:
                 f"warp_score: {name} must be floating point on {cache.device}, got"
                 f" {tensor.dtype} on {tensor.device}"
             )
+    check_sides("warp_score", "cache", height, width)
 
 
 def _fake(cache: Tensor, flow: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

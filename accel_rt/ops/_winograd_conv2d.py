@@ -4,12 +4,8 @@ import torch
 from torch import Tensor
 
 from accel_rt.errors import UsageError
-from accel_rt.ops._extension import (
-    call_unchecked,
-    has_kernels,
-    has_operator,
-    output_format,
-)
+from accel_rt.ops._checks import MAX_SIDE, check_sides, check_tensors
+from accel_rt.ops._extension import has_kernels, has_operator, output_format, without_gradient
 
 
 def winograd_conv2d_pack(weight: Tensor) -> Tensor | None:
@@ -28,6 +24,7 @@ def winograd_conv2d_pack(weight: Tensor) -> Tensor | None:
     Raises:
         UsageError: weight is not of a 3x3 convolution on the CPU.
     """
+    check_tensors("winograd_conv2d_pack", weight=weight)
     if weight.dim() != 4 or weight.shape[2:] != (3, 3) or not weight.is_floating_point():
         raise UsageError(
             "winograd_conv2d_pack: weight must be a floating point tensor [C_out, C, 3, 3], got"
@@ -74,9 +71,9 @@ def winograd_conv2d(
     Raises:
         UsageError: shapes, types or devices do not fit together.
     """
-    return call_unchecked(
+    _check(input, packed, bias, dilation, shortcut)
+    return without_gradient(
         torch.ops.accel_rt.winograd_conv2d.default,
-        lambda: _check(input, packed, bias, dilation, shortcut),
         *(input, packed, bias, shortcut, relu, dilation),
     )
 
@@ -84,14 +81,25 @@ def winograd_conv2d(
 def _check(
     input: Tensor, packed: Tensor, bias: Tensor, dilation: int, shortcut: Tensor | None
 ) -> None:
+    check_tensors(
+        "winograd_conv2d", ("shortcut",), input=input, packed=packed, bias=bias, shortcut=shortcut
+    )
+    if packed.dim() != 4 or packed.shape[0] % 32 or packed.shape[2:] != (4, 4):
+        raise UsageError(
+            "winograd_conv2d: packed must come from winograd_conv2d_pack, got"
+            f" {tuple(packed.shape)}"
+        )
     channels = packed.shape[1]
     if input.dim() != 4 or input.shape[1] != channels or input.dtype != packed.dtype:
         raise UsageError(
             f"winograd_conv2d: input must be [N, {channels}, H, W] of {packed.dtype}, got"
             f" {tuple(input.shape)} of {input.dtype}"
         )
-    if input.device != packed.device:
-        raise UsageError(f"winograd_conv2d: input is on {input.device}, packed on {packed.device}")
+    for name, tensor in (("packed", packed), ("bias", bias), ("shortcut", shortcut)):
+        if tensor is not None and tensor.device != input.device:
+            raise UsageError(
+                f"winograd_conv2d: input is on {input.device}, {name} on {tensor.device}"
+            )
     panels = packed.shape[0]
     if bias.dim() != 1 or not panels - 32 < bias.shape[0] <= panels or bias.dtype != input.dtype:
         raise UsageError(
@@ -104,8 +112,11 @@ def _check(
             f"winograd_conv2d: shortcut must be {size} of {input.dtype}, got"
             f" {tuple(shortcut.shape)} of {shortcut.dtype}"
         )
-    if dilation < 1:
-        raise UsageError(f"winograd_conv2d: dilation must be at least 1, got {dilation}")
+    check_sides("winograd_conv2d", "input", *input.shape[2:])
+    if not isinstance(dilation, int) or dilation < 1:
+        raise UsageError(f"winograd_conv2d: dilation must be at least 1, got {dilation!r}")
+    if dilation > MAX_SIDE:
+        raise UsageError(f"winograd_conv2d: dilation must be at most {MAX_SIDE}, got {dilation}")
 
 
 def _fake_pack(weight: Tensor) -> Tensor:

@@ -38,9 +38,11 @@ def sample(image: Tensor, y: Tensor, x: Tensor, zeros: bool) -> Tensor:
     result = image.new_zeros((images, channels, *y.shape[1:]), dtype=image.dtype)
     for row, row_weight in _taps(y, height, zeros):
         for column, column_weight in _taps(x, width, zeros):
-            index = (row * width + column).reshape(images, 1, -1).expand(-1, channels, -1)
+            index = (row * width + column).reshape(images, 1, y.shape[1:].numel())
             weight = (row_weight * column_weight).unsqueeze(1)
-            value = flat.gather(2, index).reshape(images, channels, *y.shape[1:])
+            value = flat.gather(2, index.expand(-1, channels, -1)).reshape(
+                images, channels, *y.shape[1:]
+            )
             # A tap of weight zero is not read: Inf and NaN beyond the edge stay there.
             result = result + torch.where(weight != 0, value, 0) * weight
     return result

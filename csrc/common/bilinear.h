@@ -81,15 +81,12 @@ ACCEL_RT_HD float source_position(int index, double step) {
   return float((index + 0.5) * step - 0.5);
 }
 
-// The four taps of a sample in an NHWC image: offsets from the image's first element.
+// The four taps of a sample in an NHWC image: offsets from the image's first element. Taps of
+// weight zero must not be read: zero times Inf or NaN is NaN, though the sample lies elsewhere.
 template <class T>
 struct Corners {
   int64_t offset[4];
   T weight[4];
-
-  ACCEL_RT_HD bool empty() const {
-    return weight[0] == T(0) && weight[1] == T(0) && weight[2] == T(0) && weight[3] == T(0);
-  }
 };
 
 template <class T>

@@ -124,52 +124,95 @@ inline typename Vector<A>::type lane_sums(typename Vector<A>::type (&rows)[lanes
   return rows[0];
 }
 
-// out[i] = sum of the four taps, each weighted
-template <class O, class T, class A>
-inline void blend(O* __restrict out, const T* __restrict image, const Corners<A>& at,
-                  int64_t count) {
-  const T* __restrict t0 = image + at.offset[0];
-  const T* __restrict t1 = image + at.offset[1];
-  const T* __restrict t2 = image + at.offset[2];
-  const T* __restrict t3 = image + at.offset[3];
-  const A w0 = at.weight[0], w1 = at.weight[1], w2 = at.weight[2], w3 = at.weight[3];
+// The taps of a sample that are read: those of Corners whose weight is not zero, in their order.
+template <class T, class A>
+struct Taps {
+  const T* from[4];
+  A weight[4];
+  int count = 0;
+
+  Taps(const T* image, const Corners<A>& at) {
+    const bool all = (at.weight[0] != A(0)) & (at.weight[1] != A(0)) & (at.weight[2] != A(0)) &
+                     (at.weight[3] != A(0));
+    if (all) {  // usual, and faster without a count
+      for (int k = 0; k < 4; ++k) from[k] = image + at.offset[k], weight[k] = at.weight[k];
+      count = 4;
+      return;
+    }
+    for (int k = 0; k < 4; ++k)
+      if (at.weight[k] != A(0)) from[count] = image + at.offset[k], weight[count++] = at.weight[k];
+  }
+};
+
+// Calls function(std::integral_constant<int, count>{}) for a number of taps that is not zero, so
+// that loops over them are unrolled.
+template <class F>
+inline void for_count(int count, F&& function) {
+  switch (count) {
+    case 4:
+      return function(std::integral_constant<int, 4>{});
+    case 1:
+      return function(std::integral_constant<int, 1>{});
+    case 2:
+      return function(std::integral_constant<int, 2>{});
+    case 3:
+      return function(std::integral_constant<int, 3>{});
+  }
+}
+
+// out[i] = sum of the taps, each weighted, for i in [begin, end)
+template <int taps, class O, class T, class A>
+inline void blend_each(O* __restrict out, const Taps<T, A>& at, int64_t begin, int64_t end) {
+  const T* from[taps];
+  A weight[taps];
+  for (int k = 0; k < taps; ++k) from[k] = at.from[k], weight[k] = at.weight[k];
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i)
-    store(out[i], w0 * load(t0[i]) + w1 * load(t1[i]) + w2 * load(t2[i]) + w3 * load(t3[i]));
+  for (int64_t i = begin; i < end; ++i) {
+    A sum = weight[0] * load(from[0][i]);
+    for (int k = 1; k < taps; ++k) sum += weight[k] * load(from[k][i]);
+    store(out[i], sum);
+  }
+}
+
+template <int taps, class T, class A>
+inline void blend_taps(T* __restrict out, const Taps<T, A>& at, int64_t count) {
+  blend_each<taps>(out, at, 0, count);
 }
 
 // Two neighbours of bfloat16 lie in one word: each half becomes floats by itself, without being
 // moved apart, and both go back into it.
-inline void blend_pairs(BFloat16* __restrict out, const BFloat16* __restrict image,
-                        const Corners<float>& at, int64_t count) {
+template <int taps>
+inline void blend_taps(BFloat16* __restrict out, const Taps<BFloat16, float>& at, int64_t count) {
   using Bits = Vector<uint32_t>::type;
   using Floats = Vector<float>::type;
-  const auto tap = [&](int k, int64_t i) {
-    return *reinterpret_cast<const Bits*>(image + at.offset[k] + i);
-  };
   const auto low = [](const Bits& pair) { return Floats(pair << 16); };
   const auto high = [](const Bits& pair) { return Floats(pair & 0xffff0000u); };
   const auto rounded = [&](const Floats& sum) {
     const Bits bits = Bits(sum);
     return bits + 0x7fffu + ((bits >> 16) & 1u);  // see store()
   };
-  for (int64_t i = 0; i < count; i += 2 * Vector<float>::lanes) {
-    Bits pair = tap(0, i);
-    Floats even = at.weight[0] * low(pair), odd = at.weight[0] * high(pair);
-    for (int k = 1; k < 4; ++k) {
-      pair = tap(k, i);
-      even += at.weight[k] * low(pair);
-      odd += at.weight[k] * high(pair);
+  const BFloat16* from[taps];
+  float weight[taps];
+  for (int k = 0; k < taps; ++k) from[k] = at.from[k], weight[k] = at.weight[k];
+  const int64_t paired = count - count % (2 * Vector<float>::lanes);
+  for (int64_t i = 0; i < paired; i += 2 * Vector<float>::lanes) {
+    Bits pair = *reinterpret_cast<const Bits*>(from[0] + i);
+    Floats even = weight[0] * low(pair), odd = weight[0] * high(pair);
+    for (int k = 1; k < taps; ++k) {
+      pair = *reinterpret_cast<const Bits*>(from[k] + i);
+      even += weight[k] * low(pair);
+      odd += weight[k] * high(pair);
     }
     *reinterpret_cast<Bits*>(out + i) = (rounded(even) >> 16) | (rounded(odd) & 0xffff0000u);
   }
+  blend_each<taps>(out, at, paired, count);
 }
 
-inline void blend(BFloat16* __restrict out, const BFloat16* __restrict image,
-                  const Corners<float>& at, int64_t count) {
-  const int64_t paired = count - count % (2 * Vector<float>::lanes);
-  blend_pairs(out, image, at, paired);
-  blend<BFloat16, BFloat16, float>(out + paired, image + paired, at, count - paired);
+// out[i] = the sample's channel i; zero where no tap is read
+template <class T, class A>
+inline void blend(T* __restrict out, const Taps<T, A>& at, int64_t count) {
+  if (at.count == 0) std::memset(static_cast<void*>(out), 0, count * sizeof(T));
+  for_count(at.count, [&](auto taps) { blend_taps<decltype(taps)::value>(out, at, count); });
 }
 
 // Copies `bytes` past the caches. Worth it for results too large to be found in a cache later:

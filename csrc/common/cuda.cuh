@@ -59,14 +59,15 @@ __device__ __forceinline__ void store_pack(T* to, const Pack<T, N>& pack) {
   *reinterpret_cast<Pack<T, N>*>(to) = pack;
 }
 
-// The four taps of a sample: four independent loads.
+// The four taps of a sample: four independent loads. Those of weight zero are not read, and zero.
 template <class T, int N>
 struct TapPacks {
   Pack<T, N> tap[4];
 
   __device__ __forceinline__ TapPacks(const T* image, const Corners<float>& at) {
 #pragma unroll
-    for (int k = 0; k < 4; ++k) tap[k] = load_pack<T, N>(image + at.offset[k]);
+    for (int k = 0; k < 4; ++k)
+      tap[k] = at.weight[k] != 0.0f ? load_pack<T, N>(image + at.offset[k]) : Pack<T, N>{};
   }
   __device__ __forceinline__ float blend(const Corners<float>& at, int i) const {
     return at.weight[0] * load(tap[0].value[i]) + at.weight[1] * load(tap[1].value[i]) +
@@ -74,18 +75,12 @@ struct TapPacks {
   }
 };
 
-// A sample with no tap inside the image reads nothing: Inf times zero would not be zero.
 template <class T, int N>
 __device__ __forceinline__ void blend_pack(T* out, const T* image, const Corners<float>& at) {
+  const TapPacks<T, N> taps(image, at);
   Pack<T, N> result;
-  if (at.empty()) {
 #pragma unroll
-    for (int i = 0; i < N; ++i) result.value[i] = round_to<T>(0.0f);
-  } else {
-    const TapPacks<T, N> taps(image, at);
-#pragma unroll
-    for (int i = 0; i < N; ++i) result.value[i] = round_to<T>(taps.blend(at, i));
-  }
+  for (int i = 0; i < N; ++i) result.value[i] = round_to<T>(taps.blend(at, i));
   store_pack(out, result);
 }
 
@@ -93,12 +88,12 @@ __device__ __forceinline__ void blend_pack(T* out, const T* image, const Corners
 template <class T, int N>
 __device__ __forceinline__ void dot_pack(float dots[4], const T* gradient, const T* image,
                                          const Corners<float>& at) {
-  const TapPacks<T, N> taps(image, at);
   const Pack<T, N> grad = load_pack<T, N>(gradient);
 #pragma unroll
-  for (int i = 0; i < N; ++i) {
+  for (int k = 0; k < 4; ++k) {
+    const Pack<T, N> tap = load_pack<T, N>(image + at.offset[k]);
 #pragma unroll
-    for (int k = 0; k < 4; ++k) dots[k] += load(grad.value[i]) * load(taps.tap[k].value[i]);
+    for (int i = 0; i < N; ++i) dots[k] += load(grad.value[i]) * load(tap.value[i]);
   }
 }
 

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <tuple>
 #include <vector>
@@ -42,6 +43,26 @@ constexpr bool emulated_cuda = false;
 using torch::headeronly::MemoryFormat;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+
+// What keeps a kernel inside of memory, for callers of torch.ops. accel_rt/ops checks arguments
+// before it comes here, and says what is wrong with them.
+inline void require(bool fits, const char* op) {
+  STD_TORCH_CHECK(fits, op, ": the arguments do not fit together; accel_rt.ops.", op, " says why");
+}
+
+// Pixels of a side, padding included, that float positions tell apart; as in accel_rt/ops
+constexpr int64_t max_side = int64_t(1) << 24;
+
+inline bool sides_fit(int64_t height, int64_t width) {
+  return 0 <= height && height <= max_side && 0 <= width && width <= max_side;
+}
+
+// A size as kernels count it
+inline int to_int(int64_t size) {
+  STD_TORCH_CHECK(size <= std::numeric_limits<int>::max(), "accel_rt: a size of ", size,
+                  " is beyond 32 bits");
+  return int(size);
+}
 
 inline bool is_floating(ScalarType type) {
   return type == ScalarType::Float || type == ScalarType::Double || type == ScalarType::BFloat16 ||
@@ -116,6 +137,16 @@ using Size4 = std::array<int64_t, 4>;
 
 inline Size4 sizes4(const Tensor& tensor) {
   return {tensor.size(0), tensor.size(1), tensor.size(2), tensor.size(3)};
+}
+
+inline bool is_floating4(const Tensor& tensor) {
+  return tensor.dim() == 4 && is_floating(tensor.scalar_type());
+}
+
+// Whether the tensor is of four dimensions of these sizes, of floating point, and on the device of
+// `other`
+inline bool is_like(const Tensor& tensor, const Size4& sizes, const Tensor& other) {
+  return is_floating4(tensor) && sizes4(tensor) == sizes && tensor.device() == other.device();
 }
 
 inline Tensor empty_like(const Tensor& like, const Size4& size, ScalarType type,

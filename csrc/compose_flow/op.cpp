@@ -9,13 +9,10 @@ namespace {
 
 #ifdef ACCEL_RT_CUDA
 Tensor compose(const Tensor& older, const Tensor& newer) {
-  STD_TORCH_CHECK(older.dim() == 4 && older.size(1) == 2 && is_floating(older.scalar_type()) &&
-                      older.scalar_type() != ScalarType::Double,
-                  "compose_flow: flows must be [N, 2, H, W] of float32, bfloat16 or float16");
-  STD_TORCH_CHECK(newer.dim() == 4 && newer.sizes() == older.sizes() &&
-                      newer.scalar_type() == older.scalar_type() &&
-                      newer.device() == older.device(),
-                  "compose_flow: both flows must have one shape, element type and device");
+  require(is_floating4(older) && older.size(1) == 2 && is_like(newer, sizes4(older), older) &&
+              newer.scalar_type() == older.scalar_type() &&
+              older.scalar_type() != ScalarType::Double && sides_fit(older.size(2), older.size(3)),
+          "compose_flow");
   const Tensor from = nhwc(older, ScalarType::Float), by = nhwc(newer, ScalarType::Float);
   const Tensor out =
       empty_like(newer, sizes4(newer), ScalarType::Float, MemoryFormat::ChannelsLast);

@@ -1,9 +1,7 @@
 #include "amx.h"
 
-#include <cstdlib>
-#include <type_traits>
-
 #include "../common/amx.h"
+#include "../common/scratch.h"
 #include "finish.h"
 #include "sampling.h"
 
@@ -71,24 +69,15 @@ struct Workspace {
   int* source[4];     // [rows] pixels of a tap's corners
   float* weight[4];   // [rows]
 
-  Workspace(int64_t rows, int64_t outputs) {
-    const int64_t column_bytes = rows * part_blocks * amx_block * sizeof(BFloat16);
-    const int64_t sum_bytes = rows * outputs * sizeof(float), row_bytes = rows * sizeof(int);
-    char* next =
-        static_cast<char*>(std::aligned_alloc(64, column_bytes + sum_bytes + 11 * row_bytes));
-    const auto take = [&](auto& pointer, int64_t bytes) {
-      pointer = reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(next);
-      next += bytes;
-    };
-    take(columns, column_bytes);
-    take(sums, sum_bytes);
-    take(y, row_bytes), take(x, row_bytes), take(row, row_bytes);
-    for (int*& part : source) take(part, row_bytes);
-    for (float*& part : weight) take(part, row_bytes);
-  }
-  ~Workspace() { std::free(columns); }
-  Workspace(const Workspace&) = delete;
-  Workspace& operator=(const Workspace&) = delete;
+  Workspace(int64_t rows, int64_t outputs)
+      : memory_(array(columns, rows * part_blocks * amx_block), array(sums, rows * outputs),
+                array(y, rows), array(x, rows), array(row, rows), array(source[0], rows),
+                array(source[1], rows), array(source[2], rows), array(source[3], rows),
+                array(weight[0], rows), array(weight[1], rows), array(weight[2], rows),
+                array(weight[3], rows)) {}
+
+ private:
+  Scratch memory_;
 };
 
 // Rows beyond the tile's pixels, up to a whole block, repeat its last one.

@@ -43,15 +43,11 @@ void gather(const DeformParams& p, const DeformTile& tile, T* columns, int64_t b
     const Pixel at = output_pixel(p, tile.first + row);
     for_taps<A>(p, at, tile.first + row, 0, p.offset_groups - 1,
                 [&](int offset_group, int k, int64_t, const Tap<A>& tap) {
-                  const Corners<A> taps = tap_corners(p, at, tap, tap.mask);
-                  const bool empty = taps.empty();
+                  const Corners<A> corners = tap_corners(p, at, tap, tap.mask);
                   for_runs(p, offset_group * share, (offset_group + 1) * share,
                            [&](int first, int count) {
-                             T* out = columns + column_index(p, tile, row, k, first);
-                             if (empty)
-                               std::memset(static_cast<void*>(out), 0, count * sizeof(T));
-                             else
-                               blend(out, input + first, taps, count);
+                             blend(columns + column_index(p, tile, row, k, first),
+                                   Taps<T, A>(input + first, corners), count);
                            });
                 });
   }

@@ -78,23 +78,18 @@ struct Sampler {
 #pragma unroll
       for (int i = 0; i < 4; ++i) offset[i] = int(taps.offset[i]), weight[i] = taps.weight[i];
     }
-    if (is_empty()) return;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) value[i] = load_pack<T, pack>(image + channel + offset[i]);
-  }
-
-  // A sample with no tap inside the image reads nothing.
-  __device__ __forceinline__ bool is_empty() const {
-    return weight[0] == 0 && weight[1] == 0 && weight[2] == 0 && weight[3] == 0;
+    for (int i = 0; i < 4; ++i)
+      value[i] =
+          weight[i] != 0.0f ? load_pack<T, pack>(image + channel + offset[i]) : Pack<T, pack>{};
   }
 
   __device__ __forceinline__ void blend_into(Slab& slab) const {
     Pack<T, pack> result;
-    const bool empty = pixel < 0 || is_empty();
 #pragma unroll
     for (int i = 0; i < pack; ++i) {
       float sum = 0.0f;
-      if (!empty) {
+      if (pixel >= 0) {
 #pragma unroll
         for (int k = 0; k < 4; ++k) sum += weight[k] * element(value[k], i);
       }

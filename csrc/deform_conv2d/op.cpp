@@ -178,15 +178,6 @@ struct Cuda {
 };
 #endif
 
-void check_floating(const char* name, const Tensor& tensor, const Tensor& input, int64_t dims) {
-  STD_TORCH_CHECK(tensor.dim() == dims && is_floating(tensor.scalar_type()),
-                  "deform_conv2d: ", name, " must be a floating point tensor of ", dims,
-                  " dimensions, got ", tensor.dim(), " of ",
-                  torch::headeronly::toString(tensor.scalar_type()));
-  STD_TORCH_CHECK(tensor.device() == input.device(), "deform_conv2d: ", name,
-                  " must be on input's device");
-}
-
 // One call's tensors in kernel order, and its geometry. The matrices view the tensors held here.
 struct Problem {
   DeformParams p;
@@ -203,7 +194,7 @@ struct Problem {
     const int64_t sizes[3] = {x.size(1), w.size(1), w.size(2) * w.size(3)};
     p.dtype = to_dtype(type);
     p.images = x.size(0);
-    p.channels = int(x.size(1)), p.height = int(x.size(2)), p.width = int(x.size(3));
+    p.channels = to_int(x.size(1)), p.height = int(x.size(2)), p.width = int(x.size(3));
     p.kernel_height = int(w.size(2)), p.kernel_width = int(w.size(3));
     p.stride_y = int(stride[0]), p.stride_x = int(stride[1]);
     p.padding_y = int(padding[0]), p.padding_x = int(padding[1]);
@@ -231,9 +222,9 @@ struct Problem {
 
   std::optional<Tensor> checked_bias(const std::optional<Tensor>& bias) const {
     if (!bias.has_value()) return std::nullopt;
-    check_floating("bias", *bias, input, 1);
-    STD_TORCH_CHECK(bias->size(0) == out_channels, "deform_conv2d: bias must be [", out_channels,
-                    "], got [", bias->size(0), "]");
+    require(bias->dim() == 1 && is_floating(bias->scalar_type()) &&
+                bias->device() == input.device() && bias->size(0) == out_channels,
+            "deform_conv2d");
     return in_order(*bias, type);
   }
 
@@ -277,43 +268,29 @@ Tensor Problem::checked(const Tensor& x, const Tensor& off, const Tensor& w,
                         const std::optional<Tensor>& m, const std::vector<int64_t>& stride,
                         const std::vector<int64_t>& padding,
                         const std::vector<int64_t>& dilation) const {
-  check_floating("input", x, x, 4);
-  check_floating("offset", off, x, 4);
-  check_floating("weight", w, x, 4);
-  STD_TORCH_CHECK(stride.size() == 2 && padding.size() == 2 && dilation.size() == 2 &&
-                      stride[0] > 0 && stride[1] > 0 && padding[0] >= 0 && padding[1] >= 0 &&
-                      dilation[0] > 0 && dilation[1] > 0,
-                  "deform_conv2d: stride and dilation must be pairs of positive numbers, padding "
-                  "one of non-negative numbers");
-  STD_TORCH_CHECK(w.numel() > 0 && x.size(1) % w.size(1) == 0 &&
-                      w.size(0) % (x.size(1) / w.size(1)) == 0 && x.size(1) > 0,
-                  "deform_conv2d: weight must be [out_channels, channels / groups, KH, KW] with "
-                  "groups dividing out_channels; input has ",
-                  x.size(1), " channels, weight is for ", w.size(1), " of them and ", w.size(0),
-                  " outputs");
+  const auto in_range = [](const std::vector<int64_t>& pair, int64_t least) {
+    return pair.size() == 2 && std::min(pair[0], pair[1]) >= least &&
+           std::max(pair[0], pair[1]) <= max_side;
+  };
+  require(is_floating4(x) && is_floating4(off) && is_floating4(w) && off.device() == x.device() &&
+              w.device() == x.device() && in_range(stride, 1) && in_range(padding, 0) &&
+              in_range(dilation, 1) && w.numel() > 0 && x.size(1) > 0 &&
+              x.size(1) % w.size(1) == 0 && w.size(0) % (x.size(1) / w.size(1)) == 0 &&
+              sides_fit(w.size(2), w.size(3)),
+          "deform_conv2d");
   int64_t out[2];
   for (int i = 0; i < 2; ++i) {
+    const int64_t padded = x.size(2 + i) + 2 * padding[i];
     const int64_t reach = dilation[i] * (w.size(2 + i) - 1) + 1;
-    out[i] = (x.size(2 + i) + 2 * padding[i] - reach) / stride[i] + 1;
-    STD_TORCH_CHECK(x.size(2 + i) + 2 * padding[i] >= reach,
-                    "deform_conv2d: the padded input is smaller than the dilated kernel");
+    require(reach <= padded && padded <= max_side, "deform_conv2d");
+    out[i] = (padded - reach) / stride[i] + 1;
   }
   const int64_t taps = w.size(2) * w.size(3);
   const int64_t offset_groups = off.size(1) / (2 * taps);
-  STD_TORCH_CHECK(off.size(0) == x.size(0) && off.size(2) == out[0] && off.size(3) == out[1] &&
-                      offset_groups > 0 && off.size(1) == offset_groups * 2 * taps &&
-                      x.size(1) % offset_groups == 0,
-                  "deform_conv2d: offset must be [", x.size(0), ", offset_groups * ", 2 * taps,
-                  ", ", out[0], ", ", out[1], "] with offset_groups dividing ", x.size(1),
-                  " channels, got [", off.size(0), ", ", off.size(1), ", ", off.size(2), ", ",
-                  off.size(3), "]");
-  if (m.has_value()) {
-    check_floating("mask", *m, x, 4);
-    STD_TORCH_CHECK(m->size(0) == x.size(0) && m->size(1) == offset_groups * taps &&
-                        m->size(2) == out[0] && m->size(3) == out[1],
-                    "deform_conv2d: mask must be [", x.size(0), ", ", offset_groups * taps, ", ",
-                    out[0], ", ", out[1], "]");
-  }
+  require(offset_groups > 0 && x.size(1) % offset_groups == 0 &&
+              sizes4(off) == Size4{x.size(0), offset_groups * 2 * taps, out[0], out[1]} &&
+              (!m.has_value() || is_like(*m, {x.size(0), offset_groups * taps, out[0], out[1]}, x)),
+          "deform_conv2d");
   return nhwc(x, kernel_type(x));
 }
 
@@ -350,14 +327,13 @@ Tensor deform_conv2d(const Tensor& input, const Tensor& offset, const Tensor& we
 #ifdef ACCEL_RT_CPU
 // weight [outputs, channels / groups, KH, KW] as deform_conv2d_packed() wants it, in the same shape
 Tensor deform_conv2d_pack(const Tensor& weight, int64_t channels, int64_t offset_groups) {
-  check_floating("weight", weight, weight, 4);
-  STD_TORCH_CHECK(weight.numel() > 0 && channels > 0 && channels % weight.size(1) == 0 &&
-                      offset_groups > 0 && channels % offset_groups == 0,
-                  "deform_conv2d: weight and offset_groups must divide ", channels, " channels");
+  require(is_floating4(weight) && weight.numel() > 0 && channels > 0 &&
+              channels % weight.size(1) == 0 && offset_groups > 0 && channels % offset_groups == 0,
+          "deform_conv2d");
   const Tensor dense = torch::stable::contiguous(weight, MemoryFormat::ChannelsLast);
   DeformParams p{};
   p.dtype = to_dtype(kernel_type(weight));
-  p.channels = int(channels), p.groups = int(channels / weight.size(1));
+  p.channels = to_int(channels), p.groups = int(channels / weight.size(1));
   p.kernel_height = int(weight.size(2)), p.kernel_width = int(weight.size(3));
   p.offset_groups = int(offset_groups);
   const bool fits = weight.scalar_type() == kernel_type(weight) &&
@@ -371,10 +347,9 @@ Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset, const Ten
                             const std::optional<Tensor>& shortcut, bool relu,
                             std::vector<int64_t> stride, std::vector<int64_t> padding,
                             std::vector<int64_t> dilation) {
-  STD_TORCH_CHECK(packed.scalar_type() == input.scalar_type(),
-                  "deform_conv2d: packed weights must have input's type");
-  STD_TORCH_CHECK(!bias.has_value() || bias->scalar_type() == input.scalar_type(),
-                  "deform_conv2d: bias must have input's type");
+  require(packed.scalar_type() == input.scalar_type() &&
+              (!bias.has_value() || bias->scalar_type() == input.scalar_type()),
+          "deform_conv2d");
   const Problem problem(input, offset, packed, mask, stride, padding, dilation, Cpu::tile_bytes);
   const DeformParams& p = problem.p;
   const std::optional<Tensor> added = problem.checked_bias(bias);
@@ -382,10 +357,9 @@ Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset, const Ten
   rest.relu = relu;
   std::optional<Tensor> base;
   if (shortcut.has_value()) {
-    check_floating("shortcut", *shortcut, input, 4);
-    STD_TORCH_CHECK(sizes4(*shortcut) == problem.output_sizes() &&
-                        shortcut->scalar_type() == input.scalar_type(),
-                    "deform_conv2d: shortcut must have the output's shape and type");
+    require(is_like(*shortcut, problem.output_sizes(), input) &&
+                shortcut->scalar_type() == input.scalar_type(),
+            "deform_conv2d");
     base = nhwc(*shortcut, problem.type);
     rest.shortcut = base->const_data_ptr();
   }
@@ -408,11 +382,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
     bool need_mask) {
   const Problem problem(input, offset, weight, mask, stride, padding, dilation, Device::tile_bytes);
   const DeformParams& p = problem.p;
-  check_floating("grad_output", grad_output, input, 4);
-  STD_TORCH_CHECK(sizes4(grad_output) == problem.output_sizes(),
-                  "deform_conv2d_backward: grad_output must have the output's shape");
-  STD_TORCH_CHECK(mask.has_value() || !need_mask,
-                  "deform_conv2d_backward: there is no mask to find the gradient of");
+  require(is_like(grad_output, problem.output_sizes(), input) && (mask.has_value() || !need_mask),
+          "deform_conv2d");
 
   const ScalarType sum_type = accumulate_type(problem.type);
   const Tensor grad = nhwc(grad_output, problem.type);

@@ -2,10 +2,10 @@
 // cache are gathered tap by tap and multiplied at once with weights packed in panels.
 #pragma once
 
-#include <cstdlib>
 #include <type_traits>
 
 #include "../common/panels.h"
+#include "../common/scratch.h"
 #include "finish.h"
 #include "sampling.h"
 
@@ -59,11 +59,7 @@ void gather_tap(const DeformParams& p, const DeformTile& tile, int k, int begin,
       const int count = ((group + 1) * share < end ? (group + 1) * share : end) - first;
       const Tap<float> tap = sample_tap<float>(p, at, tap_index(p, tile.first + row, group, k),
                                                k / p.kernel_width, k % p.kernel_width);
-      const Corners<float> taps = tap_corners(p, at, tap, tap.mask);
-      if (taps.empty())
-        std::memset(static_cast<void*>(columns), 0, count * sizeof(T));
-      else
-        blend(columns, input + first, taps, count);
+      blend(columns, Taps<T, float>(input + first, tap_corners(p, at, tap, tap.mask)), count);
       columns += count, first += count;
     }
   }
@@ -90,24 +86,24 @@ void sum_tile(const DeformParams& p, const DeformTile& tile, const PanelLayout& 
 }
 
 template <class Word, class T>
-void convolve_in_panels(const DeformParams& p, const DeformTile& pixels, int64_t most,
+void convolve_in_panels(const DeformParams& p, const DeformTile& pixels, int64_t max_tile,
                         const float* packed, const ConvFinish& finish, T* output, int64_t outputs) {
   constexpr bool rounded = !std::is_same_v<T, float>;
   const PanelLayout layout(p, outputs);
-  const int64_t column_bytes = (most * part_words * 4 + 63) / 64 * 64;
-  const int64_t sum_bytes = rounded ? most * outputs * sizeof(float) : 0;
-  char* memory = static_cast<char*>(std::aligned_alloc(64, column_bytes + sum_bytes));
-  for (int64_t first = 0; first < pixels.pixels; first += most) {
+  T* columns;
+  float* rounded_sums;
+  const Scratch memory(array(columns, max_tile * part_words * int64_t(4 / sizeof(T))),
+                       array(rounded_sums, rounded ? max_tile * outputs : 0));
+  for (int64_t first = 0; first < pixels.pixels; first += max_tile) {
     const int64_t left = pixels.pixels - first;
-    const DeformTile tile{pixels.first + first, left < most ? left : most};
+    const DeformTile tile{pixels.first + first, left < max_tile ? left : max_tile};
     const int64_t begin = tile.first * outputs;
-    float* sums = reinterpret_cast<float*>(memory + column_bytes);
+    float* sums = rounded_sums;
     if constexpr (!rounded) sums = output + begin;
-    sum_tile<Word>(p, tile, layout, packed, finish.bias, reinterpret_cast<T*>(memory), sums);
+    sum_tile<Word>(p, tile, layout, packed, finish.bias, columns, sums);
     if (rounded || !finish.only_bias())
       finish_run(finish, output, sums, begin, tile.pixels * outputs);
   }
-  std::free(memory);
 }
 
 }  // namespace

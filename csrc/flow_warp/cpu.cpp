@@ -1,7 +1,6 @@
 #include "../common/cpu.h"
 
-#include <cstdlib>
-
+#include "../common/scratch.h"
 #include "kernel.h"
 
 namespace accel_rt::ACCEL_RT_SIMD {
@@ -22,24 +21,20 @@ void warp_nhwc(const FlowWarpParams& p, int64_t begin, int64_t end) {
   using A = accumulate_t<T>;
   const int64_t channels = p.channels, image_size = channels * p.height * p.width;
   const int64_t bytes = channels * sizeof(T);
-  T* streamed = nullptr;  // holds a pixel until it is streamed
-  if (p.images * p.height * p.width * bytes >= stream_bytes)
-    streamed = static_cast<T*>(std::malloc(bytes));
+  const bool streams = p.images * p.height * p.width * bytes >= stream_bytes;
+  T* streamed;  // holds a pixel until it is streamed
+  const Scratch memory(array(streamed, streams ? channels : 0));
   Axis<A> y, x;
   for (int64_t pixel = begin; pixel < end; ++pixel) {
     const Pixel at = pixel_at(pixel, p.height, p.width);
     sample_axes(p, at, pixel, y, x);
-    const Corners<A> taps = corners(y, x, channels * p.width, channels);
+    const T* image = static_cast<const T*>(p.input) + at.image * image_size;
     T* target = static_cast<T*>(p.output) + pixel * channels;
-    T* out = streamed != nullptr ? streamed : target;
-    if (taps.empty())
-      std::memset(static_cast<void*>(out), 0, bytes);
-    else
-      blend(out, static_cast<const T*>(p.input) + at.image * image_size, taps, channels);
-    if (streamed != nullptr) stream_copy(target, streamed, bytes);
+    blend(streams ? streamed : target,
+          Taps<T, A>(image, corners(y, x, channels * p.width, channels)), channels);
+    if (streams) stream_copy(target, streamed, bytes);
   }
-  if (streamed != nullptr) stream_fence();
-  std::free(streamed);
+  if (streams) stream_fence();
 }
 
 // The taps of a stretch of a row are found once and used for every channel.
@@ -47,7 +42,6 @@ template <class T>
 void warp_nchw(const FlowWarpParams& p, int64_t begin, int64_t end) {
   using A = accumulate_t<T>;
   constexpr int stretch = 256;
-  constexpr int64_t outside = -1;  // nothing to read: weight zero alone would let Inf and NaN in
   int64_t offset[4][stretch];
   A weight[4][stretch];
   const int64_t plane = int64_t(p.height) * p.width;
@@ -61,21 +55,26 @@ void warp_nchw(const FlowWarpParams& p, int64_t begin, int64_t end) {
         const Pixel at{image, int(row % p.height), first + i};
         sample_axes(p, at, pixel + i, y, x);
         const Corners<A> taps = corners(y, x, p.width, 1);
-        for (int k = 0; k < 4; ++k) {
-          offset[k][i] = taps.empty() ? outside : taps.offset[k];
-          weight[k][i] = taps.weight[k];
-        }
+        for (int k = 0; k < 4; ++k) offset[k][i] = taps.offset[k], weight[k][i] = taps.weight[k];
       }
       const int64_t first_plane = image * p.channels * plane;
       for (int64_t channel = 0; channel < p.channels; ++channel) {
         const T* in = static_cast<const T*>(p.input) + first_plane + channel * plane;
         T* out =
             static_cast<T*>(p.output) + first_plane + channel * plane + (pixel - image * plane);
+        int has_nan = 0;
         for (int i = 0; i < count; ++i) {
+          const A value =
+              weight[0][i] * load(in[offset[0][i]]) + weight[1][i] * load(in[offset[1][i]]) +
+              weight[2][i] * load(in[offset[2][i]]) + weight[3][i] * load(in[offset[3][i]]);
+          has_nan |= value != value;
+          store(out[i], value);
+        }
+        if (!has_nan) continue;
+        for (int i = 0; i < count; ++i) {  // without the taps of weight zero, which may be why
           A value = 0;
-          if (offset[0][i] != outside)
-            value = weight[0][i] * load(in[offset[0][i]]) + weight[1][i] * load(in[offset[1][i]]) +
-                    weight[2][i] * load(in[offset[2][i]]) + weight[3][i] * load(in[offset[3][i]]);
+          for (int k = 0; k < 4; ++k)
+            if (weight[k][i] != A(0)) value += weight[k][i] * load(in[offset[k][i]]);
           store(out[i], value);
         }
       }
@@ -164,15 +163,15 @@ void grad_input(const FlowWarpBackwardParams& p, const RowRange* reach, int64_t 
     const int64_t rows = band_bytes / (p.width * channels * int64_t(sizeof(A)));
     band = p.width * (rows > 1 ? rows : 1);
   }
-  A* scratch = nullptr;
-  if (rounded) scratch = static_cast<A*>(std::malloc(band * channels * sizeof(A)));
-  bool* reached = static_cast<bool*>(std::malloc(band));
+  A* band_sums;
+  bool* reached;
+  const Scratch memory(array(band_sums, rounded ? band * channels : 0), array(reached, band));
   for (int64_t first = begin, last; first < end; first = last) {
     last = (first / pixels + 1) * pixels;  // the end of the image
     if (last > first + band) last = first + band;
     if (last > end) last = end;
     T* grad = static_cast<T*>(p.grad_input) + first * channels;
-    A* sums = scratch;
+    A* sums = band_sums;
     if constexpr (!rounded) sums = grad;
     std::memset(reached, 0, last - first);
     add_up<T>(p, reach, first, last, sums, reached);
@@ -187,8 +186,6 @@ void grad_input(const FlowWarpBackwardParams& p, const RowRange* reach, int64_t 
       }
     }
   }
-  std::free(scratch);
-  std::free(reached);
 }
 
 }  // namespace

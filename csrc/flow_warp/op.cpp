@@ -10,16 +10,10 @@ namespace accel_rt {
 namespace {
 
 void check(const Tensor& input, const Tensor& flow) {
-  STD_TORCH_CHECK(input.dim() == 4 && is_floating(input.scalar_type()),
-                  "flow_warp: input must be a floating point tensor [N, C, H, W], got ",
-                  input.dim(), " dimensions of ", torch::headeronly::toString(input.scalar_type()));
-  STD_TORCH_CHECK(flow.dim() == 4 && is_floating(flow.scalar_type()) &&
-                      flow.size(0) == input.size(0) && flow.size(1) == 2 &&
-                      flow.size(2) == input.size(2) && flow.size(3) == input.size(3),
-                  "flow_warp: flow must be a floating point tensor [N, 2, H, W] with input's N, H "
-                  "and W");
-  STD_TORCH_CHECK(input.device() == flow.device(),
-                  "flow_warp: input and flow must be on one device");
+  require(is_floating4(input) &&
+              is_like(flow, {input.size(0), 2, input.size(2), input.size(3)}, input) &&
+              sides_fit(input.size(2), input.size(3)),
+          "flow_warp");
 }
 
 void warp_cpu(const FlowWarpParams& p, const Tensor&) {
@@ -53,9 +47,8 @@ void backward_cpu(const FlowWarpBackwardParams& p, bool need_input, bool need_fl
 template <void (*run)(const FlowWarpParams&, const Tensor&)>
 void flow_warp_out(const Tensor& input, const Tensor& flow, bool zeros, Tensor out) {
   check(input, flow);
-  STD_TORCH_CHECK(out.dim() == 4 && out.sizes() == input.sizes() &&
-                      out.scalar_type() == input.scalar_type() && out.device() == input.device(),
-                  "flow_warp: out must have input's shape, element type and device");
+  require(is_like(out, sizes4(input), input) && out.scalar_type() == input.scalar_type(),
+          "flow_warp");
   if (input.numel() == 0) return;
   const bool planar = !is_channels_last(input);
   const ScalarType type = kernel_type(input);
@@ -85,9 +78,7 @@ std::tuple<Tensor, Tensor> flow_warp_backward(const Tensor& grad_output, const T
                                               const Tensor& flow, bool zeros, bool need_input,
                                               bool need_flow) {
   check(input, flow);
-  STD_TORCH_CHECK(grad_output.dim() == 4 && grad_output.sizes() == input.sizes() &&
-                      grad_output.device() == input.device(),
-                  "flow_warp_backward: grad_output must have input's shape and device");
+  require(is_like(grad_output, sizes4(input), input), "flow_warp");
   const ScalarType type = kernel_type(input), sum_type = accumulate_type(type);
   const Tensor grad = nhwc(grad_output, type), source = nhwc(input, type);
   const Tensor displacement = nhwc(flow, sum_type);

@@ -17,18 +17,13 @@ Tensor blend(const Tensor& frame, const Tensor& labels, const Tensor& palette, d
   const auto is_bytes = [&](const Tensor& tensor) {
     return tensor.scalar_type() == ScalarType::Byte && tensor.device() == frame.device();
   };
-  STD_TORCH_CHECK(frame.dim() == 4 && frame.size(3) == 3 && is_bytes(frame),
-                  "overlay: frame must be bytes [N, H, W, 3]");
-  STD_TORCH_CHECK(labels.dim() == 3 && is_bytes(labels) && labels.size(0) == frame.size(0) &&
-                      labels.size(1) == frame.size(1) && labels.size(2) == frame.size(2),
-                  "overlay: labels must be bytes [N, H, W] of frame's size on its device");
-  STD_TORCH_CHECK(
-      palette.dim() == 2 && palette.size(0) == 256 && palette.size(1) == 3 && is_bytes(palette),
-      "overlay: palette must be bytes [256, 3] on frame's device");
-  STD_TORCH_CHECK(
-      !keep.has_value() || (keep->dim() == 1 && keep->size(0) == 256 && is_bytes(*keep)),
-      "overlay: keep must be bytes [256] on frame's device");
-  STD_TORCH_CHECK(alpha >= 0 && alpha <= 1, "overlay: alpha must lie between 0 and 1, got ", alpha);
+  require(frame.dim() == 4 && frame.size(3) == 3 && is_bytes(frame) && labels.dim() == 3 &&
+              is_bytes(labels) && labels.size(0) == frame.size(0) &&
+              labels.size(1) == frame.size(1) && labels.size(2) == frame.size(2) &&
+              palette.dim() == 2 && palette.size(0) == 256 && palette.size(1) == 3 &&
+              is_bytes(palette) &&
+              (!keep.has_value() || (keep->dim() == 1 && keep->size(0) == 256 && is_bytes(*keep))),
+          "overlay");
   const Tensor pixels = torch::stable::contiguous(frame);
   const Tensor classes = torch::stable::contiguous(labels);
   const Tensor colours = torch::stable::contiguous(palette);

@@ -15,20 +15,16 @@ using Size2 = std::vector<int64_t>;
 
 void check(const Tensor& frame, const Size2& processed, const Size2& padded, const Size2& size,
            const std::vector<double>& mean, const std::vector<double>& std, ScalarType dtype) {
-  STD_TORCH_CHECK(frame.dim() == 4 && frame.scalar_type() == ScalarType::Byte &&
-                      frame.size(3) == 3 && frame.size(1) > 0 && frame.size(2) > 0,
-                  "preprocess: frame must be bytes [N, H, W, 3] with at least one pixel");
-  for (const Size2& side : {processed, padded, size})
-    STD_TORCH_CHECK(side.size() == 2 && side[0] > 0 && side[1] > 0 && side[0] <= max_area_side &&
-                        side[1] <= max_area_side,
-                    "preprocess: sizes must be (height, width) from 1 to ", max_area_side);
-  STD_TORCH_CHECK(frame.size(1) <= max_area_side && frame.size(2) <= max_area_side,
-                  "preprocess: frame's sides must be at most ", max_area_side, " pixels");
-  STD_TORCH_CHECK(padded[0] >= processed[0] && padded[1] >= processed[1],
-                  "preprocess: padded must not be smaller than processed");
-  STD_TORCH_CHECK(mean.size() == 3 && std.size() == 3, "preprocess: mean and std must be RGB");
-  STD_TORCH_CHECK(is_floating(dtype) && dtype != ScalarType::Double,
-                  "preprocess: dtype must be float32, bfloat16 or float16 on CUDA");
+  const auto is_size = [](const Size2& size) {
+    return size.size() == 2 && size[0] > 0 && size[1] > 0 && size[0] <= max_area_side &&
+           size[1] <= max_area_side;
+  };
+  require(frame.dim() == 4 && frame.scalar_type() == ScalarType::Byte && frame.size(3) == 3 &&
+              is_size({frame.size(1), frame.size(2)}) && is_size(processed) && is_size(padded) &&
+              is_size(size) && padded[0] >= processed[0] && padded[1] >= processed[1] &&
+              mean.size() == 3 && std.size() == 3 && is_floating(dtype) &&
+              dtype != ScalarType::Double,
+          "preprocess");
 }
 
 ResizeParams whole_frame(const Tensor& frame, const std::vector<double>& mean) {

@@ -11,17 +11,13 @@ namespace {
 #ifdef ACCEL_RT_CUDA
 Tensor reduce(const Tensor& flow, std::vector<int64_t> padded, std::vector<int64_t> cells,
               double factor_x, double factor_y) {
-  STD_TORCH_CHECK(flow.dim() == 4 && flow.size(1) == 2 && flow.size(2) > 0 && flow.size(3) > 0 &&
-                      is_floating(flow.scalar_type()) && flow.scalar_type() != ScalarType::Double,
-                  "reduce_flow: flow must be [N, 2, h, w] of float32, bfloat16 or float16");
-  STD_TORCH_CHECK(padded.size() == 2 && cells.size() == 2, "reduce_flow: sizes must be pairs");
+  require(is_floating4(flow) && flow.scalar_type() != ScalarType::Double && flow.size(1) == 2 &&
+              flow.size(2) > 0 && flow.size(3) > 0 && padded.size() == 2 && cells.size() == 2,
+          "reduce_flow");
   for (int i = 0; i < 2; ++i)
-    STD_TORCH_CHECK(cells[i] > 0 && cells[i] <= padded[i] && padded[i] >= flow.size(2 + i) &&
-                        padded[i] <= max_area_side,
-                    "reduce_flow: the padded flow must be as large as the flow and the grid, and "
-                    "at most ",
-                    max_area_side, ", got ", padded[i], " for ", flow.size(2 + i), " pixels and ",
-                    cells[i], " cells");
+    require(cells[i] > 0 && cells[i] <= padded[i] && padded[i] >= flow.size(2 + i) &&
+                padded[i] <= max_area_side,
+            "reduce_flow");
   const Tensor out = empty_like(flow, {flow.size(0), 2, cells[0], cells[1]}, ScalarType::Float,
                                 MemoryFormat::ChannelsLast);
   const ReduceFlowParams p{flow.const_data_ptr(),

@@ -1,10 +1,10 @@
 #include "../common/cpu.h"
 
-#include <cstdlib>
 #include <limits>
 #include <type_traits>
 #include <utility>
 
+#include "../common/scratch.h"
 #include "kernel.h"
 
 namespace accel_rt::ACCEL_RT_SIMD {
@@ -18,47 +18,39 @@ constexpr int parts = stretch / lanes;
 using Floats = Vector<float>::type;
 using Ints = Vector<int>::type;
 
-// Scratch of one thread, in one allocation
-struct Scratch {
+// One thread's working memory
+struct Workspace {
   int stride;            // from class to class: w columns, the last of them once more, whole lines
   float *above, *below;  // [C, stride] the two rows of the score map in use
   int64_t above_row = -1, below_row = -1;  // which, of all images'
   float* scores;                           // [C, stride] what is between them, interpolated
   float* best;                             // [stride] the best score of each column
   int* winner;                             // [stride] and whose it is
-  float* crossing;       // [w] where between a column and the next their winners are equal, 0 to 1
-  float* level;          // [w] and their score there
+  float* crossing;       // [stride] where between a column and the next their winners are equal
+  float* level;          // [stride] and their score there
   uint32_t* candidates;  // [C / 32, w] a bit for each class that may be best in between
   float* right;          // [W + stretch] weight of the right-hand column at each output pixel
   int* run;              // [W + 1] first output pixel of each run
   int* left_column;      // [W] left-hand column of each run; the right-hand one is its neighbour
 
-  explicit Scratch(const UpsampleArgmaxParams& p) : stride((p.width + 16) / 16 * 16) {
-    const size_t columns = stride, pixels = p.out_width, words = (p.classes + 31) / 32;
-    const size_t map = p.classes * columns;
-    const size_t elements = 3 * map + (4 + words) * columns + 3 * pixels + stretch + 1;
-    memory = static_cast<float*>(std::aligned_alloc(64, (elements + 15) / 16 * 64));
-    above = memory, below = above + map, scores = below + map;
-    best = scores + map;
-    winner = reinterpret_cast<int*>(best + columns);
-    crossing = best + 2 * columns;
-    level = crossing + columns;
-    candidates = reinterpret_cast<uint32_t*>(level + columns);
-    right = level + columns + words * columns;
-    std::memset(right + pixels, 0, stretch * sizeof(float));
-    run = reinterpret_cast<int*>(right + pixels + stretch);
-    left_column = run + pixels + 1;
+  explicit Workspace(const UpsampleArgmaxParams& p)
+      : stride((p.width + 16) / 16 * 16),
+        memory_(array(above, int64_t(p.classes) * stride),
+                array(below, int64_t(p.classes) * stride),
+                array(scores, int64_t(p.classes) * stride), array(best, stride),
+                array(winner, stride), array(crossing, stride), array(level, stride),
+                array(candidates, int64_t(p.classes + 31) / 32 * stride),
+                array(right, int64_t(p.out_width) + stretch), array(run, int64_t(p.out_width) + 1),
+                array(left_column, p.out_width)) {
+    std::memset(right + p.out_width, 0, stretch * sizeof(float));
   }
-  ~Scratch() { std::free(memory); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
 
  private:
-  float* memory;
+  Scratch memory_;
 };
 
 // Splits a row of output pixels into runs that lie between the same two columns of the score map.
-int find_runs(const UpsampleArgmaxParams& p, Scratch& s) {
+int find_runs(const UpsampleArgmaxParams& p, Workspace& s) {
   int runs = 0;
   for (int i = 0; i < p.out_width; ++i) {
     const Axis<float> x = border_axis(source_position(i, p.step_x), p.width);
@@ -100,7 +92,7 @@ void load_row(const UpsampleArgmaxParams& p, int64_t row, int stride, float* to)
 }
 
 // Has the two rows of the map around `y` at hand. Several rows of the output are between the same.
-void load_rows(const UpsampleArgmaxParams& p, int64_t image, const Axis<float>& y, Scratch& s) {
+void load_rows(const UpsampleArgmaxParams& p, int64_t image, const Axis<float>& y, Workspace& s) {
   const int64_t above = image * p.height + y.index[0], below = image * p.height + y.index[1];
   if (above == s.below_row) {
     std::swap(s.above, s.below);
@@ -111,7 +103,7 @@ void load_rows(const UpsampleArgmaxParams& p, int64_t image, const Axis<float>& 
 }
 
 // scores[c][x] between two rows of the map, and each column's best class (the first, if tied)
-void interpolate_row(const UpsampleArgmaxParams& p, const Axis<float>& y, Scratch& s) {
+void interpolate_row(const UpsampleArgmaxParams& p, const Axis<float>& y, Workspace& s) {
   const int width = p.width;
   const float low = y.weight[0], high = y.weight[1];
   // Chains of comparisons that need not wait for each other
@@ -145,7 +137,7 @@ void interpolate_row(const UpsampleArgmaxParams& p, const Axis<float>& y, Scratc
 
 // Between two columns a class's scores are a line. Above those of the two winners it can only be
 // where it is above them at their crossing, where the higher of the two is lowest.
-void find_candidates(const UpsampleArgmaxParams& p, Scratch& s) {
+void find_candidates(const UpsampleArgmaxParams& p, Workspace& s) {
   const int width = p.width, stride = s.stride;
   const float* __restrict scores = s.scores;
   const int* __restrict winner = s.winner;
@@ -223,7 +215,7 @@ struct Top {
 
 // Labels (and margins) of the output pixels [begin, end) of a row, right of column `left`
 template <bool margins>
-void label_run(const UpsampleArgmaxParams& p, const Scratch& s, int left, int begin, int end,
+void label_run(const UpsampleArgmaxParams& p, const Workspace& s, int left, int begin, int end,
                int64_t row) {
   for (int first = begin; first < end; first += stretch) {
     const int count = end - first < stretch ? end - first : stretch;
@@ -277,7 +269,7 @@ void label_run(const UpsampleArgmaxParams& p, const Scratch& s, int left, int be
 }
 
 template <bool margins>
-void label_row(const UpsampleArgmaxParams& p, const Scratch& s, int runs, int64_t row) {
+void label_row(const UpsampleArgmaxParams& p, const Workspace& s, int runs, int64_t row) {
   uint8_t* labels = p.labels + row * p.out_width;
   // Interpolation keeps between its ends: a class that is best at both is best between them.
   const auto uniform = [&](int run, int label) {
@@ -298,15 +290,15 @@ void label_row(const UpsampleArgmaxParams& p, const Scratch& s, int runs, int64_
 
 template <bool margins>
 void upsample(const UpsampleArgmaxParams& p, int64_t begin, int64_t end) {
-  Scratch scratch(p);
-  const int runs = find_runs(p, scratch);
+  Workspace workspace(p);
+  const int runs = find_runs(p, workspace);
   for (int64_t row = begin; row < end; ++row) {
     const float position = source_position(int(row % p.out_height), p.step_y);
     const Axis<float> y = border_axis(position, p.height);
-    load_rows(p, row / p.out_height, y, scratch);
-    interpolate_row(p, y, scratch);
-    if (!margins) find_candidates(p, scratch);
-    label_row<margins>(p, scratch, runs, row);
+    load_rows(p, row / p.out_height, y, workspace);
+    interpolate_row(p, y, workspace);
+    if (!margins) find_candidates(p, workspace);
+    label_row<margins>(p, workspace, runs, row);
   }
 }
 

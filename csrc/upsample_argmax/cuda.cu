@@ -14,8 +14,8 @@ constexpr int64_t shared_limit = 48 << 10;  // bytes every device grants without
 
 // Rows or columns of the score map that `pixels` neighbouring output pixels can reach
 __host__ __device__ inline int reach(int pixels, double step, int size) {
-  const int cells = int((pixels - 1) * step) + 3;
-  return cells < size ? cells : size;
+  const double cells = (pixels - 1) * step + 3;
+  return cells < size ? int(cells) : size;
 }
 
 // First row or column of the score map below output pixel `first`, such that `cells` from there

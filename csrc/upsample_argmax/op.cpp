@@ -9,15 +9,11 @@ namespace {
 
 void check(const Tensor& scores, const std::vector<int64_t>& size, double extent_y,
            double extent_x) {
-  STD_TORCH_CHECK(
-      scores.dim() == 4 && is_floating(scores.scalar_type()) && scores.size(1) >= 1 &&
-          scores.size(1) <= 255 && scores.size(2) >= 1 && scores.size(3) >= 1,
-      "upsample_argmax: scores must be a floating point tensor [N, C, h, w] with C from "
-      "1 to 255 and h, w at least 1");
-  STD_TORCH_CHECK(size.size() == 2 && size[0] >= 0 && size[1] >= 0,
-                  "upsample_argmax: size must be (height, width)");
-  STD_TORCH_CHECK(extent_y > 0 && extent_x > 0, "upsample_argmax: extent must be positive, got (",
-                  extent_y, ", ", extent_x, ")");
+  require(is_floating4(scores) && scores.size(1) >= 1 && scores.size(1) <= 255 &&
+              scores.size(2) >= 1 && scores.size(3) >= 1 &&
+              sides_fit(scores.size(2), scores.size(3)) && size.size() == 2 &&
+              sides_fit(size[0], size[1]) && extent_y > 0 && extent_x > 0,
+          "upsample_argmax");
 }
 
 // [N, H, W], uninitialised

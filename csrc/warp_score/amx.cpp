@@ -1,8 +1,7 @@
 #include "amx.h"
 
-#include <cstdlib>
-
 #include "../common/amx.h"
+#include "../common/scratch.h"
 
 namespace accel_rt {
 namespace {
@@ -103,7 +102,8 @@ void score(const WarpScoreParams& p, int weight_terms, int64_t begin, int64_t en
   const int depth_blocks = p.depth / amx_block;
   const int groups = (p.classes + amx_block - 1) / amx_block;
   alignas(64) BFloat16 features[most_terms * part_blocks * amx_elements];
-  float* sums = static_cast<float*>(std::aligned_alloc(64, groups * amx_elements * sizeof(float)));
+  float* sums;
+  const Scratch memory(array(sums, int64_t(groups) * amx_elements));
   Source sources[amx_block], next[amx_block];
   const auto look_at = [&](int64_t first, Source* at) {
     for (int i = 0; i < amx_block; ++i) at[i] = source_of(p, first + i < end ? first + i : end - 1);
@@ -146,7 +146,6 @@ void score(const WarpScoreParams& p, int weight_terms, int64_t begin, int64_t en
         scores[c] = sums[c / amx_block * amx_elements + i * amx_block + c % amx_block] + bias[c];
     }
   }
-  std::free(sums);
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "../common/cpu.h"
 
-#include <cstdlib>
-
+#include "../common/scratch.h"
 #include "kernel.h"
 
 namespace accel_rt::ACCEL_RT_SIMD {
@@ -74,16 +73,16 @@ inline Source<T, A> source_of(const WarpScoreParams& p, int64_t pixel) {
           corners(y, x, int64_t(p.width) * p.depth, p.depth)};
 }
 
-// The warped, rectified features of one pixel
+// The warped, rectified features of one pixel. Taps of weight zero are read from `zeros` [depth].
 template <class T, class A>
-inline void warp_pixel(const Source<T, A>& from, int depth, A* features) {
+inline void warp_pixel(const Source<T, A>& source, const T* zeros, int depth, A* features) {
   using V = typename Vector<A>::type;
   constexpr int lanes = Vector<A>::lanes;
   const T* tap[4];
   V weight[4];
   for (int i = 0; i < 4; ++i) {
-    tap[i] = from.image + from.at.offset[i];
-    weight[i] = V{} + from.at.weight[i];
+    tap[i] = source.at.weight[i] != A(0) ? source.image + source.at.offset[i] : zeros;
+    weight[i] = V{} + source.at.weight[i];
   }
   const V zero = {};
   int k = 0;
@@ -94,7 +93,7 @@ inline void warp_pixel(const Source<T, A>& from, int depth, A* features) {
   }
   for (; k < depth; ++k) {
     A sum = 0;
-    for (int i = 0; i < 4; ++i) sum += from.at.weight[i] * load(tap[i][k]);
+    for (int i = 0; i < 4; ++i) sum += source.at.weight[i] * load(tap[i][k]);
     features[k] = sum < A(0) ? A(0) : sum;
   }
 }
@@ -105,12 +104,17 @@ void score(const WarpScoreParams& p, int64_t begin, int64_t end) {
   using V = typename Vector<A>::type;
   constexpr int lanes = Vector<A>::lanes;
   const int depth = padded(p.depth, score_depth_step), classes = padded(p.classes, lanes);
-  const int64_t feature_bytes = pixel_block * feature_stride<A>(depth) * sizeof(A);
-  const int64_t sum_bytes = int64_t(pixel_block) * classes * sizeof(V);
-  void* memory = std::aligned_alloc(64, (feature_bytes + sum_bytes + 63) / 64 * 64);
+  T* zeros;
+  A* features;
+  V* sums;
+  const int64_t feature_count = pixel_block * feature_stride<A>(depth);
+  const int64_t sum_count = int64_t(pixel_block) * classes;
+  const Scratch memory(array(zeros, p.depth), array(features, feature_count),
+                       array(sums, sum_count));
+  std::memset(static_cast<void*>(zeros), 0, p.depth * sizeof(T));
   // Zeroed, since there may be fewer pixels, channels and classes than are computed
-  A* features = static_cast<A*>(std::memset(memory, 0, feature_bytes + sum_bytes));
-  V* sums = reinterpret_cast<V*>(static_cast<char*>(memory) + feature_bytes);
+  std::memset(features, 0, feature_count * sizeof(A));
+  std::memset(sums, 0, sum_count * sizeof(V));
   const int class_blocks = (p.classes + class_block - 1) / class_block;
   const bool is_large = p.images * p.height * p.width * p.depth * int64_t(sizeof(T)) >= large_bytes;
   Source<T, A> sources[pixel_block];
@@ -122,7 +126,7 @@ void score(const WarpScoreParams& p, int64_t begin, int64_t end) {
   for (int64_t first = begin; first < end; first += pixel_block) {
     const int pixels = end - first < pixel_block ? int(end - first) : pixel_block;
     for (int i = 0; i < pixels; ++i)
-      warp_pixel(sources[i], p.depth, features + i * feature_stride<A>(depth));
+      warp_pixel(sources[i], zeros, p.depth, features + i * feature_stride<A>(depth));
     look_at(first + pixel_block);
     for (int block = 0, c = 0; block < class_blocks; ++block) {
       const int count = (p.classes - c) / (class_blocks - block);  // all of much the same size
@@ -142,7 +146,6 @@ void score(const WarpScoreParams& p, int64_t begin, int64_t end) {
       }
     }
   }
-  std::free(memory);
 }
 
 }  // namespace

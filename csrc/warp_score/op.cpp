@@ -9,28 +9,21 @@ namespace accel_rt {
 namespace {
 
 void check(const Tensor& cache, const Tensor& flow, const Tensor& weight, const Tensor& bias) {
-  STD_TORCH_CHECK(cache.dim() == 4 && is_floating(cache.scalar_type()) && cache.size(1) > 0,
-                  "warp_score: cache must be a floating point tensor [N, K, H, W]");
-  STD_TORCH_CHECK(flow.dim() == 4 && is_floating(flow.scalar_type()) &&
-                      flow.size(0) == cache.size(0) && flow.size(1) == 2 &&
-                      flow.size(2) == cache.size(2) && flow.size(3) == cache.size(3),
-                  "warp_score: flow must be a floating point tensor [N, 2, H, W] with cache's N, H "
-                  "and W");
-  STD_TORCH_CHECK(weight.dim() == 2 && is_floating(weight.scalar_type()) &&
-                      weight.size(1) == cache.size(1) && weight.size(0) > 0,
-                  "warp_score: weight must be a floating point tensor [C, ", cache.size(1), "]");
-  STD_TORCH_CHECK(
-      bias.dim() == 1 && is_floating(bias.scalar_type()) && bias.size(0) == weight.size(0),
-      "warp_score: bias must be a floating point tensor [", weight.size(0), "]");
-  STD_TORCH_CHECK(flow.device() == cache.device() && weight.device() == cache.device() &&
-                      bias.device() == cache.device(),
-                  "warp_score: all tensors must be on one device");
+  require(is_floating4(cache) && cache.size(1) > 0 &&
+              is_like(flow, {cache.size(0), 2, cache.size(2), cache.size(3)}, cache) &&
+              sides_fit(cache.size(2), cache.size(3)) && weight.dim() == 2 &&
+              is_floating(weight.scalar_type()) && weight.size(1) == cache.size(1) &&
+              weight.size(0) > 0 && weight.device() == cache.device() && bias.dim() == 1 &&
+              is_floating(bias.scalar_type()) && bias.size(0) == weight.size(0) &&
+              bias.device() == cache.device(),
+          "warp_score");
 }
 
 // weight [C, K] of `type` in the corner of zeros whose sides are multiples of the kernel's steps
 Tensor padded_weight(const Tensor& weight, ScalarType type, int class_step) {
   const int64_t rows = weight.size(0), columns = weight.size(1);
-  const int64_t whole[2] = {padded(int(rows), class_step), padded(int(columns), score_depth_step)};
+  const int64_t whole[2] = {padded(to_int(rows), class_step),
+                            padded(to_int(columns), score_depth_step)};
   if (whole[0] == rows && whole[1] == columns) return in_order(weight, type);
   Tensor result =
       torch::stable::new_zeros(weight, std::array<int64_t, 2>{whole[0], whole[1]}, type);
@@ -93,8 +86,8 @@ Tensor warp_score(const Tensor& cache, const Tensor& flow, const Tensor& weight,
                  MemoryFormat::ChannelsLast);
   if (scores.numel() > 0)
     run({source.const_data_ptr(), displacement.const_data_ptr(), nullptr, added.const_data_ptr(),
-         scores.mutable_data_ptr(), to_dtype(type), cache.size(0), int(cache.size(1)),
-         int(cache.size(2)), int(cache.size(3)), int(weight.size(0))},
+         scores.mutable_data_ptr(), to_dtype(type), cache.size(0), to_int(cache.size(1)),
+         int(cache.size(2)), int(cache.size(3)), to_int(weight.size(0))},
         weight, source);
   return in_layout_of(scores, cache);
 }

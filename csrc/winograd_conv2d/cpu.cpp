@@ -1,6 +1,5 @@
-#include <cstdlib>
-
 #include "../common/panels.h"
+#include "../common/scratch.h"
 #include "kernel.h"
 
 namespace accel_rt::ACCEL_RT_SIMD {
@@ -53,40 +52,27 @@ inline TileAt tile_at(const WinogradParams& p, int64_t tile) {
           (column * side * p.dilation) + x};
 }
 
-// Memory for `most` tiles at a time, and where they are. Places lie a line more apart than they
-// need: at distances of a power of two they would drive each other from the innermost cache.
+// One thread's working memory for `max_tiles` tiles at a time. Places lie a line more apart than
+// they need: at distances of a power of two they would drive each other from the innermost cache.
 template <class T>
-struct Scratch {
+struct Workspace {
   int64_t input_stride, sum_stride;  // from place to place
   T *zeros, *inputs;                 // [channels]; [places, tiles, channels]
   float *no_bias, *sums;             // [panel_outputs]; [places, tiles, panel_outputs]
-  TileAt* at;
+  TileAt* at;                        // [tiles]
 
-  Scratch(int64_t most, int channels)
-      : input_stride(most * channels + 64 / sizeof(T)), sum_stride(most * panel_outputs + 16) {
-    const auto lines = [](int64_t elements, int64_t size) {
-      return (elements * size + 63) / 64 * 64;
-    };
-    const int64_t bytes[] = {lines(channels, sizeof(T)), lines(places * input_stride, sizeof(T)),
-                             lines(panel_outputs, sizeof(float)),
-                             lines(places * sum_stride, sizeof(float)),
-                             lines(most, sizeof(TileAt))};
-    char* next = memory_ = static_cast<char*>(
-        std::aligned_alloc(64, bytes[0] + bytes[1] + bytes[2] + bytes[3] + bytes[4]));
-    zeros = reinterpret_cast<T*>(next);
-    inputs = reinterpret_cast<T*>(next += bytes[0]);
-    no_bias = reinterpret_cast<float*>(next += bytes[1]);
-    sums = reinterpret_cast<float*>(next += bytes[2]);
-    at = reinterpret_cast<TileAt*>(next += bytes[3]);
-    std::memset(static_cast<void*>(zeros), 0, bytes[0]);
-    std::memset(no_bias, 0, bytes[2]);
+  Workspace(int64_t max_tiles, int channels)
+      : input_stride(max_tiles * channels + 64 / sizeof(T)),
+        sum_stride(max_tiles * panel_outputs + 16),
+        memory_(array(zeros, channels), array(inputs, places * input_stride),
+                array(no_bias, panel_outputs), array(sums, places * sum_stride),
+                array(at, max_tiles)) {
+    std::memset(static_cast<void*>(zeros), 0, channels * sizeof(T));
+    std::memset(no_bias, 0, panel_outputs * sizeof(float));
   }
-  ~Scratch() { std::free(memory_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
 
  private:
-  char* memory_;
+  Scratch memory_;
 };
 
 // Transforms the inputs of a tile: to[place * stride + channel]
@@ -156,30 +142,31 @@ inline void finish_tile(const WinogradParams& p, const TileAt& at, int output, c
 }
 
 template <class Word, class T>
-void convolve(const WinogradParams& p, int64_t begin, int64_t end, int64_t most) {
+void convolve(const WinogradParams& p, int64_t begin, int64_t end, int64_t max_tiles) {
   const int depth = p.channels / int(sizeof(typename Word::type) / sizeof(T));
-  const Scratch<T> scratch(most, p.channels);
-  for (int64_t first = begin; first < end; first += most) {
-    const int64_t tiles = end - first < most ? end - first : most;
+  const Workspace<T> workspace(max_tiles, p.channels);
+  for (int64_t first = begin; first < end; first += max_tiles) {
+    const int64_t tiles = end - first < max_tiles ? end - first : max_tiles;
     for (int64_t i = 0; i < tiles; ++i) {
-      scratch.at[i] = tile_at(p, first + i);
-      transform_tile(p, scratch.at[i], scratch.zeros, scratch.inputs + i * p.channels,
-                     scratch.input_stride);
+      workspace.at[i] = tile_at(p, first + i);
+      transform_tile(p, workspace.at[i], workspace.zeros, workspace.inputs + i * p.channels,
+                     workspace.input_stride);
     }
     const float* panel = static_cast<const float*>(p.packed);
     for (int output = 0; output < p.outputs; output += panel_outputs) {
       for (int place = 0; place < places; ++place, panel += int64_t(depth) * panel_outputs) {
         // Of the second row and column, products go into all outputs, each once
-        const float* bias = place == span + 1 ? p.finish.bias + output : scratch.no_bias;
+        const float* bias = place == span + 1 ? p.finish.bias + output : workspace.no_bias;
         for (int64_t row = 0; row < tiles; row += panel_pixels)
           add_product_of<Word>(
               tiles - row,
-              {scratch.inputs + place * scratch.input_stride + row * p.channels, panel, depth, bias,
-               scratch.sums + place * scratch.sum_stride + row * panel_outputs, panel_outputs});
+              {workspace.inputs + place * workspace.input_stride + row * p.channels, panel, depth,
+               bias, workspace.sums + place * workspace.sum_stride + row * panel_outputs,
+               panel_outputs});
       }
       for (int64_t i = 0; i < tiles; ++i)
-        finish_tile<T>(p, scratch.at[i], output, scratch.sums + i * panel_outputs,
-                       scratch.sum_stride);
+        finish_tile<T>(p, workspace.at[i], output, workspace.sums + i * panel_outputs,
+                       workspace.sum_stride);
     }
   }
 }
@@ -220,11 +207,11 @@ void winograd_pack([[maybe_unused]] DType dtype, const void* weight, void* packe
                     end);
 }
 
-void winograd(const WinogradParams& p, int64_t begin, int64_t end, int64_t most) {
+void winograd(const WinogradParams& p, int64_t begin, int64_t end, int64_t max_tiles) {
 #if defined(__AVX512F__)
-  if (p.dtype == DType::bf16) return convolve<WordOfPair, BFloat16>(p, begin, end, most);
+  if (p.dtype == DType::bf16) return convolve<WordOfPair, BFloat16>(p, begin, end, max_tiles);
 #endif
-  convolve<WordOfFloat, float>(p, begin, end, most);
+  convolve<WordOfFloat, float>(p, begin, end, max_tiles);
 }
 
 }  // namespace accel_rt::ACCEL_RT_SIMD

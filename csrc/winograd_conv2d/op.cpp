@@ -14,15 +14,10 @@ bool has_kernel(ScalarType type) {
 }
 
 void check_weight(const Tensor& weight, int64_t side) {
-  STD_TORCH_CHECK(weight.dim() == 4 && weight.size(0) > 0 && weight.size(1) > 0 &&
-                      weight.size(1) % winograd_channel_step == 0 && weight.size(2) == side &&
-                      weight.size(3) == side,
-                  "winograd_conv2d: weight must be [outputs, channels, ", side, ", ", side,
-                  "] with channels a multiple of ", winograd_channel_step);
-  STD_TORCH_CHECK(has_kernel(weight.scalar_type()),
-                  "winograd_conv2d: tensors must be float32, or bfloat16 on a processor that "
-                  "multiplies vectors of it, got ",
-                  torch::headeronly::toString(weight.scalar_type()));
+  require(weight.dim() == 4 && weight.size(0) > 0 && weight.size(1) > 0 &&
+              weight.size(1) % winograd_channel_step == 0 && weight.size(2) == side &&
+              weight.size(3) == side && has_kernel(weight.scalar_type()) && weight.is_cpu(),
+          "winograd_conv2d");
 }
 
 // Whether a convolution with such a weight [outputs, channels, 3, 3] is served, and faster than
@@ -45,7 +40,7 @@ Tensor winograd_conv2d_pack(const Tensor& weight) {
       weight, Size4{whole_panels(outputs), channels, winograd_span, winograd_span});
   torch::stable::parallel_for(0, outputs, panel, [&](int64_t begin, int64_t end) {
     ACCEL_RT_KERNEL(winograd_pack)
-    (dtype, dense.const_data_ptr(), packed.mutable_data_ptr(), int(channels), begin, end);
+    (dtype, dense.const_data_ptr(), packed.mutable_data_ptr(), to_int(channels), begin, end);
   });
   return packed;
 }
@@ -76,32 +71,28 @@ Tensor whole_bias(const Tensor& bias) {
 Tensor winograd_conv2d(const Tensor& input, const Tensor& packed, const Tensor& bias,
                        const std::optional<Tensor>& shortcut, bool relu, int64_t dilation) {
   check_weight(packed, winograd_span);
-  STD_TORCH_CHECK(packed.is_contiguous(), "winograd_conv2d: weight must be as it was packed");
   const ScalarType type = packed.scalar_type();
-  STD_TORCH_CHECK(
-      input.dim() == 4 && input.size(1) == packed.size(1) && input.scalar_type() == type,
-      "winograd_conv2d: input must be [N, ", packed.size(1), ", H, W] of the weight's type");
-  STD_TORCH_CHECK(
-      bias.dim() == 1 && bias.scalar_type() == type && whole_panels(bias.size(0)) == packed.size(0),
-      "winograd_conv2d: bias must be [outputs] of the weight's type, as many as were "
-      "packed");
-  STD_TORCH_CHECK(dilation > 0, "winograd_conv2d: dilation must be positive");
+  require(packed.is_contiguous() && input.dim() == 4 && input.size(1) == packed.size(1) &&
+              input.scalar_type() == type && sides_fit(input.size(2), input.size(3)) &&
+              bias.dim() == 1 && bias.scalar_type() == type &&
+              whole_panels(bias.size(0)) == packed.size(0) && dilation > 0,
+          "winograd_conv2d");
+  // Of a dilation beyond the image only the middle taps are inside, as of one that reaches its edge
+  const int64_t spread = std::min(dilation, std::max<int64_t>({input.size(2), input.size(3), 1}));
   const Size4 sizes = {input.size(0), bias.size(0), input.size(2), input.size(3)};
   const Tensor source = nhwc(input, type), added = whole_bias(bias);
   const Tensor out = empty_like(input, sizes, type, MemoryFormat::ChannelsLast);
   ConvFinish rest{static_cast<const float*>(added.const_data_ptr()), nullptr, relu};
   std::optional<Tensor> base;
   if (shortcut.has_value()) {
-    STD_TORCH_CHECK(
-        shortcut->dim() == 4 && sizes4(*shortcut) == sizes && shortcut->scalar_type() == type,
-        "winograd_conv2d: shortcut must have the output's shape and type");
+    require(is_like(*shortcut, sizes, input) && shortcut->scalar_type() == type, "winograd_conv2d");
     base = nhwc(*shortcut, type);
     rest.shortcut = base->const_data_ptr();
   }
   if (out.numel() > 0)
     convolve({source.const_data_ptr(), packed.const_data_ptr(), out.mutable_data_ptr(),
-              to_dtype(type), sizes[0], int(input.size(1)), int(sizes[2]), int(sizes[3]),
-              int(sizes[1]), int(dilation), rest},
+              to_dtype(type), sizes[0], to_int(input.size(1)), int(sizes[2]), int(sizes[3]),
+              to_int(sizes[1]), int(spread), rest},
              out.element_size());
   return finish(out, input);
 }

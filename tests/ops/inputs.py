@@ -46,3 +46,15 @@ def displacement(*shape: int, reach: int = 3) -> Tensor:
     and rounding decides to which side."""
     whole = torch.randint(-reach, reach + 1, shape)
     return whole + 0.05 + 0.9 * torch.rand(shape)
+
+
+def on_quarters(*shape: int, reach: int = 3) -> Tensor:
+    """Random displacements in pixels, exact in every type, a quarter of them whole numbers."""
+    return torch.randint(-4 * reach, 4 * reach + 1, shape) / 4
+
+
+def with_infinities(tensor: Tensor) -> Tensor:
+    """The same with Inf, -Inf and NaN at about one element in six."""
+    values = torch.tensor([torch.inf, -torch.inf, torch.nan], dtype=tensor.dtype)
+    chosen = values[torch.randint(0, 3, tensor.shape)]
+    return torch.where(torch.rand(tensor.shape) < 1 / 6, chosen, tensor)

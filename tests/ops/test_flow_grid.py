@@ -8,8 +8,8 @@ from torch.library import opcheck
 from accel_rt.errors import UsageError
 from accel_rt.flow import grid
 from accel_rt.ops import compose_flow, reduce_flow, reference
-from tests.ops.inputs import LAYOUTS, channels_last, displacement
-from tests.ops.tolerances import assert_near
+from tests.ops.inputs import LAYOUTS, channels_last, displacement, with_infinities
+from tests.ops.tolerances import assert_alike, assert_near
 
 SHAPES = [(1, 1, 1), (2, 5, 7), (1, 23, 30)]
 
@@ -35,6 +35,13 @@ def test_compose_by_hand(executor):
     composed = executor.compose_flow(older, newer).cpu()
     assert composed[0, 0].tolist() == [[2, 3, 4, 4.5]] * 3
     assert (composed[0, 1] == -1).all()
+
+
+def test_compose_with_a_flow_of_zero_returns_the_other(executor):
+    """Inf and NaN, too."""
+    flow, zero = with_infinities(torch.randn(1, 2, 5, 6)), torch.zeros(1, 2, 5, 6)
+    for composed in (executor.compose_flow(flow, zero), executor.compose_flow(zero, flow)):
+        assert_alike(composed, flow, torch.float32)
 
 
 def test_compose_empty(executor):

@@ -7,9 +7,16 @@ from torch import Tensor
 from torch.library import opcheck
 
 from accel_rt.errors import UsageError
+from accel_rt.ops import _flow_warp as face
 from accel_rt.ops import flow_warp, reference
-from tests.ops.inputs import LAYOUTS, channels_last, displacement
-from tests.ops.tolerances import assert_near
+from tests.ops.inputs import (
+    LAYOUTS,
+    channels_last,
+    displacement,
+    on_quarters,
+    with_infinities,
+)
+from tests.ops.tolerances import assert_alike, assert_near
 
 SHAPES = [(1, 1, 1, 1), (2, 3, 5, 7), (1, 37, 11, 13), (2, 64, 6, 9), (1, 300, 4, 3)]
 
@@ -117,6 +124,27 @@ def test_hand_values(executor, layout):
     assert warp(-0.25, 0.5, True) == [[3.375, 7.875, 15.75], [3, 7, 14]]
     assert warp(0, -1e30, False) == [[1, 2, 4], [1, 2, 4]]
     assert warp(1e30, 0, True) == [[0, 0, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_a_flow_of_zero_returns_the_input(executor, layout):
+    """Inf and NaN, too, and nothing of them beside."""
+    for dtype in executor.dtypes:
+        input = LAYOUTS[layout](with_infinities(torch.randn(2, 37, 5, 6)).to(dtype))
+        for zeros in (False, True):
+            warped = executor.flow_warp(input, torch.zeros(2, 2, 5, 6), zeros).cpu()
+            assert torch.equal(warped.isnan(), input.isnan())
+            assert torch.equal(warped.nan_to_num(7), input.nan_to_num(7))
+
+
+@pytest.mark.parametrize("zeros", [False, True], ids=["border", "zeros"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_infinities_reach_what_is_sampled_from_them(executor, layout, zeros):
+    for dtype in executor.dtypes:
+        input = LAYOUTS[layout](with_infinities(torch.randn(2, 37, 6, 7)).to(dtype))
+        flow = on_quarters(2, 2, 6, 7)
+        expected = reference.flow_warp(input.double(), flow.double(), zeros)
+        assert_alike(executor.flow_warp(input, flow, zeros), expected, dtype)
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
@@ -262,15 +290,38 @@ def test_errors_of_types_and_out():
         flow_warp(input.requires_grad_(), flow, out=torch.empty(1, 4, 5, 6))
 
 
+@pytest.mark.parametrize("with_extension", [True, False])
+def test_out_that_overlaps_is_refused(monkeypatch, with_extension):
+    """Elements would be read after they were overwritten."""
+    if not with_extension:
+        monkeypatch.setattr(face, "has_kernels", lambda input: False)
+    memory = torch.zeros(3, 4, 5, 6)
+    flow = torch.zeros(1, 2, 5, 6)
+    input = memory[1:2]
+    for out in (
+        input,
+        memory.flatten()[60:180].view(1, 4, 5, 6),
+        torch.zeros(1, 1, 5, 6).expand(1, 4, 5, 6),
+    ):
+        with pytest.raises(UsageError, match="out must have memory of its own"):
+            flow_warp(input, flow, out=out)
+    with pytest.raises(UsageError, match="out must have memory of its own"):
+        flow_warp(torch.zeros(1, 2, 5, 6), flow, out=flow)
+    for beside in (memory[:1], memory[2:]):  # of one allocation, but apart
+        assert flow_warp(input, flow, out=beside) is beside
+    none = torch.zeros(0, 4, 5, 6)
+    assert flow_warp(none, torch.zeros(0, 2, 5, 6), out=none) is none
+
+
 def test_operator_checks_what_it_reads(executor):
     """The operator below the face is memory-safe by itself."""
     input = torch.zeros(1, 4, 5, 6)
-    with pytest.raises(RuntimeError, match="flow must be"):
+    with pytest.raises(RuntimeError, match="flow_warp: the arguments"):
         executor.flow_warp(input, torch.zeros(1, 2, 5, 5), False)
-    with pytest.raises(RuntimeError, match="input must be"):
+    with pytest.raises(RuntimeError, match="flow_warp: the arguments"):
         executor.flow_warp(input[0], torch.zeros(1, 2, 5, 6), False)
-    with pytest.raises(RuntimeError, match="grad_output must have"):
+    with pytest.raises(RuntimeError, match="flow_warp: the arguments"):
         executor.flow_warp_backward(input[:, :3], input, torch.zeros(1, 2, 5, 6), False, True, True)
     out = torch.zeros(1, 4, 5, 5, device=executor.device)
-    with pytest.raises(RuntimeError, match="out must have"):
+    with pytest.raises(RuntimeError, match="flow_warp: the arguments"):
         executor.flow_warp_out(input, torch.zeros(1, 2, 5, 6), False, out)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.library import opcheck
 
-from accel_rt.errors import UsageError
+from accel_rt.errors import AccelError, UsageError
 from accel_rt.ops import reference, upsample_argmax, upsample_argmax_margin
 from tests.ops.inputs import LAYOUTS
 from tests.ops.tolerances import assert_near
@@ -190,6 +190,10 @@ def test_face():
         ((1, 0, 3, 5), (6, 7), None, "scores must be"),
         ((1, 256, 3, 5), (6, 7), None, "at most 255 classes fit a byte, got 256"),
         ((1, 4, 3, 5), (0, 7), None, r"size must be \(height, width\) in pixels, got \(0, 7\)"),
+        ((1, 4, 3, 5), (6.5, 7), None, r"size must be .* got \(6.5, 7\)"),
+        ((1, 4, 3, 5), 6, None, "size must be .* got 6; both"),
+        ((1, 4, 3, 5), (6, 2**25), None, "size must be at most 16777216 pixels"),
+        ((1, 4, 3, 5), (2**99, 7), None, "size must be at most 16777216 pixels"),
         ((1, 4, 3, 5), (6, 7), (6, 0), "extent must be .* both positive"),
         ((1, 4, 3, 5), (6, 7), (6, math.nan), "extent must be"),
         ((1, 4, 3, 5), (6, 7), (6, math.inf), "extent must be"),
@@ -201,8 +205,20 @@ def test_errors(shape, size, extent, message):
             operator(torch.zeros(shape), size, extent)
 
 
+def test_sizes_beyond_the_memory_are_said():
+    with pytest.raises(AccelError, match=r"not enough memory for labels of \(16777216, 16777216\)"):
+        upsample_argmax(torch.zeros(1, 4, 3, 3), (2**24, 2**24))
+
+
+@pytest.mark.parametrize("extent", [(1e-300, 5.0), (5.0, 1e-4), (1e300, 1e300)])
+def test_extents_of_any_size_stay_inside_of_the_map(executor, extent):
+    scores = torch.randn(1, 4, 3, 5)
+    expected = reference.upsample_argmax(scores.double(), (6, 300), extent)
+    assert torch.equal(run(executor, scores, (6, 300), extent).cpu(), expected)
+
+
 def test_operator_checks_what_it_reads(executor):
-    with pytest.raises(RuntimeError, match="C from 1 to 255"):
+    with pytest.raises(RuntimeError, match="upsample_argmax: the arguments"):
         run(executor, torch.zeros(1, 256, 3, 3), (6, 6))
-    with pytest.raises(RuntimeError, match="extent must be positive"):
+    with pytest.raises(RuntimeError, match="upsample_argmax: the arguments"):
         run(executor, torch.zeros(1, 4, 3, 3), (6, 6), (0, 6))

@@ -168,6 +168,13 @@ def test_what_does_not_pay_is_not_packed(weight):
         ({"bias": torch.zeros(40).half()}, "bias must be"),
         ({"shortcut": torch.zeros(1, 40, 5, 5)}, "shortcut must be"),
         ({"dilation": 0}, "dilation must be at least 1"),
+        ({"dilation": 1.5}, "dilation must be at least 1, got 1.5"),
+        ({"dilation": 2**31}, "dilation must be at most 16777216, got 2147483648"),
+        ({"dilation": 2**99}, "dilation must be at most"),
+        ({"packed": torch.zeros(40, 32, 3, 3)}, "packed must come from winograd_conv2d_pack"),
+        ({"packed": torch.zeros(40)}, "packed must come from winograd_conv2d_pack"),
+        ({"packed": None}, "packed must be a tensor, got NoneType"),
+        ({"input": torch.zeros(1, 1, 1, 1).expand(1, 32, 2**25, 1)}, "at most 16777216 pixels"),
     ],
 )
 def test_errors_name_the_culprit(changed, message):
@@ -188,16 +195,27 @@ def test_errors_of_packing(weight):
 def test_operator_checks_for_itself():
     packed = torch.zeros(64, 32, 4, 4)
     good = [torch.zeros(1, 32, 5, 6), packed, torch.zeros(40), None, False, 1]
-    for position, bad, message in (
-        (0, torch.zeros(1, 16, 5, 6), "input must be"),
-        (1, torch.zeros(64, 32, 3, 3), "weight must be"),
-        (1, torch.zeros(1).expand(64, 32, 4, 4), "as it was packed"),
-        (2, torch.zeros(32), "bias must be"),
-        (3, torch.zeros(1, 40, 5, 5), "shortcut must have"),
-        (2, torch.zeros(40).bfloat16(), "bias must be"),
-        (3, torch.zeros(1, 40, 5, 6).bfloat16(), "shortcut must have"),
-        (5, 0, "dilation must be"),
+    for position, bad in (
+        (0, torch.zeros(1, 16, 5, 6)),
+        (1, torch.zeros(64, 32, 3, 3)),
+        (1, torch.zeros(1).expand(64, 32, 4, 4)),
+        (2, torch.zeros(32)),
+        (3, torch.zeros(1, 40, 5, 5)),
+        (2, torch.zeros(40).bfloat16()),
+        (3, torch.zeros(1, 40, 5, 6).bfloat16()),
+        (5, 0),
     ):
         arguments = [bad if i == position else value for i, value in enumerate(good)]
-        with pytest.raises(RuntimeError, match=message):
+        with pytest.raises(RuntimeError, match="winograd_conv2d: the arguments"):
             torch.ops.accel_rt.winograd_conv2d(*arguments)
+
+
+@pytest.mark.parametrize("dilation", [12, 13, 2**16, 2**31, 2**32 + 1, 2**63 - 1])
+def test_a_dilation_beyond_the_image_leaves_the_middle_taps(executor, dtypes, dilation):
+    """However large: nothing is divided by what is left of it in 32 bits."""
+    for dtype in dtypes:
+        input, weight, bias, _, _ = tensors("dilated", dtype)
+        packed = executor.winograd_conv2d_pack(weight)
+        actual = executor.winograd_conv2d(input, packed, bias, None, False, dilation)
+        middle = F.conv2d(input.double(), weight[:, :, 1:2, 1:2].double(), bias.double())
+        assert_near(actual, middle, dtype)
