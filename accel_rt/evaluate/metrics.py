@@ -49,14 +49,15 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     joint = np.bincount(pairs.ravel(), minlength=(_LARGEST + 1) ** 2)
     joint = joint.reshape(_LARGEST + 1, _LARGEST + 1)[:IGNORE_LABEL]
     for axis, what in ((1, "labels"), (0, "predictions")):
-        met = np.flatnonzero(joint.sum(axis))
-        if met.size and met[-1] >= classes:
-            raise _no_classes(what, met, classes)
+        present = np.flatnonzero(joint.sum(axis))
+        if present.size and present[-1] >= classes:
+            raise _no_classes(what, present, classes)
     return joint[:classes, :classes]
 
 
-def _no_classes(what: str, met: np.ndarray, classes: int) -> UsageError:
-    return UsageError(f"{what} run from {met[0]} to {met[-1]}: classes are 0 to {classes - 1}")
+def _no_classes(what: str, present: np.ndarray, classes: int) -> UsageError:
+    low, high = present[0], present[-1]
+    return UsageError(f"{what} run from {low} to {high}: classes are 0 to {classes - 1}")
 
 
 def class_counts(matrices: np.ndarray) -> np.ndarray:
@@ -78,7 +79,7 @@ def mean_of_classes(values: np.ndarray) -> np.ndarray:
 
 
 def iou(counts: np.ndarray) -> np.ndarray:
-    """IoU in 0..1 per class ``[..., C]`` of :func:`class_counts`; NaN for a class not met."""
+    """IoU in 0..1 per class ``[..., C]`` of :func:`class_counts`; NaN for a class in neither."""
     hits, true, predicted = np.moveaxis(counts, -2, 0)
     return ratio(hits, true + predicted - hits)
 

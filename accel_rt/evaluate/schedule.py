@@ -1,8 +1,8 @@
-"""At which distances from a keyframe each labelled frame is selected.
+"""At which distances from a keyframe each labelled frame is scored.
 
 - **sparse** labels (paper, section 4.1): scored once per interval ``n``; the distance rotates
   through 0..n-1 over the labelled frames, so that the mean is that of densely labelled video.
-- **dense** labels: every frame is selected at every distance that the frames before it allow.
+- **dense** labels: every frame is scored at every distance that the frames before it allow.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class KeyframeSchedule:
         return range(1, self.longest + 1)
 
     def offsets(self, rank: int, index: int) -> list[int]:
-        """Distances at which a labelled frame is selected.
+        """Distances at which a labelled frame is scored.
 
         ``rank`` counts the labelled frames before it in the whole data set, ``index`` the frames
         before it in its sequence.
@@ -105,7 +105,7 @@ class WorkUnit:
 def work_units(labelled: list[list[bool]], frames_each: int = 25) -> Iterator[WorkUnit]:
     """Cut sequences, given by which of their frames are labelled, into work of like size.
 
-    The cuts depend on the data alone, so an interrupted run meets the same ones again. Runs
+    The cuts depend on the data alone, so an interrupted run makes the same ones again. Runs
     without a labelled frame are left out.
     """
     rank = 0

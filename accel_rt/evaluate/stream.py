@@ -28,7 +28,7 @@ class StreamScore:
 
 
 def score_stream(segmenter: Segmenter, frames: Sequence[Frame], interval: int) -> StreamScore:
-    """Run the video once per keyframe phase, so that every frame is selected at every distance.
+    """Run the video once per keyframe phase, so that every frame is scored at every distance.
 
     ``segmenter`` must place keyframes every ``interval`` frames and nowhere else. The first
     frames, which would lie before a phase's first keyframe, are left out of that phase. Raises
@@ -77,7 +77,7 @@ def score_snippets(
 def selected_in_snippets(
     sequences: Sequence[FrameSequence], interval: int
 ) -> list[tuple[FrameSequence, int]]:
-    """The labelled frames, by sequence and index, that can be selected at every distance."""
+    """The labelled frames, by sequence and index, that can be scored at every distance."""
     return [(s, index) for s in sequences for index in s.labelled() if index + 1 >= interval]
 
 

@@ -160,7 +160,7 @@ def beyond(results: Results, family: NetworkFamily) -> list[Figure]:
             [dff, variant(dff, other), accel, variant(accel, "update x0.5"), alone],
             "consistency",
             "mIoU of the previous prediction, warped here, against this one. At 0 the keyframe's "
-            "prediction meets the last one of the interval before.",
+            "prediction is compared with the last one of the interval before.",
         ),
     ]
     found = [
