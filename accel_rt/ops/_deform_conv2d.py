@@ -38,6 +38,9 @@ def deform_conv2d(
     group with outputs in multiples of 32: in float32, and in bfloat16 where the processor has it
     (with AMX offset groups are multiples of 32 channels).
 
+    Inf and NaN reach only what is sampled from them, except on AMX, which reads all four neighbours
+    of a sample inside the image.
+
     On CUDA a kernel for tensor cores that stores no columns serves one weight group with 64 to 512
     outputs in multiples of 8 and offset groups of a multiple of 32 channels (16 in float32), from
     sm_80 on; columns and a matrix product serve the rest. benchmarks/README.md says why.

@@ -20,6 +20,9 @@ def warp_score(cache: Tensor, flow: Tensor, weight: Tensor, bias: Tensor) -> Ten
     Positions as in :func:`accel_rt.ops.flow_warp` with ``padding="border"``. For inference: no
     gradient flows.
 
+    A feature of +Inf makes scores infinite, or NaN where its weight is zero or infinities of both
+    signs meet. With AMX (K a multiple of 32, any type but float64) it makes all scores NaN.
+
     Args:
         cache: [N, K, H, W] features before their ReLU, any floating point type; channels_last is
             fastest.
