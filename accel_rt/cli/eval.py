@@ -9,6 +9,7 @@ import click
 from accel_rt.cli.eval_diff import diff
 from accel_rt.cli.eval_paper import paper
 from accel_rt.cli.eval_run import run
+from accel_rt.cli.eval_schedules import schedules
 
 
 class _RunByDefault(click.Group):
@@ -36,5 +37,5 @@ def evaluation(**_: Any) -> None:
     """
 
 
-for _command in (run, paper, diff):
+for _command in (run, paper, schedules, diff):
     evaluation.add_command(_command)

@@ -61,8 +61,10 @@ def run(data: str, json_file: Path | None, **values: Any) -> None:
     show("\n\n".join(report(results, name, settings.interval)))
 
 
-# Distances from a keyframe mean nothing where cuts place others.
-run.params = [option for option in run.params if option.name != "scene_cuts"]
+# Distances from a keyframe mean nothing where cuts place others, or where frames are carried from
+# both sides: 'eval schedules' runs those as they are.
+_LEFT_OUT = ("scene_cuts", "update_every", "fuse_keyframes", "look_ahead", "gate")
+run.params = [option for option in run.params if option.name not in _LEFT_OUT]
 
 
 def model_name(settings: Any) -> str:

@@ -143,6 +143,8 @@ def _type(default: Any, told: Option) -> Any:
         "min_open": told.above,
         "max_open": told.below,
     }
+    if told.low is None and told.high is None:
+        return type(default) if isinstance(default, (int, float)) else str
     if isinstance(default, int):
         return click.IntRange(**bounds)
     return click.FloatRange(**bounds) if isinstance(default, float) else str

@@ -8,7 +8,14 @@ from typing import Any
 import click
 
 from accel_rt.cli.fields import CommaList
-from accel_rt.cli.options import segmenter_options, segmenter_settings
+from accel_rt.cli.options import (
+    preset_option,
+    segmenter_options,
+    segmenter_settings,
+    with_preset,
+)
+from accel_rt.errors import UsageError
+from accel_rt.runtime.schedule import LIVE_PRESETS
 
 # Those of RecordingLimits, whose module is slow to import; a test holds them together.
 MAX_RECORDINGS, RECORDING_LENGTH_S, KEEP_FREE_MB = 100, 3600.0, 1000
@@ -17,6 +24,7 @@ MAX_RECORDINGS, RECORDING_LENGTH_S, KEEP_FREE_MB = 100, 3600.0, 1000
 @click.command()
 @click.argument("source", default="0")
 @segmenter_options
+@preset_option(LIVE_PRESETS, None)
 @click.option(
     "--async-keyframes/--no-async-keyframes",
     default=True,
@@ -109,6 +117,9 @@ def live(source: str, **values: Any) -> int:
     from accel_rt.cli.live_run import run_live
     from accel_rt.live.settings import LiveSettings
 
+    values = with_preset(values, LIVE_PRESETS, None)
+    if values["look_ahead"]:
+        raise UsageError("--look-ahead waits for frames that are yet to come: it is for files")
     networks = segmenter_settings(values)
     settings = LiveSettings(
         interval=networks.interval,

@@ -7,10 +7,12 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from accel_rt.cli.fields import field_options, from_values
 from accel_rt.cli.text import say
 from accel_rt.data.layouts import LAYOUTS
+from accel_rt.runtime.schedule import PresetName, Schedule
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.video.limits import MAX_PIXELS, TIMEOUT_S
 
@@ -70,6 +72,38 @@ def reading_options(command: F) -> F:
     for option in reversed(_READING_OPTIONS):
         command = option(command)
     return command
+
+
+def preset_option(schedules: dict[PresetName, Schedule], default: PresetName | None) -> Any:
+    """``--preset`` with a command's ``schedules``; ``default`` holds if none of them is named."""
+    told = "; ".join(f"{name}: {schedule.describe()}" for name, schedule in schedules.items())
+    return click.option(
+        "--preset",
+        type=click.Choice(list(schedules)),
+        help=f"How often which network runs. {told}. Single options, such as --interval, go before "
+        f"it, and without it begin at the paper's schedule."
+        + (f"  [default: {default}, if none of them is given]" if default else ""),
+    )
+
+
+_SCHEDULE = ("mode", *(field.name for field in fields(Schedule)))
+
+
+def with_preset(
+    values: dict[str, Any], schedules: dict[PresetName, Schedule], default: PresetName | None
+) -> dict[str, Any]:
+    """The values of a command, those of its preset in the place of options that were not given."""
+    context = click.get_current_context()
+    given = {
+        name
+        for name in _SCHEDULE
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    preset = values["preset"] or (None if given else default)
+    if preset is None:
+        return values
+    chosen = {name: value for name, value in vars(schedules[preset]).items() if name not in given}
+    return {**values, **chosen}
 
 
 def segmenter_options(command: F) -> F:

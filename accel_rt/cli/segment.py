@@ -12,10 +12,13 @@ from accel_rt.cli.fields import CommaList
 from accel_rt.cli.jobs import plan_jobs
 from accel_rt.cli.options import (
     load_chosen,
+    preset_option,
     reading_options,
     segmenter_options,
     segmenter_settings,
+    with_preset,
 )
+from accel_rt.runtime.schedule import PRESETS
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.version import __version__
 from accel_rt.video.limits import MAX_RATE, MIN_RATE
@@ -34,6 +37,7 @@ _MASK_FORMATS = ("png", "npz", "rle")
     help="Video to write, or a folder for several inputs.  [default: INPUT_accel.mp4 beside INPUT]",
 )
 @segmenter_options
+@preset_option(PRESETS, "balanced")
 @click.option(
     "--classes",
     type=CommaList(),
@@ -100,6 +104,7 @@ def segment(
     INPUT is a video file, a folder or quoted glob of images, a URL, or - for standard input.
     Ctrl-C finishes the file with what was done.
     """
+    values = with_preset(values, PRESETS, "balanced")
     settings = segmenter_settings(values)
     jobs = plan_jobs(inputs, output, masks, timing, video=not no_video)
     from accel_rt.cli.segment_run import Choices, SegmentOptions, run_jobs
@@ -130,6 +135,6 @@ def segment(
 
 def _networks(settings: SegmenterSettings) -> str:
     """The networks that ``settings`` name, in words."""
-    if settings.mode == "accel" and settings.interval > 1:
+    if settings.mode == "accel" and settings.schedule.updates:
         return f"{settings.reference} and {settings.update}"
     return settings.reference

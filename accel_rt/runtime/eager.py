@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ class _Pending:
 
     features: Future[Tensor]
     moved: State
+    picture: Tensor | None
     stale: bool = False
 
 
@@ -50,6 +51,7 @@ class EagerExecutor:
         self.program = program
         self._flow, self._schedule, self._margins = flow, schedule, margins
         self._worker = KeyframeThread(threads or torch.get_num_threads()) if background else None
+        self._gates = schedule.gate and flow is not None and program.update_stands_alone
         self._clock = StageClock()
         self._pending: _Pending | None = None
 
@@ -85,6 +87,7 @@ class EagerExecutor:
                 fresh = self.program.refresh(self._input("update"))
                 self._scores = self.program.merge(self._state, fresh)
             self._carried = self.program.carried(self._scores, self._geometry)
+            self._state = replace(self._state, picture=self._picture())
         with self._clock("flow"):
             if self._flow is not None:
                 self._view = self._flow.view(self._frame)
@@ -99,11 +102,24 @@ class EagerExecutor:
             if self.program.model.update is not None:
                 fresh = self.program.refresh(self._input("update"))
             if self._state is not None:
-                self._scores = self.program.merge(self._state, fresh)
+                self._scores = self._merge(self._state, fresh)
             else:
                 assert fresh is not None
                 self._scores = fresh
             self._carried = self.program.carried(self._scores, self._geometry)
+
+    def _merge(self, state: State, fresh: Tensor | None) -> Tensor:
+        scores = self.program.merge(state, fresh)
+        picture = self._picture()
+        if fresh is None or picture is None:
+            return scores
+        return self.program.gated(scores, fresh, self.program.residual(state, picture))
+
+    def _picture(self) -> Tensor | None:
+        """The frame for the gate, if there is one."""
+        if not self._gates:
+            return None
+        return self.program.picture(self._frame, self._geometry)
 
     def carry(self, request: bool = False) -> None:
         with self._clock("flow"):
@@ -133,7 +149,9 @@ class EagerExecutor:
     def _request(self) -> None:
         assert self._worker is not None
         frame = self._input("reference")
-        self._pending = _Pending(self._worker.submit(self._compute, frame), State(None))
+        self._pending = _Pending(
+            self._worker.submit(self._compute, frame), State(None), self._picture()
+        )
 
     @torch.inference_mode()
     def _compute(self, frame: Tensor) -> Tensor:
@@ -149,7 +167,9 @@ class EagerExecutor:
         features = pending.features.result()
         if pending.stale:
             return False
-        self._state = self.program.advance(State(features), pending.moved.flow)
+        self._state = self.program.advance(
+            State(features, None, pending.picture), pending.moved.flow
+        )
         return True
 
     def finish(self) -> FrameData:

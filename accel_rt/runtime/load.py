@@ -56,7 +56,7 @@ def load_model(settings: SegmenterSettings, load: LoadNetwork = load_network) ->
     reference, info = load(store.find(settings.reference))
     description: dict[str, Any] = {"mode": settings.mode, "reference": info.network}
     model = Accel(reference)
-    if settings.mode == "accel" and settings.interval > 1:
+    if settings.mode == "accel" and settings.schedule.updates:
         update, update_info = load(store.find(settings.update))
         if update_info.classes != info.classes:
             raise UsageError(

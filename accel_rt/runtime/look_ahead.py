@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -17,7 +17,7 @@ from accel_rt.runtime.executor import StageClock
 from accel_rt.runtime.geometry import Geometry, plan
 from accel_rt.runtime.policy import KeyframePolicy
 from accel_rt.runtime.preprocess import resize_frame
-from accel_rt.runtime.program import FrameProgram, State, inverse_flow
+from accel_rt.runtime.program import FrameProgram, State, blend, inverse_flow
 from accel_rt.runtime.result import FrameKind, FrameResult, Overlay
 from accel_rt.runtime.schedule import Schedule
 from accel_rt.runtime.segmenter import check_frame
@@ -28,7 +28,8 @@ class _Waiting:
     """A frame whose results wait for the next keyframe.
 
     ``flow`` leads from the frame before to it, ``back`` from the frame after; both None where
-    states are copied. ``image`` is the processed frame if the update network is to see it.
+    states are copied. ``image`` is the processed frame if the update network is to see it,
+    ``picture`` what the gate needs of it.
     """
 
     index: int
@@ -37,6 +38,7 @@ class _Waiting:
     image: np.ndarray | None
     flow: Tensor | None
     clock: StageClock
+    picture: Tensor | None = None
     back: Tensor | None = None
     scores: Tensor | None = None
 
@@ -76,6 +78,7 @@ class LookAheadSegmenter:
         self.classes = classes
         self._policy, self._program, self._flow = policy, program, flow
         self._schedule, self._margins = schedule, margins
+        self._gates = schedule.gate and flow is not None
         self._trained, self._size = trained, size
         self._description = description or {}
         self.reset()
@@ -140,8 +143,9 @@ class LookAheadSegmenter:
         decision = self._policy.decide(frame_bgr[::every, ::every], since)
         with clock("flow"):
             flow = self._flow_to(image, geometry)
+            picture = self._program.picture(image, geometry) if self._gates else None
         kind = "key" if self._before is None else decision.kind
-        frame = _Waiting(self._index, pts, kind, image, flow, clock)
+        frame = _Waiting(self._index, pts, kind, image, flow, clock, picture)
         self._index += 1
         if kind != "key":
             if kind == "carry" or self._program.model.update is None:
@@ -178,7 +182,8 @@ class LookAheadSegmenter:
             if self._schedule.fuse_keyframes and program.model.update is not None:
                 fresh = program.refresh(program.prepare(frame.image, geometry, "update"))
                 scores = program.merge(state, fresh)
-        return _Side(state, program.carried(scores, geometry)), scores
+        carried = program.carried(scores, geometry, frame.picture)
+        return _Side(replace(state, picture=frame.picture), carried), scores
 
     def _fill(self, after: tuple[_Side, Tensor | None] | None) -> list[FrameResult]:
         """Results of the frames between the last keyframe and the one ``after`` them.
@@ -213,14 +218,9 @@ class LookAheadSegmenter:
             if frame.kind == "carry":
                 continue
             with frame.clock("network"):
-                fresh = self._refresh(frame)
-                if back is None:
-                    frame.scores = self._program.merge(there[number], fresh)
-                else:
-                    share = (number + 1) / (len(frames) + 1)
-                    frame.scores = self._program.merge_sides(
-                        there[number], back[number], share, fresh
-                    )
+                distance = (number + 1) / (len(frames) + 1)
+                after = None if back is None else back[number]
+                frame.scores = self._merge(frame, there[number], after, distance)
 
     def _fill_carried(self, frames: list[_Waiting], before: State, side: _Side | None) -> None:
         """Scores of the frames between those that have some, from both of these."""
@@ -230,7 +230,7 @@ class LookAheadSegmenter:
             if frame.scores is None:
                 between.append(frame)
                 continue
-            update = self._program.carried(frame.scores, self._geometry)
+            update = self._program.carried(frame.scores, self._geometry, frame.picture)
             self._carry(between, before, update)
             between, before = [], update
         self._carry(between, before, side.carried if side is not None else None)
@@ -243,9 +243,40 @@ class LookAheadSegmenter:
             with frame.clock("flow"):
                 scores = self._program.moved(there[number])
                 if back is not None:
-                    share = (number + 1) / (len(frames) + 1)
-                    scores = torch.lerp(scores, self._program.moved(back[number]), share)
+                    distance = (number + 1) / (len(frames) + 1)
+                    share, _ = self._share(frame, there[number], back[number], distance)
+                    scores = blend(scores, self._program.moved(back[number]), share)
                 frame.scores = scores
+
+    def _merge(
+        self, frame: _Waiting, before: State, after: State | None, distance: float
+    ) -> Tensor:
+        """Scores of an update from its sides, the one after it ``distance`` of the way there."""
+        program, fresh = self._program, self._refresh(frame)
+        if after is None:
+            scores = program.merge(before, fresh)
+            residual = self._residual(frame, before)
+        else:
+            share, residual = self._share(frame, before, after, distance)
+            scores = program.merge_sides(before, after, share, fresh)
+        if fresh is None or residual is None or not program.update_stands_alone:
+            return scores
+        return program.gated(scores, fresh, residual)
+
+    def _share(
+        self, frame: _Waiting, before: State, after: State, distance: float
+    ) -> tuple[float | Tensor, Tensor | None]:
+        """How much the side after a frame counts, and the residual of both so blended."""
+        first, second = self._residual(frame, before), self._residual(frame, after)
+        if first is None or second is None:
+            return distance, None
+        share = self._program.share_after(distance, first, second)
+        return share, torch.lerp(first, second, share)
+
+    def _residual(self, frame: _Waiting, state: State) -> Tensor | None:
+        if frame.picture is None:
+            return None
+        return self._program.residual(state, frame.picture)
 
     def _moved(self, state: State, frames: list[_Waiting]) -> list[State]:
         """The state of the frame before ``frames`` moved to each of them."""

@@ -36,6 +36,7 @@ class FrameNodes:
         self._program, self._geometry, self._schedule = program, geometry, schedule
         self._flow = flow if flow is not None and flow.on_device else None
         self._moves, self._margins = flow is not None, margins
+        self._gates = schedule.gate and self._moves and program.update_stands_alone
         self.grid = geometry.grid(program.stride)
         self._kept: dict[str, Tensor] = {}
         device = program.device
@@ -52,9 +53,10 @@ class FrameNodes:
     def key(self) -> None:
         """A keyframe of the frame: state and scores."""
         state, scores = self._program.key(self._input("reference"))
+        flow = None
         if self._moves and not self._program.incremental:  # a place for flow, which a graph needs
-            state = State(state.features, torch.zeros_like(self.newer))
-        self._keep_state("state", state)
+            flow = torch.zeros_like(self.newer)
+        self._keep_state("state", State(state.features, flow, self._picture()))
         if self._schedule.fuse_keyframes and self._program.model.update is not None:
             fresh = self._program.refresh(self._input("update"))
             scores = self._program.merge(State(state.features), fresh)
@@ -92,7 +94,11 @@ class FrameNodes:
     def merge(self) -> None:
         """State and update branch to scores."""
         fresh = None if self._program.model.update is None else self._kept["fresh"]
-        scores = self._program.merge(self._state("state"), fresh)
+        state, picture = self._state("state"), self._picture()
+        scores = self._program.merge(state, fresh)
+        if fresh is not None and picture is not None:
+            residual = self._program.residual(state, picture)
+            scores = self._program.gated(scores, fresh, residual)
         self._keep("scores", scores)
         self._begin_carrying(scores)
 
@@ -104,6 +110,8 @@ class FrameNodes:
         """Put the frame aside for :meth:`pending_key`; nothing has moved since."""
         self._pending_frame.copy_(self.frame)
         self._keep("pending flow", torch.zeros_like(self.newer))
+        if (picture := self._picture()) is not None:
+            self._keep("arriving picture", picture)
 
     def pending_key(self) -> None:
         """The keyframe of the frame that was put aside."""
@@ -115,7 +123,8 @@ class FrameNodes:
 
     def take_pending(self) -> None:
         """The pending keyframe becomes the state, moved to the frame before this one."""
-        arrived = State(self._kept["arriving features"])
+        picture = self._kept.get("arriving picture")
+        arrived = State(self._kept["arriving features"], None, picture)
         flow = self._kept["pending flow"] if self._moves else None
         self._keep_state("state", self._program.advance(arrived, flow))
 
@@ -146,18 +155,20 @@ class FrameNodes:
         if self._schedule.carries:
             carried = self._program.carried(scores, self._geometry).features
             assert carried is not None
-            flow = self.newer.new_zeros((1, 2, *carried.shape[-2:]))
+            flow = torch.zeros_like(self.newer)
             composes = self._moves and not self._program.incremental
             self._keep_state("carried", State(carried, flow if composes else None))
 
     def _state(self, name: str) -> State:
-        return State(self._kept.get(f"{name} features"), self._kept.get(f"{name} flow"))
+        features, flow, picture = (
+            self._kept.get(f"{name} {part}") for part in ("features", "flow", "picture")
+        )
+        return State(features, flow, picture)
 
     def _keep_state(self, name: str, state: State) -> None:
-        if state.features is not None and state.features is not self._kept.get(f"{name} features"):
-            self._keep(f"{name} features", state.features)
-        if state.flow is not None:
-            self._keep(f"{name} flow", state.flow)
+        for part, value in vars(state).items():
+            if value is not None and value is not self._kept.get(f"{name} {part}"):
+                self._keep(f"{name} {part}", value)
 
     def _keep(self, name: str, value: Tensor) -> None:
         """Store ``value``, from the second time on in the place that graphs know."""
@@ -165,6 +176,10 @@ class FrameNodes:
             self._kept[name].copy_(value)
         else:
             self._kept[name] = value.clone()
+
+    def _picture(self) -> Tensor | None:
+        """The frame for the gate, if there is one."""
+        return self._program.picture(self.frame, self._geometry) if self._gates else None
 
     def _input(self, branch: Branch) -> Tensor:
         return self._program.prepare(self.frame, self._geometry, branch)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from accel_rt import ops
 from accel_rt.normalise import IMAGENET, Normalisation, pad_to
@@ -57,6 +58,29 @@ def network_input(
     if device.type == "cpu" and dtype in _TABLE_DTYPES:
         return _look_up(image, normalisation, dtype)
     return normalisation(torch.from_numpy(image)[None].to(device)).to(dtype)
+
+
+def thumbnail(
+    frame: np.ndarray | Tensor, geometry: Geometry, stride: int, device: torch.device = _CPU
+) -> Tensor:
+    """A frame's mean colours in the cells of a grid, float32 BGR 0 to 255, ``[1, 3, h, w]``.
+
+    ``frame`` is as for :func:`network_input`; the grid is ``geometry``'s of that stride.
+    """
+    if isinstance(frame, Tensor):
+        small = ops.preprocess(
+            frame[None],
+            geometry.processed,
+            geometry.padded,
+            mean_rgb=(0.0, 0.0, 0.0),
+            std_rgb=(1.0, 1.0, 1.0),
+        )
+        return 255 * F.avg_pool2d(small.flip(1), stride)
+    cells = geometry.grid(stride).cells
+    small_bgr = cv2.resize(
+        pad_to(frame, geometry.padded), cells[::-1], interpolation=cv2.INTER_AREA
+    )
+    return torch.from_numpy(small_bgr).to(device, torch.float32).permute(2, 0, 1)[None]
 
 
 # Of 256 values a channel each, all results fit into a table: eight times faster than arithmetic.

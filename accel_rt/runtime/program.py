@@ -22,19 +22,26 @@ to one, four rewrites of the paper's equations make it fast without changing its
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from accel_rt import ops
 from accel_rt.models.accel import Accel, FeatureFusion
 from accel_rt.models.layers import resize_grid
 from accel_rt.runtime.geometry import Geometry
-from accel_rt.runtime.preprocess import network_input
+from accel_rt.runtime.preprocess import network_input, thumbnail
 from accel_rt.runtime.result import Overlay
+
+# Chosen by mIoU on CamVid's validation video; colours are 0 to 255.
+_RESIDUAL_BLUR = 20  # pixels of the processed frame
+_GATE_MIDDLE, _GATE_WIDTH = 30.0, 8.0
+_SIDE_WIDTH = 5.0
 
 Branch = Literal["reference", "update"]
 
@@ -45,11 +52,14 @@ class State:
 
     ``features`` is ``[N, C, h, w]`` on the reference's grid; ``flow`` is ``[N, 2, h, w]``, backward
     flow in cells from the frame that the features belong to, None if that is the current frame.
-    ``features`` None stands for those of a keyframe that is still being computed.
+    ``features`` None stands for those of a keyframe that is still being computed. ``picture`` is
+    ``[N, 3, h, w]``, the frame that the features belong to in the grid's cells, for
+    :meth:`FrameProgram.residual`.
     """
 
     features: Tensor | None
     flow: Tensor | None = None
+    picture: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +140,10 @@ class FrameProgram:
         scale = 1.0 if branch == "reference" else self.update_scale
         return network_input(frame, geometry, network.normalisation, scale, self.device, self.dtype)
 
+    def picture(self, frame: np.ndarray | Tensor, geometry: Geometry) -> Tensor:
+        """A frame, as :meth:`prepare` takes it, in the cells that scores are carried in."""
+        return thumbnail(frame, geometry, self.finest_stride, self.device)
+
     def key(self, frame: Tensor) -> tuple[State, Tensor]:
         """Keyframe ``[N, 3, H, W]`` to state and scores: ``S_k = N_task^R(N_feat^R(I_k))``."""
         reference, fusion = self.model.reference, self.model.fusion
@@ -148,13 +162,12 @@ class FrameProgram:
         """
         if flow is None:
             return state
-        if state.features is not None:
-            flow = _on_grid(flow, state.features.shape[-2:])
         if self.incremental and state.features is not None:
-            return State(ops.flow_warp(state.features, flow))
+            picture = None if state.picture is None else _warp(state.picture, flow)
+            return State(_warp(state.features, flow), None, picture)
         if state.flow is not None:
             flow = ops.compose_flow(state.flow, flow)
-        return State(state.features, flow)
+        return replace(state, flow=flow)
 
     def refresh(self, frame: Tensor) -> Tensor:
         """What the update branch makes of a frame ``[N, 3, H', W']``: scores, or features."""
@@ -181,29 +194,61 @@ class FrameProgram:
     def moved(self, state: State) -> Tensor:
         """The state's features, or scores, ``[N, C, h, w]`` where they belong in its frame."""
         assert state.features is not None
-        return state.features if state.flow is None else ops.flow_warp(state.features, state.flow)
+        return state.features if state.flow is None else _warp(state.features, state.flow)
 
-    def carried(self, scores: Tensor, geometry: Geometry) -> State:
+    @property
+    def finest_stride(self) -> int:
+        """Pixels of the processed frame per cell of the grid on which scores are carried."""
+        update = self.model.update
+        return self.stride if update is None else min(self.stride, update.stride)
+
+    def carried(self, scores: Tensor, geometry: Geometry, picture: Tensor | None = None) -> State:
         """Scores ``[1, C, h, w]`` of a frame as a state that is carried on.
 
         It is on the finer of both branches' grids, whichever branch the scores are from.
         """
-        update = self.model.update
-        stride = self.stride if update is None else min(self.stride, update.stride)
-        return State(resize_grid(scores, geometry.grid(stride).cells))
+        cells = geometry.grid(self.finest_stride).cells
+        return State(resize_grid(scores, cells), None, picture)
+
+    def residual(self, state: State, picture: Tensor) -> Tensor:
+        """How wrong the state's flow is, ``[N, 1, h, w]``: the mean absolute difference of colours,
+        0 to 255, of the state's picture, moved, and the frame's ``picture [N, 3, h, w]``.
+
+        Where something has come into view since the keyframe, no flow leads to it and the
+        difference is large.
+        """
+        assert state.picture is not None
+        moved = state.picture
+        if state.flow is not None:
+            moved = _warp(moved, state.flow)
+        difference = (moved - picture).abs().mean(1, keepdim=True)
+        side = max(1, _RESIDUAL_BLUR // self.finest_stride) // 2 * 2 + 1
+        return F.avg_pool2d(difference, side, 1, side // 2, count_include_pad=False)
+
+    def gated(self, scores: Tensor, fresh: Tensor, residual: Tensor) -> Tensor:
+        """Fused scores, but the update branch's where the residual says that warping failed."""
+        share = torch.sigmoid((residual - _GATE_MIDDLE) / _GATE_WIDTH).to(scores.dtype)
+        return torch.lerp(scores, resize_grid(fresh, scores.shape[-2:]), share)
+
+    @staticmethod
+    def share_after(share: float, before: Tensor, after: Tensor) -> Tensor:
+        """How much the side after a frame counts, 0 to 1 in each cell: its ``share`` by distance,
+        less where its residual ``after`` is larger than that of the side ``before``."""
+        odds = math.log(share / (1 - share)) + (before - after) / _SIDE_WIDTH
+        return torch.sigmoid(odds)
 
     def merge_sides(
-        self, before: State, after: State, share: float, fresh: Tensor | None
+        self, before: State, after: State, share: float | Tensor, fresh: Tensor | None
     ) -> Tensor:
         """:meth:`merge` with states from a keyframe before and one after the frame.
 
-        ``share`` is that of the state after it, 0 to 1.
+        ``share`` is that of the state after it, 0 to 1, one number or ``[N, 1, h, w]``.
         """
         fusion = self.model.fusion
         if fresh is not None and isinstance(fusion, FeatureFusion):
-            both = torch.lerp(self.moved(before), self.moved(after), share)
+            both = blend(self.moved(before), self.moved(after), share)
             return self.merge(State(both), fresh)
-        scores = torch.lerp(self.reference_scores(before), self.reference_scores(after), share)
+        scores = blend(self.reference_scores(before), self.reference_scores(after), share)
         return scores if fresh is None or fusion is None else fusion(scores, fresh)
 
     def reference_scores(self, state: State) -> Tensor:
@@ -239,15 +284,22 @@ class FrameProgram:
         return Output(labels[0], None if margin is None else margin[0], picture)
 
 
+def blend(before: Tensor, after: Tensor, share: float | Tensor) -> Tensor:
+    """``before`` and ``after``, ``[N, C, h, w]``, of which the second has ``share``, 0 to 1."""
+    if isinstance(share, Tensor):
+        share = resize_grid(share, before.shape[-2:]).to(before.dtype)
+    return torch.lerp(before, after, share)
+
+
 def inverse_flow(flow: Tensor) -> Tensor:
     """Flow to the frame after, from that to the frame before it: ``-W(flow, -flow)``, nearly."""
     return -ops.flow_warp(flow, -flow)
 
 
-def _on_grid(flow: Tensor, cells: torch.Size) -> Tensor:
-    """Flow ``[N, 2, h, w]`` on another grid of the same extent, in that grid's cells."""
-    if flow.shape[-2:] == cells:
-        return flow
-    height, width = flow.shape[-2:]
-    ratio = flow.new_tensor([cells[1] / width, cells[0] / height])[None, :, None, None]
-    return resize_grid(flow, cells) * ratio
+def _warp(grid: Tensor, flow: Tensor) -> Tensor:
+    """A map ``[N, C, h, w]`` warped by flow in cells of its grid, or of one of the same extent."""
+    height, width = grid.shape[-2:]
+    if flow.shape[-2:] != grid.shape[-2:]:
+        x, y = resize_grid(flow, grid.shape[-2:]).split(1, 1)
+        flow = torch.cat([x * (width / flow.shape[-1]), y * (height / flow.shape[-2])], 1)
+    return ops.flow_warp(grid, flow)

@@ -20,6 +20,8 @@ class Schedule:
     - ``update_every``: the update network runs on every n-th frame after a keyframe; scores of the
       others are carried on from the frame before by flow. 1 is the paper's schedule.
     - ``fuse_keyframes``: the update network runs on keyframes, too, and is fused there.
+    - ``gate``: where the picture does not look as the flow says it should, because something came
+      into view since, the update network, or the other side, is trusted instead.
     - ``look_ahead``: frames are also carried back from the next keyframe or update, so that results
       come up to ``interval`` frames late.
 
@@ -30,12 +32,18 @@ class Schedule:
     update_every: int = 1
     fuse_keyframes: bool = False
     look_ahead: bool = False
+    gate: bool = False
 
     def __post_init__(self) -> None:
         for name in ("interval", "update_every"):
             if getattr(self, name) < 1:
                 what = {"interval": "the keyframe interval"}.get(name, "--update-every")
                 raise UsageError(f"{what} must be at least 1, got {getattr(self, name)}")
+
+    @property
+    def updates(self) -> bool:
+        """Whether the update network runs at all."""
+        return self.interval > 1 and (self.fuse_keyframes or self.update_every < self.interval)
 
     @property
     def carries(self) -> bool:
@@ -53,4 +61,25 @@ class Schedule:
             parts.append(f"update every {self.update_every}, others carried")
         if self.look_ahead:
             parts.append("from both sides")
+        if self.gate:
+            parts.append("gated")
         return ", ".join(parts)
+
+
+PresetName = Literal["accurate", "balanced", "fast", "fastest"]
+
+PRESETS: dict[PresetName, Schedule] = {
+    "accurate": Schedule(5, 1, fuse_keyframes=True, look_ahead=True, gate=True),
+    "balanced": Schedule(8, 4, fuse_keyframes=True, look_ahead=True, gate=True),
+    "fast": Schedule(10, 5, look_ahead=True, gate=True),
+    "fastest": Schedule(10, 10, look_ahead=True, gate=True),
+}
+"""Schedules for files by what is wanted of them, as measured (README, "What to expect")."""
+
+LIVE_PRESETS: dict[PresetName, Schedule] = {
+    "accurate": Schedule(5, 1, fuse_keyframes=True, gate=True),
+    "balanced": Schedule(6, 3, fuse_keyframes=True, gate=True),
+    "fast": Schedule(10, 4, fuse_keyframes=True, gate=True),
+    "fastest": Schedule(10, 5, gate=True),
+}
+"""Schedules without look-ahead, for what happens now."""

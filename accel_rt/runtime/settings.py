@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+from accel_rt.errors import UsageError
 from accel_rt.option import check, option
-from accel_rt.runtime.schedule import Schedule
+from accel_rt.runtime.schedule import LIVE_PRESETS, PRESETS, PresetName, Schedule
 
 Mode = Literal["accel", "dff", "copy", "deeplab"]
 Fusion = Literal["score", "feature", "mean"]
@@ -32,8 +33,8 @@ class SegmenterSettings:
     ``fusion`` ``score`` is the mean where no fusion is trained for the two networks;
     ``fusion_weights`` names a fusion's file, of either kind, instead of an installed one. With
     ``size`` None the source keeps its shape, at the height the weights were trained for.
-    ``update_every``, ``fuse_keyframes`` and ``look_ahead``: see
-    :class:`~accel_rt.runtime.schedule.Schedule`. ``cuda_graphs`` records each part of a frame once
+    ``interval`` to ``gate`` make a :class:`~accel_rt.runtime.schedule.Schedule`; with
+    ``look_ahead`` a segmenter gives results late. ``cuda_graphs`` records each part of a frame once
     and replays it; with ``margins`` results also say by how much each pixel's class won.
 
     Raises :class:`~accel_rt.errors.UsageError` for a value outside what its option says.
@@ -53,9 +54,19 @@ class SegmenterSettings:
     )
     fusion_weights: Path | None = None
     interval: int = option("A keyframe every N frames.", 5, low=1, metavar="N")
-    update_every: int = 1
-    fuse_keyframes: bool = False
-    look_ahead: bool = False
+    update_every: int = option(
+        "Between keyframes, run the update network on every N-th frame and carry its result on.",
+        1,
+        low=1,
+        metavar="N",
+    )
+    fuse_keyframes: bool = option("Run the update network on keyframes, too.", False)
+    look_ahead: bool = option(
+        "Carry frames from the keyframe after them, too: better, and some frames late.", False
+    )
+    gate: bool = option(
+        "Trust the update network alone where something new has come into view.", False
+    )
     mode: Mode = option(
         "accel: reference on keyframes, update in between; dff: warp only; copy: copy only; "
         "deeplab: reference on every frame.",
@@ -103,9 +114,20 @@ class SegmenterSettings:
         check(self)
         _ = self.schedule
 
+    @classmethod
+    def preset(cls, name: PresetName, live: bool = False, **others: Any) -> SegmenterSettings:
+        """Settings by what is wanted: ``accurate``, ``balanced``, ``fast`` or ``fastest``.
+
+        Those for files look ahead, so that results come late; with ``live`` they do not.
+        """
+        schedules = LIVE_PRESETS if live else PRESETS
+        if name not in schedules:
+            raise UsageError(f"unknown preset '{name}': choose from {', '.join(schedules)}")
+        return cls(**{**vars(schedules[name]), **others})
+
     @property
     def schedule(self) -> Schedule:
         """What each frame is; in ``deeplab`` mode a keyframe, whatever the interval says."""
         interval = 1 if self.mode == "deeplab" else self.interval
         ahead = self.look_ahead and interval > 1
-        return Schedule(interval, self.update_every, self.fuse_keyframes, ahead)
+        return Schedule(interval, self.update_every, self.fuse_keyframes, ahead, self.gate)

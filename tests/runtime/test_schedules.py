@@ -1,5 +1,7 @@
 """Schedules: carried frames, fused keyframes, and frames between keyframes from both sides."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -17,7 +19,7 @@ from accel_rt.runtime.cuda import CudaExecutor
 from accel_rt.runtime.load import build_segmenter
 from accel_rt.runtime.look_ahead import LookAheadSegmenter
 from accel_rt.runtime.policy import FixedInterval, KeyframePolicy, SceneCuts
-from accel_rt.runtime.program import FrameProgram, inverse_flow
+from accel_rt.runtime.program import FrameProgram, State, inverse_flow
 from accel_rt.runtime.result import FrameResult
 from accel_rt.runtime.schedule import Schedule
 from accel_rt.runtime.segmenter import Segmenter
@@ -238,6 +240,93 @@ class TestLookAhead:
             torch.testing.assert_close(both[0], program.merge(first, fresh))
             torch.testing.assert_close(both[2], program.merge(second, fresh))
         assert (both[1] - both[0]).abs().max() > 1e-3
+
+
+class TestGate:
+    """Something comes into view that no flow leads to."""
+
+    def blind(self) -> Accel:
+        """A pair whose fusion follows the reference alone."""
+        model, _, _ = pair()
+        with torch.no_grad():
+            model.fusion.conv.weight[:, len(CLASSES) :] = 0
+        return model
+
+    @pytest.mark.parametrize("make", [online, late])
+    def test_what_enters_is_seen_by_the_update_network(self, make: Callable) -> None:
+        frames = [picture(-200), picture(48), picture(48)]
+        for gate in (False, True):
+            results = run(make(self.blind(), Schedule(9, gate=gate), KnownFlow(0)), frames)
+            assert kinds(results) == "kuu"
+            for result in results[1:]:
+                assert bool((result.labels == 1).any()) == gate
+        assert abs(left(results[1]) - 48) <= 4
+
+    def test_where_flow_leads_to_what_is_there_nothing_changes(self) -> None:
+        frames = [picture(16 * (1 + i)) for i in range(4)]
+        plain, gated = (
+            run(online(pair()[0], Schedule(9, gate=gate), KnownFlow(-1)), frames)
+            for gate in (False, True)
+        )
+        for one, other in zip(plain, gated, strict=True):
+            assert np.mean(one.labels == other.labels) > 0.999
+
+    def test_the_side_that_looks_like_the_frame_counts(self) -> None:
+        """The column has gone before the second frame: the keyframe long after it knows better."""
+        frames = [picture(32), *[picture(-200)] * 5]
+        for gate in (False, True):
+            results = run(
+                late(Accel(colour_network()), Schedule(5, 5, gate=gate), KnownFlow(0)), frames
+            )
+            assert bool((results[1].labels == 1).any()) != gate
+
+    def test_a_keyframe_beside_the_frames_is_gated_by_its_own_picture(self) -> None:
+        model = self.blind()
+        schedule = Schedule(2, gate=True)
+        segmenter = build_segmenter(
+            model, CLASSES, schedule=schedule, flow=KnownFlow(0), size=SIZE, background=True
+        )
+        try:
+            segmenter.step(picture(-200))
+            segmenter._executor._pending.features.exception(timeout=10)
+            result = segmenter.step(picture(48))
+            assert result.kind == "key"
+            assert abs(left(result) - 48) <= 4
+        finally:
+            segmenter.close()
+
+    @pytest.mark.parametrize("flow", ["dis", "flownets"])
+    def test_the_graphs_of_a_gpu_agree(self, flow: str) -> None:
+        """Thumbnails are rounded to bytes on the CPU alone."""
+        torch.manual_seed(3)
+        model, stream = small.accel(), small.frames(16)
+        stream = [frame if i % 3 else 255 - frame for i, frame in enumerate(stream)]
+        schedule, source = Schedule(5, 2, True, gate=True), small.FLOWS[flow]()
+        options = {"schedule": schedule, "flow": source, "trained": small.SIZE}
+        expected = run(build_segmenter(model, small.CLASSES, **options), stream)
+        ungated = {**options, "schedule": replace(schedule, gate=False)}
+        others = run(build_segmenter(model, small.CLASSES, **ungated), stream)
+        segmenter = build_segmenter(model, small.CLASSES, **options)
+        program = segmenter._executor.program
+        segmenter._executor = CudaExecutor(program, source, schedule, cuda=FakeDevice(4))
+        same, different = [], []
+        for result, one, other in zip(run(segmenter, stream), expected, others, strict=True):
+            same.append(np.mean(result.labels == one.labels))
+            different.append(np.mean(other.labels != one.labels))
+        assert min(same) > 0.99
+        assert max(different) > 0.05
+
+    @pytest.mark.parametrize("incremental", [False, True])
+    def test_the_residual_is_that_of_the_moved_picture(self, incremental: bool) -> None:
+        """By two cells: the picture's content is found where the flow says it was."""
+        program = FrameProgram(small.accel(), CPU, torch.float32, incremental=incremental)
+        wide = 255 * torch.rand(1, 3, 20, 44)
+        flow = torch.zeros(1, 2, 20, 40)
+        flow[:, 0] = 2.0
+        state = State(torch.zeros(1, 4, 20, 40), None, wide[..., :40])
+        moved = program.advance(state, flow)
+        assert program.residual(moved, wide[..., 2:42])[..., :37].max() < 1e-3
+        assert program.residual(state, wide[..., 2:42]).mean() > 50
 
 
 def test_the_inverse_of_a_flow_leads_back() -> None:
