@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
@@ -28,7 +29,7 @@ class Progress:
         self.name = name
         self.done = done
         self.total = total
-        self.counts = {"key": 0, "update": 0}
+        self.counts: Counter[str] = Counter()
         self._bar: RichProgress | None = None
         self._started = self._last_line = monotonic()
 
@@ -44,7 +45,7 @@ class Progress:
         if sys.stderr.isatty():
             self._bar = _make_bar()
             self._task = self._bar.add_task(
-                plain(self.name), total=self.total, completed=self.done, key=0, update=0, per_s=0.0
+                plain(self.name), total=self.total, completed=self.done, kinds="", per_s=0.0
             )
             self._bar.start()
         self._started = self._last_line = monotonic()
@@ -60,15 +61,14 @@ class Progress:
             self._bar.stop()
 
     def add(self, kind: str) -> None:
-        """Count one finished frame of ``kind``, ``key`` or ``update``."""
+        """Count one finished frame of a kind, see :data:`~accel_rt.runtime.schedule.FrameKind`."""
         self.counts[kind] += 1
         if self._bar:
             self._bar.update(
                 self._task,
                 advance=1,
                 per_s=self._per_s(),
-                key=self.counts["key"],
-                update=self.counts["update"],
+                kinds=self._kinds(),
             )
         elif monotonic() - self._last_line >= _LINE_EVERY_S:
             self._last_line = monotonic()
@@ -80,12 +80,16 @@ class Progress:
         parts = [
             f"{self.name}: {self.done + self.frames}{of} frames",
             f"{self._per_s():.1f} frames/s",
-            f"{self.counts['key']} key, {self.counts['update']} update",
+            self._kinds(),
         ]
         if self.total and self.frames:
             left = max(0, self.total - self.done - self.frames) * self.elapsed_s / self.frames
             parts.append(f"{left:.0f} s left")
         return ", ".join(parts)
+
+    def _kinds(self) -> str:
+        kinds = ["key", "update", *(["carry"] if self.counts["carry"] else [])]
+        return ", ".join(f"{self.counts[kind]} {kind}" for kind in kinds)
 
     def _per_s(self) -> float:
         return self.frames / max(self.elapsed_s, 1e-9)
@@ -106,7 +110,7 @@ def _make_bar() -> RichProgress:
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[per_s]:.1f} frames/s"),
-        TextColumn("{task.fields[key]} key {task.fields[update]} update"),
+        TextColumn("{task.fields[kinds]}"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )

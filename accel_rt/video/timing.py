@@ -59,7 +59,8 @@ class TimingLog:
             self._file.write(",".join(COLUMNS))
 
     def row(self, values: Mapping[str, Any]) -> None:
-        """Add a frame: a value for each of :data:`COLUMNS`, ``kind`` being ``key`` or ``update``.
+        """Add a frame: a value for each of :data:`COLUMNS`, ``kind`` being ``key``,
+        ``update`` or ``carry``.
 
         Raises :class:`UsageError` if a column is missing or unknown.
         """

@@ -97,7 +97,7 @@ def test_paper(accel, light_only, tmp_path):
         ("eval street:x", 2, "'street:x' is no street"),
         ("eval run", 2, "Missing argument 'DATA'"),
         ("eval --interval 2", 2, "Missing argument 'DATA'"),
-        ("eval street:3:4 --interval 0", 2, "at least 1, got 0"),
+        ("eval street:3:4 --interval 0", 2, "0 is not in the range"),
         ("eval street:3:4 --scene-cuts", 2, "No such option"),
         ("eval street:3:4 --json no/a.json", 1, "cannot write no/a.json: its folder"),
         ("eval street:3:9 --reference nothing", 2, "no installed network weights 'nothing'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import threading
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from accel_rt.classes import CAMVID
+from accel_rt.runtime.schedule import PRESETS, Schedule
 from tests.video.clips import picture, picture_number, probe, write_clip
 
 
@@ -170,7 +172,8 @@ def test_timing_csv(accel, fakes, clip, tmp_path):
 
 
 def test_timing_json_says_settings_and_machine(accel, fakes, clip, tmp_path):
-    assert accel("segment", clip, "--timing", "t.json", "--alpha", 0.25).code == 0
+    asked = ("--timing", "t.json", "--alpha", 0.25, "--interval", 5)
+    assert accel("segment", clip, *asked).code == 0
     report = json.loads((tmp_path / "t.json").read_text())
     summary = report["summary"]
     assert (summary["settings"]["interval"], summary["settings"]["alpha"]) == (5, 0.25)
@@ -284,8 +287,28 @@ def test_weights_take_the_references_place(accel, fakes, clip):
 
 def test_plain_progress_is_a_line_now_and_then(accel, fakes, clip, monkeypatch):
     monkeypatch.setattr("accel_rt.cli.progress._LINE_EVERY_S", 0.0)
-    done = accel("segment", clip)
+    done = accel("segment", clip, "--interval", 5)
     lines = [line for line in done.err.splitlines() if line.startswith("clip.mp4: ")]
     assert len(lines) == 20
     assert lines[-1].startswith("clip.mp4: 20 of 20 frames, ")
     assert "4 key, 16 update" in lines[-1]
+
+
+def test_presets_are_schedules_and_single_options_go_before_them(accel, fakes, clip):
+    def schedule(*asked):
+        assert accel("segment", clip, "--no-video", "--timing", "t.csv", *asked).code == 0
+        return fakes[-1].settings.schedule
+
+    paper = Schedule()
+    assert schedule() == PRESETS["balanced"]
+    assert schedule("--preset", "fast") == PRESETS["fast"]
+    assert schedule("--mode", "accel", "--interval", 5, "--update-every", 1) == paper
+    assert schedule("--interval", 7) == replace(paper, interval=7)
+    assert schedule("--preset", "fast", "--interval", 7) == replace(PRESETS["fast"], interval=7)
+    assert schedule("--preset", "fast", "--no-gate") == replace(PRESETS["fast"], gate=False)
+
+
+def test_an_unknown_preset(accel, clip):
+    result = accel("segment", clip, "--preset", "slow")
+    assert result.code == 2
+    assert "accurate" in result.error
