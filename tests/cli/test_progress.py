@@ -33,7 +33,7 @@ def test_terminal_shows_a_bar(tmp_path, clip):
     assert "clip.mp4" in text
     assert "20/20" in text
     assert "frames/s" in text
-    assert "4 key 16 update" in text
+    assert "3 key, 17 update" in text
     assert b"\x1b" not in done.stdout
 
 
