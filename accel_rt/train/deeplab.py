@@ -29,8 +29,8 @@ from accel_rt.train.precision import autocast
 from accel_rt.train.processes import Processes, joined
 from accel_rt.train.settings import DeepLabSettings
 from accel_rt.train.sources import training_data
-from accel_rt.train.stage import Stage
 from accel_rt.train.start import start_network
+from accel_rt.train.task import TrainingTask
 from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never
 
 
@@ -46,11 +46,11 @@ def train_deeplab(
     See :class:`~accel_rt.train.trainer.Trainer` for what the folder holds and how a run stops.
     """
     with joined(settings.device) as processes:
-        stage = DeepLab(settings, processes)
-        return Trainer(stage, settings, out, processes, report, progress, stop).run()[0]
+        task = DeepLab(settings, processes)
+        return Trainer(task, settings, out, processes, report, progress, stop).run()[0]
 
 
-class DeepLab(Stage):
+class DeepLab(TrainingTask):
     """One network on single frames."""
 
     resumable = ("network", "task", "hints")

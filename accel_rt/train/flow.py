@@ -30,7 +30,7 @@ from accel_rt.train.losses import multiscale_epe_sums
 from accel_rt.train.optimiser import parameter_groups
 from accel_rt.train.processes import Processes, joined
 from accel_rt.train.settings import FlowSettings
-from accel_rt.train.stage import Stage
+from accel_rt.train.task import TrainingTask
 from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never
 
 _HELD_OUT = 4_000_000  # first seed of the drives that validate; training uses far lower ones
@@ -47,11 +47,11 @@ def train_flow(
 ) -> Path:
     """Train, or go on with, the run in folder ``out``; return the weight file it ends with."""
     with joined(settings.device) as processes:
-        stage = Flow(settings, processes)
-        return Trainer(stage, settings, out, processes, report, progress, stop).run()[0]
+        task = Flow(settings, processes)
+        return Trainer(task, settings, out, processes, report, progress, stop).run()[0]
 
 
-class Flow(Stage):
+class Flow(TrainingTask):
     """FlowNetS on pairs; its score is the end-point error on held-out drives, in pixels."""
 
     scores = ("epe",)

@@ -43,7 +43,7 @@ from accel_rt.train.pictures import comparison
 from accel_rt.train.processes import Processes, joined
 from accel_rt.train.settings import JointSettings
 from accel_rt.train.sources import training_data
-from accel_rt.train.stage import Stage
+from accel_rt.train.task import TrainingTask
 from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never
 
 _INPUTS = ("frames", "flows", "moves", "scales")
@@ -62,11 +62,11 @@ def train_joint(
     :class:`~accel_rt.train.trainer.Trainer` for what else the folder holds and how a run stops.
     """
     with joined(settings.device) as processes:
-        stage = Joint(settings, processes)
-        return Trainer(stage, settings, out, processes, report, progress, stop).run()
+        task = Joint(settings, processes)
+        return Trainer(task, settings, out, processes, report, progress, stop).run()
 
 
-class Joint(Stage):
+class Joint(TrainingTask):
     """Reference, update, flow and fusion: first the fusion alone, then everything."""
 
     model: JointModel

@@ -1,4 +1,4 @@
-"""The loop that every training stage shares."""
+"""The loop that every training task shares."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from accel_rt.train.precision import autocast
 from accel_rt.train.processes import Processes, synchronise_batch_norm
 from accel_rt.train.run import RunFolder
 from accel_rt.train.settings import RESUMABLE, TrainingSettings
-from accel_rt.train.stage import Stage
+from accel_rt.train.task import TrainingTask
 
 Report = Callable[[str], None]
 Progress = Callable[[int, int], None]
@@ -39,7 +39,7 @@ def never() -> bool:
 
 
 class Trainer:
-    """Runs a :class:`Stage`, or goes on with it, in the run folder ``out``.
+    """Runs a :class:`TrainingTask`, or goes on with it, in the run folder ``out``.
 
     ``out/checkpoint.pt`` is replaced every ``save_every_s`` seconds and when ``stop`` says so,
     and the same call resumes it at the same sample. ``out/log.csv`` has a row per ``log_every``
@@ -50,7 +50,7 @@ class Trainer:
 
     def __init__(
         self,
-        stage: Stage,
+        task: TrainingTask,
         settings: TrainingSettings,
         out: Path,
         processes: Processes,
@@ -58,16 +58,16 @@ class Trainer:
         progress: Progress | None = None,
         stop: Stop = never,
     ) -> None:
-        self._stage, self._settings, self._processes = stage, settings, processes
+        self._task, self._settings, self._processes = task, settings, processes
         self._report = report if processes.leads else _unheard
         self._progress = progress if processes.leads else None
         self._stop = stop
         self._folder = RunFolder(out)
-        self._model = to_fast_layout(stage.model, processes.device)
+        self._model = to_fast_layout(task.model, processes.device)
         self._average = WeightAverage(self._model, settings.ema)
         if settings.sync_bn and processes.world > 1:
-            self._model = stage.model = synchronise_batch_norm(self._model, processes.device)
-        self._optimiser = make_optimiser(stage.groups(), settings)
+            self._model = task.model = synchronise_batch_norm(self._model, processes.device)
+        self._optimiser = make_optimiser(task.groups(), settings)
         self._step = 0
         self._best: float | None = None
         self._files: list[Path] = []
@@ -78,13 +78,13 @@ class Trainer:
         Raises ``KeyboardInterrupt`` after saving if ``stop`` said so.
         """
         self._resume()
-        settings, stage = self._settings, self._stage
-        for note in stage.notes:
+        settings, task = self._settings, self._task
+        for note in task.notes:
             self._report(f"note: {note}")
-        samples = stage.samples()
+        samples = task.samples()
         parts = batches(samples, settings, self._processes, self._step)
         with self._open_log() as log:
-            first = self._step == 0 and stage.scores and settings.validate_first == 0
+            first = self._step == 0 and task.scores and settings.validate_first == 0
             if first and not self._stop():
                 self._validate(log, log.row(0, 0.0), samples)
             while self._step < settings.steps:
@@ -105,12 +105,12 @@ class Trainer:
                 if self._folder.save_is_due(settings.save_every_s):
                     self._save()
         self._save()
-        if not stage.scores or not self._files:
+        if not task.scores or not self._files:
             self._write({})
         return self._processes.shared(self._files)
 
     def _resume(self) -> None:
-        names = (*RESUMABLE, *self._stage.resumable)
+        names = (*RESUMABLE, *self._task.resumable)
         described = self._settings.described()
         saved = self._folder.load({name: described[name] for name in names})
         if not saved:
@@ -132,15 +132,15 @@ class Trainer:
             return _SilentLog()
         settings = self._settings
         return RunLog(
-            self._folder, self._stage.scores, settings.batch, settings.tensorboard, self._report
+            self._folder, self._task.scores, settings.batch, settings.tensorboard, self._report
         )
 
     def _take_step(self, parts: Iterator[Any], log: Any) -> tuple[float, bool]:
         """One optimiser step; returns its learning rate, and whether the user wants to stop."""
-        settings, processes, stage = self._settings, self._processes, self._stage
+        settings, processes, task = self._settings, self._processes, self._task
         # Whatever is random in a step depends on the step alone, so a resumed run repeats it.
         torch.manual_seed((settings.seed * settings.steps + self._step) * 4096 + processes.rank)
-        if stage.begin(self._step) or not hasattr(self, "_shared"):
+        if task.begin(self._step) or not hasattr(self, "_shared"):
             self._shared = processes.wrap(self._model)
         sums = torch.zeros(3, device=processes.device)
         self._optimiser.zero_grad(set_to_none=True)
@@ -151,7 +151,7 @@ class Trainer:
             waited += time.monotonic() - before
             with processes.apart(self._shared, part < settings.accumulate - 1):
                 with autocast(settings, processes.device):
-                    loss, weight = stage.loss(self._shared, batch)
+                    loss, weight = task.loss(self._shared, batch)
                 loss.backward()
             sums[0] += loss.detach()
             sums[1] += weight.detach()
@@ -186,7 +186,7 @@ class Trainer:
             raise
 
     def _validation_is_due(self) -> bool:
-        if not self._stage.scores:
+        if not self._task.scores:
             return False
         settings = self._settings
         return self._step % settings.validate_every == 0 or self._step in (
@@ -197,15 +197,15 @@ class Trainer:
     def _validate(self, log: Any, row: dict[str, Any], samples: Any) -> None:
         model = self._average.model.eval()
         with torch.inference_mode():
-            scores = self._stage.validate(model)
+            scores = self._task.validate(model)
         row.update((name, round(score, 2)) for name, score in scores.items())
         if self._processes.leads:
             batch = default_collate([samples[i] for i in range(_PICTURED)])
             with torch.inference_mode():
-                picture = self._stage.pictures(model, to_device(batch, self._processes.device))
+                picture = self._task.pictures(model, to_device(batch, self._processes.device))
             if picture is not None:
                 log.picture(picture, self._step)
-        if self._step and self._is_best(scores[self._stage.scores[0]]):
+        if self._step and self._is_best(scores[self._task.scores[0]]):
             self._write(scores)
         self._write_row(log, row)
 
@@ -215,7 +215,7 @@ class Trainer:
         log.restart()
 
     def _is_best(self, score: float) -> bool:
-        rank = -score if self._stage.least_is_best else score
+        rank = -score if self._task.least_is_best else score
         if self._best is not None and rank < self._best:
             return False
         self._best = rank
@@ -223,7 +223,7 @@ class Trainer:
 
     def _write(self, scores: dict[str, float]) -> None:
         if self._processes.leads:
-            self._files = self._stage.write(
+            self._files = self._task.write(
                 self._average.model, self._folder.path, self._step, scores
             )
 

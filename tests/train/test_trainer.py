@@ -19,7 +19,7 @@ from accel_rt.train.log import MISSING_TENSORBOARD
 from accel_rt.train.losses import segmentation_loss, segmentation_sums
 from accel_rt.train.processes import Processes
 from accel_rt.train.settings import TrainingSettings
-from accel_rt.train.stage import Stage
+from accel_rt.train.task import TrainingTask
 from accel_rt.train.trainer import Trainer
 from tests.data.test_samples import write_camvid
 from tests.need import need
@@ -51,7 +51,7 @@ class Points(Dataset):
         return 1000
 
 
-class Line(Stage):
+class Line(TrainingTask):
     """A linear fit; its samples weigh differently, as images with few labels do."""
 
     def __init__(self, broken_at: int | None = None) -> None:

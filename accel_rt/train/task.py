@@ -1,4 +1,4 @@
-"""What a stage of training adds to the shared loop."""
+"""What a kind of training adds to the shared loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 
-class Stage(ABC):
+class TrainingTask(ABC):
     """One kind of training: a model, its samples, its loss, and what is written.
 
     ``model`` is a module whose ``forward`` :meth:`loss` calls once per part of a batch;
