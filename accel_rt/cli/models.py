@@ -30,7 +30,8 @@ def models(as_json: bool) -> int:
         show(json.dumps(rows, indent=2))
     elif rows:
         tables = (_networks(rows), _pairs(rows), _flows(rows))
-        show("\n\n".join(table(lines, right) for lines, right in tables if len(lines) > 1))
+        shown = [table(lines, right) for lines, right in tables if len(lines) > 1]
+        show("\n\n".join([*shown, *_classes(rows)]))
     else:
         places = " and ".join(str(folder) for folder in store.folders())
         say(f"no weights are installed in {places}: set ACCEL_RT_WEIGHTS to a folder with some")
@@ -80,6 +81,18 @@ def _flows(rows: list[dict[str, Any]]) -> _Lines:
         (row["name"], _size(row), row["trained_on"]) for row in rows if row["kind"] == "flownets"
     ]
     return lines, (1,)
+
+
+def _classes(rows: list[dict[str, Any]]) -> list[str]:
+    """A sentence for each set of classes: which networks tell them apart."""
+    networks: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        if row["kind"] == "network":
+            networks.setdefault(tuple(row["classes"]), []).append(row["name"])
+    return [
+        f"classes of {', '.join(names)}:\n  {', '.join(classes)}"
+        for classes, names in networks.items()
+    ]
 
 
 def _size(row: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,6 +121,15 @@ def test_models_table(accel, weights):
         "scenes",
     ]
     assert "efficientnet_lite0 + efficientnet_lite0" in done.out
+
+
+def test_models_name_the_classes_of_each_network_once(accel, weights):
+    for name in ("second", "third"):
+        shutil.copy(weights / "efficientnet_lite0.safetensors", weights / f"{name}.safetensors")
+    out = accel("models").out
+    wanted = [line for line in out.splitlines() if line.startswith("classes of ")]
+    assert any({"second,", "third:"} < set(line.split()) for line in wanted), out
+    assert out.count(f"  {', '.join(CAMVID.names)}") == 1
 
 
 def test_models_json(accel, weights):
