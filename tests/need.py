@@ -60,6 +60,7 @@ TOOLS: dict[str, tuple[Callable[[], Any], str]] = {
     "cuda": (_cuda, "no CUDA device, or an extension without CUDA kernels"),
     "nm": (_program("nm"), "nm of binutils is not installed"),
     "playwright": (_package("playwright.sync_api"), "playwright is not installed"),
+    "scikit-image": (_package("skimage.color"), "scikit-image is not installed"),
     "root": (lambda: os.geteuid() == 0, "only root can mount a small disk"),
     "rtsp-server": (_rtsp_server, "GStreamer's RTSP server is not installed"),
     "tensorboard": (_package("tensorboard"), "tensorboard is not installed"),

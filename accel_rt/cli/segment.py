@@ -18,6 +18,7 @@ from accel_rt.cli.options import (
     segmenter_settings,
     with_preset,
 )
+from accel_rt.palette import PALETTES
 from accel_rt.runtime.schedule import PRESETS
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.version import __version__
@@ -25,6 +26,7 @@ from accel_rt.video.limits import MAX_RATE, MIN_RATE
 
 # Named here because their modules are slow to import; a test holds them together.
 _CODECS = ("h264", "hevc", "vp9", "av1")
+_SHOWN = ("overlay", "mask", "side-by-side")
 _MASK_FORMATS = ("png", "npz", "rle")
 
 
@@ -51,7 +53,23 @@ _MASK_FORMATS = ("png", "npz", "rle")
     show_default=True,
     help="Strength of the class colours.",
 )
-@click.option("--legend", is_flag=True, help="Name the classes and their share of the picture.")
+@click.option(
+    "--palette",
+    metavar="|".join((*PALETTES, "FILE")),
+    help="Colours of the classes, or a JSON file of them by name.  [default: clear where it "
+    "knows every class, else the weights' own]",
+)
+@click.option("--outline", is_flag=True, help="Draw the borders of the classes, too.")
+@click.option(
+    "--show",
+    type=click.Choice(_SHOWN),
+    default="overlay",
+    show_default=True,
+    help="The colours over the frame, alone, or over it and beside it.",
+)
+@click.option(
+    "--legend", is_flag=True, help="Name the classes and their share, beside the picture."
+)
 @click.option("--codec", type=click.Choice(_CODECS), default="h264", show_default=True)
 @click.option(
     "--crf", type=int, metavar="N", help="Quality, lower is better.  [default: good for the codec]"

@@ -16,6 +16,7 @@ from accel_rt.cli.run_files import RunFiles, finish_completed, outputs_complete
 from accel_rt.cli.summary import StageMeans
 from accel_rt.cli.text import say, show
 from accel_rt.errors import AccelError
+from accel_rt.palette import recolor
 from accel_rt.runtime.pipeline import run_pipeline
 from accel_rt.runtime.resumable import ResumableSegmenter
 from accel_rt.video.images import ImageSource
@@ -42,6 +43,9 @@ class SegmentOptions:
     classes: tuple[str, ...] | None
     alpha: float
     legend: bool
+    outline: bool
+    show: str
+    palette: str | None
     codec: str
     crf: int | None
     no_audio: bool
@@ -94,16 +98,20 @@ class _Loader:
         self._choices = choices
         self._segmenter: Segmenter | None = None
 
-    def get(self, names: Sequence[str] | None) -> tuple[Segmenter, list[int] | None]:
-        """The segmenter, at its start, and the labels of the classes ``names``."""
+    def get(self, options: SegmentOptions) -> tuple[Segmenter, OverlayStyle]:
+        """The segmenter, at its start, and how its classes are shown."""
         self.failed = True
         if self._segmenter is None:
             say(f"loading {self._choices.networks}")
             self._segmenter = self._choices.load()
-        keep = self._segmenter.classes.indices(names) if names else None
+        classes = recolor(self._segmenter.classes, options.palette)
+        keep = classes.indices(options.classes) if options.classes else None
+        style = OverlayStyle(
+            classes, options.alpha, options.legend, keep, options.outline, options.show
+        )
         self.failed = False
         self._segmenter.reset()
-        return self._segmenter, keep
+        return self._segmenter, style
 
 
 def _run_job(
@@ -127,16 +135,15 @@ def _run_job(
             return True
 
         def open_video(token: str) -> VideoWriter:
-            return _open_video(job, options, source, token)
+            return _open_video(job, options, loader, source, token)
 
         files = stack.enter_context(
             RunFiles(
                 job, source, choices.settings, options.masks_format, open_video, choices.resume
             )
         )
-        segmenter, keep = loader.get(options.classes)
-        files.open_masks(segmenter.classes)
-        style = OverlayStyle(segmenter.classes, options.alpha, options.legend, keep)
+        segmenter, style = loader.get(options)
+        files.open_masks(style.classes)
         segmenter.draw(style.overlay if files.video else None)
         resumable = ResumableSegmenter(segmenter, choices.policy(), files.first, files.policy_state)
         outputs, means = FrameOutputs(style, files, resumable.states), StageMeans()
@@ -168,7 +175,7 @@ def _run_job(
                 settings = {**asdict(options), **segmenter.describe()}
                 files.finish(settings, machine(), whole)
         elapsed_s = progress.elapsed_s
-    for note in (*source.notes, *(files.video.notes if files.video else ()), *outputs.notes):
+    for note in (*source.notes, *(files.video.notes if files.video else ())):
         say(f"note: {note}")
     if failure is not None:
         say(f"note: the {frames} frames before the failure are kept")
@@ -191,12 +198,17 @@ def _open_source(job: Job, options: SegmentOptions) -> Source:
     return ImageSource(job.source, job.name, exact_rate(options.rate), *span, limits)
 
 
-def _open_video(job: Job, options: SegmentOptions, source: Source, token: str) -> VideoWriter:
+def _open_video(
+    job: Job, options: SegmentOptions, loader: _Loader, source: Source, token: str
+) -> VideoWriter:
     assert job.video is not None
     info = source.info
+    height, width = info.height, info.width
+    if options.legend or options.show == "side-by-side":  # which needs the classes' names
+        height, width = loader.get(options)[1].shape(height, width)
     return VideoWriter(
         job.video,
-        (info.width, info.height),
+        (width, height),
         info.rate,
         options.codec,
         options.crf,

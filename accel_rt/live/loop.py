@@ -24,6 +24,7 @@ from accel_rt.live.source import LiveFrame, OpenSource
 from accel_rt.live.sources import source_opener
 from accel_rt.live.stats import LivePicture, LiveStats, Meter, State, memory_mb
 from accel_rt.live.view import BlackPictures, render
+from accel_rt.palette import recolor
 from accel_rt.redact import redact
 from accel_rt.runtime.result import FrameResult
 from accel_rt.runtime.settings import SegmenterSettings
@@ -140,7 +141,8 @@ class LiveLoop:
     @property
     def classes(self) -> ClassSet | None:
         """The classes that are told apart; None before :meth:`start`."""
-        return self._networks.classes
+        classes = self._networks.classes
+        return None if classes is None else recolor(classes)
 
     def wait_picture(
         self, after_index: int = -1, timeout: float | None = None
@@ -287,7 +289,7 @@ class LiveLoop:
                     self._show(frame, segmenter)
                 stood_still = stood_still or self._settings.paused
                 if self._changed_settings.is_set() and self._settings.paused:
-                    self._show_again(segmenter.classes)
+                    self._show_again(recolor(segmenter.classes))
         except Exception as error:
             self.failure = error
         finally:
@@ -304,7 +306,7 @@ class LiveLoop:
             segmenter.reset()
         result = segmenter.step(frame_bgr, frame.pts)
         segmented = time.perf_counter()
-        image_bgr, shares = self._render(frame_bgr, result, segmenter.classes)
+        image_bgr, shares = self._render(frame_bgr, result, recolor(segmenter.classes))
         stages = {
             "convert": 1e3 * (converted - started),
             **result.timings,

@@ -8,7 +8,7 @@ import numpy as np
 
 from accel_rt.classes import ClassSet
 from accel_rt.live.settings import LiveSettings
-from accel_rt.video.overlay import draw_legend, render_overlay
+from accel_rt.video.overlay import Legend, render_overlay
 
 _SAMPLE = 16  # one pixel in so many, in both directions
 _BLACK = 24  # of 255; above the noise of a dark sensor, and above the black of limited range
@@ -22,15 +22,17 @@ def render(
     shares: Mapping[int, float],
     settings: LiveSettings,
 ) -> np.ndarray:
-    """The overlay of a frame, uint8 BGR: ``[H, W, 3]``, or ``[H, 2 W, 3]`` side by side.
+    """The overlay of a frame, uint8 BGR ``[H, W, 3]``; wider side by side and with the legend.
 
     ``shares`` is each label's share of the picture, 0 to 1, for the legend.
     """
     keep = None if settings.classes is None else classes.indices(settings.classes)
     image = render_overlay(frame_bgr, labels, classes.palette_bgr(), settings.alpha, keep)
+    if settings.side_by_side:
+        image = np.hstack([frame_bgr, image])
     if settings.legend:
-        draw_legend(image, classes, shares, keep)
-    return np.hstack([frame_bgr, image]) if settings.side_by_side else image
+        return Legend(image.shape[:2], classes, keep).beside(image, shares)
+    return image
 
 
 class BlackPictures:

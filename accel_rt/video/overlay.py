@@ -15,7 +15,7 @@ _TEXT_HEIGHT = 1 / 36  # of the frame's shorter side
 _MIN_TEXT_PX = 8  # capitals lower than this are not legible
 _MAX_TEXT_PX = 40
 _UNIT_TEXT_PX = 21.0  # height of the font's capitals at scale 1
-_MAX_SHARE_OF_WIDTH = 0.45
+_MIN_ROWS = 12
 _INK, _BACKDROP = (255, 255, 255), (24, 24, 24)
 
 
@@ -61,71 +61,82 @@ def class_shares(labels: np.ndarray, classes: int) -> dict[int, float]:
     return {label: float(counts[label]) / labels.size for label in range(classes)}
 
 
-def draw_legend(
-    frame_bgr: np.ndarray,
-    class_set: ClassSet,
-    shares: Mapping[int, float] | None = None,
+def draw_outlines(
+    picture_bgr: np.ndarray,
+    labels: np.ndarray,
+    palette_bgr: np.ndarray,
     keep: Collection[int] | None = None,
-) -> bool:
-    """Draw the classes' names and colours on ``frame_bgr`` in place, in its upper left corner.
+) -> None:
+    """Draw the borders of the classes in ``keep`` (all for None) in place, in their full colours.
 
-    Names the classes in ``keep`` (all for None), with their share of the picture in percent
-    where ``shares`` gives it. Text grows with the frame. Returns False, and draws nothing, where
-    the legend cannot be legible or would cover too much of the frame.
+    ``picture_bgr`` is uint8 ``[H, W, 3]``, ``labels`` uint8 ``[H, W]``, ``palette_bgr`` uint8
+    ``[256, 3]``. Lines grow with the picture.
     """
-    rows = []
-    for label, name in enumerate(class_set.names):
-        if keep is None or label in keep:
-            percent = "" if shares is None else f"{100 * shares.get(label, 0.0):.0f}%"
-            rows.append((_bgr(class_set.colors_rgb[label]), name, percent))
-    height, width = frame_bgr.shape[:2]
-    wanted_px = min(_MAX_TEXT_PX, max(_MIN_TEXT_PX, round(min(height, width) * _TEXT_HEIGHT)))
-    for text_px in range(wanted_px, _MIN_TEXT_PX - 1, -1):
-        layout = _Layout(rows, text_px, shares is not None)
-        if layout.width <= width * _MAX_SHARE_OF_WIDTH and layout.height <= height:
-            layout.draw(frame_bgr)
-            return bool(rows)
-    return False
+    reach = max(1, round(min(labels.shape) / 500))
+    square = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    border = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, square)
+    if keep is not None:
+        kept = np.zeros(256, np.uint8)
+        kept[list(keep)] = 255
+        border = cv2.bitwise_and(cv2.LUT(labels, kept), border)
+    colours = cv2.applyColorMap(labels, palette_bgr.reshape(256, 1, 3))
+    cv2.copyTo(colours, border, picture_bgr)
+
+
+class Legend:
+    """Names the classes in ``keep`` (all for None) on a panel to the right of a picture.
+
+    Nothing of the picture is hidden. ``size`` is (height, width) of the picture; text grows with
+    it. Names fill as many columns as the height needs; a picture lower than twelve of them
+    is padded below. ``shape`` is (height, width) of picture and panel together.
+    """
+
+    def __init__(
+        self, size: tuple[int, int], class_set: ClassSet, keep: Collection[int] | None = None
+    ) -> None:
+        self._labels = [n for n in range(len(class_set)) if keep is None or n in keep]
+        self._classes = class_set
+        height, width = size
+        text_px = round(min(size) * _TEXT_HEIGHT)
+        self._text_px = text_px = min(_MAX_TEXT_PX, max(_MIN_TEXT_PX, text_px))
+        self._scale = text_px / _UNIT_TEXT_PX
+        self._stroke = max(1, round(self._scale * 1.5))
+        self._pad = pad = max(3, text_px // 2)
+        self._row_px = text_px + pad
+        self._rows = max(_MIN_ROWS, (height - pad) // self._row_px)
+        names = max((self._text_width(class_set.names[n]) for n in self._labels), default=0)
+        self._column_px = 2 * text_px + names + self._text_width("100%") + 4 * pad
+        columns = -(-len(self._labels) // self._rows)
+        lowest = min(len(self._labels), self._rows) * self._row_px + pad
+        self.shape = max(height, lowest), width + columns * self._column_px
+
+    def beside(self, picture_bgr: np.ndarray, shares: Mapping[int, float]) -> np.ndarray:
+        """``picture_bgr`` with the panel, which says each class's share of it in percent."""
+        height, width = picture_bgr.shape[:2]
+        canvas = np.empty((*self.shape, 3), np.uint8)
+        canvas[:] = _BACKDROP
+        canvas[:height, :width] = picture_bgr
+        for number, label in enumerate(self._labels):
+            column, row = divmod(number, self._rows)
+            left = width + column * self._column_px + self._pad
+            top = row * self._row_px + self._pad
+            right, bottom = left + 2 * self._text_px, top + self._text_px
+            colour = _bgr(self._classes.colors_rgb[label])
+            cv2.rectangle(canvas, (left, top), (right, bottom), colour, cv2.FILLED)
+            cv2.rectangle(canvas, (left, top), (right, bottom), _INK, 1)  # dark colours, too
+            self._text(canvas, self._classes.names[label], right + self._pad, bottom)
+            percent = f"{100 * shares.get(label, 0.0):.0f}%"
+            end = width + (column + 1) * self._column_px - self._pad
+            self._text(canvas, percent, end - self._text_width(percent), bottom)
+        return canvas
+
+    def _text(self, image: np.ndarray, text: str, x: int, baseline: int) -> None:
+        cv2.putText(image, text, (x, baseline), _FONT, self._scale, _INK, self._stroke, cv2.LINE_AA)
+
+    def _text_width(self, text: str) -> int:
+        return cv2.getTextSize(text, _FONT, self._scale, self._stroke)[0][0]
 
 
 def _bgr(color_rgb: tuple[int, int, int]) -> tuple[int, int, int]:
     red, green, blue = color_rgb
     return blue, green, red
-
-
-class _Layout:
-    """Where the legend's swatches and words go for capitals ``text_px`` high."""
-
-    def __init__(
-        self, rows: list[tuple[tuple[int, int, int], str, str]], text_px: int, percent: bool
-    ) -> None:
-        self.rows = rows
-        self.text_px = text_px
-        self.scale = text_px / _UNIT_TEXT_PX
-        self.stroke = max(1, round(self.scale * 1.5))
-        self.pad = max(3, text_px // 2)
-        self.row_height = text_px + self.pad
-        self.name_x = self.pad + 2 * text_px + self.pad
-        names = max((self._text_width(name) for _, name, _ in rows), default=0)
-        self.percent_x = self.name_x + names + self.pad
-        self.width = self.percent_x + (self._text_width("100%") + self.pad if percent else 0)
-        self.height = self.row_height * len(rows) + self.pad
-
-    def draw(self, frame_bgr: np.ndarray) -> None:
-        box = frame_bgr[: self.height, : self.width]
-        cv2.addWeighted(box, 0.25, np.full_like(box, _BACKDROP), 0.75, 0, dst=box)
-        for number, (colour, name, percent) in enumerate(self.rows):
-            top = self.pad + number * self.row_height
-            bottom = top + self.text_px
-            cv2.rectangle(
-                box, (self.pad, top), (self.pad + 2 * self.text_px, bottom), colour, cv2.FILLED
-            )
-            self._text(box, name, self.name_x, bottom)
-            right = self.width - self.pad
-            self._text(box, percent, right - self._text_width(percent), bottom)
-
-    def _text(self, image: np.ndarray, text: str, x: int, baseline: int) -> None:
-        cv2.putText(image, text, (x, baseline), _FONT, self.scale, _INK, self.stroke, cv2.LINE_AA)
-
-    def _text_width(self, text: str) -> int:
-        return cv2.getTextSize(text, _FONT, self.scale, self.stroke)[0][0]

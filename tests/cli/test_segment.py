@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 
 from accel_rt.classes import CAMVID
+from accel_rt.palette import recolor
 from accel_rt.runtime.schedule import PRESETS, Schedule
 from tests.video.clips import picture, picture_number, probe, write_clip
+
+SHOWN = recolor(CAMVID)
 
 
 def write_images(folder, count=3, size=(64, 48), suffix=".png"):
@@ -55,7 +58,7 @@ def test_overlay_mixes_frame_and_class_colours(accel, fakes, tmp_path):
     for alpha, crf in ((0.5, 1), (1, 1), (0, 1)):
         assert accel("segment", "grey.mp4", "--alpha", alpha, "--crf", crf).code == 0
         image = probe(tmp_path / "grey_accel.mp4").images[0].astype(int)
-        for label, color_rgb in enumerate(CAMVID.colors_rgb):
+        for label, color_rgb in enumerate(SHOWN.colors_rgb):
             expected = alpha * np.array(color_rgb[::-1]) + (1 - alpha) * 100
             assert np.abs(image[24, 8 * label + 4] - expected).max() < 12, (alpha, label)
 
@@ -65,24 +68,69 @@ def test_only_the_chosen_classes_are_coloured(accel, fakes, tmp_path):
     args = ("--classes", "road, car", "--alpha", 1, "--crf", 1)
     assert accel("segment", "grey.mp4", *args).code == 0
     image = probe(tmp_path / "grey_accel.mp4").images[0].astype(int)
-    for label, (name, color_rgb) in enumerate(zip(CAMVID.names, CAMVID.colors_rgb, strict=True)):
+    for label, (name, color_rgb) in enumerate(
+        zip(CAMVID.names, recolor(CAMVID).colors_rgb, strict=True)
+    ):
         expected = np.array(color_rgb[::-1]) if name in ("road", "car") else 100
         assert np.abs(image[24, 8 * label + 4] - expected).max() < 12, name
 
 
-def test_legend_is_drawn_or_said_not_to_fit(accel, fakes, tmp_path):
-    black = [np.zeros((360, 480, 3), np.uint8)] * 2
-    write_clip(tmp_path / "black.mp4", images=black)
-    pictures = []
-    for args in (("--legend",), ()):
-        assert accel("segment", "black.mp4", "--alpha", 0, *args).code == 0
-        pictures.append(probe(tmp_path / "black_accel.mp4").images[0])
-    assert pictures[0].max() > 150
-    assert pictures[1].max() < 20
-    write_clip(tmp_path / "small.mp4")
-    done = accel("segment", "small.mp4", "--legend")
+@pytest.mark.parametrize(
+    ("args", "size"),
+    [
+        ((), (88, 48)),
+        (("--show", "mask"), (88, 48)),
+        (("--show", "side-by-side"), (176, 48)),
+        (("--legend",), None),
+        (("--legend", "--show", "side-by-side"), None),
+    ],
+)
+def test_what_is_shown(accel, fakes, tmp_path, args, size):
+    write_clip(tmp_path / "grey.mp4", images=[np.full((48, 88, 3), 100, np.uint8)] * 2)
+    assert accel("segment", "grey.mp4", "--crf", 1, *args).code == 0
+    image = probe(tmp_path / "grey_accel.mp4").images[0].astype(int)
+    at = 88 if "side-by-side" in args else 0
+    for label, color_rgb in enumerate(SHOWN.colors_rgb):
+        expected = np.array(color_rgb[::-1])
+        if "mask" not in args:
+            expected = (expected + 100) / 2
+        assert np.abs(image[24, at + 8 * label + 4] - expected).max() < 12, label
+    if at:
+        assert np.abs(image[:48, :80] - 100).max() < 12
+    if size:
+        assert image.shape[1::-1] == size
+    else:
+        assert image.shape[1] > at + 88
+        assert np.abs(image[:48, at + 88 :] - 100).max() > 90  # words
+
+
+def test_outlines_are_drawn(accel, fakes, tmp_path):
+    write_clip(tmp_path / "grey.mp4", images=[np.full((48, 88, 3), 100, np.uint8)] * 2)
+    done = accel("segment", "grey.mp4", "--outline", "--classes", "car", "--alpha", 0, "--crf", 1)
     assert done.code == 0
-    assert done.err.count("note: the picture is too small for a legend") == 1
+    row = probe(tmp_path / "grey_accel.mp4").images[0][24].astype(int)
+    changed = np.flatnonzero(np.abs(row - 100).max(axis=1) > 40)
+    assert set(changed) <= set(range(62, 74))
+    assert len(changed) >= 2
+
+
+def test_palettes_are_named_or_read(accel, fakes, tmp_path):
+    write_clip(tmp_path / "grey.mp4", images=[np.full((48, 88, 3), 100, np.uint8)] * 2)
+    (tmp_path / "own.json").write_text('{"sky": "#ff8000", "car": [1, 200, 3]}')
+    (tmp_path / "bad.json").write_text('{"sky": "orange"}')
+    (tmp_path / "none.json").write_text('{"lava": "#ff8000"}')
+    for palette, sky in (("camvid", (128, 128, 128)), ("own.json", (255, 128, 0))):
+        args = ("--show", "mask", "--crf", 1, "--palette", palette)
+        assert accel("segment", "grey.mp4", *args).code == 0
+        image = probe(tmp_path / "grey_accel.mp4").images[0].astype(int)
+        assert np.abs(image[24, 4] - sky[::-1]).max() < 12
+    for palette, code, why in (
+        ("bad.json", 1, "'orange' is not written like #806040"),
+        ("none.json", 2, "names none of the classes"),
+        ("lost", 2, "there is no palette and no file 'lost': choose from clear, "),
+    ):
+        done = accel("segment", "grey.mp4", "--palette", palette)
+        assert (done.code, why in done.error) == (code, True), done.err
 
 
 def test_help_names_every_codec(accel):

@@ -7,7 +7,7 @@ import pytest
 
 from accel_rt.classes import CAMVID, ClassSet
 from accel_rt.errors import UsageError
-from accel_rt.video.overlay import class_shares, draw_legend, render_overlay
+from accel_rt.video.overlay import Legend, class_shares, draw_outlines, render_overlay
 
 PALETTE = CAMVID.palette_bgr()
 
@@ -75,42 +75,33 @@ def has_colour(image, rgb):
     return bool((image == np.array(rgb[::-1], np.uint8)).all(axis=2).any())
 
 
-@pytest.mark.parametrize("size", [(240, 320), (480, 640), (1080, 1920), (1920, 1080)])
-def test_legend_shows_each_class_in_a_corner(size):
-    frame = np.full((*size, 3), 99, np.uint8)
-    assert draw_legend(frame, CAMVID)
-    changed = (frame != 99).any(axis=2)
-    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
-    assert (rows[0], columns[0]) == (0, 0)
-    assert columns[-1] < size[1] * 0.45
-    assert all(has_colour(frame, rgb) for rgb in CAMVID.colors_rgb)
+@pytest.mark.parametrize("size", [(1, 1), (48, 64), (240, 320), (1080, 1920), (1920, 1080)])
+@pytest.mark.parametrize("keep", [None, {0, 3}])
+def test_a_legend_names_each_chosen_class_and_hides_nothing(size, keep):
+    picture = np.full((*size, 3), 99, np.uint8)
+    legend = Legend(size, CAMVID, keep)
+    both = legend.beside(picture, {0: 0.25})
+    assert both.shape == (*legend.shape, 3)
+    assert (both[: size[0], : size[1]] == 99).all()
+    shown = [has_colour(both[:, size[1] :], rgb) for rgb in CAMVID.colors_rgb]
+    wanted = range(len(CAMVID)) if keep is None else keep
+    assert [label for label, is_shown in enumerate(shown) if is_shown] == list(wanted)
 
 
-def test_legend_of_the_chosen_classes_only():
-    frame = np.full((480, 640, 3), 99, np.uint8)
-    assert draw_legend(frame, CAMVID, keep={0, 3})
-    shown = [has_colour(frame, rgb) for rgb in CAMVID.colors_rgb]
-    assert [label for label, is_shown in enumerate(shown) if is_shown] == [0, 3]
+def test_a_legend_of_many_classes_has_columns_beside_the_picture():
+    colors = tuple((n, 255 - n, 1) for n in range(150))
+    legend = Legend((480, 640), ClassSet(tuple(f"class {n}" for n in range(150)), colors))
+    both = legend.beside(np.zeros((480, 640, 3), np.uint8), {})
+    assert legend.shape[0] == 480
+    assert all(has_colour(both, rgb) for rgb in colors)
 
 
-def test_legend_with_shares_is_wider():
-    widths = []
-    for shares in (None, {0: 0.25, 3: 0.5}):
-        frame = np.full((480, 640, 3), 99, np.uint8)
-        assert draw_legend(frame, CAMVID, shares)
-        widths.append(np.flatnonzero((frame != 99).any(axis=(0, 2)))[-1])
-    assert widths[1] > widths[0]
-
-
-@pytest.mark.parametrize("size", [(1, 1), (33, 17), (60, 300), (300, 60)])
-def test_legend_is_left_out_where_it_cannot_fit(size):
-    frame = np.full((*size, 3), 99, np.uint8)
-    assert not draw_legend(frame, CAMVID, {0: 1.0})
-    assert (frame == 99).all()
-
-
-def test_legend_of_many_classes():
-    many = ClassSet(tuple(f"class {n}" for n in range(150)), tuple((n, 0, 0) for n in range(150)))
-    frame = np.full((480, 640, 3), 99, np.uint8)
-    assert not draw_legend(frame, many)
-    assert draw_legend(frame, many, keep={1, 2, 3})
+def test_outlines_are_the_chosen_classes_borders_in_full_colour():
+    labels = np.full((60, 80), 3, np.uint8)
+    labels[20:40, 30:50] = 8
+    for keep in (None, {8}):
+        picture = np.zeros((60, 80, 3), np.uint8)
+        draw_outlines(picture, labels, PALETTE, keep)
+        assert (picture[20, 30] == PALETTE[8]).all()
+        assert not picture[30, 40].any()
+        assert (picture[19, 30] == (PALETTE[3] if keep is None else 0)).all()
