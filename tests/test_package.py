@@ -13,6 +13,10 @@ def test_every_public_name_is_there() -> None:
         assert getattr(accel_rt, name) is not None
 
 
+def test_dir_lists_the_interface_alone() -> None:
+    assert dir(accel_rt) == sorted(accel_rt.__all__)
+
+
 def test_unknown_names_say_so() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = accel_rt.nothing

@@ -27,6 +27,7 @@ class Job:
     video: Path | None
     masks: Path | None
     timing: Path | None
+    stats: Path | None = None
 
 
 def plan_jobs(
@@ -35,12 +36,13 @@ def plan_jobs(
     masks: Path | None,
     timing: Path | None,
     video: bool = True,
+    stats: Path | None = None,
 ) -> list[Job]:
     """Settle where everything goes, and make the folders that are needed.
 
     ``output`` names a video file, or a folder if it is one, ends in a slash or has to hold
     several videos; None puts ``NAME_accel.mp4`` beside each input. With several inputs ``masks``
-    gets a folder and ``timing`` a file for each.
+    gets a folder, ``timing`` and ``stats`` a file for each.
 
     Raises :class:`~accel_rt.errors.UsageError` where names do not fit together and
     :class:`~accel_rt.errors.OutputError` where something cannot be written.
@@ -62,7 +64,8 @@ def plan_jobs(
                 name=source if isinstance(source, str) else f"{len(source)} images of {name}",
                 video=target if video else None,
                 masks=masks / name if masks and several else masks,
-                timing=_timing_path(timing, name) if timing and several else timing,
+                timing=_path_of_one(timing, name) if timing and several else timing,
+                stats=_path_of_one(stats, name) if stats and several else stats,
             )
         )
     _check(jobs, folder)
@@ -114,17 +117,18 @@ def _place(source: str | list[Path]) -> tuple[Path, str]:
     return path.parent, path.stem
 
 
-def _timing_path(timing: Path, name: str) -> Path:
-    return timing.with_name(f"{timing.stem}_{name}{timing.suffix}")
+def _path_of_one(path: Path, name: str) -> Path:
+    return path.with_name(f"{path.stem}_{name}{path.suffix}")
 
 
 def _check(jobs: Sequence[Job], folder: Path | None) -> None:
     from accel_rt.video.output import check_output_path
+    from accel_rt.video.stats_log import check_stats_suffix
     from accel_rt.video.timing import check_suffix
 
     owners: dict[Path, Job] = {}
     for job in jobs:
-        for path in (job.video, job.masks, job.timing):
+        for path in (job.video, job.masks, job.timing, job.stats):
             if path is None:
                 continue
             if path in owners:
@@ -136,9 +140,13 @@ def _check(jobs: Sequence[Job], folder: Path | None) -> None:
     for job in jobs:
         if job.timing:
             check_suffix(job.timing)
+        if job.stats:
+            check_stats_suffix(job.stats)
         _check_masks(job)
     inputs = [path for job in jobs for path in _files(job.source)]
-    files = [file for job in jobs for file in (job.video, job.timing) if file is not None]
+    files = [
+        file for job in jobs for file in (job.video, job.timing, job.stats) if file is not None
+    ]
     for file in files:
         if file.parent != folder:
             check_output_path(file, inputs)

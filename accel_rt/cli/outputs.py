@@ -89,6 +89,8 @@ class FrameOutputs:
             self._checkpoint = frame.index
         if files.masks:
             files.masks.write(frame.index, result.labels, frame.name)
+        if files.stats:
+            files.stats.add(frame.index, frame.pts, result.labels, result.margin)
         return {
             "render": (rendered - started) * 1e3,
             "encode": (perf_counter() - rendered) * 1e3,

@@ -36,8 +36,10 @@ from accel_rt.video.masks import (
     remove_unfinished_masks,
 )
 from accel_rt.video.source import Frame, Source, SourceInfo
+from accel_rt.video.stats_log import StatsLog, commit_stats, count_frames
 from accel_rt.video.timing import TimingLog, commit_timing, count_rows
 from accel_rt.video.writer import VideoWriter
+from accel_rt.video.zones import Zones
 
 CHECKPOINT_FRAMES = 100
 """A run can be gone on with from about every hundredth frame, where its video begins afresh."""
@@ -73,6 +75,7 @@ class RunFiles:
         self.video: VideoWriter | None = None
         self.timing: TimingLog | None = None
         self.masks: MaskWriter | None = None
+        self.stats: StatsLog | None = None
         self.first = 0
         self.policy_state: dict[str, Any] | None = None
         self._masks_format, self._resume_pts = masks_format, Fraction(0)
@@ -96,13 +99,15 @@ class RunFiles:
             self._abandon()
             raise
 
-    def open_masks(self, classes: ClassSet) -> None:
-        """Open the masks, if any are wanted, once it is known what they are of."""
+    def open_labelled(self, classes: ClassSet, zones: Zones | None) -> None:
+        """Open masks and stats (of ``zones``), as far as wanted, once their classes are known."""
         if self.job.masks:
             keep = self.first or None
             self.masks = MaskWriter(
                 self.job.masks, self._masks_format, classes, self._token, keep=keep
             )
+        if zones is not None:
+            self.stats = StatsLog(self.job.stats, classes, zones, self._token, self.first or None)
 
     def frames(self, source: Source) -> Iterator[Frame]:
         """The frames of ``source`` that are to be done.
@@ -149,6 +154,7 @@ class RunFiles:
                 (self.video, self.video and self.video.complete),
                 (timing, timing and (lambda: timing.complete(settings, machine))),
                 (self.masks, self.masks and self.masks.complete),
+                (self.stats, self.stats and self.stats.complete),
             )
             if output and complete and attempt(complete)
         ]
@@ -177,7 +183,8 @@ class RunFiles:
 
     def _abandon(self) -> None:
         """Remove what is unfinished, or leave what was there before; give the claims back."""
-        outputs = [output for output in (self.video, self.timing, self.masks) if output]
+        every = (self.video, self.timing, self.masks, self.stats)
+        outputs = [output for output in every if output]
         if not self._ended and self.first:
             if self.video and not self._caught_up:
                 self.video.abandon()
@@ -277,7 +284,7 @@ class RunFiles:
         self._remove(self._token)
 
     def _remove(self, token: str) -> None:
-        for path in (self.job.video, self.job.timing):
+        for path in (self.job.video, self.job.timing, self.job.stats):
             if path:
                 remove_unfinished(path, token)
         if self.job.masks:
@@ -300,6 +307,8 @@ def finish_completed(job: Job) -> bool:
         commit_timing(job.timing, run.token)
     if job.masks:
         commit_masks(job.masks, run.token)
+    if job.stats:
+        commit_stats(job.stats, run.token)
     if job.video:
         with suppress(FileNotFoundError):
             unfinished_path(job.video, run.token).replace(job.video)
@@ -318,6 +327,8 @@ def outputs_complete(job: Job, masks_format: str, info: SourceInfo) -> bool:
         counts.append(count_rows(job.timing))
     if job.masks:
         counts.append(count_masks(job.masks, masks_format))
+    if job.stats:
+        counts.append(count_frames(job.stats))
     found = counts[0]
     if found is None or len(set(counts)) > 1:
         return False
@@ -350,7 +361,7 @@ def source_identity(job: Job, info: SourceInfo) -> Any:
 
 def _main_output(job: Job) -> Path | None:
     """The output that the journal lies beside; None if nothing is written."""
-    return job.video or (job.masks / "masks" if job.masks else job.timing)
+    return job.video or (job.masks / "masks" if job.masks else job.timing or job.stats)
 
 
 def _claimed(job: Job) -> Iterator[Path]:
@@ -358,5 +369,7 @@ def _claimed(job: Job) -> Iterator[Path]:
         yield job.video
     if job.timing:
         yield job.timing
+    if job.stats:
+        yield job.stats
     if job.masks:
         yield job.masks / COCO_FILE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from accel_rt.cli.options import (
     segmenter_settings,
     with_preset,
 )
+from accel_rt.errors import UsageError
 from accel_rt.palette import PALETTES
 from accel_rt.runtime.schedule import PRESETS
 from accel_rt.runtime.settings import SegmenterSettings
@@ -90,6 +91,19 @@ _MASK_FORMATS = ("png", "npz", "rle")
     metavar="FILE",
     help="Write per-frame timings to FILE.csv or FILE.json.",
 )
+@click.option(
+    "--stats",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write each class's share of every frame, and the mean margin, to FILE.csv or .parquet.",
+)
+@click.option(
+    "--zones",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Polygons to measure, too, as JSON: corners by name, in pixels or fractions.",
+)
+@click.option("--summary", is_flag=True, help="Print each class's mean share.")
 @click.option("--start", type=float, metavar="S", help="Begin S seconds into the input.")
 @click.option("--end", type=float, metavar="S", help="End S seconds into the input.")
 @click.option(
@@ -113,6 +127,7 @@ def segment(
     no_video: bool,
     masks: Path | None,
     timing: Path | None,
+    stats: Path | None,
     skip_existing: bool,
     resume: bool,
     **values: Any,
@@ -124,7 +139,11 @@ def segment(
     """
     values = with_preset(values, PRESETS, "balanced")
     settings = segmenter_settings(values)
-    jobs = plan_jobs(inputs, output, masks, timing, video=not no_video)
+    if stats:
+        settings = replace(settings, margins=True)
+    elif values["zones"] and not values["summary"]:
+        raise UsageError("--zones are for --stats or --summary: give one of them, too")
+    jobs = plan_jobs(inputs, output, masks, timing, video=not no_video, stats=stats)
     from accel_rt.cli.segment_run import Choices, SegmentOptions, run_jobs
 
     options = SegmentOptions(**{field.name: values[field.name] for field in fields(SegmentOptions)})
@@ -143,6 +162,8 @@ def segment(
             "video": not no_video,
             "masks": masks is not None,
             "timing": timing is not None,
+            "stats": stats is not None,
+            "zones": values["zones"] and str(values["zones"]),
             "version": __version__,
         },
         skip_existing=skip_existing,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accel_rt.cli.interrupt import EXIT_INTERRUPTED, Interruption, finishing_on_signals
@@ -13,7 +14,7 @@ from accel_rt.cli.machine import machine
 from accel_rt.cli.outputs import FrameOutputs, OverlayStyle
 from accel_rt.cli.progress import Progress
 from accel_rt.cli.run_files import RunFiles, finish_completed, outputs_complete
-from accel_rt.cli.summary import StageMeans
+from accel_rt.cli.summary import StageMeans, shares_table
 from accel_rt.cli.text import say, show
 from accel_rt.errors import AccelError
 from accel_rt.palette import recolor
@@ -24,6 +25,7 @@ from accel_rt.video.limits import Limits
 from accel_rt.video.reader import exact_rate, open_source
 from accel_rt.video.source import Source
 from accel_rt.video.writer import VideoWriter
+from accel_rt.video.zones import Zones
 
 if TYPE_CHECKING:  # torch takes its time
     from accel_rt.runtime.policy import KeyframePolicy
@@ -50,6 +52,8 @@ class SegmentOptions:
     crf: int | None
     no_audio: bool
     masks_format: str
+    zones: Path | None
+    summary: bool
 
 
 @dataclass(frozen=True)
@@ -128,10 +132,14 @@ def _run_job(
     if choices.resume and finish_completed(job):
         say(f"{job.name} was done but for the names of its outputs: they have them now")
         return True
+    zones = None
+    if job.stats or options.summary:
+        zones = Zones.read(options.zones) if options.zones else Zones()
     with ExitStack() as stack:
         source = stack.enter_context(_open_source(job, options))
         if choices.skip_existing and outputs_complete(job, options.masks_format, source.info):
-            say(f"skipped {job.name}: {job.video or job.masks or job.timing} is there and whole")
+            there = job.video or job.masks or job.timing or job.stats
+            say(f"skipped {job.name}: {there} is there and whole")
             return True
 
         def open_video(token: str) -> VideoWriter:
@@ -143,7 +151,7 @@ def _run_job(
             )
         )
         segmenter, style = loader.get(options)
-        files.open_masks(style.classes)
+        files.open_labelled(style.classes, zones)
         segmenter.draw(style.overlay if files.video else None)
         resumable = ResumableSegmenter(segmenter, choices.policy(), files.first, files.policy_state)
         outputs, means = FrameOutputs(style, files, resumable.states), StageMeans()
@@ -172,7 +180,7 @@ def _run_job(
             frames = files.first + means.frames
             if means.frames:
                 whole = failure is None and interruption.signal is None
-                settings = {**asdict(options), **segmenter.describe()}
+                settings = {**choices.settings, "input": job.name, **segmenter.describe()}
                 files.finish(settings, machine(), whole)
         elapsed_s = progress.elapsed_s
     for note in (*source.notes, *(files.video.notes if files.video else ())):
@@ -182,6 +190,8 @@ def _run_job(
         raise failure
     if means.frames:
         _report(job, frames, means, elapsed_s)
+        if options.summary and files.stats:
+            show(shares_table(files.stats.means, files.stats.frames))
     else:  # a source has a first frame, or it would not have opened
         say("interrupted before the first frame")
     whole = not (source.truncated or source.corrupt_frames)

@@ -37,3 +37,11 @@ class StageMeans:
             means = (f"{total / self.counts[kind]:.1f}" for total in self._sums[kind])
             rows.append((f"  {kind}", str(self.counts[kind]), *means))
         return table(rows, right=range(1, len(_COLUMNS) + 2))
+
+
+def shares_table(means: Mapping[str, Mapping[str, float]], frames: int) -> str:
+    """A line per class and a column per zone: mean shares in percent."""
+    rows: list[tuple[str, ...]] = [(f"mean % of {frames} frames", *means)]
+    for name in next(iter(means.values())):
+        rows.append((f"  {name}", *(f"{100 * shares[name]:.1f}" for shares in means.values())))
+    return table(rows, right=range(1, len(means) + 1))

@@ -309,4 +309,12 @@ class LookAheadSegmenter:
             out = self._program.output(scores, self._geometry, margins=self._margins)
             labels = out.labels.cpu().numpy()
             margin = None if out.margin is None else out.margin.cpu().numpy()
-        return FrameResult(frame.index, frame.pts, frame.kind, labels, frame.clock.ms, margin)
+        return FrameResult(
+            frame.index,
+            frame.pts,
+            frame.kind,
+            labels,
+            frame.clock.ms,
+            margin,
+            classes=self.classes,
+        )

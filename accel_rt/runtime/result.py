@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from accel_rt.errors import UsageError
+from accel_rt.palette import recolor
 from accel_rt.runtime.schedule import FrameKind
+from accel_rt.video.overlay import Legend, class_shares, render_overlay
+from accel_rt.video.picture_file import encode_picture, save_picture
 
 if TYPE_CHECKING:
     from accel_rt.classes import ClassSet
@@ -36,6 +41,7 @@ class FrameResult:
     (``flow``, ``network``, ``output``); ``margin`` is float32 ``[H, W]``, the best class's score
     less the second best's, for segmenters that were asked for it; ``picture`` is the frame with its
     classes drawn over it, uint8 BGR ``[H, W, 3]``, where :meth:`.segmenter.Segmenter.draw` said so.
+    ``classes`` are what the labels mean. A notebook shows the picture.
     """
 
     index: int
@@ -45,6 +51,49 @@ class FrameResult:
     timings: dict[str, float] = field(default_factory=dict)
     margin: np.ndarray | None = None
     picture: np.ndarray | None = None
+    classes: ClassSet | None = None
+
+    def shares(self) -> dict[str, float]:
+        """The share of the picture, 0 to 1, that each class covers, by its name.
+
+        Raises :class:`~accel_rt.errors.UsageError` for a result without ``classes``.
+        """
+        names = self._classes().names
+        shares = class_shares(self.labels, len(names))
+        return {names[label]: share for label, share in shares.items()}
+
+    def plot(self, frame_bgr: np.ndarray | None = None, legend: bool = True) -> np.ndarray:
+        """The classes in colour over ``frame_bgr``, alone without it; uint8 BGR ``[H, W', 3]``.
+
+        ``frame_bgr`` is uint8 ``[H, W, 3]``; the legend makes the picture wider. Raises
+        :class:`~accel_rt.errors.UsageError` for a frame of another size or a result without
+        ``classes``.
+        """
+        classes = recolor(self._classes())
+        palette = classes.palette_bgr()
+        picture = palette[self.labels]
+        if frame_bgr is not None:
+            picture = render_overlay(frame_bgr, self.labels, palette)
+        if not legend:
+            return picture
+        shares = class_shares(self.labels, len(classes))
+        return Legend(self.labels.shape, classes).beside(picture, shares)
+
+    def save(self, path: Path | str, frame_bgr: np.ndarray | None = None) -> None:
+        """Write :meth:`plot` as a picture; the suffix says what kind.
+
+        Raises :class:`~accel_rt.errors.OutputError` if it cannot be written.
+        """
+        save_picture(Path(path), self.plot(frame_bgr))
+
+    def _repr_png_(self) -> bytes:
+        picture = self.plot() if self.picture is None else self.picture
+        return encode_picture(picture, ".png")
+
+    def _classes(self) -> ClassSet:
+        if self.classes is None:
+            raise UsageError("this result does not say what its labels mean: set its classes")
+        return self.classes
 
 
 class FrameStepper(Protocol):

@@ -106,7 +106,14 @@ class Segmenter:
         self._since_keyframe = 1 if step.begins_keyframe else self._since_keyframe + 1
         self._index += 1
         return FrameResult(
-            self._index - 1, pts, step.kind, data.labels, data.timings, data.margin, data.picture
+            self._index - 1,
+            pts,
+            step.kind,
+            data.labels,
+            data.timings,
+            data.margin,
+            data.picture,
+            self.classes,
         )
 
     def _geometry_of(self, frame_bgr: np.ndarray) -> Geometry:

@@ -360,3 +360,38 @@ def test_an_unknown_preset(accel, clip):
     result = accel("segment", clip, "--preset", "slow")
     assert result.code == 2
     assert "accurate" in result.error
+
+
+def test_stats_of_every_frame_and_zone(accel, fakes, clip, tmp_path):
+    corners = [[0, 0], [0.04, 0], [0.04, 1], [0, 1]]
+    (tmp_path / "zones.json").write_text(json.dumps({"edge": corners}))
+    args = ("--no-video", "--stats", "s.csv", "--zones", "zones.json", "--summary")
+    done = accel("segment", clip, *args)
+    assert done.code == 0, done.err
+    with (tmp_path / "s.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 40
+    assert fakes[0].settings.margins
+    whole = [float(rows[0][name]) for name in CAMVID.names]
+    assert sum(whole) == pytest.approx(1, abs=1e-4)
+    assert (rows[1]["zone"], float(rows[1]["sky"])) == ("edge", 1.0)
+    assert "mean % of 20 frames  picture   edge" in done.out
+    sky = next(line for line in done.out.splitlines() if line.startswith("  sky"))
+    assert sky.split() == ["sky", f"{100 * whole[0]:.1f}", "100.0"]
+
+
+def test_zones_without_stats_are_refused(accel, clip, tmp_path):
+    (tmp_path / "zones.json").write_text("{}")
+    done = accel("segment", clip, "--zones", "zones.json")
+    assert (done.code, "give one of them, too" in done.error) == (2, True)
+    done = accel("segment", clip, "--stats", "s.txt")
+    assert (done.code, "ends in .csv or .parquet" in done.error) == (2, True)
+
+
+def test_the_timings_say_what_a_run_can_be_repeated_by(accel, fakes, clip, tmp_path):
+    args = ("--start", 0.2, "--palette", "camvid", "--interval", 3, "--threads", 1)
+    assert accel("segment", clip, "--timing", "t.json", *args).code == 0
+    settings = json.loads((tmp_path / "t.json").read_text())["summary"]["settings"]
+    wanted = {"start": 0.2, "palette": "camvid", "interval": 3, "threads": 1, "input": str(clip)}
+    assert {name: settings[name] for name in wanted} == wanted
+    assert {"version", "mode", "warp", "weights", "alpha", "crf", "size"} <= settings.keys()

@@ -1,0 +1,48 @@
+"""One picture to a file."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from accel_rt.errors import UsageError
+from accel_rt.files import write_whole
+
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".gif": "GIF",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+"""Pillow's formats by file suffix."""
+
+_QUALITY = 92  # of JPEG and WebP; the others ignore it
+
+
+def encode_picture(picture_bgr: np.ndarray, suffix: str) -> bytes:
+    """uint8 BGR ``[H, W, 3]`` as the kind of file that ``suffix`` names.
+
+    Raises :class:`~accel_rt.errors.UsageError` for a suffix that names none.
+    """
+    if suffix.lower() not in FORMATS:
+        raise UsageError(f"a picture's file ends in {', '.join(FORMATS)}, got '{suffix}'")
+    file = io.BytesIO()
+    image = Image.fromarray(np.ascontiguousarray(picture_bgr[:, :, ::-1]))
+    image.save(file, FORMATS[suffix.lower()], quality=_QUALITY)
+    return file.getvalue()
+
+
+def save_picture(path: Path, picture_bgr: np.ndarray) -> None:
+    """Write uint8 BGR ``[H, W, 3]`` to ``path``, replacing what was there only when complete.
+
+    Raises as :func:`encode_picture`, and :class:`~accel_rt.errors.OutputError` if it cannot be
+    written.
+    """
+    write_whole(path, encode_picture(picture_bgr, path.suffix))
