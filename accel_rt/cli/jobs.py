@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from accel_rt.errors import OutputError, UsageError
 from accel_rt.video.location import STDIN, is_url, local_path, source_name
 
-_SUFFIX = "_accel.mp4"
+_ENDING = "_accel"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ def plan_jobs(
     """Settle where everything goes, and make the folders that are needed.
 
     ``output`` names a video file, or a folder if it is one, ends in a slash or has to hold
-    several videos; None puts ``NAME_accel.mp4`` beside each input. With several inputs ``masks``
+    several videos; None puts ``NAME_accel.mp4`` beside each input, or a picture beside a
+    lone picture. With several inputs ``masks``
     gets a folder, ``timing`` and ``stats`` a file for each.
 
     Raises :class:`~accel_rt.errors.UsageError` where names do not fit together and
@@ -55,9 +56,9 @@ def plan_jobs(
     jobs = []
     for source in sources:
         beside, name = _place(source)
-        target = (
-            Path(output) if output and folder is None else (folder or beside) / (name + _SUFFIX)
-        )
+        target = (folder or beside) / (name + _ENDING + _suffix(source))
+        if output and folder is None:
+            target = Path(output)
         jobs.append(
             Job(
                 source=source,
@@ -115,6 +116,19 @@ def _place(source: str | list[Path]) -> tuple[Path, str]:
         folder = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
         return folder.resolve().parent, folder.resolve().name
     return path.parent, path.stem
+
+
+def _suffix(source: str | list[Path]) -> str:
+    """What is made of ``source``: a video, or a picture of a lone picture, of the same kind."""
+    from accel_rt.video.images import is_image
+    from accel_rt.video.picture_file import frames_in, is_picture
+
+    if isinstance(source, list) or is_url(source):
+        return ".mp4"
+    path = local_path(source)
+    if not is_image(path) or not path.is_file() or (frames_in(path) or 1) > 1:
+        return ".mp4"
+    return path.suffix.lower() if is_picture(path) else ".png"
 
 
 def _path_of_one(path: Path, name: str) -> Path:

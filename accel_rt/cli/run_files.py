@@ -35,6 +35,8 @@ from accel_rt.video.masks import (
     count_masks,
     remove_unfinished_masks,
 )
+from accel_rt.video.picture_file import frames_in, is_picture
+from accel_rt.video.picture_writer import PictureWriter
 from accel_rt.video.source import Frame, Source, SourceInfo
 from accel_rt.video.stats_log import StatsLog, commit_stats, count_frames
 from accel_rt.video.timing import TimingLog, commit_timing, count_rows
@@ -44,7 +46,7 @@ from accel_rt.video.zones import Zones
 CHECKPOINT_FRAMES = 100
 """A run can be gone on with from about every hundredth frame, where its video begins afresh."""
 
-OpenVideo = Callable[[str], VideoWriter]
+OpenVideo = Callable[[str], VideoWriter | PictureWriter]
 """Opens the video of a run by its token."""
 
 
@@ -72,7 +74,7 @@ class RunFiles:
         resume: bool,
     ) -> None:
         self.job = job
-        self.video: VideoWriter | None = None
+        self.video: VideoWriter | PictureWriter | None = None
         self.timing: TimingLog | None = None
         self.masks: MaskWriter | None = None
         self.stats: StatsLog | None = None
@@ -322,7 +324,9 @@ def outputs_complete(job: Job, masks_format: str, info: SourceInfo) -> bool:
     """Whether every output of ``job`` is there, complete, and of as many frames as the others."""
     counts: list[int | None] = []
     if job.video:
-        counts.append(complete_pictures(job.video, info))
+        counts.append(
+            frames_in(job.video) if is_picture(job.video) else complete_pictures(job.video, info)
+        )
     if job.timing:
         counts.append(count_rows(job.timing))
     if job.masks:

@@ -37,7 +37,8 @@ _MASK_FORMATS = ("png", "npz", "rle")
     "-o",
     "--output",
     metavar="FILE|DIR",
-    help="Video to write, or a folder for several inputs.  [default: INPUT_accel.mp4 beside INPUT]",
+    help="Video, GIF or WebP to write, or a folder for several inputs.  [default: INPUT_accel.mp4 "
+    "beside INPUT, or a picture if it is one]",
 )
 @segmenter_options
 @preset_option(PRESETS, "balanced")

@@ -22,6 +22,8 @@ from accel_rt.runtime.pipeline import run_pipeline
 from accel_rt.runtime.resumable import ResumableSegmenter
 from accel_rt.video.images import ImageSource
 from accel_rt.video.limits import Limits
+from accel_rt.video.picture_file import is_picture
+from accel_rt.video.picture_writer import PictureWriter
 from accel_rt.video.reader import exact_rate, open_source
 from accel_rt.video.source import Source
 from accel_rt.video.writer import VideoWriter
@@ -142,7 +144,7 @@ def _run_job(
             say(f"skipped {job.name}: {there} is there and whole")
             return True
 
-        def open_video(token: str) -> VideoWriter:
+        def open_video(token: str) -> VideoWriter | PictureWriter:
             return _open_video(job, options, loader, source, token)
 
         files = stack.enter_context(
@@ -210,8 +212,10 @@ def _open_source(job: Job, options: SegmentOptions) -> Source:
 
 def _open_video(
     job: Job, options: SegmentOptions, loader: _Loader, source: Source, token: str
-) -> VideoWriter:
+) -> VideoWriter | PictureWriter:
     assert job.video is not None
+    if is_picture(job.video):
+        return PictureWriter(job.video, source.info.rate, token)
     info = source.info
     height, width = info.height, info.width
     if options.legend or options.show == "side-by-side":  # which needs the classes' names

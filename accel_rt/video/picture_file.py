@@ -39,6 +39,21 @@ def encode_picture(picture_bgr: np.ndarray, suffix: str) -> bytes:
     return file.getvalue()
 
 
+def is_picture(path: Path) -> bool:
+    """Whether ``path`` is written as a picture, by its suffix."""
+    return path.suffix.lower() in FORMATS
+
+
+def frames_in(path: Path) -> int | None:
+    """How many frames a picture's file holds; None if it is missing or damaged."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return getattr(image, "n_frames", 1)
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
 def save_picture(path: Path, picture_bgr: np.ndarray) -> None:
     """Write uint8 BGR ``[H, W, 3]`` to ``path``, replacing what was there only when complete.
 

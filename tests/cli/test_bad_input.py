@@ -301,7 +301,7 @@ def test_networks_of_different_classes(accel, clip, random_weights):
         ("missing/out.mp4", "the folder 'missing' does not exist"),
         ("clip.mp4/out.mp4", "the folder 'clip.mp4' does not exist"),
         ("clip.mp4/", "'clip.mp4' is a file"),
-        ("out.gif", "'out.gif' is not a kind of video file that can be written"),
+        ("out.avi", "'out.avi' is not a kind of video file that can be written"),
     ],
 )
 def test_output_that_cannot_be_written(accel, fakes, clip, output, message):

@@ -257,3 +257,25 @@ def test_killed_for_good(tmp_path, long_clip):
     found = probe(tmp_path / "out.mp4")
     assert [picture_number(image) for image in found.images] == list(range(FRAMES))
     assert names(tmp_path) == ["long.mp4", "out.mp4"]
+
+
+def test_an_animation_is_begun_anew(accel, killed_at, long_clip, tmp_path):
+    args = ("-o", "out.gif", "--timing", "t.csv")
+    killed_at(130, long_clip, *args)
+    done = accel("segment", long_clip, *args, "--resume")
+    assert done.code == 0, done.err
+    assert "out.gif: 221 frames" in done.out
+    assert names(tmp_path) == ["long.mp4", "out.gif", "t.csv"]
+
+
+def test_stats_go_on_as_an_undisturbed_run_has_them(accel, killed_at, long_clip, tmp_path):
+    args = ("--stats", "s.csv")
+    assert accel("segment", long_clip, *args).code == 0
+    whole = (tmp_path / "s.csv").read_bytes()
+    for name in ("s.csv", "long_accel.mp4"):
+        (tmp_path / name).unlink()
+    killed_at(130, long_clip, *args)
+    done = accel("segment", long_clip, *args, "--resume")
+    assert "going on with " in done.err
+    assert (tmp_path / "s.csv").read_bytes() == whole
+    assert names(tmp_path) == ["long.mp4", "long_accel.mp4", "s.csv"]

@@ -14,6 +14,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from accel_rt.classes import CAMVID
 from accel_rt.palette import recolor
@@ -395,3 +396,34 @@ def test_the_timings_say_what_a_run_can_be_repeated_by(accel, fakes, clip, tmp_p
     wanted = {"start": 0.2, "palette": "camvid", "interval": 3, "threads": 1, "input": str(clip)}
     assert {name: settings[name] for name in wanted} == wanted
     assert {"version", "mode", "warp", "weights", "alpha", "crf", "size"} <= settings.keys()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".ppm"])
+def test_a_picture_gives_a_picture(accel, fakes, tmp_path, suffix):
+    folder = write_images(tmp_path / "shots", count=1, suffix=suffix)
+    assert accel("segment", folder / f"0{suffix}", "--alpha", 0.5).code == 0
+    made = folder / f"0_accel{'.png' if suffix == '.ppm' else suffix}"
+    assert cv2.imread(str(made)).shape == (48, 64, 3)
+    assert {path.name for path in folder.iterdir()} == {f"0{suffix}", made.name}
+    again = accel("segment", folder / f"0{suffix}", "--skip-existing")
+    assert "is there and whole" in again.err
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_animations_keep_the_frames_and_the_time(accel, fakes, clip, tmp_path, suffix):
+    assert accel("segment", clip, "-o", f"out{suffix}").code == 0
+    with Image.open(tmp_path / f"out{suffix}") as image:
+        assert (image.n_frames, image.size) == (20, (64, 48))
+        lasts_ms = 0
+        for number in range(image.n_frames):
+            image.seek(number)
+            image.load()
+            lasts_ms += image.info["duration"]
+        assert lasts_ms == 800
+
+
+def test_a_video_does_not_fit_into_a_picture(accel, fakes, clip, tmp_path):
+    done = accel("segment", clip, "-o", "out.png")
+    assert done.code == 1
+    assert "holds one picture: name a video" in done.error
+    assert cv2.imread(str(tmp_path / "out.png")).shape == (48, 64, 3)

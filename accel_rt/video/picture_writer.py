@@ -1,0 +1,114 @@
+"""Finished frames to one picture, or to an animated GIF or WebP."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from accel_rt.errors import OutputError
+from accel_rt.files import new_token, replacing, unfinished_path
+from accel_rt.video.output import check_output_path, output_errors
+from accel_rt.video.picture_file import encode_picture
+
+ANIMATED = (".gif", ".webp")
+"""Suffixes of files that hold several frames."""
+
+_MOST_BYTES = 1 << 30
+_TICK_MS = {".gif": 10, ".webp": 1}
+_SHORTEST_MS = 20  # browsers take less for a tenth of a second
+_QUALITY = 80
+
+
+class PictureWriter:
+    """Takes the place of a :class:`~accel_rt.video.writer.VideoWriter` for pictures.
+
+    An animation's frames are held in memory until :meth:`complete`, up to a gigabyte. Raises
+    :class:`OutputError` beyond that, for a second frame of a file that holds one, and for a path
+    that cannot be written; what was written before is kept.
+    """
+
+    def __init__(self, path: Path, rate: Fraction, token: str | None = None) -> None:
+        check_output_path(path)
+        self.path, self.pictures = path, 0
+        self.notes: list[str] = []
+        self.unfinished = unfinished_path(path, token or new_token())
+        self._last_s = 1 / rate
+        self._images: list[Image.Image] = []
+        self._times: list[Fraction] = []
+
+    def adopt(self, path: Path, pictures: int, first_pts: Fraction) -> Iterator[None]:
+        """Nothing: a picture is not gone on with."""
+        raise OutputError(f"'{self.path}' cannot be gone on with: begin anew without --resume")
+
+    def write(
+        self,
+        frame_bgr: np.ndarray,
+        pts: Fraction,
+        duration: Fraction | None = None,
+        fresh: bool = False,
+    ) -> None:
+        """Add a frame, uint8 BGR ``[H, W, 3]``, shown from ``pts`` on; ``fresh`` means nothing."""
+        if self._images and self.path.suffix.lower() not in ANIMATED:
+            raise OutputError(
+                f"'{self.path}' holds one picture: name a video, or a file that ends in "
+                f"{' or '.join(ANIMATED)}"
+            )
+        if (self.pictures + 1) * frame_bgr.size > _MOST_BYTES:
+            raise OutputError(
+                f"'{self.path}' would be too large: name a video, or give less with --end"
+            )
+        self._images.append(Image.fromarray(np.ascontiguousarray(frame_bgr[:, :, ::-1])))
+        self._times.append(pts)
+        self._last_s = duration or self._last_s
+        self.pictures += 1
+
+    def complete(self) -> bool:
+        """Write the file under its unfinished name; False, and no file, without a frame."""
+        if not self._images:
+            return False
+        with output_errors(self.path), replacing(self.unfinished) as file:
+            if len(self._images) == 1:
+                file.write(encode_picture(np.asarray(self._images[0])[:, :, ::-1], self._suffix))
+                return True
+            first, *others = self._images
+            first.save(
+                file,
+                self._suffix[1:],
+                save_all=True,
+                append_images=others,
+                duration=self._durations_ms(),
+                loop=0,
+                quality=_QUALITY,
+            )
+        return True
+
+    def commit(self) -> None:
+        """Give the completed file its name, replacing what was there."""
+        with output_errors(self.path):
+            os.replace(self.unfinished, self.path)
+
+    def abandon(self) -> None:
+        """Leave no file."""
+        self.unfinished.unlink(missing_ok=True)
+
+    leave = abandon
+
+    @property
+    def _suffix(self) -> str:
+        return self.path.suffix.lower()
+
+    def _durations_ms(self) -> list[int]:
+        """Milliseconds of each frame; what rounding takes from one it gives to the next."""
+        tick = _TICK_MS[self._suffix]
+        ends = [*self._times[1:], self._times[-1] + self._last_s]
+        at, durations = Fraction(0), []
+        for end in ends:
+            left_ms = 1000 * (end - self._times[0]) - at
+            durations.append(max(_SHORTEST_MS, tick * round(left_ms / tick)))
+            at += durations[-1]
+        return durations
