@@ -2,10 +2,11 @@
 
     python -m benchmarks.kills [--kills 25] [--frames 221] [--seed 0] [-- OPTIONS OF SEGMENT]
 
-An undisturbed run of a clip with sound is the measure. Then one run is killed (SIGKILL) at a random
-moment, its leftovers are read, it is gone on with by ``--resume`` and killed again, until it ends;
-its video's frames, its masks and its rows must equal the undisturbed run's. This is repeated until
-so many kills have been made. Prints a line for each, and exits with 1 if anything differs.
+An undisturbed run of a clip with sound is the measure. Then runs are killed (SIGKILL) at random
+frames that are spread over the clip's length: what is left must be readable, ``--resume`` must end
+the run or be killed at a later frame itself, and the video's frames and sound, the masks and the
+rows must then equal the undisturbed run's. Prints a line for each run, and exits with 1 if anything
+differs.
 """
 
 from __future__ import annotations
@@ -91,6 +92,63 @@ def left_playing(folder: Path) -> int | None:
     return max(counts, default=None)
 
 
+def frames_done(folder: Path) -> int:
+    """Frames whose rows an unfinished run has written so far."""
+    lines = [rows.read_bytes().count(b"\n") for rows in folder.glob("times.csv.*.part")]
+    return max(lines, default=1) - 1
+
+
+def killed_at(process: subprocess.Popen[str], folder: Path, frame: int) -> bool:
+    """Kill ``process`` once it has done ``frame`` frames; False if it ended before."""
+    while process.poll() is None:
+        if frames_done(folder) >= frame:
+            process.send_signal(signal.SIGKILL)
+            return process.wait() == -signal.SIGKILL
+        time.sleep(0.002)
+    return False
+
+
+def moments(kills: int, frames: int, rng: random.Random) -> list[int]:
+    """Frames to kill at in random order, one from each of ``kills`` equal parts of the clip."""
+    found = [rng.randrange(n * frames // kills, (n + 1) * frames // kills) for n in range(kills)]
+    rng.shuffle(found)
+    return found
+
+
+def try_run(
+    command: list[str], folder: Path, left: list[int], form: str, expected: dict[str, object]
+) -> tuple[int, bool]:
+    """Kill and go on with one run at frames taken off ``left`` while they rise.
+
+    Prints what came of it; returns the number of kills, and whether all was right.
+    """
+    kills: list[str] = []
+    resume: list[str] = []
+    while True:
+        with (folder.parent / "said").open("w+") as said:
+            process = subprocess.Popen(
+                [*command, *resume], cwd=folder, stdout=said, stderr=subprocess.STDOUT, text=True
+            )
+            began_with = frames_done(folder) if resume else 0
+            wanted = left[-1] if left and (not kills or left[-1] > began_with) else None
+            if wanted is None or not killed_at(process, folder, wanted):
+                process.wait()
+                said.seek(0)
+                text = said.read()
+                break
+        left.pop()
+        kills.append(f"frame {frames_done(folder)} (plays {left_playing(folder)})")
+        resume = ["--resume"]
+    found = outputs(folder, form) if process.returncode == 0 else {}
+    differ = [name for name in expected if found.get(name) != expected[name]]
+    names = sorted(path.name for path in folder.iterdir())
+    clean = names == ["masks", "out.mp4", "times.csv"] and not [*folder.glob("masks/masks.*.part")]
+    click.echo(f"{form}: killed at {', '.join(kills)}: {differ=} {clean=}")
+    if differ or not clean:
+        click.echo(f"  {process.returncode} {names} {text}")
+    return len(kills), not differ and clean
+
+
 @click.command()
 @click.option("--kills", default=25, show_default=True)
 @click.option("--frames", default=221, show_default=True)
@@ -101,48 +159,26 @@ def main(kills: int, frames: int, seed: int, options: tuple[str, ...]) -> None:
     with TemporaryDirectory() as root:
         clip = Path(root) / "clip.mp4"
         make_clip(clip, frames)
-        done = wrong = runs = 0
-        while done < kills:
-            form = rng.choice(("png", "rle"))
-            killed_at: list[int | None] = []
+        left, done, wrong, runs = moments(kills, frames, rng), 0, 0, 0
+        expected: dict[str, dict[str, object]] = {}
+        while left:
+            form = ("png", "rle")[runs % 2]
             runs += 1
             command = [*PROGRAM, "segment", str(clip), "-o", "out.mp4"]
             command += ["--masks", "masks", "--masks-format", form, "--timing", "times.csv"]
-            command += [*(options or LIGHT.split())]
-            measure, tried = Path(root) / form, Path(root) / f"run{runs}"
-            if not measure.exists():
-                measure.mkdir()
-                started = time.monotonic()
-                subprocess.run(command, cwd=measure, check=True, capture_output=True)
-                lasts_s = time.monotonic() - started
-                expected = outputs(measure, form)
-            expected = outputs(measure, form)
-            tried.mkdir()
-            while True:
-                resume = ["--resume"] if killed_at else []
-                process = subprocess.Popen(
-                    [*command, *resume], cwd=tried, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-                )
-                try:
-                    text, _ = process.communicate(timeout=rng.uniform(0.1, 1.1) * lasts_s)
-                    break
-                except subprocess.TimeoutExpired:
-                    process.send_signal(signal.SIGKILL)
-                    process.communicate()
-                    killed_at.append(left_playing(tried))
-                    done += 1
-            same = process.returncode == 0 and outputs(tried, form) == expected
-            left = sorted(p.name for p in tried.iterdir())
-            clean = left == ["masks", "out.mp4", "times.csv"]
-            clean = clean and not [*tried.glob("masks/masks.*.part")]
-            wrong += not (same and clean)
-            click.echo(f"{form}: killed after pictures {killed_at}: {same=} {clean=}")
-            if not same or not clean:
-                click.echo(f"  {left} {text.decode()}")
-                if process.returncode == 0:
-                    found = outputs(tried, form)
-                    click.echo(f"  differ: {[n for n in found if found[n] != expected[n]]}")
-        click.echo(f"{done} kills, {wrong} runs wrong")
+            command += options or LIGHT.split()
+            if form not in expected:
+                undisturbed = Path(root) / form
+                undisturbed.mkdir()
+                subprocess.run(command, cwd=undisturbed, check=True, capture_output=True)
+                expected[form] = outputs(undisturbed, form)
+            folder = Path(root) / f"run{runs}"
+            folder.mkdir()
+            made, right = try_run(command, folder, left, form, expected[form])
+            done, wrong = done + made, wrong + (not right)
+            if not made:
+                click.echo(f"  frame {left.pop()} came too late to be killed at")
+        click.echo(f"{done} kills in {runs} runs, {wrong} runs wrong")
     sys.exit(1 if wrong else 0)
 
 
