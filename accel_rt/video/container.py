@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 from collections.abc import Iterator
@@ -246,6 +247,11 @@ class VideoSource(Source):
         self._note_times()
         self._note_length(index, last_end)
 
+    def _is_end(self, error: av.FFmpegError | OSError) -> bool:
+        """Whether ``error`` is how FFmpeg reports the end of an answer without a length."""
+        unmeasured = is_url(self._location) and self._container.size < 0
+        return unmeasured and error.errno == errno.EIO
+
     def _timed(self, decoded: av.VideoFrame) -> Timed[av.VideoFrame]:
         base = decoded.time_base or _time_base(self._stream)
         return Timed(
@@ -328,8 +334,9 @@ class VideoSource(Source):
                 packets = self._container.demux(self._stream)
                 continue
             except (av.FFmpegError, OSError) as error:
-                self.truncated = True
-                self.notes.append(f"{self.info.name} stopped: {reason(error)}")
+                if not self._is_end(error):
+                    self.truncated = True
+                    self.notes.append(f"{self.info.name} stopped: {reason(error)}")
                 packet = None
             if packet is not None:
                 end = packet_end(packet)
