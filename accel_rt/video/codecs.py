@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
+
 from accel_rt.errors import UsageError
 
 FORMATS = {
@@ -49,6 +51,10 @@ class Codec:
     max_rate: int = 1000
 
 
+_AVX_512 = 13  # OpenCV's CPU_AVX_512F, which it names in C++ only
+# With AVX-512, x264's choices by macroblock tree depend on unrelated contents of memory: now and
+# then the same pictures are coded otherwise. With AVX2 they never were.
+_SAME_EVERY_TIME = {"x264-params": "asm=AVX2"} if cv2.checkHardwareSupport(_AVX_512) else {}
 _ALL = tuple(FORMATS)
 CODECS = {
     "h264": Codec(
@@ -57,7 +63,7 @@ CODECS = {
         51,
         2,
         _ALL[:-1],
-        {"preset": "veryfast"},
+        {"preset": "veryfast", **_SAME_EVERY_TIME},
         low_delay={"tune": "zerolatency", "forced-idr": "1"},
     ),
     "hevc": Codec(

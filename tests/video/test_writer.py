@@ -414,3 +414,40 @@ def test_a_gap_of_hours_is_filled_with_the_picture_before_it(tmp_path, suffix):
     assert numbers == [*range(10), *[9] * (len(numbers) - 20), *range(10, 20)]
     assert max(b - a for a, b in pairwise(found.times)) <= 3600
     assert any("a gap of 7.0 h" in note for note in writer.notes)
+
+
+def test_pictures_after_a_fresh_start_do_not_depend_on_those_before(tmp_path):
+    """The ground for going on with a run: both halves are those of files of their own."""
+    rng = np.random.default_rng(0)
+    images = [np.clip(picture(n) + rng.normal(0, 20, (48, 64, 3)), 0, 255) for n in range(60)]
+    images = [image.astype(np.uint8) for image in images]
+    with VideoWriter(tmp_path / "both.mp4", SIZE, RATE) as writer:
+        for number, image in enumerate(images):
+            writer.write(image, number / RATE, None, fresh=number == 30)
+    write(tmp_path / "second.mp4", times=[n / RATE for n in range(30)], images=images[30:])
+    both, second = probe(tmp_path / "both.mp4"), probe(tmp_path / "second.mp4")
+    assert both.times == [n / RATE for n in range(60)]
+    differing = [
+        number
+        for number, pair in enumerate(zip(both.images[30:], second.images, strict=True))
+        if not np.array_equal(*pair)
+    ]
+    assert differing == []
+
+
+def test_the_same_pictures_are_coded_the_same_every_time(tmp_path):
+    """Whatever lies in the memory beside them: x264's AVX-512 code was moved by it."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 20, (40, 48, 64, 3))
+    images = [np.clip(picture(n) + noise[n], 0, 255).astype(np.uint8) for n in range(40)]
+    coded, strangers = set(), []
+    for _ in range(100):
+        with VideoWriter(tmp_path / "out.mkv", SIZE, RATE) as writer:
+            for number, image in enumerate(images):
+                writer.write(image, number / RATE)
+                strangers.append(np.full(rng.integers(16, 200_000), rng.integers(256), np.uint8))
+                if len(strangers) > 30:
+                    strangers.pop(rng.integers(30))
+        with av.open(str(tmp_path / "out.mkv")) as container:
+            coded.add(b"".join(bytes(packet) for packet in container.demux(video=0)))
+    assert len(coded) == 1
