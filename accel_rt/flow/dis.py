@@ -10,6 +10,7 @@ from torch import Tensor
 
 from accel_rt.errors import UsageError
 from accel_rt.flow.grid import Grid, reduce_flow
+from accel_rt.flow.motion import Motion
 
 Preset = Literal["ultrafast", "fast", "medium"]
 _PRESETS = {
@@ -35,7 +36,7 @@ class DISFlow:
         self._dis = cv2.DISOpticalFlow.create(_PRESETS[preset])
         self._scale = scale
 
-    def view(self, frame: np.ndarray) -> np.ndarray:
+    def view(self, frame: np.ndarray, motion: Motion | None = None) -> np.ndarray:
         """A frame uint8 BGR ``[H, W, 3]`` in grey, uint8 ``[h, w]``, reduced by ``scale``."""
         grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
         if self._scale == 1:

@@ -11,6 +11,7 @@ from torch import Tensor
 from accel_rt import ops
 from accel_rt.errors import WeightsError
 from accel_rt.flow.grid import Grid
+from accel_rt.flow.motion import Motion
 from accel_rt.jsonfile import member
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.fuse import for_inference
@@ -51,7 +52,7 @@ class FlowNetSFlow:
         self._network = for_inference(network, device, dtype)
         self._device, self._dtype = device, dtype
 
-    def view(self, frame: np.ndarray | Tensor) -> Tensor:
+    def view(self, frame: np.ndarray | Tensor, motion: Motion | None = None) -> Tensor:
         """A frame uint8 BGR ``[H, W, 3]``, or normalised already, as the network's input."""
         if isinstance(frame, np.ndarray):
             frame = normalise(torch.from_numpy(frame)[None].to(self._device))

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from accel_rt.flow.grid import Grid
+from accel_rt.flow.motion import Motion
 
 
 class FlowSource(Protocol):
@@ -16,14 +17,18 @@ class FlowSource(Protocol):
     they are arrays on the CPU.
     """
 
-    name: str
     on_device: bool
 
-    def view(self, frame: Any) -> Any:
+    @property
+    def name(self) -> str:
+        """Which flow runs, or ran so far, for a report."""
+
+    def view(self, frame: Any, motion: Motion | None = None) -> Any:
         """What is kept of a frame to compute flow from and to it.
 
         ``frame`` is the processed frame without padding: uint8 BGR ``[H, W, 3]``, or, on the
-        device, RGB ``[1, 3, H, W]`` normalised as ImageNet's.
+        device, RGB ``[1, 3, H, W]`` normalised as ImageNet's. ``motion`` is what its video says of
+        it, for sources that use that.
         """
 
     def between(self, previous: Any, current: Any, grid: Grid) -> Tensor:

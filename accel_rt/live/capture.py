@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from contextlib import closing
+from dataclasses import replace
 
 from accel_rt.errors import InputError
 from accel_rt.live.source import LiveFrame, LiveSource, OpenSource
@@ -150,6 +151,8 @@ class Capture:
     def _hold(self, frame: LiveFrame) -> None:
         with self._changed:
             self.dropped += self._frame is not None and self._wanted
+            if self._frame is not None and frame.motion is not None:
+                frame = replace(frame, motion=frame.motion.over(self._frame.motion))
             self._frame = frame
             self._arrivals.append(time.monotonic())
             self._changed.notify_all()

@@ -37,7 +37,7 @@ class FileSource:
         pts = frame.pts + self._offset
         self._end = pts + (frame.duration or 1 / self._source.info.rate)
         image = frame.image_bgr
-        return LiveFrame(self._pace.wait(pts), pts, lambda: image)
+        return LiveFrame(self._pace.wait(pts), pts, lambda: image, frame.motion)
 
     @property
     def damaged(self) -> int:

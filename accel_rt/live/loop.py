@@ -304,7 +304,7 @@ class LiveLoop:
         converted = time.perf_counter()
         if self._black.ends(frame_bgr, frame.captured_at):
             segmenter.reset()
-        result = segmenter.step(frame_bgr, frame.pts)
+        result = segmenter.step(frame_bgr, frame.pts, frame.motion)
         segmented = time.perf_counter()
         image_bgr, shares = self._render(frame_bgr, result, recolor(segmenter.classes))
         stages = {

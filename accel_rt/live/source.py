@@ -13,6 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
+from accel_rt.flow.motion import Motion
+
 _FAR_BEHIND_S = 1.0
 
 
@@ -22,12 +24,14 @@ class LiveFrame:
 
     ``captured_at`` is when it was taken, in seconds of ``time.monotonic``, as well as the source
     can know; ``pts`` the same in the source's time. ``picture()`` converts it to uint8 BGR
-    ``[H, W, 3]``: frames that are dropped need not be.
+    ``[H, W, 3]``: frames that are dropped need not be. ``motion`` is
+    what the video's compression says of how it moved since the frame before.
     """
 
     captured_at: float
     pts: Fraction
     picture: Callable[[], np.ndarray]
+    motion: Motion | None = None
 
 
 class LiveSource(Protocol):

@@ -19,6 +19,7 @@ from accel_rt.video.container import video_stream
 from accel_rt.video.limits import Limits
 from accel_rt.video.opening import open_container
 from accel_rt.video.source import MAX_CORRUPT_IN_A_ROW
+from accel_rt.video.vectors import VectorReader
 
 TIMEOUT_S = 8.0
 """A stream that sends nothing for this long is lost."""
@@ -51,6 +52,7 @@ class StreamSource:
             raise
         self._stream.thread_type = "SLICE"  # frame threads would hold frames back
         self._convert = FrameConverter(self._stream.sample_aspect_ratio)
+        self._vectors = VectorReader(self._stream)
         kind = self._container.format
         recorded = bool(self._container.duration)
         self.live = repeat or not recorded
@@ -72,7 +74,8 @@ class StreamSource:
             taken = self._pace.wait(pts) if self._paced else self._clock.captured_at(pts, now)
         else:
             pts, taken = Fraction(now).limit_denominator(1_000_000), now
-        return LiveFrame(taken, pts, lambda: self._convert(frame))
+        motion = self._vectors.motion(frame)
+        return LiveFrame(taken, pts, lambda: self._convert(frame), motion)
 
     def close(self) -> None:
         self._container.close()
@@ -83,6 +86,8 @@ class StreamSource:
         while True:
             try:
                 packet = next(packets, None)
+                if packet is not None:
+                    self._vectors.mark(packet)
                 frames = [] if packet is None else self._stream.decode(packet)
             except av.error.EOFError:
                 return

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accel_rt.flow.motion import Motion
 from accel_rt.flow.source import FlowSource
 from accel_rt.runtime.cuda_device import CudaDevice, Device, Work
 from accel_rt.runtime.executor import FrameData, StageClock
@@ -145,7 +146,8 @@ class CudaExecutor:
         self.has_state = False
         self._stale = self.has_pending
 
-    def load(self, frame_bgr: np.ndarray) -> None:
+    def load(self, frame_bgr: np.ndarray, motion: Motion | None = None) -> None:
+        self._motion = motion
         self._frame_bgr, self._clock, self._branch = frame_bgr, StageClock(), False
         np.copyto(self._host_frame.numpy(), frame_bgr)
         self._mark("start", self._main)
@@ -163,7 +165,7 @@ class CudaExecutor:
         self._launch("key output")
         if self._host_flow is not None:
             with self._clock("flow"):
-                self._host_view = self._host_flow.view(self._processed())
+                self._host_view = self._host_flow.view(self._processed(), self._motion)
         self.has_state = True
 
     def update(self, request: bool = False) -> None:
@@ -215,7 +217,10 @@ class CudaExecutor:
 
     def _compute_on_host(self, moves: bool) -> None:
         assert self._host_flow is not None
-        before, self._host_view = self._host_view, self._host_flow.view(self._processed())
+        before, self._host_view = (
+            self._host_view,
+            self._host_flow.view(self._processed(), self._motion),
+        )
         if moves:
             flow = self._host_flow.between(before, self._host_view, self._nodes.grid)
             self._host_newer.copy_(flow)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accel_rt.flow.motion import Motion
 from accel_rt.flow.source import FlowSource
 from accel_rt.runtime.executor import FrameData, StageClock
 from accel_rt.runtime.geometry import Geometry
@@ -73,7 +74,8 @@ class EagerExecutor:
     def has_pending(self) -> bool:
         return self._pending is not None
 
-    def load(self, frame_bgr: np.ndarray) -> None:
+    def load(self, frame_bgr: np.ndarray, motion: Motion | None = None) -> None:
+        self._motion = motion
         if self._worker is not None:
             self._worker.share_threads()
         self._clock = StageClock()
@@ -90,7 +92,7 @@ class EagerExecutor:
             self._state = replace(self._state, picture=self._picture())
         with self._clock("flow"):
             if self._flow is not None:
-                self._view = self._flow.view(self._frame)
+                self._view = self._flow.view(self._frame, self._motion)
 
     def update(self, request: bool = False) -> None:
         with self._clock("flow"):
@@ -134,7 +136,7 @@ class EagerExecutor:
         """Move the state there is, and the one that is pending, to this frame; by which flow."""
         if self._flow is None:
             return None
-        before, self._view = self._view, self._flow.view(self._frame)
+        before, self._view = self._view, self._flow.view(self._frame, self._motion)
         pending = None if self._pending is None or self._pending.stale else self._pending
         if before is None or (self._state is None and pending is None):
             return None

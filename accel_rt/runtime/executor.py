@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from accel_rt.flow.motion import Motion
 from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.policy import Decision
 from accel_rt.runtime.program import FrameProgram
@@ -54,8 +55,8 @@ class Executor(Protocol):
     def drop_state(self) -> None:
         """Forget the state, and make nothing of a keyframe that is being computed."""
 
-    def load(self, frame_bgr: np.ndarray) -> None:
-        """Take the next frame, uint8 ``[H, W, 3]``, a frame after the one before."""
+    def load(self, frame_bgr: np.ndarray, motion: Motion | None = None) -> None:
+        """Take the next frame, uint8 ``[H, W, 3]``, and its motion since the one before."""
 
     def key(self) -> None:
         """Compute a keyframe, and wait for it."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
+from accel_rt.flow.motion import Motion
 from accel_rt.flow.source import FlowSource
 from accel_rt.runtime.executor import StageClock
 from accel_rt.runtime.geometry import Geometry, plan
@@ -116,12 +117,16 @@ class LookAheadSegmenter:
             "flow": self._flow.name if self._flow is not None else None,
         }
 
-    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
+    def step(
+        self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None
+    ) -> FrameResult:
         """Raises :class:`~accel_rt.errors.UsageError`: a result needs frames that are to come."""
         raise UsageError("with look-ahead results come later: use push and flush instead of step")
 
     @torch.inference_mode()
-    def push(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> list[FrameResult]:
+    def push(
+        self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None
+    ) -> list[FrameResult]:
         """Take the next frame, uint8 BGR ``[H, W, 3]``; returns what is ready, in order.
 
         Raises :class:`~accel_rt.errors.UsageError` if the array is not such a frame.
@@ -142,7 +147,7 @@ class LookAheadSegmenter:
         since = len(self._waiting) + 1
         decision = self._policy.decide(frame_bgr[::every, ::every], since)
         with clock("flow"):
-            flow = self._flow_to(image, geometry)
+            flow = self._flow_to(image, geometry, motion)
             picture = self._program.picture(image, geometry) if self._gates else None
         kind = "key" if self._before is None else decision.kind
         frame = _Waiting(self._index, pts, kind, image, flow, clock, picture)
@@ -164,11 +169,13 @@ class LookAheadSegmenter:
         self._before = None
         return results
 
-    def _flow_to(self, image: np.ndarray, geometry: Geometry) -> Tensor | None:
+    def _flow_to(
+        self, image: np.ndarray, geometry: Geometry, motion: Motion | None
+    ) -> Tensor | None:
         """Flow from the frame before; None for the first, and where states are copied."""
         if self._flow is None:
             return None
-        before, self._view = self._view, self._flow.view(image)
+        before, self._view = self._view, self._flow.view(image, motion)
         if before is None:
             return None
         grid = geometry.grid(self._program.stride)

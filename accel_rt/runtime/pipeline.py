@@ -55,7 +55,7 @@ def segment_frames(
     with closing(_prefetch(frames, ahead, stop or threading.Event())) as decoded:
         for frame, decode_ms in decoded:
             waiting.append((frame, decode_ms))
-            yield from ready(segmenter.push(frame.image_bgr, frame.pts))
+            yield from ready(segmenter.push(frame.image_bgr, frame.pts, frame.motion))
         yield from ready(segmenter.flush())
 
 

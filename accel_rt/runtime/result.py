@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from accel_rt.errors import UsageError
+from accel_rt.flow.motion import Motion
 from accel_rt.palette import recolor
 from accel_rt.runtime.schedule import FrameKind
 from accel_rt.video.overlay import Legend, class_shares, render_overlay
@@ -99,8 +100,13 @@ class FrameResult:
 class FrameStepper(Protocol):
     """What segments one frame after the other, perhaps some frames late."""
 
-    def push(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> list[FrameResult]:
-        """Take the next frame, uint8 BGR ``[H, W, 3]``; returns what is ready, in order."""
+    def push(
+        self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None
+    ) -> list[FrameResult]:
+        """Take the next frame, uint8 BGR ``[H, W, 3]``; returns what is ready, in order.
+
+        ``motion`` is what the video's compression says of how it moved since the frame before.
+        """
 
     def flush(self) -> list[FrameResult]:
         """The results of all frames that are still waited for."""
@@ -111,7 +117,9 @@ class FrameSegmenter(FrameStepper, Protocol):
 
     classes: ClassSet
 
-    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
+    def step(
+        self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None
+    ) -> FrameResult:
         """Segment the next frame, uint8 BGR ``[H, W, 3]``, at once."""
 
     def draw(self, overlay: Overlay | None) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from accel_rt.flow.motion import Motion
 from accel_rt.runtime.policy import KeyframePolicy
 from accel_rt.runtime.result import FrameResult, FrameSegmenter
 
@@ -34,12 +35,14 @@ class ResumableSegmenter:
         self._first, self._state = first, state
         self.states: dict[int, dict[str, Any]] = {}
 
-    def push(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> list[FrameResult]:
+    def push(
+        self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None
+    ) -> list[FrameResult]:
         """Segment the next frame; see the segmenter's own ``push``.
 
         A keyframe's result is ready at once, after those of the frames before it.
         """
-        results = self._segmenter.push(frame_bgr, pts)
+        results = self._segmenter.push(frame_bgr, pts, motion)
         if self._state is not None:
             restore_state(self._policy, self._state)
             self._state = None

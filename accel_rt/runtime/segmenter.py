@@ -10,6 +10,7 @@ import torch
 
 from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
+from accel_rt.flow.motion import Motion
 from accel_rt.runtime.executor import Executor, Order, in_turn
 from accel_rt.runtime.geometry import Geometry, plan
 from accel_rt.runtime.policy import KeyframePolicy
@@ -80,16 +81,20 @@ class Segmenter:
             **self._executor.describe(),
         }
 
-    def push(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> list[FrameResult]:
+    def push(
+        self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None
+    ) -> list[FrameResult]:
         """:meth:`step`, whose result is ready at once."""
-        return [self.step(frame_bgr, pts)]
+        return [self.step(frame_bgr, pts, motion)]
 
     def flush(self) -> list[FrameResult]:
         """Nothing: no frame is waited for."""
         return []
 
     @torch.inference_mode()
-    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
+    def step(
+        self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None
+    ) -> FrameResult:
         """Segment the next frame, uint8 BGR ``[H, W, 3]``.
 
         A frame of another size than the one before starts over with a keyframe. Raises
@@ -100,7 +105,7 @@ class Segmenter:
         # The policy gets by with every n-th pixel, so that a GPU's frames are not resized here.
         every = max(1, min(geometry.source) // min(geometry.processed))
         decision = self._policy.decide(frame_bgr[::every, ::every], self._since_keyframe)
-        self._executor.load(frame_bgr)
+        self._executor.load(frame_bgr, motion)
         step = self._order(self._executor, decision)
         data = self._executor.finish()
         self._since_keyframe = 1 if step.begins_keyframe else self._since_keyframe + 1

@@ -16,7 +16,7 @@ Warp = Literal["composed", "incremental"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 MODES: tuple[str, ...] = get_args(Mode)
-FLOWS = ("auto", "dis", "flownets")
+FLOWS = ("auto", "codec", "dis", "flownets")
 WARPS: tuple[str, ...] = get_args(Warp)
 FUSIONS: tuple[str, ...] = get_args(Fusion)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
@@ -74,8 +74,8 @@ class SegmenterSettings:
         choices=MODES,
     )
     flow: str = option(
-        "Optical flow: dis (OpenCV, CPU), flownets (the paper's network, as installed), or "
-        "FlowNetS from a weight file.",
+        "Optical flow: codec (H.264's own motion vectors where they serve, else dis), dis (OpenCV, "
+        "CPU), flownets (the paper's network, as installed), or FlowNetS from a weight file.",
         "auto",
         choices=FLOWS,
         kind="choice or file",

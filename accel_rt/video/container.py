@@ -22,6 +22,7 @@ from accel_rt.video.limits import DEFAULT_LIMITS, Limits
 from accel_rt.video.location import is_read_once, is_url
 from accel_rt.video.opening import PIPE_HINT, open_container, reason
 from accel_rt.video.source import Frame, Source, SourceInfo
+from accel_rt.video.vectors import VectorReader
 
 # Seeks that land behind the wanted time are repeated this much earlier, then from the start.
 _SEEK_MARGINS_S = (0, 5, 30)
@@ -127,6 +128,7 @@ class VideoSource(Source):
             pixels = math.prod(_coded_size(self._stream))
             self._stream.thread_type = "AUTO" if pixels > _THREADED_FROM_PIXELS else "NONE"
             self._stream.codec_context.options = limits.of_decoder
+            self._vectors = VectorReader(self._stream)
             self._convert = FrameConverter(self._stream.sample_aspect_ratio)
             limits.check_size(name, *self._convert.shown_size(*_coded_size(self._stream)))
             self._untimed = bool(self._container.format.flags & _NO_TIMESTAMPS)
@@ -242,7 +244,8 @@ class VideoSource(Source):
             image = self._convert(picture.item)
             if self._convert.saw_hdr:
                 self._note_once("the source is HDR; it was tone-mapped to 8-bit BT.709")
-            yield Frame(index, pts, image, picture.duration)
+            motion = self._vectors.motion(picture.item)
+            yield Frame(index, pts, image, picture.duration, motion=motion)
             index += 1
         self._note_times()
         self._note_length(index, last_end)
@@ -351,6 +354,8 @@ class VideoSource(Source):
                 continue
             if packet is not None and times:
                 times.read(packet.dts)
+            if packet is not None:
+                self._vectors.mark(packet)
             try:
                 frames = self._stream.decode(packet)
             except av.error.EOFError:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from accel_rt.flow.motion import Motion
+
 if TYPE_CHECKING:
     import av
 
@@ -25,7 +27,7 @@ class Frame:
     ``index`` counts delivered frames from 0. ``pts`` and ``duration`` are seconds in the
     source's own time, ``duration`` None where the source does not say. ``image_bgr`` is uint8
     ``[H, W, 3]``, C-contiguous, the way round it is shown. ``name`` is that of the picture's own
-    file, if it has one.
+    file, if it has one; ``motion`` what the video's compression says of how it moved.
     """
 
     index: int
@@ -33,6 +35,7 @@ class Frame:
     image_bgr: np.ndarray
     duration: Fraction | None
     name: str | None = None
+    motion: Motion | None = None
 
 
 @dataclass(frozen=True)

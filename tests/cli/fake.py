@@ -45,13 +45,17 @@ class FakeSegmenter:
     def describe(self) -> dict[str, Any]:
         return {"reference": self.settings.reference, "interval": self.settings.interval}
 
-    def push(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> list[FrameResult]:
+    def push(
+        self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: object = None
+    ) -> list[FrameResult]:
         return [self.step(frame_bgr, pts)]
 
     def flush(self) -> list[FrameResult]:
         return []
 
-    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
+    def step(
+        self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: object = None
+    ) -> FrameResult:
         assert frame_bgr.dtype == np.uint8
         assert frame_bgr.ndim == 3
         assert frame_bgr.shape[2] == 3

@@ -57,7 +57,9 @@ class FakeSegmenter:
     def close(self) -> None:
         self.closed = True
 
-    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
+    def step(
+        self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: object = None
+    ) -> FrameResult:
         assert not self.closed
         self._before_step(frame_bgr)
         due = self.policy.decide(frame_bgr, self._since_keyframe).kind == "key"

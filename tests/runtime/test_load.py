@@ -130,7 +130,7 @@ def test_description_is_complete() -> None:
     assert description["reference"] == REFERENCE
     assert description["update"] == UPDATE
     assert description["precision"] == "float32"
-    assert description["flow"] == "dis"
+    assert description["flow"] == "codec where the video has usable vectors, else dis"
     assert description["threads"] == torch.get_num_threads()
 
 

@@ -37,13 +37,17 @@ class EchoSegmenter:
         self._fail_at = fail_at
         self.steps = 0
 
-    def push(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> list[FrameResult]:
+    def push(
+        self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: object = None
+    ) -> list[FrameResult]:
         return [self.step(frame_bgr, pts)]
 
     def flush(self) -> list[FrameResult]:
         return []
 
-    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
+    def step(
+        self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: object = None
+    ) -> FrameResult:
         self.threads.add(threading.current_thread().name)
         if self.steps == self._fail_at:
             raise RuntimeError("the segmenter broke")
@@ -193,7 +197,9 @@ def test_stop_keeps_every_frame_that_was_segmented() -> None:
     stop, collector, segmented = threading.Event(), Collector(0.005), []
 
     class StoppingSegmenter(EchoSegmenter):
-        def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> FrameResult:
+        def step(
+            self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: object = None
+        ) -> FrameResult:
             result = super().step(frame_bgr, pts)
             segmented.append(result.index)
             if result.index == 9:
@@ -247,7 +253,9 @@ class LateSegmenter(EchoSegmenter):
         super().__init__()
         self._waiting: list[FrameResult] = []
 
-    def push(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> list[FrameResult]:
+    def push(
+        self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: object = None
+    ) -> list[FrameResult]:
         self._waiting.append(self.step(frame_bgr, pts))
         return self.flush() if len(self._waiting) == 3 else []
 

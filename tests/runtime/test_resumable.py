@@ -21,7 +21,7 @@ class ByPolicy:
         self._policy = policy
         self._policy.reset()
 
-    def push(self, frame_bgr, pts=None):
+    def push(self, frame_bgr, pts=None, motion=None):
         if self._since == 0:
             self._policy.reset()
         decided = self._policy.decide(frame_bgr, self._since).kind

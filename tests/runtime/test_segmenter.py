@@ -55,7 +55,7 @@ class KnownFlow:
     def __init__(self, dx: float, dy: float = 0.0) -> None:
         self.vector = dx, dy
 
-    def view(self, frame: np.ndarray) -> np.ndarray:
+    def view(self, frame: np.ndarray, motion: object = None) -> np.ndarray:
         return frame
 
     def between(self, previous: np.ndarray, current: np.ndarray, grid: Grid) -> Tensor:
