@@ -8,6 +8,7 @@ ACCEL_RT_PURE_PYTHON=1   build no extension
 ACCEL_RT_CUDA=auto|0|1   CUDA kernels: if nvcc is found (default), never, or fail without nvcc
 ACCEL_RT_CUDA_ARCHES     compute capabilities, default those of 75 80 86 89 90 100 120 nvcc knows
 ACCEL_RT_STRICT=1        compiler warnings and register spills are errors
+ACCEL_RT_CXXFLAGS        more flags for CXX, to compile and to link, for example of a sanitizer
 CXX, NVCC, MAX_JOBS      compilers and number of parallel jobs
 """
 
@@ -137,14 +138,15 @@ def ninja_file(torch_folder: Path, output: Path) -> str:
         includes += f" -isystem {shlex.quote(str(root / 'include'))}"
         links += f" -L{shlex.quote(str(cuda_libraries(root)))} -lcudart_static -lrt -ldl -lpthread"
     cuda_warnings = "-Xptxas -warn-spills -Xptxas -Werror -Werror all-warnings" if STRICT else ""
+    more_flags = os.environ.get("ACCEL_RT_CXXFLAGS", "")
     lines = [
         "ninja_required_version = 1.3",
         f"cxx = {os.environ.get('CXX', 'g++')}",
         f"flags = -std=c++17 -O3 -fPIC -fvisibility=hidden -fvisibility-inlines-hidden {warnings}"
-        f" {defines}",
+        f" {defines} {more_flags}",
         f"torch = {includes}",
         "kernel = -ffp-contract=fast -fno-math-errno -fno-trapping-math -fopenmp-simd",
-        f"links = -shared -Wl,--no-undefined -Wl,--as-needed -s {links}",
+        f"links = -shared -Wl,--no-undefined -Wl,--as-needed {more_flags or '-s'} {links}",
         "rule compile",
         "  command = $cxx $flags $extra -MMD -MF $out.d -c $in -o $out",
         "  depfile = $out.d",

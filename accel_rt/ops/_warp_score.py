@@ -21,7 +21,8 @@ def warp_score(cache: Tensor, flow: Tensor, weight: Tensor, bias: Tensor) -> Ten
     gradient flows.
 
     A feature of +Inf makes scores infinite, or NaN where its weight is zero or infinities of both
-    signs meet. With AMX (K a multiple of 32, any type but float64) it makes all scores NaN.
+    signs meet. With AMX (K a multiple of 32, any type but float64) it makes all scores NaN, and so
+    do Inf and NaN at all four neighbours of a sample, where others skip taps of weight zero.
 
     Args:
         cache: [N, K, H, W] features before their ReLU, any floating point type; channels_last is

@@ -85,10 +85,11 @@ using AmxRow = Vector<uint32_t, 64>::type;
 
 // Channels in the order in which blending pairs of them leaves them: first the even ones.
 inline AmxRow halves(const AmxRow& channels) {
-  using Elements = Vector<uint16_t, 64>::type;
-  Elements order;
-  for (int i = 0; i < amx_block; ++i) order[i] = uint16_t(i < 16 ? 2 * i : 2 * (i - 16) + 1);
-  return AmxRow(__builtin_shuffle(Elements(channels), order));
+  struct EvenFirst {
+    static constexpr int lane(int i) { return i < 16 ? 2 * i : 2 * (i - 16) + 1; }
+  };
+  const auto elements = Vector<uint16_t, 64>::type(channels);
+  return AmxRow(shuffled<EvenFirst>(elements, elements));
 }
 
 // Packs, for pixels of halves(), the block of weights whose rows (outputs) start at `from`,

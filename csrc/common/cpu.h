@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -69,9 +70,11 @@ struct Vector {
 
 // A vector of elements, widened to what is computed in. For wide vectors the compiler's own way is
 // a detour.
-template <class A>
-inline typename Vector<A>::type load_vector(const A* from) {
-  return *reinterpret_cast<const typename Vector<A>::type*>(from);
+inline Vector<float>::type load_vector(const float* from) {
+  return *reinterpret_cast<const Vector<float>::type*>(from);
+}
+inline Vector<double>::type load_vector(const double* from) {
+  return *reinterpret_cast<const Vector<double>::type*>(from);
 }
 inline Vector<float>::type load_vector(const BFloat16* from) {
   using Floats = Vector<float>::type;
@@ -88,38 +91,53 @@ inline Vector<float>::type load_vector(const BFloat16* from) {
 #endif
 }
 
+// Lane i of the result is lane Order::lane(i) of the two vectors laid end to end.
+template <class Order, class V, int... i>
+inline V shuffled(V first, V second, std::integer_sequence<int, i...>) {
+#ifdef __clang__
+  return __builtin_shufflevector(first, second, Order::lane(i)...);
+#else  // which has clang's builtin from GCC 12 on only
+  using Lanes = decltype(first < second);
+  return __builtin_shuffle(first, second, Lanes{Order::lane(i)...});
+#endif
+}
+template <class Order, class V>
+inline V shuffled(V first, V second) {
+  constexpr int lanes = sizeof(V) / sizeof(first[0]);
+  return shuffled<Order>(first, second, std::make_integer_sequence<int, lanes>{});
+}
+
+// Squares of `span` rows and columns change places between two rows, `span` apart, of a matrix:
+// what the upper row becomes, and the lower.
+template <int lanes, int span>
+struct Upper {
+  static constexpr int lane(int i) { return i & span ? lanes + i - span : i; }
+};
+template <int lanes, int span>
+struct Lower {
+  static constexpr int lane(int i) { return i & span ? lanes + i : i + span; }
+};
+
 // Swaps rows and columns of a square: quadrants change places, then quadrants of quadrants, and so
 // on.
-template <int lanes, class Row = typename Vector<uint32_t, 4 * lanes>::type>
-inline void transpose(Row (&rows)[lanes]) {
-  for (int span = lanes / 2; span > 0; span /= 2) {
-    Row upper, lower;
-    for (int lane = 0; lane < lanes; ++lane) {
-      upper[lane] = lane & span ? lanes + lane - span : lane;
-      lower[lane] = lane & span ? lanes + lane : lane + span;
-    }
-    for (int i = 0; i < lanes; ++i) {
-      if (i & span) continue;
-      const Row above = rows[i], below = rows[i + span];
-      rows[i] = __builtin_shuffle(above, below, upper);
-      rows[i + span] = __builtin_shuffle(above, below, lower);
-    }
+template <int lanes, int span = lanes / 2>
+inline void transpose(typename Vector<uint32_t, 4 * lanes>::type (&rows)[lanes]) {
+  for (int i = 0; i < lanes; ++i) {
+    if (i & span) continue;
+    const auto above = rows[i], below = rows[i + span];
+    rows[i] = shuffled<Upper<lanes, span>>(above, below);
+    rows[i + span] = shuffled<Lower<lanes, span>>(above, below);
   }
+  if constexpr (span > 1) transpose<lanes, span / 2>(rows);
 }
 
 // Lane i of the result is the sum over rows[i]: as in transpose(), but what would change places is
 // added.
 template <class A, int lanes = Vector<A>::lanes, int span = lanes / 2>
 inline typename Vector<A>::type lane_sums(typename Vector<A>::type (&rows)[lanes]) {
-  using Lane = std::conditional_t<sizeof(A) == 8, uint64_t, uint32_t>;
-  typename Vector<Lane>::type upper, lower;
-  for (int lane = 0; lane < lanes; ++lane) {
-    upper[lane] = lane & span ? lanes + lane - span : lane;
-    lower[lane] = lane & span ? lanes + lane : lane + span;
-  }
   for (int i = 0; i < span; ++i)
-    rows[i] = __builtin_shuffle(rows[i], rows[i + span], upper) +
-              __builtin_shuffle(rows[i], rows[i + span], lower);
+    rows[i] = shuffled<Upper<lanes, span>>(rows[i], rows[i + span]) +
+              shuffled<Lower<lanes, span>>(rows[i], rows[i + span]);
   if constexpr (span > 1) return lane_sums<A, lanes, span / 2>(rows);
   return rows[0];
 }

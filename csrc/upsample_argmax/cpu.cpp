@@ -168,7 +168,7 @@ void find_candidates(const UpsampleArgmaxParams& p, Workspace& s) {
       const Ints left = *reinterpret_cast<const Ints*>(winner + x) - first;
       const Ints right = *reinterpret_cast<const Ints*>(winner + x + 1) - first;
       const auto bit_of = [](const Ints& c) {
-        return (c >= 0) & (c < 32) ? (Ints{} + 1) << (c & 31) : Ints{};
+        return ((c >= 0) & (c < 32)) ? (Ints{} + 1) << (c & 31) : Ints{};
       };
       Ints found = bit_of(left) | bit_of(right);
       const float* row = scores + int64_t(first) * stride + x;
@@ -231,7 +231,7 @@ void label_run(const UpsampleArgmaxParams& p, const Workspace& s, int left, int 
       // other.
       const int half = p.classes / 2;
       Ints label = {}, later_label = Ints{} + half;
-      for (int c = 0; c < half; ++c, ++label, ++later_label) {
+      for (int c = 0; c < half; ++c, label += 1, later_label += 1) {
         meet(top, c, label);
         meet(later, half + c, later_label);
       }

@@ -28,11 +28,15 @@ inline void split(Floats low, Floats high, AmxRow terms[most_terms]) {
 inline void load_block(const float* from, DType dtype, Floats& low, Floats& high) {
   const Floats first = *reinterpret_cast<const Floats*>(from);
   const Floats second = *reinterpret_cast<const Floats*>(from + lanes);
-  AmxRow even, odd;
-  for (int lane = 0; lane < lanes; ++lane) even[lane] = 2 * lane, odd[lane] = 2 * lane + 1;
+  struct Even {
+    static constexpr int lane(int i) { return 2 * i; }
+  };
+  struct Odd {
+    static constexpr int lane(int i) { return 2 * i + 1; }
+  };
   const bool pairs = dtype == DType::bf16;
-  low = pairs ? __builtin_shuffle(first, second, even) : first;
-  high = pairs ? __builtin_shuffle(first, second, odd) : second;
+  low = pairs ? shuffled<Even>(first, second) : first;
+  high = pairs ? shuffled<Odd>(first, second) : second;
 }
 
 // What a pixel is blended from

@@ -9,14 +9,12 @@ constexpr int side = winograd_side, span = winograd_span, places = winograd_plac
 constexpr int lanes = Vector<float>::lanes;
 
 // One dimension of F(2, 3): of the inputs, the products and, for packing, the weights.
-template <class V>
-inline void transform_inputs(V& d0, V& d1, V& d2, V& d3) {
-  const V sum = d1 + d2, difference = d2 - d1;
+inline void transform_inputs(Floats& d0, Floats& d1, Floats& d2, Floats& d3) {
+  const Floats sum = d1 + d2, difference = d2 - d1;
   d0 -= d2, d3 = d1 - d3, d1 = sum, d2 = difference;
 }
 
-template <class V>
-inline void transform_products(V& m0, V& m1, V m2, V m3) {
+inline void transform_products(Floats& m0, Floats& m1, Floats m2, Floats m3) {
   m0 += m1 + m2;
   m1 -= m2 + m3;
 }

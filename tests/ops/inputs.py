@@ -53,8 +53,8 @@ def on_quarters(*shape: int, reach: int = 3) -> Tensor:
     return torch.randint(-4 * reach, 4 * reach + 1, shape) / 4
 
 
-def with_infinities(tensor: Tensor) -> Tensor:
-    """The same with Inf, -Inf and NaN at about one element in six."""
+def with_infinities(tensor: Tensor, share: float = 1 / 6) -> Tensor:
+    """The same with Inf, -Inf and NaN at about this share of its elements."""
     values = torch.tensor([torch.inf, -torch.inf, torch.nan], dtype=tensor.dtype)
     chosen = values[torch.randint(0, 3, tensor.shape)]
-    return torch.where(torch.rand(tensor.shape) < 1 / 6, chosen, tensor)
+    return torch.where(torch.rand(tensor.shape) < share, chosen, tensor)

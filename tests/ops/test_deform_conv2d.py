@@ -10,8 +10,8 @@ from torch.library import opcheck
 from accel_rt.errors import UsageError
 from accel_rt.ops import deform_conv2d, deform_conv2d_pack, deform_conv2d_packed, reference
 from tests.need import need
-from tests.ops.inputs import LAYOUTS, channels_last, displacement
-from tests.ops.tolerances import assert_near
+from tests.ops.inputs import LAYOUTS, channels_last, displacement, on_quarters, with_infinities
+from tests.ops.tolerances import assert_alike, assert_infinities_reach, assert_near
 
 
 @dataclass(frozen=True)
@@ -212,6 +212,30 @@ def test_packed(executor, name):
             assert actual.dtype == dtype
             assert_near(actual, wanted.relu() if relu else wanted, dtype)
         assert torch.equal(weight, before)
+
+
+INFINITE_CASES = {
+    "columns": Case(),
+    "whole blocks": Case(channels=32, outputs=64, masked=False),
+}
+
+
+@pytest.mark.parametrize("name", INFINITE_CASES)
+def test_infinities_reach_what_is_sampled_from_them(executor, name):
+    case = INFINITE_CASES[name]
+    for dtype in executor.dtypes:
+        input, offset, weight, bias, mask = case.tensors()
+        input = with_infinities(input, 1 / 500).to(dtype)
+        tensors = input, on_quarters(*offset.shape), weight.to(dtype), bias.to(dtype), mask
+        expected = twin(case, *tensors)
+        assert expected.isfinite().any()
+        in_terms = case.channels % 32 == 0 and executor.name in (
+            "cpu-avx512",
+            "cuda-emulated",
+            "cuda",
+        )
+        check = assert_infinities_reach if in_terms else assert_alike
+        check(executor.deform_conv2d(*tensors, *case.geometry), expected, dtype)
 
 
 @pytest.mark.parametrize("outputs", [6, 32])

@@ -8,8 +8,8 @@ from torch.library import opcheck
 from accel_rt.errors import UsageError
 from accel_rt.ops import flow_warp, reference, warp_score
 from tests.ops.executors import HALVES
-from tests.ops.inputs import LAYOUTS, channels_last, displacement
-from tests.ops.tolerances import assert_near
+from tests.ops.inputs import LAYOUTS, channels_last, displacement, on_quarters, with_infinities
+from tests.ops.tolerances import assert_alike, assert_infinities_reach, assert_near
 
 # images, K, H, W, classes: around the kernels' blocks of pixels, depth and classes
 SHAPES = [
@@ -113,6 +113,20 @@ def test_nan_is_not_rectified_away(executor):
     cache, flow, weight, bias = inputs(1, 16, 3, 3, 2)
     cache[0, 5] = math.nan
     assert executor.warp_score(channels_last(cache), flow, weight, bias).isnan().all()
+
+
+@pytest.mark.parametrize("depth", [33, 64])
+def test_infinities_reach_what_is_sampled_from_them(executor, depth):
+    for dtype in executor.dtypes:
+        cache, _, weight, bias = inputs(2, depth, 6, 7, 11)
+        cache = channels_last(with_infinities(cache, 1 / 500).to(dtype))
+        flow = on_quarters(2, 2, 6, 7)
+        weight[3] = 0
+        expected = reference.warp_score(*(t.double() for t in (cache, flow, weight, bias)))
+        with_amx = executor.name == "cpu-avx512" and depth % 32 == 0  # if the processor has it
+        check = assert_infinities_reach if with_amx else assert_alike
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        check(executor.warp_score(cache, flow, weight, bias), expected, wide)
 
 
 def test_empty_batch(executor):

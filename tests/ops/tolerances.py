@@ -40,3 +40,11 @@ def assert_alike(actual: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
     odd = ~expected.isfinite()
     assert torch.equal(actual[odd].nan_to_num(7), expected[odd].nan_to_num(7))
     assert_near(torch.where(odd, 0, actual), torch.where(odd, 0, expected), dtype)
+
+
+def assert_infinities_reach(actual: Tensor, expected: Tensor, dtype: torch.dtype) -> None:
+    """:func:`assert_near`, save that all is Inf or NaN where `expected` is, and may be beside."""
+    actual, expected = actual.detach().double().cpu(), expected.detach().double()
+    assert not actual[~expected.isfinite()].isfinite().any()
+    odd = ~actual.isfinite()
+    assert_near(torch.where(odd, 0, actual), torch.where(odd, 0, expected), dtype)
