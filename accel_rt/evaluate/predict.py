@@ -109,6 +109,7 @@ class _Model:
             update_scale=settings.update_scale,
         )
         self._flow = load_flow(settings, self._device, dtype)
+        self._flow_name = None if self._flow is None else self._flow.name  # as before any frame
         self._trained, self._settings = loaded.info.size[::-1], settings
         whole = isinstance(model.fusion, FeatureFusion)
         self._state_of = id(model) if whole else id(model.reference)
@@ -158,7 +159,7 @@ class _Model:
         return _memo(frame.kept, self._flow_key(frame), between)
 
     def _view(self, flow: FlowSource, frame: _Seen) -> Any:
-        key = "view", flow.name, self._geometry(frame).processed
+        key = "view", self._flow_name, self._geometry(frame).processed
         return _memo(frame.chained, key, lambda: flow.view(self._processed(frame)))
 
     def _key(self, frame: _Seen) -> tuple[State, Tensor]:
@@ -194,7 +195,7 @@ class _Model:
         """Flow of one source on one grid; None without flow."""
         if self._flow is None:
             return None
-        return "flow", self._flow.name, self._geometry(frame).grid(self._program.stride)
+        return "flow", self._flow_name, self._geometry(frame).grid(self._program.stride)
 
 
 def _memo(store: dict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
