@@ -111,6 +111,6 @@ def test_errors(executor, change, message):
     }
     with pytest.raises(UsageError, match=message):
         overlay(**arguments)
-    if not executor.name.startswith("cpu"):
+    if not executor.name.startswith("cpu") and "alpha" not in change:  # which reads no memory
         with pytest.raises(RuntimeError, match="overlay: "):
             executor.overlay(*arguments.values())

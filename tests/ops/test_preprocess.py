@@ -9,6 +9,7 @@ from torch.library import opcheck
 from accel_rt.errors import UsageError
 from accel_rt.normalise import MEAN_RGB, STD_RGB
 from accel_rt.ops import preprocess
+from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.preprocess import network_input, resize_frame
 
 # source, processed, padded, scale
@@ -48,7 +49,9 @@ def run(executor, frame, processed, padded, scale=1.0, dtype=torch.float32):
 def test_matches_opencv(executor, name):
     source, processed, padded, scale = CASES[name]
     frame = frames(source)
-    expected = network_input(resize_frame(frame[0].numpy(), processed), padded, scale)
+    expected = network_input(
+        resize_frame(frame[0].numpy(), processed), Geometry(source, processed, padded), scale=scale
+    )
     actual = run(executor, frame, processed, padded, scale)
     assert actual.is_contiguous(memory_format=torch.channels_last)
     difference = (levels(actual) - levels(expected)).abs()
@@ -65,7 +68,10 @@ def test_equals_opencv(executor, name):
     frame = frames(source)
     for dtype in DTYPES:
         expected = network_input(
-            resize_frame(frame[0].numpy(), processed), padded, scale, dtype=dtype
+            resize_frame(frame[0].numpy(), processed),
+            Geometry(source, processed, padded),
+            scale=scale,
+            dtype=dtype,
         )
         assert torch.equal(run(executor, frame, processed, padded, scale, dtype).cpu(), expected)
 
@@ -93,7 +99,8 @@ def test_face_and_opcheck():
     actual = preprocess(frame, (15, 20), (16, 32), scale=0.5, dtype=torch.bfloat16, **colours)
     assert actual.shape == (1, 3, 8, 16)
     assert torch.equal(
-        preprocess(frame, (30, 41), **colours), network_input(frame[0].numpy(), (30, 41))
+        preprocess(frame, (30, 41), **colours),
+        network_input(frame[0].numpy(), Geometry((30, 41), (30, 41), (30, 41))),
     )
     opcheck(
         torch.ops.accel_rt.preprocess.default,
