@@ -178,7 +178,7 @@ def test_a_fusion_of_other_classes(weights: Path) -> None:
     [
         ({"interval": 0}, "interval must be at least 1, got 0"),
         ({"mode": "fast"}, "--mode must be one of accel, dff, copy, deeplab, got fast"),
-        ({"flow": "farneback"}, "--flow must be one of auto, dis, flownets, got farneback"),
+        ({"flow": "farneback"}, "--flow must be one of auto, codec, dis, flownets, got farneback"),
         ({"update_scale": 2.0}, "--update-scale must be one of 0.25, 0.5, 1.0, got 2.0"),
         ({"size": (8, 64)}, "--size must be at least 16 and at most 8192, got 8"),
     ],
