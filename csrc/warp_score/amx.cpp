@@ -1,5 +1,7 @@
 #include "amx.h"
 
+#include <cstring>
+
 #include "../common/amx.h"
 #include "../common/scratch.h"
 
@@ -62,7 +64,8 @@ inline void add_block(const float* from, const Floats& weight, Floats& low, Floa
 }
 
 inline void add_block(const BFloat16* from, const Floats& weight, Floats& low, Floats& high) {
-  const AmxRow pair = *reinterpret_cast<const AmxRow*>(from);
+  AmxRow pair;  // copied: it lies at any even address
+  std::memcpy(&pair, from, sizeof pair);
   low += weight * Floats(pair << 16);
   high += weight * Floats(pair & upper_half);
 }

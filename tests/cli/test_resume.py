@@ -20,7 +20,7 @@ from tests.video.clips import boxes, picture, picture_number, probe, write_clip
 
 ROOT = Path(__file__).parents[2]
 FRAMES = 221
-ARGS = ("--masks", "m", "--timing", "t.csv", "--alpha", 0)
+ARGS = ("--interval", 5, "--masks", "m", "--timing", "t.csv", "--alpha", 0)
 
 
 @pytest.fixture
