@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from accel_rt.errors import UsageError
 from accel_rt.jsonfile import member, typed
+
+if TYPE_CHECKING:
+    import numpy as np
 
 IGNORE_LABEL = 255
 """Label of pixels that neither train nor count."""
@@ -49,6 +50,8 @@ class ClassSet:
 
     def palette_bgr(self) -> np.ndarray:
         """Colours as uint8 ``[256, 3]`` in BGR; labels without a class are black."""
+        import numpy as np  # slow to import: the command line's help does without
+
         palette = np.zeros((256, 3), np.uint8)
         palette[: len(self)] = np.asarray(self.colors_rgb, np.uint8)[:, ::-1]
         return palette

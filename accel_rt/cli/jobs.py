@@ -126,7 +126,7 @@ def _suffix(source: str | list[Path]) -> str:
     if isinstance(source, list) or is_url(source):
         return ".mp4"
     path = local_path(source)
-    if not is_image(path) or not path.is_file() or (frames_in(path) or 1) > 1:
+    if not is_image(path) or not path.is_file() or (frames_in(path, decode=False) or 1) > 1:
         return ".mp4"
     return path.suffix.lower() if is_picture(path) else ".png"
 

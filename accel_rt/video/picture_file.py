@@ -44,13 +44,17 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in FORMATS
 
 
-def frames_in(path: Path) -> int | None:
-    """How many frames a picture's file holds; None if it is missing or damaged."""
+def frames_in(path: Path, decode: bool = True) -> int | None:
+    """How many frames a picture's file holds; None if it is missing, damaged or huge.
+
+    Without ``decode`` its pixels are not looked at.
+    """
     try:
         with Image.open(path) as image:
-            image.load()
+            if decode:
+                image.load()
             return getattr(image, "n_frames", 1)
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
 
 

@@ -163,7 +163,7 @@ def test_a_token_is_kept_out_of_sight_and_changed_by_a_signal(
         (("CLIP", "--window"), 2, "there is no display to open a window on: use --serve"),
         (("CLIP", "--serve", "no port here"), 2, "an address is HOST:PORT"),
         (("CLIP", "--no-window", "--classes", "boat"), 2, "unknown class 'boat'"),
-        (("CLIP", "--no-window", "--interval", "0"), 2, "interval must be at least 1"),
+        (("CLIP", "--no-window", "--interval", "0"), 2, "0 is not in the range"),
         (("CLIP", "--no-window", "--record", "out.mkv"), 2, "end its name in .mp4"),
     ],
 )
