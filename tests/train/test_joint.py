@@ -314,7 +314,7 @@ class TestTraining:
         data = write_camvid(tmp_path / "data", "val", 2)
         settings = self.settings(weights, data, steps=3, fusion_steps=2, batch_norms=batch_norms)
         before = load_network(weights / "a.safetensors")[0].state_dict()
-        stops = iter([False, False, True, False])  # before step 0, and the end of phase 1
+        stops = iter([False, True, False])  # the end of phase 1
         with pytest.raises(KeyboardInterrupt):
             train_joint(settings, tmp_path / "run", _quiet, stop=lambda: next(stops))
         for learning in (False, batch_norms == "learning"):

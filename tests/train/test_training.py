@@ -3,6 +3,7 @@
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -165,8 +166,8 @@ def test_an_interrupted_save_keeps_the_old_checkpoint(
     folder = RunFolder(tmp_path)
     folder.save({"settings": {}, "step": 1})
 
-    def dies_half_way(state: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    def dies_half_way(state: object, file: BinaryIO) -> None:
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", dies_half_way)
