@@ -54,7 +54,7 @@ def frames_in(path: Path, decode: bool = True) -> int | None:
             if decode:
                 image.load()
             return getattr(image, "n_frames", 1)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError):
         return None
 
 
