@@ -52,8 +52,8 @@ class Codec:
 
 
 _AVX_512 = 13  # OpenCV's CPU_AVX_512F, which it names in C++ only
-# With AVX-512, x264's choices by macroblock tree depend on unrelated contents of memory: now and
-# then the same pictures are coded otherwise. With AVX2 they never were.
+# With its AVX-512 code x264 now and then (about 1 encode in 150) gives other bytes for the same
+# pictures, never seen with AVX2. Why is not known; its macroblock tree seems to be involved.
 _SAME_EVERY_TIME = {"x264-params": "asm=AVX2"} if cv2.checkHardwareSupport(_AVX_512) else {}
 _ALL = tuple(FORMATS)
 CODECS = {
