@@ -135,7 +135,8 @@ def _results(
             cv2.setNumThreads(before[1])
         return
     context = get_context("spawn")  # forked processes would inherit torch's threads half alive
-    pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker, (evaluation,))
+    with _signals_blocked():  # for good in Python's tracker of semaphores, which starts here
+        pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker, (evaluation,))
     try:
         with _signals_blocked():  # for good in the workers, which start here
             numbers = {pool.submit(_work, unit): number for number, unit in todo}
@@ -162,7 +163,8 @@ def _results(
 def _signals_blocked() -> Iterator[None]:
     """Keep signals to the whole group from processes that start here.
 
-    They are the parent's, which hands out no more work and waits for what was begun.
+    They are the parent's, which hands out no more work and waits for what was begun. The tracker
+    of semaphores blocks only SIGINT and SIGTERM by itself: a hangup would end it with a traceback.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from accel_rt.errors import UsageError
+from accel_rt.errors import OutputError, UsageError
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.models.store import load_fusion
 from accel_rt.models.weights import load_network, save_network
@@ -171,7 +171,7 @@ def test_an_interrupted_save_keeps_the_old_checkpoint(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", dies_half_way)
-    with pytest.raises(Exception, match="No space left on device"):
+    with pytest.raises(OutputError, match="the disk is full"):
         folder.save({"settings": {}, "step": 2})
     state = folder.load({})
     assert state is not None
