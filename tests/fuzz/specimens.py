@@ -124,6 +124,12 @@ def fusion(folder: Path) -> Path:
     return Path(shutil.copy(reference.with_name(name), folder))
 
 
+def params(folder: Path) -> Path:
+    """Checkpoints of MXNet in all of its layouts."""
+    fixtures = Path(__file__).parents[1] / "models" / "mxnet" / "fixtures"
+    return Path(shutil.copytree(fixtures, folder, dirs_exist_ok=True))
+
+
 def data_set(folder: Path) -> Path:
     """A data set of the layout with ``classes.json``, of three classes."""
     root = folder / "data"
@@ -161,6 +167,7 @@ def evaluation(folder: Path) -> Path:
 OTHERS: dict[str, Callable[[Path], Path]] = {
     "weights": weights,
     "fusion": fusion,
+    "params": params,
     "data": data_set,
     "run": training_run,
     "results": evaluation,

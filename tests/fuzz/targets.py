@@ -131,6 +131,16 @@ def _damaged_safetensors(data: bytes, random: Random) -> bytes:
     return len(text).to_bytes(8, "little") + text + bytes(tensors)
 
 
+def mxnet_params(originals: Path, into: Path, random: Random) -> Trial:
+    """A damaged checkpoint of MXNet, in any of its layouts."""
+    from accel_rt.models.mxnet.params import read_params
+
+    original = random.choice(sorted((originals / "params").glob("*.params")))
+    path = into / original.name
+    path.write_bytes(mutate_bytes(original.read_bytes(), random))
+    return Trial(lambda: read_params(path) and None)
+
+
 def data_set(originals: Path, into: Path, random: Random) -> Trial:
     """Every label map and picture of a data set whose files are damaged, read as in training."""
     root = Path(shutil.copytree(originals / "data" / "data", into / "data"))
@@ -213,6 +223,7 @@ TARGETS: dict[str, Target] = {
     **{name: media(name) for name in specimens.MEDIA},
     "image-folder": image_folder,
     "weights": weights,
+    "mxnet-params": mxnet_params,
     "data-set": data_set,
     "checkpoint": checkpoint,
     "results": results,
