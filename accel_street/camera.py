@@ -78,7 +78,7 @@ class Camera:
         self._shake = min(speed_mps / 8.0, 1.0)
         self._sway_rate = rng.uniform(0.2, 9.0, 8) * np.array((0.1, 0.1, 0.5, 0.7, 0.3, 0.5, 1, 1))
         self._phase = rng.uniform(0, 2 * np.pi, 9)
-        width, height = size
+        height, width = size
         self.focal_px = 0.5 * width / np.tan(0.5 * np.radians(rng.uniform(50, 68)))
         self.centre_px = ((width - 1) / 2, (height - 1) / 2 + height * rng.normal(0, 0.02))
 

@@ -34,8 +34,8 @@ class StreetFrame:
 class StreetDrive:
     """An endless drive, the same for the same arguments at whatever frame it is entered.
 
-    ``seed``: any int >= 0, gives the street, its traffic, weather and camera; ``size``: (width,
-    height) in pixels; ``rate``: frames per second; ``speed_mps``: mean speed of the camera, drawn
+    ``seed``: any int >= 0, gives the street, its traffic, weather and camera; ``size``: (height,
+    width) in pixels; ``rate``: frames per second; ``speed_mps``: mean speed of the camera, drawn
     from the seed if None, 0 for a camera that stands still; ``effects``: False leaves out the
     sensor (exposure, vignette, blur, noise), for pictures that are pure geometry and light.
 
@@ -45,13 +45,13 @@ class StreetDrive:
     def __init__(
         self,
         seed: int = 0,
-        size: tuple[int, int] = (480, 360),
+        size: tuple[int, int] = (360, 480),
         rate: float = 15.0,
         *,
         speed_mps: float | None = None,
         effects: bool = True,
     ) -> None:
-        width, height = size
+        height, width = size
         if seed < 0:
             raise UsageError(f"a drive's seed must not be negative, got {seed}")
         if min(size) < 1 or max(size) > 16384:

@@ -58,8 +58,8 @@ def inverse(matrices: np.ndarray) -> np.ndarray:
 
 
 def rasterise(mesh: Mesh, pose: Pose, intrinsics: np.ndarray, size: tuple[int, int]) -> Raster:
-    """Find what a camera at ``pose`` sees; ``size`` is (width, height) in pixels."""
-    width, height = size
+    """Find what a camera at ``pose`` sees; ``size`` is (height, width) in pixels."""
+    height, width = size
     infinite = mesh.layer == Layer.BACKDROP
     to_image = plane_to_image(mesh.frames, infinite, pose)
     to_plane = inverse(to_image)
@@ -67,15 +67,15 @@ def rasterise(mesh: Mesh, pose: Pose, intrinsics: np.ndarray, size: tuple[int, i
     to_pixel = np.linalg.inv(intrinsics)
     outlines = _Outlines(mesh, intrinsics @ to_image, to_image, size)
 
-    ids = np.zeros((height, width), np.int32)
-    shadow = np.zeros((height, width), np.uint8)
+    ids = np.zeros(size, np.int32)
+    shadow = np.zeros(size, np.uint8)
     outlines.paint(Layer.BACKDROP, ids)
     backdrop = ids.copy()
     outlines.paint(Layer.GROUND, ids)
     _keep_below_horizon(ids, backdrop, pose, to_pixel)
     outlines.paint(Layer.SHADOW, shadow, value=255)
 
-    nearest = np.zeros((height, width), np.float32)
+    nearest = np.zeros(size, np.float32)
     pixel_depth = (inverse_depth @ to_pixel).astype(np.float32)
     xs = np.arange(width, dtype=np.float32)
     ys = np.arange(height, dtype=np.float32)[:, None]
@@ -182,13 +182,13 @@ class _Outlines:
         self._fixed = _fixed(pixels)
         low = np.minimum.reduceat(pixels, start[:-1])
         high = np.maximum.reduceat(pixels, start[:-1])
-        self._size = np.array(size)
-        inside = (high > -0.5).all(1) & (low < self._size - 0.5).all(1)
+        self._end = np.array(size[::-1])  # as (x, y)
+        inside = (high > -0.5).all(1) & (low < self._end - 0.5).all(1)
         large = (high - low).max(1) > _SMALLEST_PX
         ahead = furthest > near
         self._visible = ahead & (self._cut | (inside & large)) & self._facing(to_camera)
         self._visible[0] = False
-        boxes = np.concatenate([np.maximum(low, 0), np.minimum(high + 2, self._size)], 1)
+        boxes = np.concatenate([np.maximum(low, 0), np.minimum(high + 2, self._end)], 1)
         self._boxes = boxes.astype(np.int32).tolist()
 
     def _facing(self, to_camera: np.ndarray) -> np.ndarray:
@@ -236,7 +236,7 @@ class _Outlines:
         """The pixels x0:x1, y0:y1 that hold the face's ``contours``; may be empty."""
         if self._cut[face]:
             corners = np.concatenate(contours) / (1 << _SHIFT)
-            low, high = np.maximum(corners.min(0), 0), np.minimum(corners.max(0) + 2, self._size)
+            low, high = np.maximum(corners.min(0), 0), np.minimum(corners.max(0) + 2, self._end)
             box = np.concatenate([low, np.maximum(low, high)]).astype(int).tolist()
         else:
             box = self._boxes[face]

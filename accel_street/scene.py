@@ -37,7 +37,7 @@ class View:
 
 
 class Scene:
-    """A street drawn from ``seed``, with its camera (``size`` in pixels, width first)."""
+    """A street drawn from ``seed``, with its camera (``size`` is (height, width) in pixels)."""
 
     def __init__(self, seed: int, size: tuple[int, int], speed_mps: float | None) -> None:
         rng = np.random.default_rng((seed, 0))

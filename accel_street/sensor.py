@@ -14,7 +14,7 @@ _NOISE_SIZE = 256
 @functools.lru_cache(maxsize=4)
 def _noise_bank(size: tuple[int, int]) -> np.ndarray:
     """Normal noise, int8 at 16 counts per sigma, larger than a frame so that crops differ."""
-    width, height = size
+    height, width = size
     rng = np.random.default_rng(1)
     shape = (height + _NOISE_SIZE, width + _NOISE_SIZE, 3)
     noise = rng.normal(0, 16, shape).astype(np.float32)
@@ -41,7 +41,7 @@ class Sensor:
     """A drive's camera characteristics, drawn once."""
 
     def __init__(self, rng: Generator, size: tuple[int, int]) -> None:
-        width, height = size
+        height, width = size
         self._size = size
         self._blur = rng.uniform(0.3, 0.75)
         self._noise = rng.uniform(0.8, 5.5)
@@ -63,7 +63,7 @@ class Sensor:
         picture = cv2.GaussianBlur(picture, (3, 3), self._blur)
         picture *= self._falloff * np.float32(gain)
         left, top = rng.integers(0, _NOISE_SIZE, 2)
-        width, height = self._size
+        height, width = self._size
         noise = _noise_bank(self._size)[top : top + height, left : left + width]
         frame = cv2.scaleAdd(noise.astype(np.float32), self._noise / 16, picture)
         return cv2.LUT(to_bytes(frame), self._curve())

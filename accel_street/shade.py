@@ -41,14 +41,14 @@ class Grid:
 @functools.lru_cache(maxsize=4)
 def _dither(size: tuple[int, int]) -> np.ndarray:
     """An even pattern of thresholds, float32 ``[H, W]`` in 0..1 (interleaved gradient noise)."""
-    width, height = size
+    height, width = size
     ramp = 0.06711056 * np.arange(width) + 0.00583715 * np.arange(height)[:, None]
     return ((52.9829189 * (ramp % 1)) % 1).astype(np.float32)
 
 
 def grid(size: tuple[int, int], focal_px: float, centre_px: tuple[float, float]) -> Grid:
     """The grid of a camera."""
-    width, height = size
+    height, width = size
     column = np.arange(width, dtype=np.float32)[None]
     row = np.arange(height, dtype=np.float32)[:, None]
     return Grid(

@@ -30,7 +30,7 @@ from accel_rt.runtime.settings import SegmenterSettings
 from benchmarks import roofline
 
 _RUNS = 50
-_SIZE = (2048, 1024)  # width and height of the frames
+_SIZE = (1024, 2048)  # of the frames
 _DTYPE = torch.float16
 _NO_DEVICE = (
     "no CUDA device here: run this on a machine with a GPU and a CUDA build of torch, or print "

@@ -28,7 +28,7 @@ from accel_rt.runtime.segmenter import Segmenter
 from accel_rt.runtime.settings import DEFAULT_REFERENCE, DEFAULT_UPDATE, SegmenterSettings
 from accel_street import StreetDrive
 
-_SIZE, _CLIP_FRAMES = (480, 360), 60
+_SIZE, _CLIP_FRAMES = (360, 480), 60
 
 
 @click.group()

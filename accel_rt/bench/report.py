@@ -15,6 +15,7 @@ from accel_rt.bench.ops import Measured
 from accel_rt.bench.run import FRAME_SIZE, Results
 from accel_rt.bench.stream import INTERVALS, STAGES, ModelTimes
 from accel_rt.runtime.schedule import FrameKind
+from accel_rt.size import wxh
 
 _PERCENTILES = (50, 95, 99)
 _KINDS: tuple[FrameKind, ...] = ("key", "update")
@@ -31,7 +32,7 @@ def to_json(results: Results) -> dict[str, Any]:
         report["ops"] = [operator_json(measured) for measured in results.operators]
     if results.models:
         report["e2e"] = {
-            "frame_size": list(FRAME_SIZE),
+            "frame_size": list(FRAME_SIZE[::-1]),
             "baseline": BASELINE.name,
             "baseline_deformable_convolution": deformable_convolution(),
             "models": [_model_json(times, results.models) for times in results.models],
@@ -176,8 +177,7 @@ def _operator_rows(measured: Measured, name: str) -> Iterator[tuple[str, ...]]:
 
 
 def _frame_table(results: Results) -> Table:
-    width, height = FRAME_SIZE
-    title = f"models at {width}x{height}: milliseconds by kind of frame"
+    title = f"models at {wxh(FRAME_SIZE)}: milliseconds by kind of frame"
     table = _table(title, "model", "frame")
     columns = [f"p{q}" for q in _PERCENTILES] + list(STAGES) + ["other"]
     for heading in ("frames", *columns, "peak MB"):

@@ -19,7 +19,7 @@ from accel_rt.runtime.settings import Precision
 
 Part = Literal["ops", "e2e", "all"]
 
-FRAME_SIZE = (480, 360)
+FRAME_SIZE = (360, 480)
 """Width and height of the streams' frames in pixels."""
 
 _FRAMES = 10
@@ -137,7 +137,7 @@ def _models(
         return times
     del streams
     report("peak memory of each model in a process of its own")
-    peaks = memory.peak_memory_mb(models, FRAME_SIZE[::-1], threads)
+    peaks = memory.peak_memory_mb(models, FRAME_SIZE, threads)
     return [times_of.with_memory(peaks[times_of.model.name]) for times_of in times]
 
 

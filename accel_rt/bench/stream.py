@@ -111,8 +111,8 @@ def there_and_back(frames: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     return chain.from_iterable(repeat(there + there[-2:0:-1]))
 
 
-def street_frames(number: int, size: tuple[int, int] = (480, 360)) -> list[np.ndarray]:
-    """Frames uint8 BGR of a rendered drive; ``size`` is ``(width, height)``."""
+def street_frames(number: int, size: tuple[int, int] = (360, 480)) -> list[np.ndarray]:
+    """Frames uint8 BGR of a rendered drive; ``size`` is ``(height, width)``."""
     from accel_street import StreetDrive
 
     return [frame.image_bgr for frame in StreetDrive(seed=7, size=size).frames(number)]

@@ -15,6 +15,7 @@ from accel_rt.errors import OutputError, UsageError
 from accel_rt.files import write_whole
 from accel_rt.plotting import require_matplotlib
 from accel_rt.runtime.settings import PRECISIONS
+from accel_rt.size import wxh
 
 if TYPE_CHECKING:
     from accel_rt.bench.run import Part, Results
@@ -146,7 +147,7 @@ def _plot(path: Path, results: Results, info: dict[str, Any]) -> None:
     from accel_rt.bench import plot
     from accel_rt.bench.run import FRAME_SIZE
 
-    title = f"Time per frame at {FRAME_SIZE[0]}x{FRAME_SIZE[1]}, keyframe interval 5"
+    title = f"Time per frame at {wxh(FRAME_SIZE)}, keyframe interval 5"
     machine_line = (
         f"{info['cpu']}, {info['threads']} threads, {info['precision']} "
         "(DeepLab-101 in plain PyTorch: float32)"

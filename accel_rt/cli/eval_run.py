@@ -16,6 +16,7 @@ from accel_rt.cli.machine import machine
 from accel_rt.cli.options import segmenter_options, segmenter_settings
 from accel_rt.cli.text import say, show, table
 from accel_rt.errors import OutputError
+from accel_rt.size import wxh
 
 if TYPE_CHECKING:
     from accel_rt.evaluate.results import Results
@@ -117,13 +118,13 @@ _SCORES = {
 def report(results: Results, name: str, interval: int) -> list[str]:
     """The tables to print: by interval, by distance, by class, and what it costs."""
     model, dataset = results.models[name], results.dataset
-    width, height = dataset.frame_size
-    frames = f"{sum(dataset.runs)} labelled frames of {width}x{height}, {dataset.density} protocol"
+    frames = f"{sum(dataset.runs)} labelled frames of {wxh(dataset.frame_size)}"
     rows = [("interval", *_SCORES, "mIoU 95%")]
     for n in model.counts.schedule.intervals:
         low, high = results.confidence(name, n)["miou"]
         rows.append((str(n), *_row(results.summary(name, n)), f"{low:.1f} to {high:.1f}"))
-    parts = [f"{name} on {dataset.footage}: {frames}", table(rows, range(len(rows[0])))]
+    title = f"{name} on {dataset.footage}: {frames}, {dataset.density} protocol"
+    parts = [title, table(rows, range(len(rows[0])))]
     if model.longest > 1:
         rows = [("distance", *_SCORES)]
         for offset in range(model.longest):

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 import click
 
 from accel_rt.option import Option, flag, options
+from accel_rt.size import wxh
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Size(click.ParamType):
-    """``640x360`` as ``(640, 360)``."""
+    """``640x360`` as the height and width ``(360, 640)``."""
 
     name = "WxH"
 
@@ -28,7 +29,7 @@ class Size(click.ParamType):
         match = re.fullmatch(r"(\d+)x(\d+)", value.lower())
         if not match:
             self.fail(f"'{value}' is not a width and a height, such as 640x360", param, ctx)
-        return int(match[1]), int(match[2])
+        return int(match[2]), int(match[1])
 
 
 class CommaList(click.ParamType):
@@ -153,5 +154,5 @@ def _type(default: Any, told: Option) -> Any:
 def _as_written(default: Any, told: Option) -> Any:
     """A default as the user would write it, so that help shows it so."""
     if isinstance(default, tuple) and default:
-        return ("x" if told.kind == "size" else ",").join(f"{part:g}" for part in default)
+        return wxh(default) if told.kind == "size" else ",".join(f"{part:g}" for part in default)
     return default

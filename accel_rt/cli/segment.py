@@ -165,6 +165,7 @@ def segment(
             "timing": timing is not None,
             "stats": stats is not None,
             "zones": values["zones"] and str(values["zones"]),
+            "size": settings.size and settings.size[::-1],  # width first, as it was written
             "version": __version__,
         },
         skip_existing=skip_existing,

@@ -217,12 +217,12 @@ def _open_video(
     if is_picture(job.video):
         return PictureWriter(job.video, source.info.rate, token)
     info = source.info
-    height, width = info.height, info.width
+    size = info.height, info.width
     if options.legend or options.show == "side-by-side":  # which needs the classes' names
-        height, width = loader.get(options)[1].shape(height, width)
+        size = loader.get(options)[1].shape(*size)
     return VideoWriter(
         job.video,
-        (width, height),
+        size,
         info.rate,
         options.codec,
         options.crf,

@@ -16,7 +16,7 @@ class View:
     """One draw of an :class:`Augmentation`: what frames, labels and flow of a snippet share.
 
     ``matrix`` float64 ``[2, 3]`` gives the source position that each pixel of the crop shows;
-    ``colour`` float64 ``[3, 4]`` maps BGR to BGR, or is None.
+    ``crop`` is its ``(height, width)``; ``colour`` float64 ``[3, 4]`` maps BGR to BGR, or is None.
     """
 
     matrix: np.ndarray
@@ -54,7 +54,7 @@ class View:
         return cv2.warpAffine(
             picture,
             self.matrix,
-            self.crop,
+            self.crop[::-1],
             flags=method | cv2.WARP_INVERSE_MAP,
             borderValue=outside,
         )
@@ -70,14 +70,14 @@ def stays_inside(flow: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges to draw from; ``crop`` is ``(width, height)`` in pixels.
+    """Ranges to draw from; ``crop`` is ``(height, width)`` in pixels.
 
     ``scale`` is drawn log-uniformly; ``turn`` bounds the rotation in degrees; ``upright`` False
     mirrors top and bottom as well; ``colour`` bounds the relative change of brightness, contrast
     and saturation, and (a quarter of it, in turns) of hue.
     """
 
-    crop: tuple[int, int] = (320, 240)
+    crop: tuple[int, int] = (240, 320)
     scale: tuple[float, float] = (0.5, 1.75)
     flip: bool = True
     colour: float = 0.3
@@ -91,18 +91,17 @@ class Augmentation:
 
         Where the scaled image is smaller than the crop the rest is mean colour and ignored.
         """
-        height, width = labels.shape
-        view = self.draw((width, height), rng)
+        view = self.draw(labels.shape, rng)
         return view.image(image_bgr), view.labels(labels)
 
     def draw(self, size: tuple[int, int], rng: np.random.Generator) -> View:
-        """A view of frames of ``size`` ``(width, height)``."""
-        width, height = self.crop
+        """A view of frames of ``size`` ``(height, width)``."""
+        (height, width), (full_h, full_w) = self.crop, size
         scale = np.exp(rng.uniform(*np.log(self.scale)))
         # Crop before resizing: only what is kept is resampled.
         source_w, source_h = width / scale, height / scale
-        left = rng.uniform(min(0, size[0] - source_w), max(0, size[0] - source_w))
-        top = rng.uniform(min(0, size[1] - source_h), max(0, size[1] - source_h))
+        left = rng.uniform(min(0, full_w - source_w), max(0, full_w - source_w))
+        top = rng.uniform(min(0, full_h - source_h), max(0, full_h - source_h))
         mirrored = self.flip and rng.random() < 0.5
         # Pixel (x, y) of the crop shows source pixel (x + 0.5) / scale - 0.5 + left.
         matrix = np.array(

@@ -67,20 +67,20 @@ class Pictures:
 class MovingPairs:
     """Pictures of ``source`` moved by random affine maps, with crops of others moving before them.
 
-    Flow is up to some tens of pixels at ``size`` ``(width, height)``: the background's motion is
+    Flow is up to some tens of pixels at ``size`` ``(height, width)``: the background's motion is
     drawn first, each crop's (2 to 6 blobs, of a twelfth to a half of the frame's width across)
     relative to it.
     """
 
-    def __init__(self, source: PictureSource, size: tuple[int, int] = (320, 240)) -> None:
+    def __init__(self, source: PictureSource, size: tuple[int, int] = (240, 320)) -> None:
         self._source, self._size = source, size
 
     def draw(self, rng: np.random.Generator) -> FlowPair:
-        width, height = self._size
+        size = height, width = self._size
         image = self._source.draw(rng)
         zoom = max(width / image.shape[1], height / image.shape[0]) * rng.uniform(1, 2)
-        place = _pose(image, zoom, rng.uniform(-0.2, 0.2, 2) * self._size, self._size)
-        camera = _motion(self._size, rng, shift_px=8, turn=2, stretch=0.04)
+        place = _pose(image, zoom, rng.uniform(-0.2, 0.2, 2) * (width, height), size)
+        camera = _motion(size, rng, shift_px=8, turn=2, stretch=0.04)
         layers = [Layer(image, None, None, [place, _then(place, camera)])]
         for _ in range(rng.integers(2, 7)):
             image = self._source.draw(rng)
@@ -88,12 +88,12 @@ class MovingPairs:
             side = min(image.shape[:2])
             left, top = rng.integers(0, (image.shape[1] - side + 1, image.shape[0] - side + 1))
             crop = np.ascontiguousarray(image[top : top + side, left : left + side])
-            where = rng.uniform(-0.55, 0.55, 2) * self._size
-            pose = _pose(crop, across / side, where, self._size)
-            own = _motion(self._size, rng, shift_px=8, turn=5, stretch=0.08, about=where)
+            where = rng.uniform(-0.55, 0.55, 2) * (width, height)
+            pose = _pose(crop, across / side, where, size)
+            own = _motion(size, rng, shift_px=8, turn=5, stretch=0.08, about=where)
             poses = [pose, _then(_then(pose, own), camera)]
             layers.append(Layer(crop, None, _blob(side, rng), poses))
-        snippet = film(layers, self._size)
+        snippet = film(layers, size)
         previous, current = snippet.frames
         return FlowPair(previous, current, snippet.flows[0], snippet.visible[0])
 
@@ -102,7 +102,7 @@ def _pose(
     picture: np.ndarray, scale: float, offset: np.ndarray, size: tuple[int, int]
 ) -> np.ndarray:
     """``[2, 3]``: the picture scaled, its middle ``offset`` from that of a frame of ``size``."""
-    middle = (np.array(size) - 1) / 2 + offset
+    middle = (np.array(size[::-1]) - 1) / 2 + offset
     own = (np.array(picture.shape[1::-1]) - 1) / 2
     return np.column_stack([scale * np.eye(2), middle - scale * own])
 
@@ -117,7 +117,7 @@ def _motion(
 ) -> np.ndarray:
     """A random affine motion ``[2, 3]``; small ones are as frequent as large ones."""
     strength = rng.choice([0.1, 0.4, 1.0, 2.5], p=[0.2, 0.3, 0.35, 0.15])
-    middle = (np.array(size) - 1) / 2 + (0 if about is None else about)
+    middle = (np.array(size[::-1]) - 1) / 2 + (0 if about is None else about)
     turn, zoom = rng.normal(0, turn * strength), 1 + rng.normal(0, stretch * strength)
     turned = cv2.getRotationMatrix2D((float(middle[0]), float(middle[1])), turn, max(0.5, zoom))
     shift = rng.normal(0, shift_px * strength, 2)

@@ -19,12 +19,12 @@ class StreetFrames:
     """Single labelled frames.
 
     There are ``pool`` of them, eight of each drive, 40 frames apart: enough to differ from one
-    another, few enough that rendering does not hold up training. ``size`` is ``(width, height)``.
+    another, few enough that rendering does not hold up training. ``size`` is ``(height, width)``.
     """
 
     _PER_DRIVE, _APART, _FIRST_SEED = 8, 40, 1000
 
-    def __init__(self, size: tuple[int, int] = (480, 360), pool: int = 480) -> None:
+    def __init__(self, size: tuple[int, int] = (360, 480), pool: int = 480) -> None:
         self._size, self._pool = size, pool
         self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -53,14 +53,14 @@ class StreetPairs:
     """Neighbouring frames with exact flow.
 
     ``pool`` pairs come from a quarter as many drives at 10, 15 or 30 frames a second, seeded from
-    ``first_seed`` on; ``size`` is ``(width, height)``.
+    ``first_seed`` on; ``size`` is ``(height, width)``.
     """
 
     _PER_DRIVE = 4
     _RATES = (10, 15, 30)
 
     def __init__(
-        self, size: tuple[int, int] = (384, 288), pool: int = 400, first_seed: int = 5000
+        self, size: tuple[int, int] = (288, 384), pool: int = 400, first_seed: int = 5000
     ) -> None:
         self._size, self._pool, self._first_seed = size, pool, first_seed
         self._cache: dict[int, list[StreetFrame]] = {}
@@ -85,7 +85,7 @@ class StreetSnippets:
 
     _FIRST_SEED = 2000
 
-    def __init__(self, frames: int, size: tuple[int, int] = (480, 360), pool: int = 40) -> None:
+    def __init__(self, frames: int, size: tuple[int, int] = (360, 480), pool: int = 40) -> None:
         self._frames, self._size, self._pool = frames, size, pool
         self._cache: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
 

@@ -92,12 +92,12 @@ def moving_snippet(
             Layer(image_bgr, labels, None, cameras),
             Layer(mover_image, mover_labels, mask, movers),
         ],
-        (width, height),
+        (height, width),
     )
 
 
 def film(layers: Sequence[Layer], size: tuple[int, int]) -> Snippet:
-    """The snippet of ``size`` ``(width, height)`` that shows ``layers``, the first one behind."""
+    """The snippet of ``size`` ``(height, width)`` that shows ``layers``, the first one behind."""
     length = len(layers[0].poses)
     frames, owners = [], []
     for t in range(length):
@@ -135,7 +135,7 @@ def _move(
     picture: np.ndarray, layer: Layer, t: int, size: tuple[int, int], method: int
 ) -> np.ndarray:
     border = cv2.BORDER_REFLECT_101 if layer.mask is None else cv2.BORDER_CONSTANT
-    return cv2.warpAffine(picture, layer.poses[t], size, flags=method, borderMode=border)
+    return cv2.warpAffine(picture, layer.poses[t], size[::-1], flags=method, borderMode=border)
 
 
 def _flow(layers: Sequence[Layer], t: int, owner: np.ndarray) -> np.ndarray:

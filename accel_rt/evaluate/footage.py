@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STREET = "street"
 """Name that stands for rendered drives, as in ``street:7:60`` (seed and number of frames)."""
 
-_STREET_SEED, _STREET_FRAMES, _STREET_SIZE, _STREET_RATE = 7, 60, (480, 360), 15
+_STREET_SEED, _STREET_FRAMES, _STREET_SIZE, _STREET_RATE = 7, 60, (360, 480), 15
 _RATES = {"CamVid": 30.0, "Cityscapes": 17.0}
 """Frames per second of the recordings; CamVid's numbers count them."""
 

@@ -110,7 +110,7 @@ class _Model:
         )
         self._flow = load_flow(settings, self._device, dtype)
         self._flow_name = None if self._flow is None else self._flow.name  # as before any frame
-        self._trained, self._settings = loaded.info.size[::-1], settings
+        self._trained, self._settings = loaded.info.size, settings
         whole = isinstance(model.fusion, FeatureFusion)
         self._state_of = id(model) if whole else id(model.reference)
         self._fresh_of = id(model) if whole else id(model.update)
@@ -183,10 +183,9 @@ class _Model:
         return _memo(frame.own, ("frame", size), lambda: resize_frame(frame.image_bgr, size))
 
     def _geometry(self, frame: _Seen) -> Geometry:
-        size = self._settings.size[::-1] if self._settings.size else None
         source = frame.image_bgr.shape[0], frame.image_bgr.shape[1]
         scale, cell = self._program.update_scale, self._program.model.cell
-        return plan(source, self._trained, size, scale, cell)
+        return plan(source, self._trained, self._settings.size, scale, cell)
 
     def _key_of(self, frame: _Seen) -> tuple[Any, ...]:
         return "key", self._state_of, self._geometry(frame).padded

@@ -33,7 +33,10 @@ DEFAULT_RATE = 25.0
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What was evaluated on: ``runs`` are the labelled frames of each clip."""
+    """What was evaluated on: ``runs`` are the labelled frames of each clip.
+
+    ``frame_size`` is ``(height, width)``; files have it as width and height.
+    """
 
     footage: str
     classes: ClassSet
@@ -47,9 +50,9 @@ class DatasetInfo:
         """Facts of ``footage``; ``rate`` overrides its own. Reads one frame."""
         runs = tuple(sum(flags) for flags in footage.labelled())
         clip = next(c for c, run in zip(footage.clips, runs, strict=True) if run)
-        height, width = clip.frames[0].image_bgr().shape[:2]
+        size = clip.frames[0].image_bgr().shape[:2]
         known = rate or footage.rate or DEFAULT_RATE
-        return cls(footage.name, footage.classes, density, known, runs, (width, height))
+        return cls(footage.name, footage.classes, density, known, runs, size)
 
     @property
     def block(self) -> int:
@@ -108,12 +111,14 @@ class Results:
 
 def model_result(settings: SegmenterSettings, counts: Counts) -> ModelResult:
     """The result of a model before its cost is measured."""
-    return ModelResult(json.loads(json.dumps(asdict(settings), default=str)), counts)
+    stored = {**asdict(settings), "size": settings.size and settings.size[::-1]}  # width first
+    return ModelResult(json.loads(json.dumps(stored, default=str)), counts)
 
 
 def to_json(results: Results) -> dict[str, Any]:
     """Plain types: scores to read, and the counts that they follow from."""
     dataset = asdict(results.dataset)
+    dataset["frame_size"] = results.dataset.frame_size[::-1]
     return {
         "format": FORMAT,
         "command": results.command,
@@ -190,7 +195,7 @@ def _dataset(stored: Any) -> DatasetInfo:
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f"'frame_size' must be a width and a height, got {size}")
     footage = member(stored, "footage", str)
-    return DatasetInfo(footage, classes, density, rate, runs, size)
+    return DatasetInfo(footage, classes, density, rate, runs, size[::-1])
 
 
 def _model(stored: Any, dataset: DatasetInfo) -> ModelResult:

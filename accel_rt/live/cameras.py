@@ -12,8 +12,8 @@ import cv2
 
 from accel_rt.live.camera import quiet_opencv
 
-SIZES = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
-"""Sizes that cameras are asked for."""
+SIZES = ((480, 640), (720, 1280), (1080, 1920), (2160, 3840))
+"""Sizes, height first, that cameras are asked for."""
 
 _MAX_INDEX = 8  # tried where the system does not list its cameras
 
@@ -68,7 +68,7 @@ def _examine(index: int, name: str, open_device: Callable[[int], Any]) -> Camera
             if not device.isOpened() or not device.read()[0]:
                 return None  # also the metadata devices that cameras bring along
             modes = {_mode(device): None}
-            for width, height in SIZES:
+            for height, width in SIZES:
                 device.set(cv2.CAP_PROP_FRAME_WIDTH, width)
                 device.set(cv2.CAP_PROP_FRAME_HEIGHT, height)
                 modes[_mode(device)] = None

@@ -347,4 +347,4 @@ class LiveLoop:
 
 
 def _size(image: np.ndarray) -> tuple[int, int]:
-    return image.shape[1], image.shape[0]
+    return image.shape[0], image.shape[1]

@@ -94,7 +94,7 @@ class Recorder:
     ``path`` is the one that is being written. ``dropped`` counts pictures that the encoder was too
     slow for; ``failure`` is set once no more can be written, as on a full disk.
 
-    ``size`` is ``(width, height)``. Raises as :meth:`Recordings.first_path`,
+    ``size`` is ``(height, width)``. Raises as :meth:`Recordings.first_path`,
     :meth:`Recordings.open` and :class:`~accel_rt.video.writer.VideoWriter`.
     """
 
@@ -146,7 +146,7 @@ class Recorder:
             self.failure = self.failure or error
 
     def _add(self, image_bgr: np.ndarray, pts: Fraction) -> None:
-        size = image_bgr.shape[1], image_bgr.shape[0]
+        size = image_bgr.shape[0], image_bgr.shape[1]
         self._began = pts if self._began is None else self._began
         if size != self._size or pts - self._began >= self._recordings.limits.length_s:
             self._writer.finish()

@@ -57,7 +57,7 @@ class LiveStats:
     """A live run at one moment; ``dataclasses.asdict`` makes it ready for JSON.
 
     - ``state``: ``running``, ``paused``, ``reconnecting`` or ``ended``; ``message`` says why.
-    - ``source``: its name; ``size``: ``(width, height)`` in pixels, None before the first frame.
+    - ``source``: its name; ``size``: ``(height, width)`` in pixels, None before the first frame.
     - ``fps``: pictures shown a second; ``source_fps``: frames a second that the source delivers.
     - ``age_ms``: from a frame's capture to its picture; ``frame_ms``: segmenting and rendering
       of one frame; ``stage_ms``: mean milliseconds of each stage.

@@ -42,9 +42,9 @@ _NONE = type(None)
 class ModelInfo:
     """What a weight file says of its model.
 
-    ``size`` is the processing size ``(width, height)`` it was trained for; ``miou`` its mIoU in
-    percent on ``evaluated_on`` (None: not measured); ``task`` the kind of its task network (None:
-    the one that belongs to ``network``).
+    ``size`` is the processing size ``(height, width)`` it was trained for, which files have as
+    width and height; ``miou`` its mIoU in percent on ``evaluated_on`` (None: not measured);
+    ``task`` the kind of its task network (None: the one that belongs to ``network``).
     """
 
     network: str
@@ -76,7 +76,7 @@ class ModelInfo:
         return cls(
             network,
             ClassSet.from_json(member(stored, "classes", dict)),
-            (width, height),
+            (height, width),
             member(stored, "trained_on", str),
             member(stored, "miou", (float, _NONE), None),
             member(stored, "evaluated_on", str, ""),
@@ -99,7 +99,8 @@ def _numbers(stored: Any, name: str, kind: type, count: int, default: tuple = ()
 
 def save_network(path: Path, network: Network, info: ModelInfo, bits: Bits = 8) -> None:
     """Write ``network`` and ``info`` to ``path``, replacing it only when complete."""
-    save_tensors(path, network.state_dict(), {"kind": "network", **asdict(info)}, bits)
+    description = {"kind": "network", **asdict(info), "size": info.size[::-1]}
+    save_tensors(path, network.state_dict(), description, bits)
 
 
 def load_network(path: Path) -> tuple[Network, ModelInfo]:

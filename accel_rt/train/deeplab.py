@@ -21,6 +21,7 @@ from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, save_network
 from accel_rt.normalise import pad_to
+from accel_rt.size import wxh
 from accel_rt.train.distil import HintedNetwork, Teacher, distillation_loss, hint_loss
 from accel_rt.train.losses import label_weights, segmentation_sums
 from accel_rt.train.optimiser import parameter_groups
@@ -124,13 +125,12 @@ class DeepLab(TrainingTask):
         self, model: nn.Module, folder: Path, step: int, scores: dict[str, float]
     ) -> list[Path]:
         settings = self._settings
-        size, evaluated = (480, 360), ""
+        size, evaluated = (360, 480), ""
         if self._validation:
-            height, width = self._validation[0].labels().shape
-            size = width, height
+            size = self._validation[0].labels().shape
             evaluated = (
                 f"{self._data.sets[0][0].name} val, {len(self._validation)} frames at "
-                f"{width}x{height}, single scale"
+                f"{wxh(size)}, single scale"
             )
         info = ModelInfo(
             settings.network,

@@ -63,7 +63,7 @@ def train_fusion(
     for index in range(settings.snippets):
         snippet = snippets.draw(int(rng.integers(2, settings.interval + 1)), rng)
         program = programs[index % len(programs)]
-        samples.append(_branch_scores(program, snippet, info.size[::-1]))
+        samples.append(_branch_scores(program, snippet, info.size))
         if (index + 1) % 50 == 0:
             report(f"scored {index + 1} of {settings.snippets} snippets")
     fusion = fit_fusion(samples, len(info.classes), settings, report)

@@ -228,7 +228,7 @@ class Joint(TrainingTask):
     def _segmenter_options(self) -> dict[str, Any]:
         device = self._processes.device
         return {
-            "trained": self._info.size[::-1],
+            "trained": self._info.size,
             "device": device,
             "dtype": resolve_precision("auto", device),
         }

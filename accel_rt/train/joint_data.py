@@ -101,8 +101,7 @@ class JointSamples(Dataset):
         distance = int(rng.integers(1, self._interval))
         scale = float(rng.choice(self._scales))
         snippet = self._source.draw(distance + 1, rng)
-        height, width = snippet.labels.shape
-        view = self._augmentation.draw((width, height), rng)
+        view = self._augmentation.draw(snippet.labels.shape, rng)
         frames = [view.image(frame) for frame in snippet.frames]
         padding = self._interval - 1 - distance
         if self._every_frame:
@@ -121,9 +120,9 @@ class JointSamples(Dataset):
 
     @property
     def _grid(self) -> Grid:
-        width, height = self._augmentation.crop
+        crop = height, width = self._augmentation.crop
         cells = height // self._stride, width // self._stride
-        return Grid((height, width), cells, self._stride)
+        return Grid(crop, cells, self._stride)
 
     def _flows(self, frames: list[np.ndarray]) -> Tensor:
         dis = DISFlow()

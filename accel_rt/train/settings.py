@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from accel_rt.data.layouts import LAYOUTS, Layout
 from accel_rt.errors import UsageError
 from accel_rt.option import check, inherited, option
+from accel_rt.size import wxh
 
 if TYPE_CHECKING:
     from accel_rt.models.zoo import Task
@@ -82,8 +83,8 @@ def _street(default: float) -> Any:
     return option("Share of procedural streets.", default, shown_default=shown, **_SHARE)
 
 
-def _crop(width: int, height: int) -> Any:
-    return option("Size of the training crops.", (width, height), kind="size", low=1)
+def _crop(height: int, width: int) -> Any:
+    return option("Size of the training crops.", (height, width), kind="size", low=1)
 
 
 def _scale(low: float, high: float) -> Any:
@@ -133,7 +134,7 @@ class DeepLabSettings(TrainingSettings):
     street: float = _street(0.2)
     layout: Layout = _layout()
     also: tuple[tuple[Path, float], ...] = _also()
-    crop: tuple[int, int] = _crop(320, 240)
+    crop: tuple[int, int] = _crop(240, 320)
     scale: tuple[float, float] = _scale(0.5, 1.75)
     balance: float = _balance()
     calibrate: bool = option("Take the weights of --balance out of the result again.", False)
@@ -219,7 +220,7 @@ class JointSettings(TrainingSettings):
         high=1,
         below=True,
     )
-    crop: tuple[int, int] = _crop(320, 256)
+    crop: tuple[int, int] = _crop(256, 320)
     scale: tuple[float, float] = _scale(0.6, 1.6)
     balance: float = _balance()
     hardest: float = _hardest()
@@ -246,7 +247,7 @@ class JointSettings(TrainingSettings):
         if any(side % cell for side in self.crop):
             raise UsageError(
                 f"the crop must be a multiple of {cell} pixels (16 at the smallest update scale), "
-                f"got {self.crop[0]}x{self.crop[1]}"
+                f"got {wxh(self.crop)}"
             )
 
 
@@ -271,7 +272,7 @@ class FlowSettings(TrainingSettings):
     )
     street: float = option("Share of procedural drives.", 0.4, metavar="RATIO", **_SHARE)
     files: float = option("Share of --pairs.", 0.0, metavar="RATIO", **_SHARE)
-    crop: tuple[int, int] = _crop(256, 192)
+    crop: tuple[int, int] = _crop(192, 256)
     scale: tuple[float, float] = _scale(0.8, 1.6)
     init: str = option("Start from a FlowNetS weight file.", "none", metavar="none|FILE")
     rate: float = inherited(TrainingSettings, "rate", 1e-4)
@@ -291,8 +292,7 @@ class FlowSettings(TrainingSettings):
             )
         if any(side % 64 for side in self.crop):
             raise UsageError(
-                f"FlowNetS trains on crops of multiples of 64 pixels, got "
-                f"{self.crop[0]}x{self.crop[1]}"
+                f"FlowNetS trains on crops of multiples of 64 pixels, got {wxh(self.crop)}"
             )
 
 

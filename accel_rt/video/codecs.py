@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 
 from accel_rt.errors import UsageError
+from accel_rt.size import wxh
 
 FORMATS = {
     ".mp4": "mp4",
@@ -113,6 +114,6 @@ def check_choice(
     if min(size) < 1 or rate <= 0:
         raise UsageError(
             f"a video needs a size of at least 1x1 and a positive rate, "
-            f"got {size[0]}x{size[1]} at {float(rate):g}"
+            f"got {wxh(size)} at {float(rate):g}"
         )
     return choice

@@ -62,17 +62,18 @@ class FrameConverter:
         self._rotation: float | None = None
         self._display_matrix: list[int] | None = None
 
-    def shown_size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of a picture with square pixels, before it is turned."""
+    def shown_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size of a picture with square pixels, before it is turned."""
+        height, width = size
         if self._sample_aspect >= 1:
-            return round(width * self._sample_aspect), height
-        return width, round(height / self._sample_aspect)
+            return height, round(width * self._sample_aspect)
+        return round(height / self._sample_aspect), width
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         """``frame`` as uint8 BGR ``[H, W, 3]``, C-contiguous."""
         transfer = int(frame.color_trc)
         hdr = transfer in (_TRANSFER_PQ, _TRANSFER_HLG)
-        width, height = self.shown_size(frame.width, frame.height)
+        height, width = self.shown_size((frame.height, frame.width))
         converted = self._reformatter.reformat(
             frame,
             width=width,

@@ -86,7 +86,7 @@ def _sane_s(length: Fraction | None) -> Fraction | None:
 
 
 def _coded_size(stream: av.VideoStream) -> tuple[int, int]:
-    return stream.codec_context.width, stream.codec_context.height
+    return stream.codec_context.height, stream.codec_context.width
 
 
 def _time_base(stream: av.VideoStream) -> Fraction:
@@ -130,7 +130,7 @@ class VideoSource(Source):
             self._stream.codec_context.options = limits.of_decoder
             self._vectors = VectorReader(self._stream)
             self._convert = FrameConverter(self._stream.sample_aspect_ratio)
-            limits.check_size(name, *self._convert.shown_size(*_coded_size(self._stream)))
+            limits.check_size(name, self._convert.shown_size(_coded_size(self._stream)))
             self._untimed = bool(self._container.format.flags & _NO_TIMESTAMPS)
             self._read_once = is_read_once(location)
             self._seeks = not (self._untimed or self._read_once)

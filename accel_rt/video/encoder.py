@@ -12,6 +12,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from accel_rt.errors import OutputError
+from accel_rt.size import wxh
 from accel_rt.video.codecs import Codec
 from accel_rt.video.color import BT709, EXACT
 
@@ -22,7 +23,7 @@ _SAME_SHAPE = 0.01  # aspect ratios that differ by rounding alone
 class PictureEncoder:
     """Encodes BGR pictures into ``stream`` of an output container, as 8-bit yuv420p.
 
-    ``size`` is ``(width, height)`` of the pictures; others are scaled to it, and ``stretched``
+    ``size`` is ``(height, width)`` of the pictures; others are scaled to it, and ``stretched``
     counts those of another shape. ``coded_size`` is
     even and at least the codec's smallest: the last column and row are repeated on the right and
     below. ``options`` are the codec's own. After :meth:`restart` nothing depends on the pictures
@@ -78,15 +79,15 @@ class PictureEncoder:
 
     def convert(self, frame_bgr: np.ndarray) -> av.VideoFrame:
         """uint8 BGR ``[H, W, 3]`` scaled, padded and converted, BT.709 in limited range."""
-        width, height = self._size
-        if frame_bgr.shape[:2] != (height, width):
+        height, width = self._size
+        if frame_bgr.shape[:2] != self._size:
             smaller = frame_bgr.shape[0] * frame_bgr.shape[1] > width * height
             aspect = frame_bgr.shape[1] * height / (frame_bgr.shape[0] * width)
             self.stretched += abs(aspect - 1) > _SAME_SHAPE
             method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
             frame_bgr = cv2.resize(frame_bgr, (width, height), interpolation=method)
         if self.coded_size != self._size:
-            right, below = self.coded_size[0] - width, self.coded_size[1] - height
+            below, right = self.coded_size[0] - height, self.coded_size[1] - width
             frame_bgr = cv2.copyMakeBorder(frame_bgr, 0, below, 0, right, cv2.BORDER_REPLICATE)
         return self._reformatter.reformat(
             av.VideoFrame.from_ndarray(np.ascontiguousarray(frame_bgr), format="bgr24"),
@@ -99,7 +100,7 @@ class PictureEncoder:
 
     def _open(self) -> None:
         context, choice = self._context, self._choice
-        context.width, context.height = self.coded_size
+        context.height, context.width = self.coded_size
         context.pix_fmt = "yuv420p"
         context.time_base = self._time_base
         context.colorspace = context.color_primaries = context.color_trc = BT709
@@ -112,8 +113,8 @@ class PictureEncoder:
             context.open(strict=False)
         except (av.FFmpegError, OSError) as error:
             raise OutputError(
-                f"{choice.encoder} cannot encode {self.coded_size[0]}x{self.coded_size[1]} "
-                "pixels: choose another codec or size"
+                f"{choice.encoder} cannot encode {wxh(self.coded_size)} pixels: "
+                "choose another codec or size"
             ) from error
 
     def _of_stream(self, packets: list[av.Packet]) -> list[av.Packet]:
@@ -124,5 +125,5 @@ class PictureEncoder:
 
 def coded_size(choice: Codec, size: tuple[int, int]) -> tuple[int, int]:
     """``size``, made even and at least the smallest that ``choice`` takes."""
-    width, height = (max(choice.min_size, side + side % 2) for side in size)
-    return width, height
+    height, width = (max(choice.min_size, side + side % 2) for side in size)
+    return height, width

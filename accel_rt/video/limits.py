@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accel_rt.errors import InputError
+from accel_rt.size import wxh
 
 TIMEOUT_S = 15.0
 MAX_PIXELS = 100_000_000
@@ -32,11 +33,11 @@ class Limits:
         """The options that hold FFmpeg's decoders to it, which count whole blocks of pixels."""
         return {"max_pixels": str(2 * self.max_pixels + (1 << 16))}
 
-    def check_size(self, name: str, width: int, height: int) -> None:
+    def check_size(self, name: str, size: tuple[int, int]) -> None:
         """Raise :class:`InputError` if a picture of ``name`` is too large."""
-        if width * height > self.max_pixels:
+        if size[0] * size[1] > self.max_pixels:
             raise InputError(
-                f"'{name}' declares pictures of {width}x{height} pixels, more than the "
+                f"'{name}' declares pictures of {wxh(size)} pixels, more than the "
                 f"{self.max_pixels:,} that are allowed: raise --max-pixels if that is right"
             )
 

@@ -78,7 +78,7 @@ class PictureFile:
             size = self._header.size
         except Exception:  # Pillow has no common class for what damaged files raise
             return None
-        self._limits.check_size(self._path.name, *size)
+        self._limits.check_size(self._path.name, size[::-1])
         if self.moves:
             return _rgb_to_bgr(self._header)
         if self._path.stat().st_size > _BYTES_PER_PIXEL * max(self._limits.max_pixels, 1 << 20):

@@ -18,6 +18,7 @@ from av.video.frame import PictureType
 
 from accel_rt.errors import InputError, OutputError, UsageError
 from accel_rt.files import DISK_FULL, new_token, replacing, unfinished_path, why_unwritable
+from accel_rt.size import wxh
 from accel_rt.video.codecs import CODECS as CODECS
 from accel_rt.video.codecs import FORMATS, check_choice
 from accel_rt.video.encoder import PictureEncoder, coded_size
@@ -47,7 +48,7 @@ _REASONS: dict[int | None, str] = {
 class VideoWriter:
     """Writes BGR frames with their times as 8-bit yuv420p video, with the source's sound.
 
-    ``size`` is ``(width, height)`` of the pictures; frames of another size are scaled to it.
+    ``size`` is ``(height, width)`` of the pictures; frames of another size are scaled to it.
     Sizes that 4:2:0 or the codec cannot hold are padded on the right and below by repeating the
     last column and row: to even numbers, and to at least 16 (hevc) or 64 (av1). ``rate``
     is the source's nominal rate; frames keep their own times, on a grid of at least 90,000 a
@@ -113,10 +114,7 @@ class VideoWriter:
         check_output_path(self.path)
         self.size = coded_size(choice, size)
         if self.size != size:
-            self.notes.append(
-                f"the picture was padded from {size[0]}x{size[1]} to "
-                f"{self.size[0]}x{self.size[1]} pixels"
-            )
+            self.notes.append(f"the picture was padded from {wxh(size)} to {wxh(self.size)} pixels")
         self._time_base = _time_base(Fraction(rate))
         self.unfinished = (
             self.path if fragmented else unfinished_path(self.path, token or new_token())

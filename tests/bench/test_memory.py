@@ -13,7 +13,7 @@ from accel_rt.bench.models import BASELINE, Model
 from accel_rt.errors import AccelError
 from accel_rt.runtime.settings import SegmenterSettings
 
-SMALL = SegmenterSettings(interval=2, size=(64, 48), precision="fp32", scene_cuts=False)
+SMALL = SegmenterSettings(interval=2, size=(48, 64), precision="fp32", scene_cuts=False)
 
 
 def test_own_peak_covers_what_is_resident():

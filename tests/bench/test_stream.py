@@ -34,7 +34,7 @@ LIGHT = Model("light", SETTINGS)
 
 @pytest.fixture(scope="module")
 def frames():
-    return street_frames(2, (96, 64))
+    return street_frames(2, (64, 96))
 
 
 def test_neighbours_stay_neighbours():

@@ -62,7 +62,7 @@ class FakeSegmenter:
         if self._index in self.signals:
             os.kill(os.getpid(), self.signals[self._index])
         height, width = frame_bgr.shape[:2]
-        self.sizes.append((width, height))
+        self.sizes.append((height, width))
         row = np.arange(width) * len(CAMVID) // width
         labels = np.ascontiguousarray(np.broadcast_to(row.astype(np.uint8), (height, width)))
         kind = "update" if self._index % self.settings.interval else "key"

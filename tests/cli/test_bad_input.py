@@ -117,7 +117,7 @@ def test_an_output_may_have_a_colon_in_its_name(accel, fakes, clip, tmp_path):
 def test_pictures_of_another_shape_are_stretched_with_a_note(accel, fakes, tmp_path):
     (tmp_path / "shots").mkdir()
     for number, size in enumerate([(64, 48), (128, 96), (48, 64), (96, 32)]):
-        cv2.imwrite(str(tmp_path / "shots" / f"{number}.png"), picture(number, *size))
+        cv2.imwrite(str(tmp_path / "shots" / f"{number}.png"), picture(number, *size[::-1]))
     done = accel("segment", "shots")
     assert "note: 2 pictures of another shape were stretched to fit" in done.err
 
@@ -154,7 +154,7 @@ def test_frame_sizes(accel, fakes, tmp_path, width, height):
         assert cv2.imwrite(str(folder / f"{number}.jpg"), image)
     done = accel("segment", folder, "--alpha", 0)
     assert done.code == 0
-    assert fakes[0].sizes == [(width, height)] * 2
+    assert fakes[0].sizes == [(height, width)] * 2
     found = probe(tmp_path / "shots_accel.mp4")
     even = (height + height % 2, width + width % 2)
     assert [image.shape[:2] for image in found.images] == [even] * 2
@@ -165,9 +165,9 @@ def test_frame_sizes(accel, fakes, tmp_path, width, height):
 def test_size_changing_mid_stream(accel, fakes, tmp_path):
     folder = tmp_path / "shots"
     folder.mkdir()
-    sizes = [(64, 48)] * 2 + [(96, 32)] * 2 + [(32, 32)] * 2
+    sizes = [(48, 64)] * 2 + [(32, 96)] * 2 + [(32, 32)] * 2
     for number, size in enumerate(sizes):
-        cv2.imwrite(str(folder / f"{number}.png"), picture(number, *size))
+        cv2.imwrite(str(folder / f"{number}.png"), picture(number, *size[::-1]))
     done = accel("segment", folder, "--alpha", 0, "--masks", "masks")
     assert done.code == 0
     assert fakes[0].sizes == sizes
@@ -260,7 +260,7 @@ def random_weights(tmp_path_factory):
     two = ClassSet(("road", "other"), ((128, 64, 128), (0, 0, 0)))
     for name, classes in (("efficientnet_lite0", CAMVID), ("two_classes", two)):
         network = build_network("efficientnet_lite0", len(classes))
-        info = ModelInfo("efficientnet_lite0", classes, (64, 48), "nothing")
+        info = ModelInfo("efficientnet_lite0", classes, (48, 64), "nothing")
         save_network(folder / f"{name}.safetensors", network, info)
     return folder
 

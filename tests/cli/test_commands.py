@@ -97,7 +97,7 @@ def weights(tmp_path, monkeypatch):
 
     name = "efficientnet_lite0"
     folder = tmp_path / "weights"
-    info = ModelInfo(name, CAMVID, (480, 360), "street scenes", 61.25, "validation")
+    info = ModelInfo(name, CAMVID, (360, 480), "street scenes", 61.25, "validation")
     save_network(folder / f"{name}.safetensors", build_network(name, 11), info)
     file = folder / f"{name}.safetensors"
     pair = {**store.pair(file, file), "trained_on": "snippets"}
@@ -265,7 +265,7 @@ def test_train_passes_its_options_on(accel, monkeypatch, tmp_path):
     assert (done.code, done.out, done.err) == (0, "run/x.safetensors\n", "step 20\n")
     settings, out = calls[0]
     assert out == Path("run")
-    assert (settings.network, settings.steps, settings.crop) == ("resnet18", 5, (64, 48))
+    assert (settings.network, settings.steps, settings.crop) == ("resnet18", 5, (48, 64))
     assert (settings.scale, settings.street, settings.init) == ((0.5, 2.0), 0.5, "imagenet")
     assert settings.data == tmp_path
     assert settings.batch == deeplab.DeepLabSettings("x", None).batch

@@ -28,7 +28,7 @@ class Base:
 class Own(Base):
     name: str = option("Name.")
     kind: str = option("Kind.", "a", choices=("a", "b"))
-    size: tuple[int, int] = option("Size.", (64, 48), kind="size", low=16)
+    size: tuple[int, int] = option("Size.", (48, 64), kind="size", low=16)
     rates: tuple[float, ...] = option("Rates.", (0.5,), low=0, above=True)
     share: float = option("Share.", 0.5, low=0, high=1, below=True)
     where: Path | None = option("Where.", None, kind="folder")  # noqa: RUF009
@@ -59,7 +59,7 @@ def test_values_arrive_as_what_they_are(tmp_path: Path) -> None:
     args = ["--name", "x", "--kind", "b", "--size", "32x16", "--rates", "1,2", "--share", 0]
     args += ["--where", tmp_path, "--also", "c=0.5", "--also", "d=1", "--steps", 5, "--no-loud"]
     assert settings(*args) == Own(
-        "x", "b", (32, 16), (1.0, 2.0), 0.0, tmp_path, ((Path("c"), 0.5), (Path("d"), 1.0)),
+        "x", "b", (16, 32), (1.0, 2.0), 0.0, tmp_path, ((Path("c"), 0.5), (Path("d"), 1.0)),
         steps=5, loud=False,
     )  # fmt: skip
 
@@ -97,7 +97,7 @@ def test_what_does_not_fit_is_a_usage_error(args: tuple[object, ...]) -> None:
         ({"share": 1.0}, "--share must be at least 0 and below 1, got 1.0"),
         ({"share": float("nan")}, "--share must be at least 0 and below 1, got nan"),
         ({"rates": (1.0, 0.0)}, "--rates must be above 0, got 0.0"),
-        ({"size": (64, 8)}, "--size must be at least 16, got 8"),
+        ({"size": (8, 64)}, "--size must be at least 16, got 8"),
     ],
 )
 def test_settings_made_in_python_are_held_against_the_same(change: dict, message: str) -> None:

@@ -260,7 +260,7 @@ def test_several_inputs_into_a_folder(accel, fakes, tmp_path):
         assert len(list((tmp_path / "masks" / name).glob("*.png"))) == 20
         assert (tmp_path / f"times_{name}.csv").exists()
     assert len(fakes) == 1  # loaded once
-    assert fakes[0].sizes == [(64, 48)] * 40
+    assert fakes[0].sizes == [(48, 64)] * 40
 
 
 def test_lone_input_into_a_folder(accel, fakes, clip, tmp_path):
@@ -315,7 +315,7 @@ def test_options_reach_the_segmenter(accel, fakes, clip):
     assert (settings.mode, settings.reference, settings.update) == ("dff", "r18", "u")
     assert (settings.interval, settings.scene_cuts) == (7, False)
     assert (settings.flow, settings.warp, settings.update_scale) == ("dis", "incremental", 0.5)
-    assert (settings.size, settings.device, settings.precision) == ((320, 240), "cpu", "fp32")
+    assert (settings.size, settings.device, settings.precision) == ((240, 320), "cpu", "fp32")
 
 
 def test_threads(accel, fakes, clip):
@@ -391,10 +391,12 @@ def test_zones_without_stats_are_refused(accel, clip, tmp_path):
 
 def test_the_timings_say_what_a_run_can_be_repeated_by(accel, fakes, clip, tmp_path):
     args = ("--start", 0.2, "--palette", "camvid", "--interval", 3, "--threads", 1)
+    args += ("--size", "96x64")
     assert accel("segment", clip, "--timing", "t.json", *args).code == 0
     settings = json.loads((tmp_path / "t.json").read_text())["summary"]["settings"]
     wanted = {"start": 0.2, "palette": "camvid", "interval": 3, "threads": 1, "input": str(clip)}
     assert {name: settings[name] for name in wanted} == wanted
+    assert settings["size"] == [96, 64]
     assert {"version", "mode", "warp", "weights", "alpha", "crf", "size"} <= settings.keys()
 
 

@@ -222,7 +222,7 @@ class TestFilm:
                 [bar_pose, moved @ np.vstack([bar_pose, (0, 0, 1)])],
             ),
         ]
-        snippet = film(layers, (20, 4))
+        snippet = film(layers, (4, 20))
         bright = [frame[0, :, 0] == 200 for frame in snippet.frames]
         assert np.flatnonzero(bright[0]).tolist() == [5, 6, 7, 8]
         assert np.flatnonzero(bright[1]).tolist() == [8, 9, 10, 11]
@@ -234,7 +234,7 @@ class TestFilm:
 
     @pytest.mark.parametrize("seed", range(4))
     def test_moving_pictures_follow_their_flow(self, seed: int) -> None:
-        pair = MovingPairs(Constant(smooth_picture(320, 240)), (160, 120)).draw(
+        pair = MovingPairs(Constant(smooth_picture(320, 240)), (120, 160)).draw(
             np.random.default_rng(seed)
         )
         assert pair.flow.shape == (120, 160, 2)
@@ -253,7 +253,7 @@ class TestFilm:
 
 
 def test_street_flow_explains_the_pictures() -> None:
-    drive = StreetDrive(seed=4, size=(240, 180), speed_mps=12, effects=False)
+    drive = StreetDrive(seed=4, size=(180, 240), speed_mps=12, effects=False)
     before, after = drive.frames(2, start=3)
     pair = FlowPair(before.image_bgr, after.image_bgr, after.flow, ~after.occluded)
     difference = cv2.absdiff(warp_back(pair.previous_bgr, pair.flow), pair.current_bgr).mean(-1)
@@ -272,7 +272,7 @@ class TestAugmentedFlow:
         labels[20:60, 30:90] = 8
         picture = smooth_picture(160, 120)
         snippet = moving_snippet(picture, labels, (picture, labels), 3, rng)
-        view = Augmentation((96, 80), (0.8, 1.6), turn=20, upright=False).draw((160, 120), rng)
+        view = Augmentation((80, 96), (0.8, 1.6), turn=20, upright=False).draw((120, 160), rng)
         seen = snippet.seen_through(view)
         assert seen.frames[0].shape == (80, 96, 3)
         assert seen.labels.shape == (80, 96)
@@ -347,7 +347,7 @@ class TestPairMixture:
         assert 1.5 < float(flow[0][valid].abs().mean()) < 2.6
 
     def test_held_out_drives_are_others(self) -> None:
-        small = {"size": (48, 32), "pool": 4}
+        small = {"size": (32, 48), "pool": 4}
         one = StreetPairs(**small, first_seed=1).pair(0)  # type: ignore[arg-type]
         other = StreetPairs(**small, first_seed=2).pair(0)  # type: ignore[arg-type]
         assert not np.array_equal(one.current_bgr, other.current_bgr)

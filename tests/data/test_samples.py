@@ -90,7 +90,7 @@ class TestAugmentation:
         labels = np.zeros((120, 160), np.uint8)
         labels[:60], labels[:, 80:] = 1, 2
         image = np.repeat(labels[..., None] * 100, 3, 2).astype(np.uint8)
-        augmentation = Augmentation(crop=(96, 64), colour=0, **options)  # type: ignore[arg-type]
+        augmentation = Augmentation(crop=(64, 96), colour=0, **options)  # type: ignore[arg-type]
         return augmentation(image, labels, np.random.default_rng(seed))
 
     @pytest.mark.parametrize("seed", range(20))

@@ -62,6 +62,6 @@ def results(better: float = 0.0) -> Results:
     }
     for number, model in enumerate(models.values()):
         model.cost = cost(10.0 * (number + 1))
-    dataset = DatasetInfo("nowhere val", CAMVID, "dense", 15.0, (FRAMES,), (64, 48))
+    dataset = DatasetInfo("nowhere val", CAMVID, "dense", 15.0, (FRAMES,), (48, 64))
     missing = {"Accel-101": "no 'resnet101' weights for these classes are installed"}
     return Results(dataset, models, "accel-rt eval paper nowhere", {"cpu": "an <abacus>"}, missing)

@@ -16,7 +16,7 @@ from accel_rt.evaluate.flops import count_flops
 from accel_rt.models.prepared import PreparedConv2d
 from accel_rt.runtime.settings import SegmenterSettings
 
-SMALL = SegmenterSettings(interval=2, size=(64, 48), precision="fp32", scene_cuts=False)
+SMALL = SegmenterSettings(interval=2, size=(48, 64), precision="fp32", scene_cuts=False)
 FRAMES = list(np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), np.uint8))
 
 

@@ -75,7 +75,7 @@ def test_street() -> None:
     footage = open_footage("street:3:4")
     assert (footage.name, footage.rate, footage.density()) == ("street 3", 15, "dense")
     image, labels = footage.clips[0].frames[2].read()
-    frame = StreetDrive(seed=3, size=(480, 360), rate=15).frame(2)
+    frame = StreetDrive(seed=3, size=(360, 480), rate=15).frame(2)
     assert (image == frame.image_bgr).all()
     assert (labels == frame.labels).all()
 

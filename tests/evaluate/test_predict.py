@@ -20,7 +20,7 @@ from accel_street import StreetDrive
 from tests.models.test_weights import INFO
 
 INTERVAL = 3
-LIGHT = SegmenterSettings(interval=INTERVAL, size=(96, 72), precision="fp32", scene_cuts=False)
+LIGHT = SegmenterSettings(interval=INTERVAL, size=(72, 96), precision="fp32", scene_cuts=False)
 MODELS = {
     "deeplab": replace(LIGHT, mode="deeplab"),
     "copy": replace(LIGHT, mode="copy"),
@@ -44,7 +44,7 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> SegmenterSettings:
 
 @pytest.fixture(scope="module")
 def frames() -> list[np.ndarray]:
-    return [frame.image_bgr for frame in StreetDrive(seed=4, size=(96, 72)).frames(6)]
+    return [frame.image_bgr for frame in StreetDrive(seed=4, size=(72, 96)).frames(6)]
 
 
 def test_every_phase_of_every_model(frames: list[np.ndarray], paper: SegmenterSettings) -> None:

@@ -12,8 +12,8 @@ import pytest
 from accel_rt.classes import CAMVID
 from accel_rt.errors import InputError, OutputError, UsageError
 from accel_rt.evaluate.diff import compare
-from accel_rt.evaluate.results import FORMAT, Results, read, to_json, write
-from tests.evaluate.made_up import results
+from accel_rt.evaluate.results import FORMAT, Results, model_result, read, to_json, write
+from tests.evaluate.made_up import BASE, counts, results
 
 
 def changes(a: Results, b: Results, interval: int = 5) -> dict[tuple[str, str], bool]:
@@ -22,6 +22,7 @@ def changes(a: Results, b: Results, interval: int = 5) -> dict[tuple[str, str], 
 
 def test_read_what_was_written(tmp_path: Path) -> None:
     made = results()
+    made.models["sized"] = model_result(replace(BASE, size=(48, 64)), counts(0.5))
     write(tmp_path / "a.json", made)
     found = read(tmp_path / "a.json")
     assert found.dataset == made.dataset
@@ -31,6 +32,8 @@ def test_read_what_was_written(tmp_path: Path) -> None:
         assert found.confidence(name, 5) == made.confidence(name, 5)
         assert found.models[name].cost == made.models[name].cost
     stored = json.loads((tmp_path / "a.json").read_text())
+    assert stored["about"]["frame_size"] == [64, 48]  # width first, as people say it
+    assert stored["models"]["sized"]["settings"]["size"] == [64, 48]
     shown = stored["models"]["DFF-Tiny"]["intervals"]["5"]
     assert shown["miou"] == pytest.approx(made.summary("DFF-Tiny", 5)["miou"], abs=1e-3)
     low, high = shown["ci95"]["miou"]

@@ -79,7 +79,7 @@ def test_consistency_is_symmetric() -> None:
 
 def test_estimated_motion_agrees_with_the_streets() -> None:
     """The labels of a drive follow its true motion: warping by the estimate must keep them."""
-    frames = list(StreetDrive(seed=3, size=(192, 144)).frames(3, start=5))
+    frames = list(StreetDrive(seed=3, size=(144, 192)).frames(3, start=5))
     estimator = MotionEstimator()
     assert estimator.step(frames[0].image_bgr) is None
     for before, frame in pairwise(frames):

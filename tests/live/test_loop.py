@@ -96,7 +96,7 @@ def test_stats_are_complete_and_ready_for_json(loops: Loops) -> None:
     stats = json.loads(json.dumps(asdict(loop.stats())))
     assert stats["state"] == "running"
     assert stats["message"] == ""
-    assert (stats["source"], stats["size"]) == ("scripted", [64, 48])
+    assert (stats["source"], stats["size"]) == ("scripted", [48, 64])
     assert stats["class_share"]["road"] == 0.5
     assert set(stats["class_share"]) == set(CAMVID.names)
     assert set(stats["stage_ms"]) == {"convert", "network", "render"}
@@ -234,7 +234,7 @@ def test_a_source_that_comes_back_starts_from_a_keyframe(loops: Loops) -> None:
     wait_until(lambda: loop.stats().state == "reconnecting")
     assert loop.stats().message == "the cable is out"
     away.set()
-    wait_until(lambda: loop.stats().size == (96, 64))
+    wait_until(lambda: loop.stats().size == (64, 96))
     assert loop.stats().reconnects == 1
     assert loop.stats().state == "running"
     assert loops.segmenters[0].resets == 1

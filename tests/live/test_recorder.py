@@ -43,7 +43,7 @@ def read(path: Path) -> list[tuple[float, int]]:
 
 
 def test_pictures_keep_their_times(tmp_path: Path) -> None:
-    recorder = record(tmp_path / "it.mp4", (64, 48), RATE)
+    recorder = record(tmp_path / "it.mp4", (48, 64), RATE)
     for number, seconds in enumerate((100, 100 + 1 / 30, 100 + 1 / 15, 101)):
         recorder.write(picture(number), seconds)
     recorder.close()
@@ -62,7 +62,7 @@ from pathlib import Path
 from tests.live.fake import wait_until
 from tests.live.test_recorder import record
 from tests.video.clips import picture
-recorder = record(Path(sys.argv[1]), (64, 48), Fraction(10))
+recorder = record(Path(sys.argv[1]), (48, 64), Fraction(10))
 for number in range(58):
     wait_until(lambda: recorder._queue.qsize() < 4)
     recorder.write(picture(number), number / 10)
@@ -81,7 +81,7 @@ time.sleep(60)
 
 
 def test_it_can_be_played_while_it_is_written(tmp_path: Path) -> None:
-    recorder = record(tmp_path / "it.mp4", (64, 48), RATE)
+    recorder = record(tmp_path / "it.mp4", (48, 64), RATE)
     for number in range(25):
         wait_until(lambda: recorder._queue.qsize() < 4)
         recorder.write(picture(number), number / 10)
@@ -94,7 +94,7 @@ def test_it_can_be_played_while_it_is_written(tmp_path: Path) -> None:
 def test_a_slow_encoder_loses_pictures_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorder = record(tmp_path / "it.mp4", (64, 48), RATE)
+    recorder = record(tmp_path / "it.mp4", (48, 64), RATE)
     go, wait = gate()
     written = threading.Event()
     write = recorder._writer.write
@@ -116,10 +116,10 @@ def test_a_slow_encoder_loses_pictures_and_says_so(
 
 
 def test_another_size_begins_another_file(tmp_path: Path) -> None:
-    recorder = record(tmp_path / "it.mp4", (64, 48), RATE)
+    recorder = record(tmp_path / "it.mp4", (48, 64), RATE)
     for number in range(6):
-        size = (64, 48) if number < 3 else (96, 64)
-        recorder.write(picture(number, *size), number / 10)
+        size = (48, 64) if number < 3 else (64, 96)
+        recorder.write(picture(number, *size[::-1]), number / 10)
     recorder.close()
     assert recorder.path == tmp_path / "it-2.mp4"
     assert [n for _, n in read(tmp_path / "it.mp4")] == [0, 1, 2]
@@ -128,7 +128,7 @@ def test_another_size_begins_another_file(tmp_path: Path) -> None:
 
 def test_few_pictures_a_second_are_written_every_second_too(tmp_path: Path) -> None:
     """A slow machine shows fewer pictures than the source has."""
-    recorder = record(tmp_path / "it.mp4", (64, 48), Fraction(25))
+    recorder = record(tmp_path / "it.mp4", (48, 64), Fraction(25))
     for number in range(20):
         wait_until(lambda: recorder._queue.qsize() < 4)
         recorder.write(picture(number), number / 2)
@@ -141,7 +141,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "it.mp4"
     path.write_bytes(b"precious")
     with pytest.raises(UsageError, match="exists already"):
-        record(path, (64, 48), RATE)
+        record(path, (48, 64), RATE)
     assert path.read_bytes() == b"precious"
 
 
@@ -150,11 +150,11 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 )
 def test_where_it_cannot_record(tmp_path: Path, name: str, error: type[Exception]) -> None:
     with pytest.raises(error):
-        record(tmp_path / name, (64, 48), RATE)
+        record(tmp_path / name, (48, 64), RATE)
 
 
 def test_an_error_keeps_what_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorder = record(tmp_path / "it.mp4", (64, 48), RATE)
+    recorder = record(tmp_path / "it.mp4", (48, 64), RATE)
     for number in range(25):
         wait_until(lambda: recorder._queue.qsize() < 4)
         recorder.write(picture(number), number / 10)
@@ -174,7 +174,7 @@ def test_an_error_keeps_what_was_written(tmp_path: Path, monkeypatch: pytest.Mon
 def test_only_its_owner_may_read_a_recording(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        recorder = record(tmp_path / "it.mp4", (64, 48), RATE)
+        recorder = record(tmp_path / "it.mp4", (48, 64), RATE)
         write_numbers(recorder, range(2))
         recorder.close()
     finally:
@@ -188,11 +188,11 @@ def test_links_are_not_followed(tmp_path: Path, target: str) -> None:
     path = tmp_path / "it.mp4"
     path.symlink_to(tmp_path / target)
     with pytest.raises(UsageError, match="exists already"):
-        record(path, (64, 48), RATE)
+        record(path, (48, 64), RATE)
     (tmp_path / "second-2.mp4").symlink_to(tmp_path / target)
     recordings = Recordings(tmp_path / "second.mp4", RecordingLimits(free_bytes=0))
     for name in ("second.mp4", "second-3.mp4"):
-        recorder = Recorder(recordings, (64, 48), RATE)
+        recorder = Recorder(recordings, (48, 64), RATE)
         write_numbers(recorder, range(2))
         recorder.close()
         assert recorder.path == tmp_path / name
@@ -201,7 +201,7 @@ def test_links_are_not_followed(tmp_path: Path, target: str) -> None:
 
 
 def test_a_long_recording_goes_on_in_another_file_until_there_are_too_many(tmp_path: Path) -> None:
-    recorder = record(tmp_path / "it.mp4", (64, 48), RATE, length_s=1.0, files=2)
+    recorder = record(tmp_path / "it.mp4", (48, 64), RATE, length_s=1.0, files=2)
     write_numbers(recorder, range(21))
     wait_until(lambda: recorder.failure)
     recorder.close()
@@ -214,11 +214,11 @@ def test_a_long_recording_goes_on_in_another_file_until_there_are_too_many(tmp_p
 def test_the_number_of_recordings_of_a_run_is_limited(tmp_path: Path) -> None:
     recordings = Recordings(tmp_path / "it.mp4", RecordingLimits(files=2, free_bytes=0))
     for _ in range(2):
-        recorder = Recorder(recordings, (64, 48), RATE)
+        recorder = Recorder(recordings, (48, 64), RATE)
         write_numbers(recorder, range(2))
         recorder.close()
     with pytest.raises(OutputError, match="--max-recordings"):
-        Recorder(recordings, (64, 48), RATE)
+        Recorder(recordings, (48, 64), RATE)
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -228,7 +228,7 @@ def test_nothing_is_recorded_on_a_disk_that_is_nearly_full(
     free = [2000]
     usage = lambda path: SimpleNamespace(free=free[0])  # noqa: E731
     monkeypatch.setattr("accel_rt.live.recorder.shutil.disk_usage", usage)
-    recorder = record(tmp_path / "it.mp4", (64, 48), RATE, free_bytes=1000)
+    recorder = record(tmp_path / "it.mp4", (48, 64), RATE, free_bytes=1000)
     write_numbers(recorder, range(5))
     wait_until(lambda: recorder._writer.frames == 5)
     free[0] = 999
@@ -238,7 +238,7 @@ def test_nothing_is_recorded_on_a_disk_that_is_nearly_full(
     assert "are free where" in str(recorder.failure)
     assert [n for _, n in read(recorder.path)] == list(range(5))
     with pytest.raises(OutputError, match="nothing more is recorded"):
-        record(tmp_path / "other.mp4", (64, 48), RATE, free_bytes=1000)
+        record(tmp_path / "other.mp4", (48, 64), RATE, free_bytes=1000)
     assert not (tmp_path / "other.mp4").exists()
 
 

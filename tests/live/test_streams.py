@@ -93,12 +93,12 @@ def test_a_stream_that_is_cut_off_comes_back(send: Send, port: int, outputs: Out
     loop = LiveLoop(url, load=load, open_source=lambda: open_source(url))
     with loop:
         wait_until(lambda: loop.stats().frames >= 5)
-        assert loop.stats().size == (64, 48)
+        assert loop.stats().size == (48, 64)
         first.kill()
         wait_until(lambda: loop.stats().state == "reconnecting")
         assert loop.stats().message
         send("-vf", "scale=96:64", *arguments)
-        wait_until(lambda: loop.stats().size == (96, 64) and loop.stats().state == "running")
+        wait_until(lambda: loop.stats().size == (64, 96) and loop.stats().state == "running")
         before = loop.stats().frames
         wait_until(lambda: loop.stats().frames >= before + 5)
         assert loop.stats().reconnects >= 1
@@ -223,7 +223,7 @@ def test_rtsp(port: int) -> None:
         loop = LiveLoop(f"rtsp://127.0.0.1:{port}/camera", load=FakeSegmenter)
         with loop:
             wait_until(lambda: loop.stats().frames >= 10)
-            assert loop.stats().size == (320, 240)
+            assert loop.stats().size == (240, 320)
             server.kill()
             wait_until(lambda: loop.stats().state == "reconnecting")
     finally:

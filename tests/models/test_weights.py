@@ -12,10 +12,16 @@ from accel_rt.errors import OutputError, UsageError, WeightsError
 from accel_rt.models import store
 from accel_rt.models.accel import ScoreFusion
 from accel_rt.models.quantise import dequantise, quantise
-from accel_rt.models.weights import ModelInfo, load_network, load_tensors, save_network
+from accel_rt.models.weights import (
+    ModelInfo,
+    load_network,
+    load_tensors,
+    read_description,
+    save_network,
+)
 from accel_rt.models.zoo import build_network
 
-INFO = ModelInfo("efficientnet_lite0", CAMVID, (480, 360), "nothing", 12.5, "nowhere")
+INFO = ModelInfo("efficientnet_lite0", CAMVID, (360, 480), "nothing", 12.5, "nowhere")
 
 
 @pytest.fixture
@@ -30,6 +36,10 @@ def test_what_is_described_comes_back(saved: Path) -> None:
     assert info == INFO
     assert not network.training
     assert [p.name for p in saved.parent.iterdir()] == ["net.safetensors"]
+
+
+def test_files_have_the_width_first(saved: Path) -> None:
+    assert read_description(saved)["size"] == [480, 360]
 
 
 def test_the_task_network_is_described_too(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ SETTINGS = SegmenterSettings(REFERENCE, UPDATE, interval=3, size=(64, 64), preci
 @pytest.fixture(autouse=True)
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in (REFERENCE, UPDATE):
-        info = ModelInfo(name, CAMVID, (480, 360), "nothing")
+        info = ModelInfo(name, CAMVID, (360, 480), "nothing")
         save_network(tmp_path / f"{name}.safetensors", build_network(name, 11), info)
     monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(tmp_path))
     return tmp_path
@@ -80,7 +80,7 @@ def test_a_fusion_belongs_to_contents_not_to_names(weights: Path, tmp_path: Path
     other = shutil.copy(weights / f"{UPDATE}.safetensors", tmp_path / "another_name.safetensors")
     settings = replace(SETTINGS, update=str(other))
     assert load_segmenter(settings).describe()["fusion"] == path.stem
-    info = ModelInfo(UPDATE, CAMVID, (480, 360), "something else")
+    info = ModelInfo(UPDATE, CAMVID, (360, 480), "something else")
     save_network(weights / f"{UPDATE}.safetensors", build_network(UPDATE, 11), info)
     described = load_segmenter(SETTINGS).describe()
     assert described["fusion"] == "mean of both branches"
@@ -94,7 +94,7 @@ def test_own_networks_called_like_shipped_ones_do_not_get_the_shipped_fusion(wei
     three = ClassSet(("a", "b", "c"), ((0, 0, 0), (1, 1, 1), (2, 2, 2)))
     for classes in (CAMVID, three):
         for name in (REFERENCE, UPDATE):
-            info = ModelInfo(name, classes, (480, 360), "nothing")
+            info = ModelInfo(name, classes, (360, 480), "nothing")
             save_network(weights / f"{name}.safetensors", build_network(name, len(classes)), info)
         assert load_segmenter(SETTINGS).describe()["fusion"] == "mean of both branches"
 
@@ -116,7 +116,7 @@ def test_fusion_of_scores_features_or_the_mean(weights: Path) -> None:
     with pytest.raises(UsageError, match="no feature fusion of .* train joint --fusion feature"):
         load_segmenter(replace(SETTINGS, fusion="feature"))
     reference, update = build_network("resnet18", 11), build_network("resnet18", 11)
-    info = ModelInfo("resnet18", CAMVID, (64, 48), "nothing")
+    info = ModelInfo("resnet18", CAMVID, (48, 64), "nothing")
     save_network(weights / "resnet18.safetensors", reference, info)
     fusion = FeatureFusion(reference, update)
     pair = save_pair(weights, "resnet18", "resnet18", fusion, "feature").stem
@@ -136,7 +136,7 @@ def test_description_is_complete() -> None:
 
 def test_networks_of_different_classes(weights: Path) -> None:
     other = ClassSet(("a", "b"), ((0, 0, 0), (1, 1, 1)))
-    info = ModelInfo(UPDATE, other, (480, 360), "nothing")
+    info = ModelInfo(UPDATE, other, (360, 480), "nothing")
     save_network(weights / f"{UPDATE}.safetensors", build_network(UPDATE, 2), info)
     with pytest.raises(UsageError, match="were trained for different classes"):
         load_segmenter(SETTINGS)
@@ -213,7 +213,7 @@ def test_a_weight_files_own_normalisation_is_obeyed(weights: Path) -> None:
     own = Normalisation((0.5, 0.25, 0.75), (0.5, 0.4, 0.3))
     network = build_network(UPDATE, 11)
     torch.nn.init.normal_(network.task.scoring.weight, std=0.5)
-    info = ModelInfo(UPDATE, CAMVID, (480, 360), "nothing", None, "", own.mean_rgb, own.std_rgb)
+    info = ModelInfo(UPDATE, CAMVID, (360, 480), "nothing", None, "", own.mean_rgb, own.std_rgb)
     path = weights / "own.safetensors"
     save_network(path, network, info)
     frame = np.random.default_rng(3).integers(0, 256, (64, 64, 3), np.uint8)

@@ -10,7 +10,7 @@ from accel_rt.classes import CAMVID, IGNORE_LABEL
 from accel_rt.errors import UsageError
 from accel_street import StreetDrive, StreetFrame
 
-SMALL = (240, 180)
+SMALL = (180, 240)
 STATIC = [CAMVID.names.index(name) for name in ("building", "road", "pavement", "fence", "sign")]
 
 
@@ -37,18 +37,17 @@ def near_edges(labels: np.ndarray) -> np.ndarray:
     return cv2.dilate(labels, kernel) != cv2.erode(labels, kernel)
 
 
-@pytest.mark.parametrize("size", [(480, 360), (97, 61), (33, 17), (1, 1), (64, 200)])
+@pytest.mark.parametrize("size", [(360, 480), (61, 97), (17, 33), (1, 1), (200, 64)])
 def test_sizes_and_dtypes(size: tuple[int, int]) -> None:
-    width, height = size
     for index, frame in enumerate(StreetDrive(3, size).frames(2)):
         assert frame.index == index
-        assert frame.image_bgr.shape == (height, width, 3)
+        assert frame.image_bgr.shape == (*size, 3)
         assert frame.image_bgr.dtype == np.uint8
-        assert frame.labels.shape == (height, width)
+        assert frame.labels.shape == size
         assert frame.labels.dtype == np.uint8
-        assert frame.flow.shape == (height, width, 2)
+        assert frame.flow.shape == (*size, 2)
         assert frame.flow.dtype == np.float32
-        assert frame.occluded.shape == (height, width)
+        assert frame.occluded.shape == size
         assert frame.occluded.dtype == bool
         assert np.isfinite(frame.flow).all()
 
@@ -102,7 +101,7 @@ def test_the_first_frame_has_no_flow() -> None:
 def test_the_camera_moves_forward() -> None:
     frame = StreetDrive(2, SMALL, speed_mps=10).frame(12)
     road = frame.labels == CAMVID.names.index("road")
-    below = road & (np.arange(SMALL[1]) > 0.75 * SMALL[1])[:, None]
+    below = road & (np.arange(SMALL[0]) > 0.75 * SMALL[0])[:, None]
     assert np.median(frame.flow[below][:, 1]) < -1  # it was farther up the picture before
 
 
@@ -160,8 +159,8 @@ def test_effects_leave_geometry_alone() -> None:
     "arguments",
     [
         {"seed": -1},
-        {"size": (0, 10)},
-        {"size": (20000, 10)},
+        {"size": (10, 0)},
+        {"size": (10, 20000)},
         {"rate": 0},
         {"rate": float("nan")},
         {"speed_mps": -1.0},

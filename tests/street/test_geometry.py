@@ -12,7 +12,7 @@ from accel_street.mesh import SHADOW, SKY, Layer, Mesh
 from accel_street.raster import rasterise
 from accel_street.scene import Scene, View
 
-SIZE = (200, 150)
+SIZE = (150, 200)
 
 
 class Caster:
@@ -75,7 +75,7 @@ def test_every_pixel_shows_the_nearest_face(scene: tuple[Scene, View]) -> None:
     rng = np.random.default_rng(0)
     compared = 0
     for _ in range(60):
-        x, y = int(rng.integers(2, SIZE[0] - 2)), int(rng.integers(2, SIZE[1] - 2))
+        x, y = int(rng.integers(2, SIZE[1] - 2)), int(rng.integers(2, SIZE[0] - 2))
         shown = ids[y, x]
         around = ids[y - 1 : y + 2, x - 1 : x + 2]
         if (mesh.stencil[around] >= 0).any() or (mesh.label[around] == SKY).any():
@@ -116,7 +116,7 @@ def test_flow_is_where_the_shown_point_was(scene: tuple[Scene, View]) -> None:
     rng = np.random.default_rng(1)
     compared = moving = 0
     for _ in range(400):
-        x, y = int(rng.integers(SIZE[0])), int(rng.integers(SIZE[1]))
+        x, y = int(rng.integers(SIZE[1])), int(rng.integers(SIZE[0]))
         face = int(raster.ids[y, x])
         ray = _ray(view.pose, to_normalised, x, y)
         if view.mesh.layer[face] == Layer.BACKDROP:

@@ -104,7 +104,7 @@ def settings(pictures: Path) -> FlowSettings:
 @pytest.fixture(autouse=True)
 def few_drives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accel_rt.train.flow._VALIDATION_PAIRS", 1)
-    monkeypatch.setattr("accel_rt.train.flow.StreetPairs", partial(StreetPairs, size=(64, 48)))
+    monkeypatch.setattr("accel_rt.train.flow.StreetPairs", partial(StreetPairs, size=(48, 64)))
 
 
 def test_loss_falls_and_weights_load(settings: FlowSettings, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_starts_from_weights_of_the_same_width(settings: FlowSettings, tmp_path:
 
 def test_impossible_settings(settings: FlowSettings) -> None:
     with pytest.raises(UsageError, match="crops of multiples of 64 pixels, got 100x64"):
-        replace(settings, crop=(100, 64))
+        replace(settings, crop=(64, 100))
     with pytest.raises(UsageError, match="give --pairs too"):
         replace(settings, files=0.5)
     with pytest.raises(UsageError, match="together at most 1"):

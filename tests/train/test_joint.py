@@ -145,7 +145,7 @@ class TestModel:
 
 class TestSamples:
     def samples(self, source: object, every_frame: bool = False) -> JointSamples:
-        augmentation = Augmentation((64, 48), (1.0, 1.0), colour=0.0)
+        augmentation = Augmentation((48, 64), (1.0, 1.0), colour=0.0)
         return JointSamples(
             source,  # type: ignore[arg-type]
             augmentation,
@@ -208,7 +208,7 @@ class TestTraining:
             data,
             street=0,
             interval=3,
-            crop=(64, 32),
+            crop=(32, 64),
             scale=(1.0, 1.0),
             steps=6,
             fusion_steps=2,

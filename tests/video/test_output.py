@@ -20,7 +20,7 @@ from accel_rt.video.reader import open_source
 from accel_rt.video.writer import VideoWriter
 from tests.video.clips import RATE, boxes, picture, picture_number, probe, write_clip
 
-SIZE = (64, 48)
+SIZE = (48, 64)
 
 
 def test_output_equal_to_input(tmp_path):
@@ -108,7 +108,7 @@ def noise(number):
 
 
 def write_until_it_fails(path, **options):
-    with VideoWriter(path, (320, 240), RATE, **options) as video:
+    with VideoWriter(path, (240, 320), RATE, **options) as video:
         for number in range(250):
             video.write(noise(number), number / RATE)
 
@@ -224,7 +224,7 @@ def test_cut_files_are_not_whole(tmp_path, suffix, share):
 
 def test_damaged_end_is_not_whole(tmp_path):
     path = tmp_path / "out.mp4"
-    with VideoWriter(path, (320, 240), RATE) as video:
+    with VideoWriter(path, (240, 320), RATE) as video:
         for number in range(20):
             video.write(noise(number), number / RATE)
     assert is_complete(path)

@@ -49,7 +49,7 @@ def segmented(source, target, **options):
     span = {key: options[key] for key in ("start_s", "end_s") if key in options}
     with open_source(source, **span) as frames:
         info = frames.info
-        size = (info.width, info.height)
+        size = (info.height, info.width)
         with VideoWriter(target, size, info.rate, tracks_from=frames, **options) as writer:
             for frame in frames:
                 writer.write(frame.image_bgr, frame.pts, frame.duration)

@@ -15,12 +15,12 @@ from accel_rt.video.reader import open_source
 from accel_rt.video.writer import VideoWriter
 from tests.video.clips import RATE, boxes, picture, picture_number, probe, write_clip
 
-SIZE = (64, 48)
+SIZE = (48, 64)
 
 
 def write(path, count=20, size=SIZE, times=None, images=None, **options):
     times = times or [n / RATE for n in range(count)]
-    images = images or [picture(n, *size) for n in range(len(times))]
+    images = images or [picture(n, *size[::-1]) for n in range(len(times))]
     with VideoWriter(path, size, RATE, **options) as writer:
         for image, time in zip(images, times, strict=True):
             writer.write(image, time)
@@ -33,7 +33,7 @@ def copy(source, target, start_s=None, end_s=None, **options):
         open_source(source, start_s, end_s) as frames,
         VideoWriter(
             target,
-            (frames.info.width, frames.info.height),
+            (frames.info.height, frames.info.width),
             frames.info.rate,
             tracks_from=frames,
             start_s=start_s,
@@ -94,7 +94,7 @@ def test_opencv_counts_and_shows_the_same(tmp_path):
 )
 def test_codecs_and_containers(tmp_path, codec, suffix, decoder):
     path = tmp_path / f"out{suffix}"
-    write(path, size=(128, 96), codec=codec)
+    write(path, size=(96, 128), codec=codec)
     found = probe(path)
     assert (found.codec, found.pix_fmt) == (decoder, "yuv420p")
     assert [round(time * 1000) for time in found.times] == [n * 40 for n in range(20)]
@@ -102,7 +102,7 @@ def test_codecs_and_containers(tmp_path, codec, suffix, decoder):
 
 
 def test_hevc_carries_the_tag_that_safari_wants(tmp_path):
-    write(tmp_path / "out.mp4", size=(128, 96), codec="hevc")
+    write(tmp_path / "out.mp4", size=(96, 128), codec="hevc")
     assert b"hvc1" in (tmp_path / "out.mp4").read_bytes()
 
 
@@ -120,7 +120,7 @@ def test_very_fast_cameras(tmp_path, codec):
     """SVT-AV1 takes no more than 240 frames a second; the times of the frames do."""
     times = [Fraction(n, 1000) for n in range(10)]
     images = [picture(n, 128, 96) for n in range(10)]
-    with VideoWriter(tmp_path / "out.mp4", (128, 96), Fraction(1000), codec=codec) as writer:
+    with VideoWriter(tmp_path / "out.mp4", (96, 128), Fraction(1000), codec=codec) as writer:
         for image, time in zip(images, times, strict=True):
             writer.write(image, time)
     assert probe(tmp_path / "out.mp4").times == times
@@ -157,31 +157,31 @@ def test_last_frame_lasts_as_long_as_it_is_told(tmp_path):
     ("codec", "size", "padded"),
     [
         ("h264", (1, 1), (2, 2)),
-        ("h264", (17, 33), (18, 34)),
-        ("h264", (64, 49), (64, 50)),
+        ("h264", (33, 17), (34, 18)),
+        ("h264", (49, 64), (50, 64)),
         ("hevc", (1, 1), (16, 16)),
         ("vp9", (1, 1), (2, 2)),
-        ("av1", (17, 33), (64, 64)),
+        ("av1", (33, 17), (64, 64)),
     ],
 )
 def test_odd_sizes_are_padded(tmp_path, codec, size, padded):
-    image = np.full((size[1], size[0], 3), 40, np.uint8)
+    image = np.full((*size, 3), 40, np.uint8)
     image[:, -1] = image[-1] = 200
     writer = write(
         tmp_path / "out.mp4", size=size, images=[image] * 3, times=None, count=3, codec=codec, crf=1
     )
     (first, *_) = probe(tmp_path / "out.mp4").images
-    assert first.shape == (padded[1], padded[0], 3)
+    assert first.shape == (*padded, 3)
     assert writer.size == padded
-    assert f"padded from {size[0]}x{size[1]} to {padded[0]}x{padded[1]}" in writer.notes[0]
-    if padded[0] > size[0]:
-        assert np.abs(first[: size[1], size[0] :].astype(int) - 200).max() <= 8
-    assert np.abs(first[size[1] - 1 :, : size[0]].astype(int) - 200).max() <= 8
+    assert f"padded from {size[1]}x{size[0]} to {padded[1]}x{padded[0]}" in writer.notes[0]
+    if padded[1] > size[1]:
+        assert np.abs(first[: size[0], size[1] :].astype(int) - 200).max() <= 8
+    assert np.abs(first[size[0] - 1 :, : size[1]].astype(int) - 200).max() <= 8
 
 
 def test_very_large_frame(tmp_path):
     image = np.full((4320, 7680, 3), 90, np.uint8)
-    write(tmp_path / "out.mp4", size=(7680, 4320), images=[image], count=1)
+    write(tmp_path / "out.mp4", size=(4320, 7680), images=[image], count=1)
     with av.open(str(tmp_path / "out.mp4")) as container:
         (frame,) = container.decode(video=0)
         assert (frame.width, frame.height) == (7680, 4320)
@@ -199,7 +199,7 @@ def test_colours_survive_the_round_trip(tmp_path):
     """Flat patches within 3 levels: 8-bit limited-range YUV alone loses up to 2."""
     colours = np.random.default_rng(3).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     image = np.kron(colours, np.ones((32, 32, 1), np.uint8))
-    write(tmp_path / "out.mp4", size=(256, 192), images=[image] * 2, count=2, crf=4)
+    write(tmp_path / "out.mp4", size=(192, 256), images=[image] * 2, count=2, crf=4)
     centres = (slice(16, None, 32), slice(16, None, 32))
     with open_source(tmp_path / "out.mp4") as source:
         ours = next(iter(source)).image_bgr
@@ -216,7 +216,7 @@ def test_crf_changes_the_size(tmp_path):
     ]
     sizes = []
     for crf in (10, None, 45):
-        write(tmp_path / "out.mp4", size=(128, 96), images=noise, count=5, crf=crf)
+        write(tmp_path / "out.mp4", size=(96, 128), images=noise, count=5, crf=crf)
         sizes.append((tmp_path / "out.mp4").stat().st_size)
     assert sizes[0] > sizes[1] > sizes[2]
 
@@ -379,7 +379,7 @@ def test_frames_out_of_order(tmp_path):
         ("out.mp4", {"codec": "divx"}, "unknown codec 'divx': choose from h264, hevc, vp9, av1"),
         ("out.webm", {"codec": "h264"}, r"a \.webm file cannot hold h264"),
         ("out.mp4", {"crf": 52}, "from 0 to 51, got 52"),
-        ("out.mp4", {"size": (0, 10)}, "got 0x10"),
+        ("out.mp4", {"size": (0, 10)}, "got 10x0"),
         ("out.mp4", {"rate": Fraction(0)}, "positive rate"),
     ],
 )

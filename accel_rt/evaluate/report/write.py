@@ -22,6 +22,7 @@ from accel_rt.evaluate.report import tables
 from accel_rt.evaluate.report.figures import Figure, beyond, figure_3a, figure_3b
 from accel_rt.evaluate.results import Results, write
 from accel_rt.files import write_whole
+from accel_rt.size import wxh
 
 _PICTURE_WIDTH = 240
 _JPEG_QUALITY = 82
@@ -174,7 +175,6 @@ def _cell(value: float) -> str:
 def facts(results: Results) -> list[tuple[str, str]]:
     """On what, how and with what it was measured."""
     dataset, machine = results.dataset, results.machine
-    width, height = dataset.frame_size
     clips = sum(1 for run in dataset.runs if run)
     block = dataset.block
     protocol = {
@@ -185,8 +185,8 @@ def facts(results: Results) -> list[tuple[str, str]]:
         (
             "footage",
             f"{dataset.footage}: {sum(dataset.runs)} labelled frames in {clips} "
-            f"{'clip' if clips == 1 else 'clips'}, {width}x{height}, {dataset.rate:g} frames/s, "
-            f"{len(dataset.classes)} classes",
+            f"{'clip' if clips == 1 else 'clips'}, {wxh(dataset.frame_size)}, "
+            f"{dataset.rate:g} frames/s, {len(dataset.classes)} classes",
         ),
         ("protocol", protocol),
         (
@@ -217,11 +217,10 @@ def differences(results: Results) -> list[str]:
     """Why the paper's numbers stand beside ours and not against them."""
     dataset = results.dataset
     warp = next(iter(results.models.values())).settings["warp"]
-    width, height = dataset.frame_size
     found = [
         f"Data: the paper has Cityscapes, 19 classes at 2048x1024, 500 validation snippets of "
         f"which one frame each is labelled; here it is {dataset.footage}, {len(dataset.classes)} "
-        f"classes at {width}x{height}.",
+        f"classes at {wxh(dataset.frame_size)}.",
         "Weights: the paper fine-tunes ImageNet's on 2975 labelled Cityscapes frames with jointly "
         "trained flow; those here are the installed ones, trained as their model card says, "
         "mostly on far less. Their accuracy says what these weights can do, not the method.",

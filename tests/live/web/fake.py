@@ -21,13 +21,13 @@ UPDATES = ("efficientnet_lite0", "resnet18")
 
 
 class FakeLoop:
-    """Pictures of ``size`` (width, height) at ``fps``, each a flat colour that its index gives.
+    """Pictures of ``size`` (height, width) at ``fps``, each a flat colour that its index gives.
 
     ``handed_out`` lists the pictures asked for; ``fail_record`` makes ``record`` fail; ``fresh``
     is a loop that has not measured anything yet; ``noise`` makes pictures that JPEG cannot shrink.
     """
 
-    def __init__(self, size: tuple[int, int] = (160, 96), fps: float = 50.0) -> None:
+    def __init__(self, size: tuple[int, int] = (96, 160), fps: float = 50.0) -> None:
         self.size, self.fps = size, fps
         self.state: State = "running"
         self.message = ""
@@ -131,12 +131,11 @@ class FakeLoop:
 
 def picture_of(index: int, size: tuple[int, int]) -> np.ndarray:
     """A picture whose red level tells ``index`` modulo 16."""
-    width, height = size
-    image = np.zeros((height, width, 3), np.uint8)
+    image = np.zeros((*size, 3), np.uint8)
     image[..., 2] = 16 * (index % 16)
     image[..., 0] = 90
     return image
 
 
 def noise(size: tuple[int, int]) -> np.ndarray:
-    return np.random.default_rng().integers(0, 255, (size[1], size[0], 3), np.uint8)
+    return np.random.default_rng().integers(0, 255, (*size, 3), np.uint8)

@@ -122,7 +122,7 @@ def test_an_answer_that_is_not_taken_is_cut(
     loop: FakeLoop, start: Start, lines: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "ANSWER_TIMEOUT_S", 0.3)
-    loop.size = (1920, 1080)
+    loop.size = (1080, 1920)
     loop.snapshot_noise = True
     server = start()
     line = lines(server, request(server, "/snapshot.png"))

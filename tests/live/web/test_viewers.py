@@ -162,7 +162,7 @@ def test_a_viewer_that_stalls_is_dropped_while_others_go_on(start: Start) -> Non
 
 def test_a_viewer_whose_line_is_full_is_cut(loop: FakeLoop, start: Start) -> None:
     """One that does not even read: its connection goes, though data still waits for it."""
-    loop.size = (1920, 1080)
+    loop.size = (1080, 1920)
     loop.noise = True
     server = start(stall_s=1.0, in_flight=64, max_side_px=1920, quality=100)
     host, port = urlsplit(server.url).netloc.split(":")
@@ -241,7 +241,7 @@ def test_a_paused_loop_still_shows_its_picture_to_newcomers(
 
 
 def test_large_pictures_are_reduced(loop: FakeLoop) -> None:
-    loop.size = (640, 480)
+    loop.size = (480, 640)
     picture = loop.wait_picture(-1, PATIENCE_S)
     jpeg = encode(picture, Limits(max_side_px=320)).jpeg
     assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (240, 320, 3)

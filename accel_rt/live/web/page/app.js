@@ -78,7 +78,7 @@ function stats(now, viewer) {
 }
 
 function showHeader({ source, size, state, server }) {
-  $("source").textContent = size === null ? source : `${source} · ${size[0]}×${size[1]}`;
+  $("source").textContent = size === null ? source : `${source} · ${size[1]}×${size[0]}`;
   $("source").title = source;
   showState(state, STATES[state]);
   $("viewers").textContent = server.viewers === 1 ? "1 viewer" : `${server.viewers} viewers`;
