@@ -27,13 +27,19 @@ if TYPE_CHECKING:
 @segmenter_options
 @footage_options
 @click.option(
+    "--corrupt",
+    metavar="NAME:S[,...]",
+    help="Measure it on corrupted frames, too, such as noise:10,jpeg:30,blur:7 (sigma of 255, "
+    "quality, pixels).",
+)
+@click.option(
     "--json",
     "json_file",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     help="Write everything that was counted to FILE; 'eval diff' compares two.",
 )
-def run(data: str, json_file: Path | None, **values: Any) -> None:
+def run(data: str, corrupt: str | None, json_file: Path | None, **values: Any) -> None:
     """Measure one model on DATA at every distance from the keyframe up to --interval.
 
     Prints accuracy, steadiness and time. With --json an interrupted run goes on where it stopped.
@@ -41,25 +47,34 @@ def run(data: str, json_file: Path | None, **values: Any) -> None:
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise OutputError(f"cannot write {json_file}: its folder does not exist")
     settings = replace(segmenter_settings(values), scene_cuts=False)
+    from accel_rt.data.corrupt import parse_corruptions
     from accel_rt.evaluate.results import Results, model_result, write
     from accel_rt.evaluate.run import Evaluation, evaluate, forget
 
+    corruptions = parse_corruptions(corrupt) if corrupt else ()
     footage, dataset = open_dataset_info(data, values)
     name = model_name(settings)
-    evaluation = Evaluation(footage, {name: settings}, dataset.density)
-    evaluation.check()
+    footages = {name: footage}
+    for kind, strength in corruptions:
+        footages[f"{name}, {kind} {strength:g}"] = footage.corrupted(kind, strength)
     workers = worker_count(values["workers"], settings.device)
+    results = Results(dataset, {})
     with tempfile.TemporaryDirectory(prefix="accel-rt-eval-") as scratch:
-        work = json_file.with_name(json_file.name + ".parts") if json_file else Path(scratch, "w")
-        counts = evaluate(evaluation, work, workers, say)
-    results = Results(dataset, {name: model_result(settings, counts[name])})
+        place = json_file.with_name(json_file.name + ".parts") if json_file else Path(scratch, "w")
+        works = [place, *(Path(f"{place}-{kind}-{s:g}") for kind, s in corruptions)]
+        for (condition, frames), work in zip(footages.items(), works, strict=True):
+            evaluation = Evaluation(frames, {condition: settings}, dataset.density)
+            evaluation.check()
+            counts = evaluate(evaluation, work, workers, say)
+            results.models[condition] = model_result(settings, counts[condition])
     results.command = shlex.join(["accel-rt", *sys.argv[1:]])
     results.machine = machine()
     _measure(results, name, settings, footage, values)
     if json_file is not None:
         write(json_file, results)
-        forget(work)
-    show("\n\n".join(report(results, name, settings.interval)))
+        for work in works:
+            forget(work)
+    show("\n\n".join(report(results, name)))
 
 
 # Distances from a keyframe mean nothing where cuts place others, or where frames are carried from
@@ -115,8 +130,11 @@ _SCORES = {
 }
 
 
-def report(results: Results, name: str, interval: int) -> list[str]:
-    """The tables to print: by interval, by distance, by class, and what it costs."""
+def report(results: Results, name: str) -> list[str]:
+    """The tables to print: by interval, by distance, on corrupted frames, by class; and its cost.
+
+    ``name`` is the model on the frames as they are.
+    """
     model, dataset = results.models[name], results.dataset
     frames = f"{sum(dataset.runs)} labelled frames of {wxh(dataset.frame_size)}"
     rows = [("interval", *_SCORES, "mIoU 95%")]
@@ -131,11 +149,28 @@ def report(results: Results, name: str, interval: int) -> list[str]:
             scores = model.counts.at_offset(offset).summary(dataset.rate)
             rows.append((str(offset), *_row(scores)))
         parts.append(table(rows, range(len(rows[0]))))
+    by_condition = _by_condition(results, name)
+    if len(by_condition) > 2:
+        parts.append(table(by_condition, range(1, len(by_condition[0]))))
     last = model.counts.schedule.longest
-    shares = results.class_iou(name, last)
-    classes = zip(dataset.classes.names, (f"{value:.1f}" for value in shares), strict=True)
-    parts.append(table([("class", f"IoU at {last}"), *classes], (1,)))
+    labels = [row[0] for row in by_condition[2:]]
+    rows = [("class", f"IoU at {last}", *labels)]
+    shares = [results.class_iou(condition, last) for condition in results.models]
+    for label, *values in zip(dataset.classes.names, *shares, strict=True):
+        rows.append((label, *(f"{value:.1f}" for value in values)))
+    parts.append(table(rows, range(1, len(rows[0]))))
     return [*parts, _cost_line(model.cost)]
+
+
+def _by_condition(results: Results, name: str) -> list[tuple[str, ...]]:
+    """mIoU at each interval, of frames as they are and of corrupted ones."""
+    intervals = results.models[name].counts.schedule.intervals
+    rows = [("mIoU at interval", *map(str, intervals))]
+    for condition in results.models:
+        label = "as they are" if condition == name else condition.removeprefix(f"{name}, ")
+        scores = (results.summary(condition, n)["miou"] for n in intervals)
+        rows.append((label, *(f"{score:.1f}" for score in scores)))
+    return rows
 
 
 def _row(scores: dict[str, float]) -> tuple[str, ...]:

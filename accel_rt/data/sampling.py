@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import MIXES, Augmentation
+from accel_rt.data.corrupt import draw_robust
 from accel_rt.data.dataset import DataSet, Frame
 
 S = TypeVar("S")
@@ -72,7 +73,8 @@ class Mixture(Dataset):
     """Sample ``i`` depends on ``(seed, i)`` alone, so a run resumes at any step exactly.
 
     Each item is ``(image uint8 BGR [h, w, 3], labels uint8 [h, w])`` at the crop's size; a share
-    ``mix`` of them has classes, or a box, of another sample pasted in (``mix_with``).
+    ``mix`` of them has classes, or a box, of another sample pasted in (``mix_with``), and a share
+    ``robust`` is corrupted as :func:`.corrupt.draw_robust` draws it.
     """
 
     def __init__(
@@ -83,12 +85,14 @@ class Mixture(Dataset):
         seed: int,
         mix: float = 0.0,
         mix_with: str = "class",
+        robust: float = 0.0,
     ) -> None:
         self._sources = WeightedSources(sources)
         self._augmentation = augmentation
         self._length = length
         self._seed = seed
         self._mix, self._blend = mix, MIXES[mix_with]
+        self._robust = robust
 
     def __len__(self) -> int:
         return self._length
@@ -99,6 +103,8 @@ class Mixture(Dataset):
         image, labels = self._draw(rng)
         if rng.random() < self._mix:
             image, labels = self._blend(image, labels, *self._draw(rng), rng)
+        corrupt = draw_robust(self._robust, index / self._length, rng)
+        image = image if corrupt is None else corrupt(image, rng)
         return torch.from_numpy(image), torch.from_numpy(labels)
 
     def _draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

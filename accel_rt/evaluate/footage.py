@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from accel_rt.classes import CAMVID, ClassSet
+from accel_rt.data.corrupt import CORRUPTIONS
 from accel_rt.data.dataset import Frame
 from accel_rt.data.open import Layout, open_dataset
 from accel_rt.errors import InputError, UsageError
@@ -97,6 +98,40 @@ class RenderedFrame:
         return self.seed, self.index, _STREET_SIZE, _STREET_RATE
 
 
+@dataclass(frozen=True)
+class CorruptFrame:
+    """A frame after one of :data:`.corrupt.CORRUPTIONS`; each is the same whenever it is read."""
+
+    frame: FootageFrame
+    corruption: str
+    strength: float
+    clip: int
+    index: int
+
+    @property
+    def name(self) -> str:
+        return self.frame.name
+
+    @property
+    def labelled(self) -> bool:
+        return self.frame.labelled
+
+    def image_bgr(self) -> np.ndarray:
+        return self._corrupt(self.frame.image_bgr())
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        image, labels = self.frame.read()
+        return self._corrupt(image), labels
+
+    def stamp(self) -> tuple:
+        return self.corruption, self.strength, *self.frame.stamp()
+
+    def _corrupt(self, image_bgr: np.ndarray) -> np.ndarray:
+        video = np.random.default_rng(self.clip)
+        corrupt = CORRUPTIONS[self.corruption].draw(self.strength, video)
+        return corrupt(image_bgr, np.random.default_rng((self.clip, self.index)))
+
+
 @lru_cache(maxsize=1)
 def _drive(seed: int) -> StreetDrive:
     from accel_street import StreetDrive
@@ -128,6 +163,20 @@ class Footage:
     def labelled(self) -> list[list[bool]]:
         """Which frames of each clip have labels."""
         return [[frame.labelled for frame in clip.frames] for clip in self.clips]
+
+    def corrupted(self, corruption: str, strength: float) -> Footage:
+        """The same with every frame corrupted, as its clip is."""
+        clips = tuple(
+            Clip(
+                clip.name,
+                tuple(
+                    CorruptFrame(frame, corruption, strength, number, index)
+                    for index, frame in enumerate(clip.frames)
+                ),
+            )
+            for number, clip in enumerate(self.clips)
+        )
+        return replace(self, name=f"{self.name}, {corruption} {strength:g}", clips=clips)
 
     def density(self) -> Density:
         """``dense`` if at least half of the frames are labelled."""

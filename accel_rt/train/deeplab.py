@@ -91,7 +91,13 @@ class DeepLab(TrainingTask):
         augmentation = Augmentation(settings.crop, settings.scale)
         length = settings.steps * settings.batch
         return Mixture(
-            sources, augmentation, length, settings.seed, settings.mix, settings.mix_with
+            sources,
+            augmentation,
+            length,
+            settings.seed,
+            settings.mix,
+            settings.mix_with,
+            settings.robust,
         )
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:

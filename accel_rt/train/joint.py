@@ -117,6 +117,7 @@ class Joint(TrainingTask):
             self.model.flow is not None,
             settings.steps * settings.batch,
             settings.seed,
+            settings.robust,
         )
 
     def begin(self, step: int) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
+from accel_rt.data.corrupt import draw_robust
 from accel_rt.data.dataset import DataSet
 from accel_rt.data.sampling import FrameCache, WeightedSources
 from accel_rt.data.street_samples import StreetSnippets
@@ -71,8 +72,9 @@ class JointSamples(Dataset):
     """Sample ``i`` depends on ``(seed, i)`` alone: its source, distance, scale and augmentation.
 
     The distance from the keyframe is 1 to ``interval - 1`` frames. Augmentation is the same for
-    all frames of a snippet. See :meth:`.joint_model.JointModel.forward` for what an item holds,
-    without the first dimension; and ``labels`` uint8 ``[H, W]``.
+    all frames of a snippet, and so is what corrupts a share ``robust`` of the snippets. See
+    :meth:`.joint_model.JointModel.forward` for what an item holds, without the first dimension;
+    and ``labels`` uint8 ``[H, W]``.
     """
 
     def __init__(
@@ -85,12 +87,13 @@ class JointSamples(Dataset):
         every_frame: bool,
         length: int,
         seed: int,
+        robust: float = 0.0,
     ) -> None:
         self._source = source
         self._augmentation = augmentation
         self._interval, self._scales, self._stride = interval, scales, stride
         self._every_frame = every_frame
-        self._length, self._seed = length, seed
+        self._length, self._seed, self._robust = length, seed, robust
 
     def __len__(self) -> int:
         return self._length
@@ -103,6 +106,8 @@ class JointSamples(Dataset):
         snippet = self._source.draw(distance + 1, rng)
         view = self._augmentation.draw(snippet.labels.shape, rng)
         frames = [view.image(frame) for frame in snippet.frames]
+        corrupt = draw_robust(self._robust, index / self._length, rng)
+        frames = frames if corrupt is None else [corrupt(frame, rng) for frame in frames]
         padding = self._interval - 1 - distance
         if self._every_frame:
             flows = torch.zeros(self._interval - 1, 2, 0, 0)

@@ -91,6 +91,11 @@ def _scale(low: float, high: float) -> Any:
     return option("Random scaling, from A to B.", (low, high), **_TWO)
 
 
+def _robust() -> Any:
+    help = "Share of samples that noise, blur, weather, light or compression harms."
+    return option(help, 0.0, **_SHARE)
+
+
 def _balance() -> Any:
     help = "How much rare classes weigh: 0 no more than others, 1 in inverse proportion."
     return option(help, 0.5, **_SHARE)
@@ -145,6 +150,7 @@ class DeepLabSettings(TrainingSettings):
         "class",
         choices=("class", "box"),
     )
+    robust: float = _robust()
     teacher: tuple[str, ...] = _teacher()
     teacher_scales: tuple[float, ...] = _teacher_scales()
     distil: float = _distil()
@@ -224,6 +230,7 @@ class JointSettings(TrainingSettings):
     scale: tuple[float, float] = _scale(0.6, 1.6)
     balance: float = _balance()
     hardest: float = _hardest()
+    robust: float = _robust()
     teacher: tuple[str, ...] = _teacher()
     teacher_scales: tuple[float, ...] = _teacher_scales()
     distil: float = _distil()

@@ -55,6 +55,21 @@ def test_run_is_the_default(accel):
     assert {row["beyond_noise"] for row in json.loads(as_json.out)} == {False}
 
 
+def test_corrupted_frames_are_measured_beside_clean_ones(accel):
+    args = "street:3:4 --mode deeplab --reference efficientnet_lite0 --corrupt noise:60,blur:1"
+    done = accel("eval", *args.split(), *SMALL.split(), "--json", "a.json")
+    assert done.code == 0, done.err
+    name = "deeplab efficientnet_lite0"
+    found = read(Path("a.json"))
+    assert list(found.models) == [name, f"{name}, noise 60", f"{name}, blur 1"]
+    clean, noisy, same = (found.summary(model, 1)["miou"] for model in found.models)
+    assert noisy < clean == same
+    lines = [line.split() for line in done.out.splitlines()]
+    assert ["as", "they", "are", f"{clean:.1f}"] in lines
+    assert ["noise", "60", f"{noisy:.1f}"] in lines
+    assert not list(Path().glob("*.parts*"))
+
+
 def test_diff_shows_what_changed(accel, tmp_path):
     write(tmp_path / "a.json", results())
     write(tmp_path / "b.json", results(better=0.1))
@@ -103,6 +118,7 @@ def test_paper(accel, light_only, tmp_path):
         ("eval street:3:9 --reference nothing", 2, "no installed network weights 'nothing'"),
         ("eval street:3:9 --protocol sideways", 2, "'sideways' is not one of"),
         ("eval diff a.json b.json", 2, "'a.json' does not exist"),
+        ("eval street:3:9 --corrupt snow:1", 2, "'snow:1' is no corruption: give NAME:STRENGTH"),
         ("eval paper street:3:9 -o file", 2, "is a file"),
         ("eval paper street:3:9 --longest 4", 2, "4 is not in the range"),
     ],

@@ -130,6 +130,20 @@ class TestMixture:
                 assert torch.equal(a, b)
         assert not torch.equal(mixture[0][0], mixture[1][0])
 
+    def test_a_share_is_corrupted_the_same_way_each_time(self, tmp_path: Path) -> None:
+        source = DataSetSource(open_dataset(write_camvid(tmp_path), "train"))
+
+        def mixture(robust: float) -> Mixture:
+            return Mixture([(source, 1.0)], Augmentation((32, 32)), 40, seed=4, robust=robust)
+
+        plain, robust, again = mixture(0), mixture(0.5), mixture(0.5)
+        changed = 0
+        for index in range(40):
+            assert torch.equal(robust[index][0], again[index][0])
+            assert torch.equal(robust[index][1], plain[index][1])
+            changed += not torch.equal(robust[index][0], plain[index][0])
+        assert 10 < changed < 30
+
     def test_weights_share_the_samples(self) -> None:
         class Constant:
             def __init__(self, label: int) -> None:

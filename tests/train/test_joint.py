@@ -144,7 +144,9 @@ class TestModel:
 
 
 class TestSamples:
-    def samples(self, source: object, every_frame: bool = False) -> JointSamples:
+    def samples(
+        self, source: object, every_frame: bool = False, robust: float = 0.0
+    ) -> JointSamples:
         augmentation = Augmentation((48, 64), (1.0, 1.0), colour=0.0)
         return JointSamples(
             source,  # type: ignore[arg-type]
@@ -155,6 +157,7 @@ class TestSamples:
             every_frame,
             100,
             seed=1,
+            robust=robust,
         )
 
     class Counting:
@@ -176,6 +179,16 @@ class TestSamples:
             assert levels == [1] * (3 - distance) + list(range(1, distance + 2))
             assert item["moves"].tolist() == [False] * (3 - distance) + [True] * distance
         assert distances == {1, 2, 3}
+
+    def test_every_frame_of_a_share_of_snippets_is_corrupted(self, tmp_path: Path) -> None:
+        data = open_dataset(write_camvid(tmp_path, count=2), "train")
+        plain, robust = (
+            self.samples(DataSetSnippets(data), robust=share)[90] for share in (0.0, 1.0)
+        )
+        for before, after in zip(plain["frames"], robust["frames"], strict=True):
+            assert not torch.equal(before, after)
+        for same in ("labels", "moves", "scales"):
+            assert torch.equal(plain[same], robust[same])
 
     def test_fixed_flow_comes_last(self, tmp_path: Path) -> None:
         data = open_dataset(write_camvid(tmp_path, count=2), "train")
