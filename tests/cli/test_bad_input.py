@@ -116,7 +116,7 @@ def test_an_output_may_have_a_colon_in_its_name(accel, fakes, clip, tmp_path):
 
 def test_pictures_of_another_shape_are_stretched_with_a_note(accel, fakes, tmp_path):
     (tmp_path / "shots").mkdir()
-    for number, size in enumerate([(64, 48), (128, 96), (48, 64), (96, 32)]):
+    for number, size in enumerate([(48, 64), (96, 128), (64, 48), (32, 96)]):
         cv2.imwrite(str(tmp_path / "shots" / f"{number}.png"), picture(number, *size[::-1]))
     done = accel("segment", "shots")
     assert "note: 2 pictures of another shape were stretched to fit" in done.err
