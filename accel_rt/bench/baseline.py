@@ -11,7 +11,7 @@ from accel_rt.bench.peers import interpolate_argmax, torchvision_deform_conv2d
 from accel_rt.models.layers import DeformConv2d
 from accel_rt.models.network import Network
 from accel_rt.normalise import MEAN_RGB, STD_RGB
-from accel_rt.ops import reference as twins
+from accel_rt.ops import eager
 
 
 def deformable_convolution() -> str:
@@ -61,5 +61,5 @@ class _PlainDeformConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         offset = self.offset(x)
         if self._torchvision is None:
-            return twins.deform_conv2d(x, offset, self.weight, self.bias, None, *self._geometry)
+            return eager.deform_conv2d(x, offset, self.weight, self.bias, None, *self._geometry)
         return self._torchvision(x, offset, self.weight, self.bias, *self._geometry)

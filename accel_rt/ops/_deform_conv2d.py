@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from accel_rt.errors import UsageError
-from accel_rt.ops import reference
+from accel_rt.ops import eager
 from accel_rt.ops._checks import Pair, as_pair_or_number, check_sides, check_tensors
 from accel_rt.ops._extension import (
     extension_status,
@@ -71,7 +71,7 @@ def deform_conv2d(
         bias = None if bias is None else _autocast(bias, dtype)
     _check(input, offset, weight, bias, mask, *geometry)
     if not has_kernels(input):
-        return reference.deform_conv2d(input, offset, weight, bias, mask, *geometry)
+        return eager.deform_conv2d(input, offset, weight, bias, mask, *geometry)
     return torch.ops.accel_rt.deform_conv2d(input, offset, weight, bias, mask, *geometry)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from accel_rt.errors import UsageError
-from accel_rt.ops import reference
+from accel_rt.ops import eager
 from accel_rt.ops._checks import check_sides, check_tensors
 from accel_rt.ops._extension import extension_status, has_kernels, output_format
 
@@ -47,7 +47,7 @@ def flow_warp(
     if out is not None:
         return _warp_into(out, input, flow, zeros)
     if not has_kernels(input):
-        return reference.flow_warp(input, flow, zeros)
+        return eager.flow_warp(input, flow, zeros)
     return torch.ops.accel_rt.flow_warp(input, flow, zeros)
 
 
@@ -68,7 +68,7 @@ def _warp_into(out: Tensor, input: Tensor, flow: Tensor, zeros: bool) -> Tensor:
     if has_kernels(input):
         torch.ops.accel_rt.flow_warp_out(input, flow, zeros, out)
     else:
-        out.copy_(reference.flow_warp(input, flow, zeros))
+        out.copy_(eager.flow_warp(input, flow, zeros))
     return out
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from accel_rt.errors import UsageError
-from accel_rt.ops import reference
+from accel_rt.ops import eager
 from accel_rt.ops._checks import check_tensors
 from accel_rt.ops._extension import has_kernels, has_operator
 
@@ -57,7 +57,7 @@ def overlay(
             )
     if not 0 <= alpha <= 1:
         raise UsageError(f"overlay: alpha must lie between 0 and 1, got {alpha}")
-    run = torch.ops.accel_rt.overlay if has_kernels(frame_bgr, "overlay") else reference.overlay
+    run = torch.ops.accel_rt.overlay if has_kernels(frame_bgr, "overlay") else eager.overlay
     return run(frame_bgr, labels, palette_bgr, alpha, keep)
 
 
@@ -69,4 +69,4 @@ def _fake(
 
 if has_operator("overlay"):
     torch.library.register_fake("accel_rt::overlay", _fake)
-    torch.library.impl("accel_rt::overlay", "CPU", reference.overlay)
+    torch.library.impl("accel_rt::overlay", "CPU", eager.overlay)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from accel_rt.errors import UsageError
-from accel_rt.ops import reference
+from accel_rt.ops import eager
 from accel_rt.ops._checks import MAX_CUDA_SIDE, Pair, as_pair, check_tensors, with_memory
 from accel_rt.ops._extension import has_kernels, has_operator
 
@@ -71,9 +71,7 @@ def preprocess(
     if dtype not in _DTYPES:
         raise UsageError(f"preprocess: dtype must be float32, bfloat16 or float16, got {dtype}")
     run = (
-        torch.ops.accel_rt.preprocess
-        if has_kernels(frame_bgr, "preprocess")
-        else reference.preprocess
+        torch.ops.accel_rt.preprocess if has_kernels(frame_bgr, "preprocess") else eager.preprocess
     )
     arguments = (frame_bgr, processed, padded, size, mean_rgb, std_rgb, dtype)
     return with_memory("preprocess", f"an image of {size}", run, *arguments)
@@ -108,4 +106,4 @@ def _fake(
 
 if has_operator("preprocess"):
     torch.library.register_fake("accel_rt::preprocess", _fake)
-    torch.library.impl("accel_rt::preprocess", "CPU", reference.preprocess)
+    torch.library.impl("accel_rt::preprocess", "CPU", eager.preprocess)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from accel_rt.errors import UsageError
-from accel_rt.ops import reference
+from accel_rt.ops import eager
 from accel_rt.ops._checks import (
     MAX_CUDA_SIDE,
     MAX_SIDE,
@@ -74,7 +74,7 @@ def reduce_flow(
         run = (
             torch.ops.accel_rt.reduce_flow
             if has_kernels(flow, "reduce_flow")
-            else reference.reduce_flow
+            else eager.reduce_flow
         )
         arguments = (flow, padded, cells, factor_x, factor_y)
         return with_memory("reduce_flow", f"a grid of {cells}", run, *arguments)
@@ -90,4 +90,4 @@ def _fake(
 
 if has_operator("reduce_flow"):
     torch.library.register_fake("accel_rt::reduce_flow", _fake)
-    torch.library.impl("accel_rt::reduce_flow", "CPU", reference.reduce_flow)
+    torch.library.impl("accel_rt::reduce_flow", "CPU", eager.reduce_flow)

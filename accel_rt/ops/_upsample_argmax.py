@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from accel_rt.errors import UsageError
-from accel_rt.ops import reference
+from accel_rt.ops import eager
 from accel_rt.ops._checks import Pair, as_pair, check_sides, check_tensors, with_memory
 from accel_rt.ops._extension import extension_status, has_kernels, has_operator
 
@@ -41,7 +41,7 @@ def upsample_argmax(
     size, covered = _check(scores, size, extent)
     with torch.no_grad():
         if not has_kernels(scores):
-            return reference.upsample_argmax(scores, size, covered)
+            return eager.upsample_argmax(scores, size, covered)
         run = torch.ops.accel_rt.upsample_argmax
         return with_memory("upsample_argmax", f"labels of {size}", run, scores, size, *covered)
 
@@ -63,7 +63,7 @@ def upsample_argmax_margin(
     size, covered = _check(scores, size, extent)
     with torch.no_grad():
         if not has_kernels(scores, "upsample_argmax_margin"):
-            return reference.upsample_argmax_margin(scores, size, covered)
+            return eager.upsample_argmax_margin(scores, size, covered)
         run = torch.ops.accel_rt.upsample_argmax_margin
         return with_memory("upsample_argmax", f"labels of {size}", run, scores, size, *covered)
 

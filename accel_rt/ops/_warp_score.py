@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from accel_rt.errors import UsageError
-from accel_rt.ops import reference
+from accel_rt.ops import eager
 from accel_rt.ops._checks import check_sides, check_tensors
 from accel_rt.ops._extension import (
     extension_status,
@@ -44,7 +44,7 @@ def warp_score(cache: Tensor, flow: Tensor, weight: Tensor, bias: Tensor) -> Ten
     if has_kernels(cache):
         return without_gradient(torch.ops.accel_rt.warp_score.default, *arguments)
     with torch.no_grad():  # so that both paths behave alike
-        return reference.warp_score(*arguments)
+        return eager.warp_score(*arguments)
 
 
 def _check(cache: Tensor, flow: Tensor, weight: Tensor, bias: Tensor) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from accel_rt.normalise import MEAN_RGB, STD_RGB
-from accel_rt.ops import reference
+from accel_rt.ops import eager
 from tests.csrc.emulated.build import ROOT, Variant
 from tests.ops.inputs import channels_last, displacement
 from tests.ops.tolerances import assert_near
@@ -115,7 +115,7 @@ MUTATIONS = [
 def check_compose_flow(ops: Any) -> None:
     older, newer = (displacement(1, 2, 5, 7) for _ in range(2))
     assert_near(
-        ops.compose_flow(older, newer), newer + reference.flow_warp(older, newer), torch.float32
+        ops.compose_flow(older, newer), newer + eager.flow_warp(older, newer), torch.float32
     )
 
 
@@ -125,7 +125,7 @@ def check_deform_conv2d(ops: Any) -> None:
         input = torch.randn(1, 32, 4, 5)
         offset, weight = displacement(1, 18, 4, 5), torch.randn(outputs, 32, 3, 3) / 17
         tensors = [t.double().requires_grad_() for t in (input, offset, weight)]
-        expected = reference.deform_conv2d(*tensors, None, None, *geometry)
+        expected = eager.deform_conv2d(*tensors, None, None, *geometry)
         actual = ops.deform_conv2d(input, offset, weight, None, None, *geometry)
         assert_near(actual, expected, torch.float32)
     grad = torch.randn(expected.shape) / 4
@@ -139,7 +139,7 @@ def check_deform_conv2d(ops: Any) -> None:
 def check_flow_warp(ops: Any) -> None:
     input, flow = channels_last(torch.randn(1, 40, 5, 6)), displacement(1, 2, 5, 6)
     wide = [t.double().requires_grad_() for t in (input, flow)]
-    expected = reference.flow_warp(*wide)
+    expected = eager.flow_warp(*wide)
     assert_near(ops.flow_warp(input, flow, False), expected, torch.float32)
     grad = torch.randn(expected.shape) / math.sqrt(40)
     gradients = torch.autograd.grad(expected, wide, grad.double())
@@ -154,24 +154,24 @@ def check_overlay(ops: Any) -> None:
         torch.randint(0, 256, shape, dtype=torch.uint8)
         for shape in ((1, 9, 21, 3), (1, 9, 21), (256, 3))
     )
-    expected = reference.overlay(frame, labels, palette, 0.5, None)
+    expected = eager.overlay(frame, labels, palette, 0.5, None)
     assert torch.equal(ops.overlay(frame, labels, palette, 0.5, None), expected)
 
 
 def check_preprocess(ops: Any) -> None:
     frame = torch.randint(0, 256, (1, 37, 50, 3), dtype=torch.uint8)
     arguments = (frame, (19, 26), (32, 32), (32, 32), MEAN_RGB, STD_RGB, torch.float32)
-    assert_near(ops.preprocess(*arguments), reference.preprocess(*arguments), torch.float32)
+    assert_near(ops.preprocess(*arguments), eager.preprocess(*arguments), torch.float32)
 
 
 def check_reduce_flow(ops: Any) -> None:
     arguments = (displacement(1, 2, 37, 50), (48, 64), (3, 4), 0.25, 0.5)
-    assert_near(ops.reduce_flow(*arguments), reference.reduce_flow(*arguments), torch.float32)
+    assert_near(ops.reduce_flow(*arguments), eager.reduce_flow(*arguments), torch.float32)
 
 
 def check_upsample_argmax(ops: Any) -> None:
     scores = torch.randn(1, 11, 7, 5)
-    expected = reference.upsample_argmax(scores.double(), (70, 33), (70, 33))
+    expected = eager.upsample_argmax(scores.double(), (70, 33), (70, 33))
     actual = ops.upsample_argmax(scores, (70, 33), 70.0, 33.0)
     assert (actual != expected).double().mean() < 1e-3
 
@@ -179,7 +179,7 @@ def check_upsample_argmax(ops: Any) -> None:
 def check_warp_score(ops: Any) -> None:
     cache, flow = channels_last(torch.randn(1, 200, 5, 7)), displacement(1, 2, 5, 7)
     weight, bias = torch.randn(19, 200) / 14, torch.randn(19)
-    expected = reference.warp_score(*(t.double() for t in (cache, flow, weight, bias)))
+    expected = eager.warp_score(*(t.double() for t in (cache, flow, weight, bias)))
     assert_near(ops.warp_score(cache, flow, weight, bias), expected, torch.float32)
 
 

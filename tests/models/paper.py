@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from accel_rt.models.accel import Accel, FeatureFusion
 from accel_rt.models.layers import Features
 from accel_rt.models.network import Network
-from accel_rt.ops import reference as twins
+from accel_rt.ops import eager
 
 
 def task_network(network: Network, features: Features, size: tuple[int, int]) -> Tensor:
@@ -29,7 +29,7 @@ def warp_features(features: Features, flow: Tensor) -> Features:
     return (
         _warp_finer(stride4, flow, 4),
         _warp_finer(stride8, flow, 2),
-        twins.flow_warp(stride16, flow),
+        eager.flow_warp(stride16, flow),
     )
 
 
@@ -37,7 +37,7 @@ def _warp_finer(features: Tensor, flow: Tensor, times: int) -> Tensor:
     """``features`` on a grid ``times`` as fine as the flow's."""
     size = features.shape[-2:]
     fine = times * F.interpolate(flow, size, mode="bilinear", align_corners=False)
-    return twins.flow_warp(features, fine)
+    return eager.flow_warp(features, fine)
 
 
 class PaperForward:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.library import opcheck
 
 from accel_rt.errors import UsageError
-from accel_rt.ops import deform_conv2d, deform_conv2d_pack, deform_conv2d_packed, reference
+from accel_rt.ops import deform_conv2d, deform_conv2d_pack, deform_conv2d_packed, eager
 from tests.need import need
 from tests.ops.inputs import LAYOUTS, channels_last, displacement, on_quarters, with_infinities
 from tests.ops.tolerances import assert_alike, assert_infinities_reach, assert_near
@@ -72,7 +72,7 @@ CASES = {
 
 def twin(case: Case, *tensors: Tensor | None) -> Tensor:
     wide = [None if tensor is None else tensor.double() for tensor in tensors]
-    return reference.deform_conv2d(*wide, case.stride, case.padding, case.dilation)
+    return eager.deform_conv2d(*wide, case.stride, case.padding, case.dilation)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -7,7 +7,7 @@ from torch.library import opcheck
 
 from accel_rt.errors import UsageError
 from accel_rt.flow import grid
-from accel_rt.ops import compose_flow, reduce_flow, reference
+from accel_rt.ops import compose_flow, eager, reduce_flow
 from tests.ops.inputs import LAYOUTS, channels_last, displacement, with_infinities
 from tests.ops.tolerances import assert_alike, assert_near
 
@@ -21,7 +21,7 @@ def test_compose(executor, shape, layout):
         older, newer = (
             LAYOUTS[layout](displacement(shape[0], 2, *shape[1:]).to(dtype)) for _ in range(2)
         )
-        expected = newer.double() + reference.flow_warp(older.double(), newer.double())
+        expected = newer.double() + eager.flow_warp(older.double(), newer.double())
         actual = executor.compose_flow(older, newer)
         assert actual.dtype == dtype
         assert_near(actual, expected, dtype)
@@ -89,7 +89,7 @@ def test_reduce(executor, size, frame, cells, stride, layout):
         actual = executor.reduce_flow(flow, *arguments)
         assert actual.dtype == wide
         assert actual.is_contiguous(memory_format=torch.channels_last)
-        assert_near(actual, reference.reduce_flow(flow.double(), *arguments), wide)
+        assert_near(actual, eager.reduce_flow(flow.double(), *arguments), wide)
 
 
 @pytest.mark.parametrize(("size", "frame", "cells", "stride"), GRIDS, ids=str)

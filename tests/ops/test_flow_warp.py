@@ -8,7 +8,7 @@ from torch.library import opcheck
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import _flow_warp as face
-from accel_rt.ops import flow_warp, reference
+from accel_rt.ops import eager, flow_warp
 from tests.ops.inputs import (
     LAYOUTS,
     channels_last,
@@ -33,7 +33,7 @@ def grid_sample(input: Tensor, flow: Tensor, padding: str) -> Tensor:
 def test_twin_is_grid_sample(padding):
     input = torch.randn(2, 3, 8, 9, dtype=torch.float64, requires_grad=True)
     flow = displacement(2, 2, 8, 9).double().requires_grad_()
-    twin = reference.flow_warp(input, flow, padding == "zeros")
+    twin = eager.flow_warp(input, flow, padding == "zeros")
     expected = grid_sample(input, flow, padding)
     assert_near(twin, expected, torch.float64)
     grad = torch.randn_like(twin)
@@ -53,7 +53,7 @@ def test_forward(executor, shape, layout, zeros):
     flow = LAYOUTS[layout](displacement(images, 2, height, width))
     for dtype in executor.dtypes:
         input = LAYOUTS[layout](torch.randn(shape).to(dtype))
-        expected = reference.flow_warp(input.double(), flow.double(), zeros)
+        expected = eager.flow_warp(input.double(), flow.double(), zeros)
         actual = executor.flow_warp(input, flow, zeros)
         assert actual.dtype == dtype
         assert_near(actual, expected, dtype)
@@ -72,7 +72,7 @@ def test_backward(executor, shape, layout, zeros):
     for dtype in executor.dtypes:
         input, grad = (LAYOUTS[layout](torch.randn(shape).to(dtype)) for _ in range(2))
         wide_input, wide_flow = input.double().requires_grad_(), flow.double().requires_grad_()
-        warped = reference.flow_warp(wide_input, wide_flow, zeros)
+        warped = eager.flow_warp(wide_input, wide_flow, zeros)
         expected = torch.autograd.grad(warped, (wide_input, wide_flow), grad.double())
         actual = executor.flow_warp_backward(grad, input, flow, zeros, True, True)
         assert_near(actual[0], expected[0], dtype)
@@ -143,7 +143,7 @@ def test_infinities_reach_what_is_sampled_from_them(executor, layout, zeros):
     for dtype in executor.dtypes:
         input = LAYOUTS[layout](with_infinities(torch.randn(2, 37, 6, 7)).to(dtype))
         flow = on_quarters(2, 2, 6, 7)
-        expected = reference.flow_warp(input.double(), flow.double(), zeros)
+        expected = eager.flow_warp(input.double(), flow.double(), zeros)
         assert_alike(executor.flow_warp(input, flow, zeros), expected, dtype)
 
 
@@ -198,7 +198,7 @@ def test_backward_of_large_images(executor, zeros):
     for dtype in (torch.float32, torch.bfloat16):
         input, grad = (channels_last(torch.randn(shape).to(dtype)) for _ in range(2))
         wide = input.double().requires_grad_()
-        warped = reference.flow_warp(wide, flow.double(), zeros)
+        warped = eager.flow_warp(wide, flow.double(), zeros)
         (expected,) = torch.autograd.grad(warped, wide, grad.double())
         actual, _ = executor.flow_warp_backward(grad, input, flow, zeros, True, False)
         assert_near(actual, expected, dtype)
@@ -241,7 +241,7 @@ def test_face_matches_twin_and_keeps_types():
     warped.sum().backward()
     assert warped.dtype == input.grad.dtype == torch.bfloat16
     assert flow.grad.dtype == torch.float32
-    expected = reference.flow_warp(input.detach().double(), flow.detach().double())
+    expected = eager.flow_warp(input.detach().double(), flow.detach().double())
     assert_near(warped, expected, torch.bfloat16)
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.library import opcheck
 
 from accel_rt.errors import AccelError, UsageError
-from accel_rt.ops import reference, upsample_argmax, upsample_argmax_margin
+from accel_rt.ops import eager, upsample_argmax, upsample_argmax_margin
 from tests.ops.inputs import LAYOUTS
 from tests.ops.tolerances import assert_near
 
@@ -68,7 +68,7 @@ def test_matches_interpolate(executor, shape, size):
 def test_twin_matches_interpolate(shape, size):
     scores = torch.randn(shape, dtype=torch.float64)
     upsampled = F.interpolate(scores, size, mode="bilinear", align_corners=False)
-    assert_labels(reference.upsample_argmax(scores, size, size), upsampled)
+    assert_labels(eager.upsample_argmax(scores, size, size), upsampled)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
@@ -104,7 +104,7 @@ def test_extent_may_be_a_fraction(executor):
             )
             upsampled[..., i, j] = high * (top + 1 - y) + low * (y - top)
     assert_labels(run(executor, scores, (30, 50), extent), upsampled)
-    assert_labels(reference.upsample_argmax(scores, (30, 50), extent), upsampled)
+    assert_labels(eager.upsample_argmax(scores, (30, 50), extent), upsampled)
 
 
 def test_shifting_by_a_cell_shifts_the_labels(executor):
@@ -168,7 +168,7 @@ def test_margin_face_and_twin(classes):
     scores = torch.randn(1, classes, 3, 5)
     labels, margin = upsample_argmax_margin(scores, (40, 60), extent=(48, 70))
     assert torch.equal(labels, upsample_argmax(scores, (40, 60), extent=(48, 70)))
-    twin_labels, twin_margin = reference.upsample_argmax_margin(scores, (40, 60), (48, 70))
+    twin_labels, twin_margin = eager.upsample_argmax_margin(scores, (40, 60), (48, 70))
     assert (labels == twin_labels).float().mean() > 0.99
     torch.testing.assert_close(margin, twin_margin, rtol=1e-4, atol=1e-5)
 
@@ -213,7 +213,7 @@ def test_sizes_beyond_the_memory_are_said():
 @pytest.mark.parametrize("extent", [(1e-300, 5.0), (5.0, 1e-4), (1e300, 1e300)])
 def test_extents_of_any_size_stay_inside_of_the_map(executor, extent):
     scores = torch.randn(1, 4, 3, 5)
-    expected = reference.upsample_argmax(scores.double(), (6, 300), extent)
+    expected = eager.upsample_argmax(scores.double(), (6, 300), extent)
     assert torch.equal(run(executor, scores, (6, 300), extent).cpu(), expected)
 
 

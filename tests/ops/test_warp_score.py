@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.library import opcheck
 
 from accel_rt.errors import UsageError
-from accel_rt.ops import flow_warp, reference, warp_score
+from accel_rt.ops import eager, flow_warp, warp_score
 from tests.ops.executors import HALVES
 from tests.ops.inputs import LAYOUTS, channels_last, displacement, on_quarters, with_infinities
 from tests.ops.tolerances import assert_alike, assert_infinities_reach, assert_near
@@ -38,7 +38,7 @@ def test_matches_twin(executor, shape):
     for dtype in executor.dtypes:
         cache, flow, weight, bias = inputs(*shape)
         cache = channels_last(cache.to(dtype))
-        expected = reference.warp_score(*(t.double() for t in (cache, flow, weight, bias)))
+        expected = eager.warp_score(*(t.double() for t in (cache, flow, weight, bias)))
         actual = executor.warp_score(cache, flow, weight, bias)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
         assert actual.dtype == wide
@@ -52,7 +52,7 @@ def test_small_parts_of_floats_count(executor):
     cache = channels_last(1 + cache / 1000)
     weight = weight - weight.mean(1, keepdim=True)  # so that the ones cancel
     arguments = (cache, flow, weight, bias.zero_())
-    expected = reference.warp_score(*(t.double() for t in arguments))
+    expected = eager.warp_score(*(t.double() for t in arguments))
     actual = executor.warp_score(*arguments).cpu()
     assert (actual - expected).abs().max() < 1e-6
 
@@ -63,7 +63,7 @@ def test_weights_of_few_bits(executor, depth):
     for dtype in executor.dtypes:
         for few in HALVES:
             arguments = (channels_last(cache.to(dtype)), flow, weight.to(few), bias)
-            expected = reference.warp_score(*(t.double() for t in arguments))
+            expected = eager.warp_score(*(t.double() for t in arguments))
             wide = torch.float64 if dtype == torch.float64 else torch.float32
             assert_near(executor.warp_score(*arguments), expected, wide)
 
@@ -71,7 +71,7 @@ def test_weights_of_few_bits(executor, depth):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts(executor, layout):
     arguments = inputs(2, 24, 5, 7, 11)
-    expected = reference.warp_score(*(t.double() for t in arguments))
+    expected = eager.warp_score(*(t.double() for t in arguments))
     cache, flow = (LAYOUTS[layout](t) for t in arguments[:2])
     actual = executor.warp_score(cache, flow, arguments[2].t().contiguous().t(), arguments[3])
     assert_near(actual, expected, torch.float32)
@@ -103,7 +103,7 @@ def test_projecting_commutes_with_warping():
 def test_half_weights_and_no_gradient():
     cache, flow, weight, bias = inputs(1, 32, 4, 4, 3)
     arguments = (cache.bfloat16(), flow.bfloat16(), weight.bfloat16(), bias.bfloat16())
-    expected = reference.warp_score(*(t.double() for t in arguments))
+    expected = eager.warp_score(*(t.double() for t in arguments))
     actual = warp_score(arguments[0].requires_grad_(), *arguments[1:])
     assert not actual.requires_grad
     assert_near(actual, expected, torch.float32)
@@ -122,7 +122,7 @@ def test_infinities_reach_what_is_sampled_from_them(executor, depth):
         cache = channels_last(with_infinities(cache, 1 / 500).to(dtype))
         flow = on_quarters(2, 2, 6, 7)
         weight[3] = 0
-        expected = reference.warp_score(*(t.double() for t in (cache, flow, weight, bias)))
+        expected = eager.warp_score(*(t.double() for t in (cache, flow, weight, bias)))
         with_amx = executor.name == "cpu-avx512" and depth % 32 == 0  # if the processor has it
         check = assert_infinities_reach if with_amx else assert_alike
         wide = torch.float64 if dtype == torch.float64 else torch.float32

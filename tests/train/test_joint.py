@@ -26,7 +26,7 @@ from accel_rt.models.store import find_fusion, load_fusion, load_pair_fusion, sa
 from accel_rt.models.weights import load_network, save_network
 from accel_rt.models.zoo import build_network
 from accel_rt.normalise import normalise
-from accel_rt.ops import reference as twins
+from accel_rt.ops import eager
 from accel_rt.runtime.program import FrameProgram
 from accel_rt.train.distil import Teacher, distillation_loss
 from accel_rt.train.joint import Joint, train_joint
@@ -100,7 +100,7 @@ class TestModel:
         assert all(name.startswith("accel.update.task") for name in unused)
         assert bool(unused) == (fusion == "feature")
         assert all(gradient.abs().sum() > 0 for gradient in ours.values())
-        monkeypatch.setattr(ops, "flow_warp", twins.flow_warp)
+        monkeypatch.setattr(ops, "flow_warp", eager.flow_warp)
         for name, gradient in gradients().items():
             torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
 
