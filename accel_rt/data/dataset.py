@@ -3,48 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from accel_rt.classes import ClassSet
-from accel_rt.data.labels import LabelCoding, read_label_values
+from accel_rt.data.labels import Coding
 from accel_rt.errors import InputError
 from accel_rt.video.pictures import read_image_bgr
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame, read on demand; ``label_path`` is None where it has no labels."""
+    """One frame, read on demand; ``label_path`` is None where it has no labels.
+
+    Larger ones are reduced to ``shorter`` pixels on their shorter side.
+    """
 
     image_path: Path
     label_path: Path | None
-    coding: LabelCoding
+    coding: Coding
+    shorter: int | None = field(default=None, kw_only=True)
 
     def image_bgr(self) -> np.ndarray:
         """The frame, uint8 ``[H, W, 3]``."""
-        return read_image(self.image_path)
+        return self._reduced(read_image(self.image_path), cv2.INTER_AREA)
 
     def labels(self) -> np.ndarray:
         """The labels, uint8 ``[H, W]``: indices of the classes, and 255 where none counts.
 
-        Raises :class:`~accel_rt.errors.InputError` if the label map cannot be read or holds
-        values outside the data set's.
+        They are as large as on disk. Raises :class:`~accel_rt.errors.InputError` if the label map
+        cannot be read or holds values outside the data set's.
         """
         assert self.label_path is not None, f"{self.image_path} has no labels"
-        return self.coding.decode(read_label_values(self.label_path), self.label_path)
+        return self.coding.read(self.label_path)
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
         """Image and labels; raises :class:`InputError` if they differ in size, too."""
-        image, labels = self.image_bgr(), self.labels()
+        image, labels = read_image(self.image_path), self.labels()
         if image.shape[:2] != labels.shape:
             raise InputError(
                 f"{self.label_path} is {labels.shape[1]}x{labels.shape[0]} and its image "
                 f"{self.image_path} {image.shape[1]}x{image.shape[0]}: they must have one size"
             )
-        return image, labels
+        return self._reduced(image, cv2.INTER_AREA), self._reduced(labels, cv2.INTER_NEAREST)
+
+    def _reduced(self, picture: np.ndarray, how: int) -> np.ndarray:
+        height, width = picture.shape[:2]
+        if self.shorter is None or min(height, width) <= self.shorter:
+            return picture
+        scale = self.shorter / min(height, width)
+        return cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=how)
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,14 @@ class DataSet:
     def labelled(self) -> list[Frame]:
         """Every labelled frame, in order."""
         return [sequence.frames[i] for sequence in self.sequences for i in sequence.labelled()]
+
+    def reduced(self, shorter: int) -> DataSet:
+        """With frames of at most so many pixels on their shorter side."""
+        sequences = (
+            replace(s, frames=tuple(replace(frame, shorter=shorter) for frame in s.frames))
+            for s in self.sequences
+        )
+        return replace(self, sequences=tuple(sequences))
 
 
 def read_image(path: Path) -> np.ndarray:

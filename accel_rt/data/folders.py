@@ -1,6 +1,9 @@
 """A layout for anyone's data: ``images/SPLIT/``, ``labels/SPLIT/`` and ``classes.json``.
 
-``classes.json``: ``{"classes": [{"name": "road", "color": [128, 64, 128]}], "ignore": [255]}``. A
+Without splits they are ``images/`` and ``labels/``; ``masks/`` is ``labels/``, too. Label maps in
+colour, or indexed with a palette, do without ``classes.json``: see :mod:`.colors`. It looks like
+this:
+``{"classes": [{"name": "road", "color": [128, 64, 128]}], "ignore": [255]}``. A
 class's label is its place in the list; ``"id"`` says which value label maps have for it where
 that is another one, such as 255 in masks of black and white. Values in ``ignore`` do not count,
 nor does 255 where it is no class's. Colours are optional.
@@ -19,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from accel_rt.classes import IGNORE_LABEL, ClassSet, color_rgb
+from accel_rt.data.colors import classes_by_color
 from accel_rt.data.dataset import DataSet, Frame, FrameSequence
-from accel_rt.data.labels import LabelCoding, label_maps
+from accel_rt.data.labels import Coding, LabelCoding, label_maps
 from accel_rt.errors import InputError
 from accel_rt.jsonfile import member, read_json, typed
 from accel_rt.video.images import IMAGE_SUFFIXES, folders_in, image_files
@@ -35,15 +39,9 @@ def folders(root: Path, split: str) -> DataSet:
     Raises :class:`~accel_rt.errors.InputError` if a folder or ``classes.json`` is missing or
     wrong, or a label map has no image.
     """
-    classes, coding = read_classes(root / CLASSES_FILE)
-    images, labels = root / "images" / split, root / "labels" / split
-    for folder in (images, labels):
-        if not folder.is_dir():
-            raise InputError(
-                f"no folder {folder}: a data set with {CLASSES_FILE} has images/{split}/ and "
-                f"labels/{split}/"
-            )
+    images, labels = _folders(root, split)
     maps = label_maps(labels)
+    classes, coding = _classes(root, list(maps.values()))
     sequences = []
     for folder in (images, *folders_in(images)):
         frames = tuple(
@@ -59,6 +57,34 @@ def folders(root: Path, split: str) -> DataSet:
     if maps:
         raise InputError(f"{min(maps.values())} has no image in {images}: add it")
     return DataSet(root.resolve().name, split, tuple(sequences), classes)
+
+
+def has_validation(root: Path) -> bool:
+    """Whether the data set has a folder of its own for validation."""
+    return (root / "images" / "val").is_dir()
+
+
+def _folders(root: Path, split: str) -> tuple[Path, Path]:
+    """Those of the images and the label maps."""
+    images, labels = root / "images", root / "labels"
+    if not labels.is_dir() and (root / "masks").is_dir():
+        labels = root / "masks"
+    if split != "train" or (images / split).is_dir():
+        images, labels = images / split, labels / split
+    for folder in (images, labels):
+        if not folder.is_dir():
+            raise InputError(
+                f"no folder {folder}: a data set has images/{split}/ and labels/{split}/, or "
+                f"images/ and labels/"
+            )
+    return images, labels
+
+
+def _classes(root: Path, maps: list[Path]) -> tuple[ClassSet, Coding]:
+    path = root / CLASSES_FILE
+    if path.exists() or not maps:
+        return read_classes(path)
+    return classes_by_color(maps, path)
 
 
 def read_classes(path: Path) -> tuple[ClassSet, LabelCoding]:
@@ -90,7 +116,7 @@ def read_classes(path: Path) -> tuple[ClassSet, LabelCoding]:
             f"{path} must list 1 to 255 classes with values 0 to 255, got "
             f"{len(entries)} classes{'' if wrong is None else f' and the value {wrong}'}"
         )
-    colors = [color or _spread_color(place) for place, (_, _, color) in enumerate(entries)]
+    colors = [color or spread_color(place) for place, (_, _, color) in enumerate(entries)]
     uncounted = {*ignored, IGNORE_LABEL} - {*values}
     coding = LabelCoding(
         {
@@ -114,7 +140,7 @@ def _class(stored: Any, place: int) -> tuple[int, str, tuple[int, int, int] | No
         raise ValueError(f"class '{name}': {error}") from error
 
 
-def _spread_color(place: int) -> tuple[int, int, int]:
+def spread_color(place: int) -> tuple[int, int, int]:
     """A colour unlike its neighbours': hues a golden angle apart."""
     red, green, blue = colorsys.hsv_to_rgb(place * 0.618 % 1, 0.55 + 0.4 * (place % 2), 0.9)
     return round(255 * red), round(255 * green), round(255 * blue)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -22,6 +23,16 @@ _UNKNOWN = -1
 _NAMED = 8  # wrong values that an error message lists
 
 
+class Coding(Protocol):
+    """Reads label maps of one kind."""
+
+    def read(self, path: Path) -> np.ndarray:
+        """The labels in a file, uint8 ``[H, W]``; :data:`IGNORE_LABEL` where none counts.
+
+        Raises :class:`~accel_rt.errors.InputError` naming ``path`` and what is wrong.
+        """
+
+
 @dataclass(frozen=True)
 class LabelCoding:
     """What the values of a data set's label maps mean.
@@ -32,6 +43,10 @@ class LabelCoding:
 
     labels: Mapping[int, int]
     legend: str
+
+    def read(self, path: Path) -> np.ndarray:
+        """As :meth:`Coding.read`."""
+        return self.decode(read_label_values(path), path)
 
     def decode(self, values: np.ndarray, path: Path) -> np.ndarray:
         """uint8 ``[H, W]`` as on disk to labels.

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Layout = Literal["auto", "camvid", "cityscapes", "folders"]
+Layout = Literal["auto", "camvid", "cityscapes", "folders", "coco", "cvat", "voc"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)

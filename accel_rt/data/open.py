@@ -2,37 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from accel_rt.data.camvid import camvid
 from accel_rt.data.cityscapes import cityscapes
+from accel_rt.data.coco import annotation_files, coco, split_of
+from accel_rt.data.cvat import LABELMAP_FILE, MASK_FOLDER, XML_FILE, cvat, voc
 from accel_rt.data.dataset import DataSet
-from accel_rt.data.folders import CLASSES_FILE, folders
+from accel_rt.data.folders import CLASSES_FILE, folders, has_validation
 from accel_rt.data.layouts import LAYOUTS, Layout
+from accel_rt.data.split import split_off
 from accel_rt.errors import InputError, UsageError
 
+_READERS: dict[str, Callable[[Path, str], DataSet]] = {
+    "camvid": camvid,
+    "cityscapes": cityscapes,
+    "folders": folders,
+    "coco": coco,
+    "cvat": cvat,
+    "voc": voc,
+}
+_VALIDATION: dict[str, Callable[[Path], bool]] = {
+    "camvid": lambda root: (root / "val").is_dir(),
+    "cityscapes": lambda root: True,
+    "folders": has_validation,
+    "coco": lambda root: any(split_of(path, root) == "val" for path in annotation_files(root)),
+    "cvat": lambda root: False,
+    "voc": lambda root: (root / "ImageSets" / "Segmentation" / "val.txt").is_file(),
+}
+"""Whether a data set comes with a validation split."""
 
-def open_dataset(path: Path, split: str, layout: Layout = "auto") -> DataSet:
+
+def open_dataset(
+    path: Path, split: str, layout: Layout = "auto", shorter: int | None = None
+) -> DataSet:
     """Split ``split`` (``train``, ``val``, ...) of the data set in folder ``path``.
 
-    ``layout`` ``auto`` tells by the folders that are there. Files are only listed; images and
-    label maps are read, and checked, frame by frame. Raises
-    :class:`~accel_rt.errors.UsageError` for an unknown layout, and
+    ``layout`` ``auto`` tells by the folders that are there. Where there is no ``val``, it is what
+    :func:`open_training` holds out. Files are only listed; images and label maps are read, and
+    checked, frame by frame, and reduced to ``shorter`` pixels on their shorter side where they have
+    more. Raises :class:`~accel_rt.errors.UsageError` for an unknown layout, and
     :class:`~accel_rt.errors.InputError` for a folder that has none of them, lacks a part, or has
     no labelled frame.
     """
-    readers = {"camvid": camvid, "cityscapes": cityscapes, "folders": folders}
+    name = _layout(path, layout)
+    if split == "val" and not _VALIDATION[name](path):
+        dataset = split_off(_READERS[name](path, "train"))["val"]
+    else:
+        dataset = _READERS[name](path, split)
+    return _checked(dataset, path, shorter)
+
+
+def open_training(path: Path, layout: Layout = "auto", shorter: int | None = None) -> DataSet:
+    """What to train on: ``train``, less what is held out of it where there is no ``val``.
+
+    Else as :func:`open_dataset`; see :func:`~accel_rt.data.split.split_off`.
+    """
+    name = _layout(path, layout)
+    dataset = _READERS[name](path, "train")
+    if not _VALIDATION[name](path):
+        dataset = split_off(dataset)["train"]
+    return _checked(dataset, path, shorter)
+
+
+def _checked(dataset: DataSet, path: Path, shorter: int | None) -> DataSet:
+    if not dataset.labelled():
+        raise InputError(f"no frame of {path}'s split '{dataset.split}' has labels: add label maps")
+    return dataset if shorter is None else dataset.reduced(shorter)
+
+
+def _layout(path: Path, layout: Layout) -> Layout:
     if layout not in LAYOUTS:
         raise UsageError(f"unknown data layout '{layout}': choose from {', '.join(LAYOUTS)}")
     if not path.is_dir():
         raise InputError(f"no folder {path}: give the folder that holds the data set")
-    dataset = readers[_recognise(path, split) if layout == "auto" else layout](path, split)
-    if not dataset.labelled():
-        raise InputError(f"no frame of {path}'s split '{split}' has labels: add label maps")
-    return dataset
+    return _recognise(path) if layout == "auto" else layout
 
 
-def _recognise(path: Path, split: str) -> str:
+def _recognise(path: Path) -> Layout:
+    if (path / XML_FILE).is_file():
+        return "cvat"
+    if (path / LABELMAP_FILE).is_file() or (path / MASK_FOLDER).is_dir():
+        return "voc"
+    if not (path / CLASSES_FILE).is_file() and annotation_files(path):
+        return "coco"
     if (path / CLASSES_FILE).is_file() or (path / "images").is_dir():
         return "folders"
     if any((path / name).is_dir() for name in ("leftImg8bit_sequence", "leftImg8bit", "gtFine")):
@@ -40,7 +94,7 @@ def _recognise(path: Path, split: str) -> str:
     if any(path.glob("*annot")):
         return "camvid"
     raise InputError(
-        f"{path} has no known layout: it needs {split}/ and {split}annot/ (CamVid), "
-        f"leftImg8bit_sequence/ or leftImg8bit/ and gtFine/ (Cityscapes), or images/{split}/, "
-        f"labels/{split}/ and {CLASSES_FILE}"
+        f"{path} has no known layout: it needs images/ and labels/, train/ and trainannot/ "
+        f"(CamVid), leftImg8bit_sequence/ or leftImg8bit/ and gtFine/ (Cityscapes), or an export "
+        f"of CVAT or COCO"
     )

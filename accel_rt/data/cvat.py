@@ -1,0 +1,140 @@
+"""CVAT's exports: 'CVAT for images' (``annotations.xml``) and 'Segmentation mask'.
+
+The latter is Pascal VOC's layout: ``SegmentationClass/`` in the colours of ``labelmap.txt``, images
+in ``JPEGImages/`` or elsewhere, and perhaps lists of names in ``ImageSets/Segmentation/``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from accel_rt.classes import IGNORE_LABEL, ClassSet
+from accel_rt.data.colors import ColorCoding, classes_by_color
+from accel_rt.data.dataset import DataSet, Frame, FrameSequence
+from accel_rt.data.drawn import NO_CODING, DrawnFrame, Images, Shape, class_set
+from accel_rt.data.labels import Coding, label_maps
+from accel_rt.errors import InputError
+from accel_rt.video.images import natural_key
+
+XML_FILE, LABELMAP_FILE, MASK_FOLDER = "annotations.xml", "labelmap.txt", "SegmentationClass"
+
+
+def cvat(root: Path, split: str) -> DataSet:
+    """All pictures of 'CVAT for images', as ``split``: polygons, masks and boxes.
+
+    Pixels that nothing covers are ``background``; shapes cover others by their ``z_order``. Raises
+    :class:`~accel_rt.errors.InputError` if the file cannot be used or an image is not there.
+    """
+    path, images = root / XML_FILE, Images(root)
+    try:
+        content = path.read_text()
+        if "<!DOCTYPE" in content or "<!ENTITY" in content:
+            raise ValueError("it declares entities, which no export does")
+        tree = ElementTree.fromstring(content)
+        told = {
+            label.findtext("name", ""): _hex(label.findtext("color", "#808080"))
+            for label in tree.iter("label")
+        }
+        classes, rest = class_set(told, told.values())
+        frames = [
+            DrawnFrame(
+                images.find(image.attrib["name"], split, path),
+                path,
+                NO_CODING,
+                _shapes(image, classes),
+                (int(image.attrib["width"]), int(image.attrib["height"])),
+                rest,
+            )
+            for image in tree.iter("image")
+        ]
+    except (OSError, ValueError, KeyError, ElementTree.ParseError) as error:
+        why = f"no {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"cannot use {path} ({why}): export it again from CVAT") from error
+    return _pictures(root, split, frames, classes)
+
+
+def voc(root: Path, split: str) -> DataSet:
+    """The pictures of a split, or all of them as ``train`` where no list of names says one.
+
+    Raises :class:`~accel_rt.errors.InputError` if something cannot be read or is missing.
+    """
+    maps = {key.name: path for key, path in label_maps(root / MASK_FOLDER).items()}
+    listed = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+    if listed.is_file():
+        names = {
+            Path(line.split()[0]).name for line in listed.read_text().splitlines() if line.strip()
+        }
+        maps = {name: path for name, path in maps.items() if name in names}
+    if not maps:
+        raise InputError(f"{root} lists no label map for '{split}'")
+    stems: dict[str, list[Path]] = {}
+    for path in Images(root).outside(MASK_FOLDER, "SegmentationObject"):
+        stems.setdefault(path.stem, []).append(path)
+    labelmap = root / LABELMAP_FILE
+    coding: Coding
+    if labelmap.is_file():
+        classes, coding = _labelmap(labelmap)
+    else:
+        classes, coding = classes_by_color(sorted(maps.values()), root / LABELMAP_FILE)
+    frames = []
+    for name, path in maps.items():
+        found = stems.get(name, [])
+        if len(found) != 1:
+            raise InputError(
+                f"{path} has {len(found) or 'no'} images in {root}: export with images"
+            )
+        frames.append(Frame(found[0], path, coding))
+    return _pictures(root, split, frames, classes)
+
+
+def _pictures(root: Path, split: str, frames: list, classes: ClassSet) -> DataSet:
+    frames.sort(key=lambda frame: natural_key(frame.image_path))
+    sequences = tuple(FrameSequence(frame.image_path.stem, (frame,)) for frame in frames)
+    return DataSet(root.resolve().name, split, sequences, classes)
+
+
+def _shapes(image: ElementTree.Element, classes: ClassSet) -> tuple[Shape, ...]:
+    drawn = []
+    for element in image:
+        if element.tag not in ("polygon", "mask", "box"):
+            continue
+        (label,) = classes.indices([element.attrib["label"]])
+        drawn.append((int(element.get("z_order", "0")), _shape(element, label)))
+    return tuple(shape for _, shape in sorted(drawn, key=lambda item: item[0]))
+
+
+def _shape(element: ElementTree.Element, label: int) -> Shape:
+    said = element.attrib
+    if element.tag == "mask":
+        runs = tuple(int(run) for run in said["rle"].split(","))
+        left, top, width, height = (int(said[side]) for side in ("left", "top", "width", "height"))
+        return Shape(label, (), runs, (left, top, width, height))
+    if element.tag == "box":
+        x0, y0, x1, y1 = (float(said[side]) for side in ("xtl", "ytl", "xbr", "ybr"))
+        return Shape(label, (((x0, y0), (x1, y0), (x1, y1), (x0, y1)),))
+    corners = (corner.split(",") for corner in said["points"].split(";"))
+    return Shape(label, (tuple((float(x), float(y)) for x, y in corners),))
+
+
+def _labelmap(path: Path) -> tuple[ClassSet, ColorCoding]:
+    """The classes of lines such as ``road:128,64,128::``."""
+    colors: dict[str, tuple[int, int, int]] = {}
+    try:
+        for line in path.read_text().splitlines():
+            if line.strip() and not line.startswith("#"):
+                name, color = line.split(":")[:2]
+                red, green, blue = (int(part) for part in color.split(","))
+                colors[name] = red, green, blue
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot use {path} ({error}): its lines look like road:128,64,128::"
+        ) from error
+    labels = {color: label for label, color in enumerate(colors.values())}
+    labels.setdefault((224, 224, 192), IGNORE_LABEL)  # VOC's borders
+    return ClassSet(tuple(colors), tuple(colors.values())), ColorCoding(labels, f"see {path}")
+
+
+def _hex(text: str) -> tuple[int, int, int]:
+    red, green, blue = bytes.fromhex(text.removeprefix("#"))
+    return red, green, blue

@@ -1,0 +1,129 @@
+"""Labels drawn from polygons and run lengths, as annotation tools export them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco
+
+from accel_rt.classes import ClassSet
+from accel_rt.data.dataset import Frame
+from accel_rt.data.labels import class_coding
+from accel_rt.errors import InputError
+from accel_rt.video.images import IMAGE_SUFFIXES, folders_in, image_files
+
+BACKGROUND = "background"
+MOST_PIXELS = 2**28
+NO_CODING = class_coding(1, (), "")  # drawn labels are no values on disk
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What one annotation covers: ``polygons`` of corners ``(x, y)``, or run lengths.
+
+    ``runs`` are pixels outside and inside in turn, row by row (column by column with ``by_column``)
+    in a box ``(left, top, width, height)``; a text is COCO's compressed form of them.
+    """
+
+    label: int
+    polygons: tuple[tuple[tuple[float, float], ...], ...] = ()
+    runs: tuple[int, ...] | str = ()
+    box: tuple[int, int, int, int] = (0, 0, 0, 0)
+    by_column: bool = False
+
+    def draw(self, labels: np.ndarray) -> None:
+        """Set the pixels of ``labels`` that it covers; raises ``ValueError`` if it has no sense."""
+        for polygon in self.polygons:
+            corners = np.round(np.array(polygon, np.float64) * 16).astype(np.int32)
+            cv2.fillPoly(labels, [corners.reshape(-1, 1, 2)], self.label, shift=4)
+        if self.runs:
+            left, top, width, height = self.box
+            inside = self._inside(width, height)
+            part = labels[max(top, 0) : top + height, max(left, 0) : left + width]
+            inside = inside[max(-top, 0) :, max(-left, 0) :][: part.shape[0], : part.shape[1]]
+            part[inside] = self.label
+
+    def _inside(self, width: int, height: int) -> np.ndarray:
+        if isinstance(self.runs, str):
+            return coco.decode({"size": [height, width], "counts": self.runs}).astype(bool)
+        if min(self.runs) < 0 or sum(self.runs) != width * height:
+            raise ValueError(f"its run lengths do not fill {width}x{height} pixels")
+        flat = np.repeat(np.arange(len(self.runs)) % 2 == 1, self.runs)
+        return flat.reshape(width, height).T if self.by_column else flat.reshape(height, width)
+
+
+@dataclass(frozen=True)
+class DrawnFrame(Frame):
+    """A frame whose labels are ``shapes``, drawn in their order; the rest is ``rest``.
+
+    ``label_path`` is the file that the shapes come from.
+    """
+
+    shapes: tuple[Shape, ...]
+    size: tuple[int, int]  # width, height
+    rest: int
+
+    def labels(self) -> np.ndarray:
+        """As :meth:`.dataset.Frame.labels`."""
+        width, height = self.size
+        if not 0 < width * height <= MOST_PIXELS or min(self.size) < 1:
+            raise InputError(
+                f"{self.label_path} gives {self.image_path.name} {width}x{height} pixels"
+            )
+        labels = np.full((height, width), self.rest, np.uint8)
+        try:
+            for shape in self.shapes:
+                shape.draw(labels)
+        except (ValueError, OverflowError, cv2.error) as error:
+            raise InputError(
+                f"{self.label_path} has a shape of {self.image_path.name} that cannot be drawn "
+                f"({error}): export it again"
+            ) from error
+        return labels
+
+
+def class_set(names: Iterable[str], colors: Iterable[tuple[int, int, int]]) -> tuple[ClassSet, int]:
+    """A class set with :data:`BACKGROUND` for what no shape covers, and the label of that."""
+    classes = dict(zip(names, colors, strict=True))
+    if BACKGROUND not in classes:
+        classes = {BACKGROUND: (0, 0, 0), **classes}
+    return ClassSet(tuple(classes), tuple(classes.values())), list(classes).index(BACKGROUND)
+
+
+class Images:
+    """The images below a folder, found by the names that an export has for them."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._by_name: dict[str, list[Path]] = {}
+        for folder in (root, *folders_in(root)):
+            for path in image_files(folder.iterdir()):
+                self._by_name.setdefault(path.name, []).append(path)
+
+    def outside(self, *names: str) -> list[Path]:
+        """Those that lie in no folder of these ``names``."""
+        paths = (path for paths in self._by_name.values() for path in paths)
+        return [path for path in paths if path.parent.name not in names]
+
+    def find(self, name: str, split: str, told_by: Path) -> Path:
+        """The image called ``name``, by its last part and the folders that agree with the others.
+
+        Raises :class:`~accel_rt.errors.InputError` if there is none, or no telling which.
+        """
+        wanted = Path(name)
+        found = self._by_name.get(wanted.name, [])
+        for narrower in (str(wanted), split):
+            if len(found) > 1:
+                fits = [p for p in found if f"/{narrower}/" in f"{p.as_posix()}/"]
+                found = fits or found
+        if len(found) == 1:
+            return found[0]
+        what = "is not there" if not found else "is there more than once"
+        raise InputError(
+            f"{told_by} names the image {name}, which {what} in {self._root} or a folder in it "
+            f"({', '.join(IMAGE_SUFFIXES)}): export with images"
+        )

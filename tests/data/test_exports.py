@@ -1,0 +1,217 @@
+"""Data as people have them: exports of CVAT and COCO, flat folders, palettes without names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_masks
+
+from accel_rt.data.coco import coco
+from accel_rt.data.cvat import cvat, voc
+from accel_rt.data.dataset import DataSet
+from accel_rt.data.folders import folders
+from accel_rt.data.open import open_dataset, open_training
+from accel_rt.data.split import split_off
+from accel_rt.errors import InputError
+from tests.data.test_layouts import write_picture
+
+WIDTH, HEIGHT = 16, 12
+
+
+def square(x: float, y: float, side: float) -> list[float]:
+    return [x, y, x + side, y, x + side, y + side, x, y + side]
+
+
+def write_coco(root: Path, segmentations: list[Any], file: str = "annotations/a.json") -> Path:
+    """One picture with an annotation of category 5 for each of ``segmentations``."""
+    write_picture(root / "images" / "one.jpg")
+    content = {
+        "images": [{"id": 7, "file_name": "one.jpg", "width": WIDTH, "height": HEIGHT}],
+        "categories": [{"id": 5, "name": "cup"}, {"id": 2, "name": "table"}],
+        "annotations": [
+            {"image_id": 7, "category_id": 5, "segmentation": s, "area": 9} for s in segmentations
+        ],
+    }
+    (root / file).parent.mkdir(parents=True, exist_ok=True)
+    (root / file).write_text(json.dumps(content))
+    return root
+
+
+def only(dataset: DataSet) -> np.ndarray:
+    """The labels of a data set's one picture."""
+    (frame,) = dataset.labelled()
+    return frame.read()[1]
+
+
+class TestCoco:
+    def test_a_polygon_covers_its_pixels_and_the_rest_is_background(self, tmp_path: Path) -> None:
+        root = write_coco(tmp_path, [[square(2, 3, 4)]])
+        dataset = coco(root, "train")
+        assert dataset.classes.names == ("background", "table", "cup")
+        found = only(coco(root, "train"))
+        assert found[3:7, 2:6].tolist() == np.full((4, 4), 2).tolist()
+        assert found[0, 0] == found[11, 15] == 0
+
+    def test_run_lengths_are_columns_first_compressed_or_not(self, tmp_path: Path) -> None:
+        truth = np.zeros((HEIGHT, WIDTH), np.uint8)
+        truth[2:5, 7] = truth[9, 1:4] = 1
+        packed = coco_masks.encode(np.asfortranarray(truth))
+        counts = packed["counts"].decode()
+        flat = truth.T.ravel()
+        runs = np.diff(np.flatnonzero(np.diff(np.r_[2, flat, 2])))
+        for stored in (counts, [int(run) for run in runs]):
+            root = write_coco(tmp_path, [{"size": [HEIGHT, WIDTH], "counts": stored}])
+            assert np.array_equal(only(coco(root, "train")), truth * 2)
+
+    def test_the_smaller_thing_shows(self, tmp_path: Path) -> None:
+        root = write_coco(tmp_path, [[square(4, 4, 2)]])
+        path = root / "annotations" / "a.json"
+        content = json.loads(path.read_text())
+        large = {"image_id": 7, "category_id": 2, "segmentation": [square(0, 0, 11)], "area": 121}
+        content["annotations"].append(large)
+        path.write_text(json.dumps(content))
+        found = only(coco(root, "train"))
+        assert (found[4, 4], found[1, 1]) == (2, 1)
+
+    def test_splits_are_told_by_names(self, tmp_path: Path) -> None:
+        write_coco(tmp_path, [[square(1, 1, 3)]], "train/_annotations.coco.json")
+        write_coco(tmp_path, [[square(1, 1, 3)]], "valid/_annotations.coco.json")
+        assert len(open_dataset(tmp_path, "val").labelled()) == 1
+
+    @pytest.mark.parametrize(
+        ("damage", "message"),
+        [
+            ({"images": 3}, "'images' must be a list"),
+            ({"annotations": [{"image_id": 9, "category_id": 5}]}, "annotation is of image 9"),
+            ({"images": [{"id": 7, "file_name": "two.jpg", "width": 1, "height": 1}]}, "not there"),
+        ],
+    )
+    def test_what_is_wrong_is_said(
+        self, tmp_path: Path, damage: dict[str, Any], message: str
+    ) -> None:
+        root = write_coco(tmp_path, [[square(1, 1, 3)]])
+        path = root / "annotations" / "a.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **damage}))
+        with pytest.raises(InputError, match=message):
+            open_dataset(root, "train")
+
+    @pytest.mark.parametrize("counts", [[5, 5], [-5, 197]])
+    def test_run_lengths_that_do_not_fill_the_picture(
+        self, tmp_path: Path, counts: list[int]
+    ) -> None:
+        root = write_coco(tmp_path, [{"size": [HEIGHT, WIDTH], "counts": counts}])
+        with pytest.raises(InputError, match="cannot be drawn"):
+            only(coco(root, "train"))
+
+
+CVAT = f"""<annotations><meta><job><labels>
+  <label><name>road</name><color>#804080</color></label>
+  <label><name>car</name><color>#0000ff</color></label>
+</labels></job></meta>
+<image id="0" name="one.jpg" width="{WIDTH}" height="{HEIGHT}">
+  <polygon label="car" points="4,4;6,4;6,6;4,6" z_order="1"/>
+  <box label="road" xtl="0" ytl="0" xbr="9" ybr="9" z_order="0"/>
+  <mask label="car" rle="1, 2, 1" left="10" top="10" width="2" height="2" z_order="0"/>
+</image></annotations>"""
+
+
+class TestCvat:
+    def test_shapes_lie_by_their_order(self, tmp_path: Path) -> None:
+        write_picture(tmp_path / "images" / "one.jpg")
+        (tmp_path / "annotations.xml").write_text(CVAT)
+        dataset = cvat(tmp_path, "train")
+        assert dataset.classes.names == ("background", "road", "car")
+        assert dataset.classes.colors_rgb[1] == (128, 64, 128)
+        found = only(cvat(tmp_path, "train"))
+        assert (found[5, 5], found[1, 1], found[11, 15]) == (2, 1, 0)
+        assert found[10:12, 10:12].tolist() == [[0, 2], [2, 0]]
+
+    @pytest.mark.parametrize("text", ["<annotations>", '<!DOCTYPE a [<!ENTITY b "c">]><a/>', ""])
+    def test_damaged_files_are_named(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "annotations.xml").write_text(text)
+        with pytest.raises(InputError, match=r"cannot use .*annotations.xml .*export it again"):
+            open_dataset(tmp_path, "train")
+
+    def test_segmentation_masks_go_by_their_label_map(self, tmp_path: Path) -> None:
+        for name, color in (("a", (0, 0, 0)), ("b", (128, 64, 128))):
+            write_picture(tmp_path / "JPEGImages" / f"{name}.jpg")
+            mask = tmp_path / "SegmentationClass" / f"{name}.png"
+            mask.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (WIDTH, HEIGHT), color).save(mask)
+        text = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:128,64,128::\n"
+        (tmp_path / "labelmap.txt").write_text(text)
+        frames = voc(tmp_path, "train").labelled()
+        assert [int(frame.read()[1][0, 0]) for frame in frames] == [0, 1]
+
+
+class TestFlatFolders:
+    def write(self, root: Path, colors: list[tuple[int, int, int]], mode: str = "RGB") -> Path:
+        for number, color in enumerate(colors):
+            write_picture(root / "images" / f"{number}.jpg")
+            path = root / "masks" / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (WIDTH, HEIGHT), color).convert(
+                mode, palette=Image.Palette.ADAPTIVE
+            ).save(path)
+        return root
+
+    @pytest.mark.parametrize("mode", ["RGB", "P"])
+    def test_colours_of_a_known_palette_have_its_names(self, tmp_path: Path, mode: str) -> None:
+        root = self.write(tmp_path, [(128, 64, 128), (64, 0, 128), (0, 0, 0)], mode)
+        dataset = folders(root, "train")
+        assert dataset.classes.names == ("road", "car")
+        assert [int(f.labels()[0, 0]) for f in dataset.labelled()] == [0, 1, 255]
+
+    def test_other_colours_are_called_by_their_colour(self, tmp_path: Path) -> None:
+        root = self.write(tmp_path, [(255, 0, 1), (0, 0, 0)])
+        assert folders(root, "train").classes.names == ("background", "#ff0001")
+
+    def test_grey_values_ask_for_their_meaning_with_an_example(self, tmp_path: Path) -> None:
+        root = self.write(tmp_path, [(0, 0, 0), (9, 9, 9)], "L")
+        with pytest.raises(InputError, match=r'classes.json says .*"NAME OF 9", "id": 9}'):
+            open_dataset(root, "train")
+
+    def test_smooth_pictures_are_no_label_maps(self, tmp_path: Path) -> None:
+        root = self.write(tmp_path, [(n, 0, 1) for n in range(70)])
+        with pytest.raises(InputError, match="more than 64 colours"):
+            open_dataset(root, "train")
+
+    def test_larger_pictures_are_reduced_with_their_labels(self, tmp_path: Path) -> None:
+        root = self.write(tmp_path, [(128, 64, 128)] * 2)
+        (frame,) = open_dataset(root, "val", shorter=6).labelled()
+        image, found = frame.read()
+        assert image.shape == (6, 8, 3)
+        assert found.shape == (6, 8)
+        assert frame.image_bgr().shape == (6, 8, 3)
+
+
+class TestSplitting:
+    def test_a_fifth_is_held_out_of_the_ends_of_stretches(self, tmp_path: Path) -> None:
+        root = TestFlatFolders().write(tmp_path, [(128, 64, 128)] * 20)
+        train, val = open_training(root), open_dataset(root, "val")
+        names = [sequence.name for sequence in val.sequences]
+        assert names == ["4", "9", "14", "19"]
+        assert len(train.labelled()) == 16
+        assert not set(names) & {sequence.name for sequence in train.sequences}
+
+    def test_of_one_video_the_end_is_held_out(self, tmp_path: Path) -> None:
+        for number in range(10):
+            write_picture(tmp_path / "images" / "drive" / f"{number}.jpg")
+            path = tmp_path / "labels" / "drive" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+        splits = split_off(folders(tmp_path, "train"))
+        assert [len(splits[name].labelled()) for name in ("train", "val")] == [8, 2]
+        assert splits["val"].labelled()[0].image_path.stem == "8"
+
+    def test_a_lone_picture_is_trained_on(self, tmp_path: Path) -> None:
+        root = TestFlatFolders().write(tmp_path, [(128, 64, 128)])
+        assert len(open_training(root).labelled()) == 1
+        with pytest.raises(InputError, match="no frame of .*'val' has labels"):
+            open_dataset(root, "val")
