@@ -133,7 +133,9 @@ def make_streams(models: Iterable[Model], frames: Sequence[np.ndarray]) -> Itera
         segmenter = load_segmenter(model.settings, load=networks.load)
         # On CUDA the segmenter tells the branch's time: a hook in it would wait amid the frame.
         has_branch = model.settings.mode == "accel" and device.type == "cpu"
-        clock = networks.clock(model.settings.update) if has_branch else None
+        clock = None
+        if has_branch:
+            clock = networks.clock(store.find(model.settings.update, role="update"))
         yield Stream(model, _timed(segmenter, clock), frames)
 
 
@@ -190,9 +192,9 @@ class _Networks:
             self._clocks[path] = _ModuleClock(self._loaded[path][0])
         return self._loaded[path]
 
-    def clock(self, name: str) -> _ModuleClock | None:
+    def clock(self, path: Path) -> _ModuleClock | None:
         """The clock on a network that was loaded."""
-        return self._clocks.get(store.find(name))
+        return self._clocks.get(path)
 
 
 class _ModuleClock:

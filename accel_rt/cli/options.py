@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -13,7 +14,7 @@ from accel_rt.cli.fields import field_options, from_values
 from accel_rt.cli.text import say
 from accel_rt.data.layouts import LAYOUTS
 from accel_rt.runtime.schedule import PresetName, Schedule
-from accel_rt.runtime.settings import SegmenterSettings
+from accel_rt.runtime.settings import DEFAULT_UPDATE, SegmenterSettings
 from accel_rt.video.limits import MAX_PIXELS, TIMEOUT_S
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -29,7 +30,9 @@ def layout_option(help: str) -> Callable[[F], F]:
 _SEGMENTER_OPTIONS = (
     field_options(SegmenterSettings),
     click.option(
-        "--weights", metavar="NAME|PATH", help="Weights to use for the reference network."
+        "--weights",
+        metavar="NAME|PATH",
+        help="Weights to use for the reference network; a run's folder gives the update's, too.",
     ),
     click.option(
         "--threads",
@@ -117,13 +120,16 @@ def segmenter_settings(choices: dict[str, Any]) -> SegmenterSettings:
     """Settings from the values of :func:`segmenter_options`.
 
     ``--weights`` says where the reference's weights come from; :func:`load_chosen` holds them
-    against ``--reference`` where both are given.
+    against ``--reference`` where both are given. A folder's are both networks', but for an
+    ``--update`` of the user's own.
     """
     same = {field.name for field in fields(SegmenterSettings)} & choices.keys()
-    reference = choices["weights"] or choices["reference"]
-    return from_values(
-        SegmenterSettings, {**{name: choices[name] for name in same}, "reference": reference}
-    )
+    chosen = {name: choices[name] for name in same}
+    if weights := choices["weights"]:
+        chosen["reference"] = weights
+        if Path(weights).is_dir() and chosen["update"] == DEFAULT_UPDATE:
+            chosen["update"] = weights
+    return from_values(SegmenterSettings, chosen)
 
 
 def load_chosen(settings: SegmenterSettings, choices: dict[str, Any], **options: Any) -> Any:

@@ -14,7 +14,13 @@ from accel_rt.cli.fields import field_options, from_values
 from accel_rt.cli.interrupt import EXIT_INTERRUPTED, Interruption, finishing_on_signals
 from accel_rt.cli.progress import steps_bar
 from accel_rt.cli.text import say, show
-from accel_rt.train.settings import DeepLabSettings, FlowSettings, FusionSettings, JointSettings
+from accel_rt.train.settings import (
+    DeepLabSettings,
+    FlowSettings,
+    FusionSettings,
+    JointSettings,
+    PairSettings,
+)
 
 _RUN = click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Run folder."
@@ -24,13 +30,46 @@ _THREADS = click.option(
 )
 
 
-@click.group()
+class _OrData(click.Group):
+    """A group whose first word may also be a folder of data, for ``pair``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["pair", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_OrData)
 def train() -> None:
-    """Train networks: each one alone, then a pair together.
+    """Train networks for classes of your own.
+
+    'accel-rt train DATA -o RUN' is all that it takes: short for 'train pair'. The other commands
+    train each network alone, then a pair together.
 
     Ctrl-C saves a run; the same command goes on with it. Under torchrun
     (torchrun --nproc-per-node N -m accel_rt train ...) the processes share every batch.
     """
+
+
+@train.command()
+@click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Run folder."
+)
+@field_options(PairSettings)
+@_THREADS
+def pair(data: Path, out: Path, threads: int | None, **values: Any) -> int:
+    """Train reference, update and fusion on the labelled pictures in the folder DATA.
+
+    They start from the weights that ship, whatever your classes. Without a validation split a
+    fifth of the pictures is held out. Ends with the accuracy on what was held out, pictures of it,
+    and the command that uses the result.
+    """
+    from accel_rt.cli.train_pair import conclude
+    from accel_rt.train.pair import train_pair
+
+    settings = from_values(PairSettings, {"data": data, **values})
+    return _run(partial(train_pair, settings, out), threads, out.name, partial(conclude, out))
 
 
 @train.command()
@@ -99,8 +138,18 @@ def _with_street(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _run(train: Callable[..., Any], threads: int | None, title: str) -> int:
-    """Call ``train(report=, progress=, stop=)`` and print the weight files it returns.
+def _show_files(written: Path | list[Path]) -> None:
+    for path in written if isinstance(written, list) else [written]:
+        show(path)
+
+
+def _run(
+    train: Callable[..., Any],
+    threads: int | None,
+    title: str,
+    conclude: Callable[[Any], None] = _show_files,
+) -> int:
+    """Call ``train(report=, progress=, stop=)`` and ``conclude`` with what it returns.
 
     The first Ctrl-C, SIGTERM or SIGHUP lets it save and stop; returns the exit code.
     """
@@ -113,12 +162,11 @@ def _run(train: Callable[..., Any], threads: int | None, title: str) -> int:
     patient = "TORCHELASTIC_RUN_ID" in os.environ
     with finishing_on_signals(interruption, patient), steps_bar(title) as (report, progress):
         try:
-            written = train(report=report, progress=progress, stop=interruption.event.is_set)
+            result = train(report=report, progress=progress, stop=interruption.event.is_set)
         except KeyboardInterrupt:
             if interruption.signal is None:
                 raise
             return EXIT_INTERRUPTED
     if os.environ.get("RANK", "0") == "0":
-        for path in written if isinstance(written, list) else [written]:
-            show(path)
+        conclude(result)
     return 0

@@ -86,7 +86,7 @@ def _frames(
 ) -> Iterator[DrawnFrame]:
     shapes: dict[int, list[tuple[float, Shape]]] = {}
     sizes = {
-        member(image, "id", int): (member(image, "width", int), member(image, "height", int))
+        member(image, "id", int): (member(image, "height", int), member(image, "width", int))
         for image in member(stored, "images", list)
     }
     for annotation in member(stored, "annotations", list):
@@ -114,11 +114,11 @@ def _shape(segmentation: Any, label: int, size: tuple[int, int]) -> Shape:
     if isinstance(segmentation, list):
         return Shape(label, tuple(map(_polygon, segmentation)))
     counts = member(segmentation, "counts", (list, str))
-    if member(segmentation, "size", list) != [size[1], size[0]]:
+    if member(segmentation, "size", list) != list(size):
         raise ValueError("run lengths are of another size than their image")
     if isinstance(counts, list):
         counts = tuple(typed(run, int, "a run length") for run in counts)
-    return Shape(label, (), counts, (0, 0, *size), by_column=True)
+    return Shape(label, (), counts, (0, 0, size[1], size[0]), by_column=True)
 
 
 def _polygon(stored: Any) -> tuple[tuple[float, float], ...]:

@@ -43,7 +43,7 @@ def cvat(root: Path, split: str) -> DataSet:
                 path,
                 NO_CODING,
                 _shapes(image, classes),
-                (int(image.attrib["width"]), int(image.attrib["height"])),
+                (int(image.attrib["height"]), int(image.attrib["width"])),
                 rest,
             )
             for image in tree.iter("image")

@@ -64,12 +64,12 @@ class DrawnFrame(Frame):
     """
 
     shapes: tuple[Shape, ...]
-    size: tuple[int, int]  # width, height
+    size: tuple[int, int]  # height, width
     rest: int
 
     def labels(self) -> np.ndarray:
         """As :meth:`.dataset.Frame.labels`."""
-        width, height = self.size
+        height, width = self.size
         if not 0 < width * height <= MOST_PIXELS or min(self.size) < 1:
             raise InputError(
                 f"{self.label_path} gives {self.image_path.name} {width}x{height} pixels"

@@ -75,7 +75,7 @@ def sizes(settings: SegmenterSettings) -> dict[str, Any]:
     model = load_model(settings).model
     paths = [store.find(settings.reference)]
     if model.update is not None:
-        paths.append(store.find(settings.update))
+        paths.append(store.find(settings.update, role="update"))
         fusion = settings.fusion_weights
         if fusion is None and settings.fusion != "mean":
             fusion = store.find_fusion(paths[0], paths[1], settings.fusion)

@@ -199,7 +199,7 @@ def _add_variants(found: ModelSet, family: NetworkFamily, flow: bool) -> None:
     if accel in found.models:
         settings = found.models[accel]
         found.models[variant(accel, "update x0.5")] = replace(settings, update_scale=0.5)
-        files = store.find(settings.reference), store.find(settings.update)
+        files = store.find(settings.reference), store.find(settings.update, role="update")
         if store.find_fusion(*files, "feature") is not None:
             fused = replace(settings, fusion="feature")
             found.models[variant(accel, "feature fusion")] = fused

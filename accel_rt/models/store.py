@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -25,6 +26,8 @@ from accel_rt.models.weights import (
 )
 
 FOLDERS_VARIABLE = "ACCEL_RT_WEIGHTS"
+
+Role = Literal["reference", "update"]
 
 _PACKAGED = Path(__file__).parent.parent / "weights"
 
@@ -80,11 +83,15 @@ def _first_of_each_name() -> list[Entry]:
 
 def _all() -> Iterator[Entry]:
     for folder in folders():
-        for path in sorted(folder.glob("[!.]*.safetensors")):
-            try:
-                yield Entry(path.stem, path, _checked_description(path))
-            except WeightsError as error:
-                yield Entry(path.stem, path, {}, error)
+        yield from _entries(folder)
+
+
+def _entries(folder: Path) -> Iterator[Entry]:
+    for path in sorted(folder.glob("[!.]*.safetensors")):
+        try:
+            yield Entry(path.stem, path, _checked_description(path))
+        except WeightsError as error:
+            yield Entry(path.stem, path, {}, error)
 
 
 def _checked_description(path: Path) -> dict[str, Any]:
@@ -113,13 +120,16 @@ def class_names(path: Path) -> tuple[str, ...]:
         return ModelInfo.from_json(read_description(path)).classes.names
 
 
-def find(name_or_path: str, kind: str = "network") -> Path:
+def find(name_or_path: str, kind: str = "network", role: Role = "reference") -> Path:
     """The weight file of a ``kind`` called ``name_or_path``: an installed name, or a path.
 
-    Raises :class:`~accel_rt.errors.WeightsError` for a path that is not there or an installed
+    Of a run's folder it is the file in it, or that of the ``role`` in the pair it holds. Raises
+    :class:`~accel_rt.errors.WeightsError` for a path that is not there or an installed
     file that is damaged, and :class:`~accel_rt.errors.UsageError` for an unknown name.
     """
     path = Path(name_or_path)
+    if path.is_dir() and (len(path.parts) > 1 or any(path.glob("*.safetensors"))):
+        return _in_folder(path, kind, role)
     if path.suffix == ".safetensors" or len(path.parts) > 1:
         if not path.is_file():
             raise WeightsError(f"no weight file {path}: see 'accel-rt models' for those installed")
@@ -137,6 +147,20 @@ def find(name_or_path: str, kind: str = "network") -> Path:
     return found.path
 
 
+def _in_folder(folder: Path, kind: str, role: Role) -> Path:
+    """The weight file of a ``kind`` in a run's folder; of two networks that of the ``role``."""
+    entries = list(_entries(folder))
+    found = [entry.path for entry in entries if entry.kind == kind]
+    if len(found) > 1:
+        named = [entry.description.get(f"{role}_sha256") for entry in entries]
+        found = [path for path in found if content_hash(path) in named]
+    if len(found) != 1:
+        wrong = next((str(entry.error) for entry in entries if entry.error), "")
+        held = f"{len(found) or 'no'} {kind} weights that can be told apart"
+        raise WeightsError(f"{folder} holds {held}: {wrong or 'name a .safetensors file in it'}")
+    return found[0]
+
+
 def fusion_name(reference: str, update: str, kind: str = "score") -> str:
     """File stem of the ``score`` or ``feature`` fusion of a pair of networks."""
     return f"{'fusion' if kind == 'score' else 'feature-fusion'}-{reference}-{update}"
@@ -152,10 +176,13 @@ def pair(reference: Path, update: Path) -> dict[str, str]:
 def find_fusion(reference: Path, update: Path, kind: str = "score") -> Path | None:
     """The installed ``score`` or ``feature`` fusion that was trained for these two files.
 
-    It belongs to their contents, whatever they are called; None if there is none.
+    It belongs to their contents, whatever they are called, and may lie beside them; None if there
+    is none.
     """
     kind = "fusion" if kind == "score" else "feature-fusion"
-    fusions = [entry for entry in _all() if entry.kind == kind]
+    beside = {reference.parent, update.parent} - set(folders())
+    entries = chain(chain.from_iterable(map(_entries, sorted(beside))), _all())
+    fusions = [entry for entry in entries if entry.kind == kind]
     wanted = pair(reference, update) if fusions else {}
     hashes = {name: text for name, text in wanted.items() if name.endswith("_sha256")}
     return next((e.path for e in fusions if hashes.items() <= e.description.items()), None)

@@ -58,7 +58,7 @@ def load_model(settings: SegmenterSettings, load: LoadNetwork = load_network) ->
     description: dict[str, Any] = {"mode": settings.mode, "reference": info.network}
     model = Accel(reference)
     if settings.mode == "accel" and settings.schedule.updates:
-        update, update_info = load(store.find(settings.update))
+        update, update_info = load(store.find(settings.update, role="update"))
         if update_info.classes != info.classes:
             raise UsageError(
                 f"'{settings.reference}' and '{settings.update}' were trained for different "
@@ -80,7 +80,7 @@ def _fusion(
     """The fusion that ``settings`` ask for, and its description: with a ``note`` if it is not."""
     kind, path = settings.fusion, settings.fusion_weights
     if path is None and kind != "mean":
-        files = store.find(settings.reference), store.find(settings.update)
+        files = store.find(settings.reference), store.find(settings.update, role="update")
         path = store.find_fusion(*files, kind)
     if path is not None:
         return store.load_pair_fusion(path, reference, update), {"fusion": path.stem}

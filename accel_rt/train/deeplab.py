@@ -58,14 +58,18 @@ class DeepLab(TrainingTask):
 
     def __init__(self, settings: DeepLabSettings, processes: Processes) -> None:
         self._settings, self._processes = settings, processes
-        data = training_data(settings.data, settings.layout, settings.also, settings.street)
+        data = training_data(
+            settings.data, settings.layout, settings.also, settings.street, settings.shorter
+        )
         self._data, self._classes, self.notes = data, data.classes, data.notes()
         self._validation: list[Frame] = []
         if settings.data:
-            self._validation = open_dataset(settings.data, "val", settings.layout).labelled()
+            self._validation = open_dataset(
+                settings.data, "val", settings.layout, settings.shorter
+            ).labelled()
         self.scores = ("miou",) if self._validation else ()
         network = start_network(
-            settings.network, len(self._classes), settings.init, settings.seed, settings.task
+            settings.network, self._classes, settings.init, settings.seed, settings.task
         )
         self.model: nn.Module = network
         weights = label_weights([dataset for dataset, _ in data.sets], settings.balance)
@@ -133,7 +137,7 @@ class DeepLab(TrainingTask):
         settings = self._settings
         size, evaluated = (360, 480), ""
         if self._validation:
-            size = self._validation[0].labels().shape
+            size = self._validation[0].read()[1].shape
             evaluated = (
                 f"{self._data.sets[0][0].name} val, {len(self._validation)} frames at "
                 f"{wxh(size)}, single scale"

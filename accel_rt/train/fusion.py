@@ -41,8 +41,8 @@ def train_fusion(
 
     Returns the file written; in a folder it has the name the runtime looks for.
     """
-    data = training_data(settings.data, settings.layout, (), settings.street)
-    files = store.find(settings.reference), store.find(settings.update)
+    data = training_data(settings.data, settings.layout, (), settings.street, settings.shorter)
+    files = store.find(settings.reference), store.find(settings.update, role="update")
     (reference, info), (update, update_info) = map(load_network, files)
     if not info.classes == update_info.classes == data.classes:
         raise UsageError(

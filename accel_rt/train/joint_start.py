@@ -31,8 +31,10 @@ def start_joint(settings: JointSettings, classes: ClassSet) -> JointStart:
     Raises :class:`~accel_rt.errors.UsageError`, before any network is built, for networks of
     other classes, and as :func:`~accel_rt.models.store.find` for names.
     """
-    names = [name for name in (settings.reference, settings.update) if name]
-    paths = [store.find(name) for name in names]
+    names, paths = [settings.reference], [store.find(settings.reference)]
+    if settings.update:
+        names.append(settings.update)
+        paths.append(store.find(settings.update, role="update"))
     flow_path = None if settings.flow == "dis" else store.find(settings.flow, "flownets")
     for name, path in zip(names, paths, strict=True):
         known = store.class_names(path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from accel_rt.data.layouts import LAYOUTS, Layout
 from accel_rt.errors import UsageError
 from accel_rt.option import check, inherited, option
+from accel_rt.runtime.settings import DEFAULT_REFERENCE, DEFAULT_UPDATE
 from accel_rt.size import wxh
 
 if TYPE_CHECKING:
@@ -71,6 +72,11 @@ def _data(required: bool = False) -> Any:
 
 def _layout() -> Any:
     return option("Of the data set; auto tells by its folders.", "auto", choices=LAYOUTS)
+
+
+def _shorter(default: int | None = None) -> Any:
+    help = "Reduce pictures of more pixels on their shorter side."
+    return option(help, default, low=16, metavar="PX")
 
 
 def _also() -> Any:
@@ -139,6 +145,7 @@ class DeepLabSettings(TrainingSettings):
     street: float = _street(0.2)
     layout: Layout = _layout()
     also: tuple[tuple[Path, float], ...] = _also()
+    shorter: int | None = _shorter()
     crop: tuple[int, int] = _crop(240, 320)
     scale: tuple[float, float] = _scale(0.5, 1.75)
     balance: float = _balance()
@@ -314,6 +321,7 @@ class FusionSettings:
     update: str = option("Update weights.", metavar="NAME|PATH")
     data: Path = _data(required=True)
     layout: Layout = _layout()
+    shorter: int | None = _shorter()
     interval: int = option("Keyframes are 1 to N-1 frames back.", 10, low=2, metavar="N")
     snippets: int = option("Snippets to learn from.", 400, low=1)
     street: float = option("Share of procedural streets.", 0.25, **_SHARE)
@@ -324,6 +332,33 @@ class FusionSettings:
     anchor: float = 1e-3
     precision: str = "auto"
     seed: int = option("Of the snippets.", 0)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSettings:
+    """A pair for somebody's own classes; ``steps`` are each network's."""
+
+    data: Path
+    layout: Layout = _layout()
+    init: str = option(
+        "What to start from: the networks' installed weights, ImageNet's, nothing, or a run.",
+        "installed",
+        metavar="installed|imagenet|none|RUN",
+    )
+    reference: str = option("Network of the keyframes.", DEFAULT_REFERENCE, metavar="NAME")
+    update: str = option("Network of the frames between them.", DEFAULT_UPDATE, metavar="NAME")
+    shorter: int = _shorter(480)
+    crop: tuple[int, int] = _crop(240, 320)
+    steps: int = inherited(TrainingSettings, "steps", 400)
+    batch: int = inherited(TrainingSettings, "batch", 8)
+    rate: float = inherited(TrainingSettings, "rate", 5e-4)
+    precision: str = inherited(TrainingSettings, "precision", "auto")
+    device: str = inherited(TrainingSettings, "device", "auto")
+    seed: int = inherited(TrainingSettings, "seed", 0)
+    workers: int = inherited(TrainingSettings, "workers", 1)
 
     def __post_init__(self) -> None:
         check(self)

@@ -9,7 +9,7 @@ from pathlib import Path
 from accel_rt.classes import CAMVID, ClassSet
 from accel_rt.data.dataset import DataSet
 from accel_rt.data.occurrence import absent_classes
-from accel_rt.data.open import Layout, open_dataset
+from accel_rt.data.open import Layout, open_dataset, open_training
 from accel_rt.errors import UsageError
 
 
@@ -33,21 +33,26 @@ class TrainingData:
 
 
 def training_data(
-    data: Path | None, layout: Layout, also: Sequence[tuple[Path, float]], street: float
+    data: Path | None,
+    layout: Layout,
+    also: Sequence[tuple[Path, float]],
+    street: float,
+    shorter: int | None = None,
 ) -> TrainingData:
     """Open the training splits; nothing but folders is read.
 
-    ``data`` gets what ``also`` (folders with shares) and ``street`` leave. Raises
+    ``data`` gets what ``also`` (folders with shares) and ``street`` leave; ``shorter`` is as in
+    :func:`~accel_rt.data.open.open_training`. Raises
     :class:`~accel_rt.errors.UsageError` for shares above 1, sets of different classes, and no
-    data at all; else as :func:`~accel_rt.data.open.open_dataset`.
+    data at all; else as :func:`~accel_rt.data.open.open_training`.
     """
     left = 1 - street - sum(share for _, share in also)
     if left < -1e-6:
         raise UsageError(f"the shares of street and further data add up to {1 - left:g}: at most 1")
     if data is None and left > 1e-6:
         raise UsageError(f"a share of {left:g} is left for labelled frames: give --data too")
-    sets = [] if data is None else [(open_dataset(data, "train", layout), max(left, 0.0))]
-    sets += [(open_dataset(path, "train"), share) for path, share in also]
+    sets = [] if data is None else [(open_training(data, layout, shorter), max(left, 0.0))]
+    sets += [(open_dataset(path, "train", shorter=shorter), share) for path, share in also]
     classes = sets[0][0].classes if sets else CAMVID
     for dataset, _ in sets:
         if dataset.classes != classes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from accel_rt.classes import ClassSet
 from accel_rt.models import store
 from accel_rt.models.grow import grow
 from accel_rt.models.init import imagenet_file, load_feature_weights
@@ -16,20 +18,21 @@ from accel_rt.models.zoo import Task, build_network
 
 
 def start_network(
-    name: str, classes: int, init: str, seed: int, task: Task | None = None
+    name: str, classes: ClassSet, init: str, seed: int, task: Task | None = None
 ) -> Network:
     """A network, with its own or another ``task`` network, that starts from ``init``.
 
     ``init`` is ``none`` (random weights of ``seed``), ``imagenet`` (the installed ImageNet
     checkpoint), an ImageNet checkpoint in torchvision's format (such as ``.pth``), or weights of
     this package (an installed name or a ``.safetensors`` file), which may be those of a shallower
-    ResNet of the same block type, or of one with another task network.
+    ResNet of the same block type, or of one with another task network. Weights of other classes
+    keep all but their scoring layers, which begin anew for classes that they do not know by name.
 
     Raises :class:`~accel_rt.errors.UsageError` for an unknown name and
     :class:`~accel_rt.errors.WeightsError` for a file that does not fit.
     """
     torch.manual_seed(seed)
-    network = build_network(name, classes, task)
+    network = build_network(name, len(classes), task)
     if init == "none":
         return network
     if init == "imagenet":
@@ -37,9 +40,28 @@ def start_network(
     elif Path(init).suffix in ("", ".safetensors"):
         path = store.find(init)
         tensors, _ = load_tensors(path)
+        if (known := store.class_names(path)) != classes.names:
+            tensors = _rescored(network, tensors, known, classes.names)
         if isinstance(network.feature, ResNet):
             tensors = grow(network, tensors)
         fit(network, tensors, path)
     else:
         load_feature_weights(network.feature, Path(init))
     return network
+
+
+def _rescored(
+    network: Network, tensors: dict[str, Tensor], known: tuple[str, ...], names: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """``tensors`` with ``network``'s own scoring layers, whose rows are taken over by name."""
+    rescored = dict(tensors)
+    for layer in ("scoring", "correction"):
+        for kind in ("weight", "bias"):
+            key = f"task.{layer}.{kind}"
+            own = network.state_dict().get(key)
+            if own is not None and key in tensors and own.shape[1:] == tensors[key].shape[1:]:
+                rescored[key] = own.clone()
+                for row, name in enumerate(names):
+                    if name in known:
+                        rescored[key][row] = tensors[key][known.index(name)]
+    return rescored
