@@ -140,12 +140,14 @@ def _aac_filter(
 
 
 def can_copy(stream: av.stream.Stream, packets: Sequence[av.Packet], format: str) -> bool:
-    """Whether FFmpeg's muxer ``format`` takes ``stream`` with its first ``packets``: a rehearsal.
+    """Whether a file of ``format`` holds ``stream`` with its first ``packets``: a rehearsal.
 
-    Done beforehand because a stream that the muxer refuses would spoil the whole file.
+    Done beforehand because a stream that the muxer refuses, or that no reader of the file then
+    opens (AAC whose setup is damaged, in MP4), would spoil the whole file.
     """
+    written = io.BytesIO()
     try:
-        with av.open(io.BytesIO(), "w", format=format) as scratch:
+        with av.open(written, "w", format=format) as scratch:
             out = scratch.add_stream_from_template(stream)
             scratch.start_encoding()
             time = 0
@@ -156,6 +158,9 @@ def can_copy(stream: av.stream.Stream, packets: Sequence[av.Packet], format: str
                 copy.stream = out
                 scratch.mux(copy)
                 time += max(packet.duration or 0, 1)
+        if packets:
+            written.seek(0)
+            av.open(written).close()
     except (av.FFmpegError, OSError, ValueError):
         return False
     return True

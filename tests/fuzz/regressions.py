@@ -86,6 +86,16 @@ def _unknown_sound(into: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"mp4a", b"zzzz").replace(b"esds", b"free"))
 
 
+def _channels_nobody_knows(into: Path) -> None:
+    """AAC whose setup asks for a set-up of channels that does not exist."""
+    path = into / "channels.flv"
+    sound = ["-f", "lavfi", "-i", "anoisesrc=d=0.5:r=44100:a=0.1", "-c:v", "flv1", "-c:a", "aac"]
+    _ffmpeg(path, *sound)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\xaf\x00\x12") + 3] |= 0x78
+    path.write_bytes(data)
+
+
 def _mac_folder(into: Path) -> None:
     """A folder with a Mac's resource files beside the pictures."""
     for number in range(3):
@@ -102,6 +112,7 @@ REGRESSIONS: dict[str, Callable[[Path], None]] = {
     "an odd rate": partial(_sound, "flac", 1, 11_024, name="s.mkv"),
     "eight channels": partial(_sound, "pcm_s24le", 8, 48_000, name="s.mov"),
     "unknown sound": _unknown_sound,
+    "aac with unknown channels": _channels_nobody_knows,
     "a duration of a hundred million digits": partial(_tag, b"00:00:1e0099999999"),
     "a duration of one by nothing": partial(_tag, b"00:00:000000001/00"),
     "a huge png": _huge_png,
