@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from accel_rt.errors import InputError, OutputError, UsageError
-from accel_rt.files import replacing, why_unwritable
+from accel_rt.files import Claim, replacing, why_unwritable
 from accel_rt.jsonfile import member
 
 
@@ -30,6 +30,15 @@ class RunFolder:
     @property
     def checkpoint_path(self) -> Path:
         return self.path / "checkpoint.pt"
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Keep every other run out; raises :class:`~accel_rt.errors.OutputError` if one is in."""
+        claim = Claim(self.path)
+        try:
+            yield
+        finally:
+            claim.release()
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint; the old one stays until the new one is complete."""

@@ -75,8 +75,13 @@ class Trainer:
     def run(self) -> list[Path]:
         """Train to the last step; returns the weight files written, the main one first.
 
-        Raises ``KeyboardInterrupt`` after saving if ``stop`` said so.
+        Raises ``KeyboardInterrupt`` after saving if ``stop`` said so, and
+        :class:`~accel_rt.errors.OutputError` if another run is writing the folder.
         """
+        with self._folder.claimed() if self._processes.leads else nullcontext():
+            return self._run()
+
+    def _run(self) -> list[Path]:
         self._resume()
         settings, task = self._settings, self._task
         for note in task.notes:

@@ -160,6 +160,15 @@ def test_other_settings_do_not_resume(settings: DeepLabSettings, tmp_path: Path)
         folder.load({"batch": 4})
 
 
+def test_a_second_run_into_one_folder_is_told(settings: DeepLabSettings, tmp_path: Path) -> None:
+    """Two would overwrite each other's checkpoints, and mix their rows."""
+    run = tmp_path / "run"
+    told = pytest.raises(OutputError, match="run' is being written by another run")
+    with RunFolder(run).claimed(), told:
+        train_deeplab(settings, run, _quiet)
+    assert list(run.iterdir()) == []
+
+
 def test_an_interrupted_save_keeps_the_old_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
