@@ -99,7 +99,6 @@ class EncodedSound(Track):
 
     def write(self, packet: av.Packet, time: Fraction, origin: Fraction) -> None:
         offset = time - self._time(packet) + self._shift - origin
-        self._note_end(packet, time)
         try:
             for frame in cast(av.AudioStream, self.stream).decode(packet):
                 at = None

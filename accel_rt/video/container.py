@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import av
 from av.stream import Disposition
 
 from accel_rt.errors import InputError, UsageError
-from accel_rt.video.clock import DecodingTimes, PictureClock, Timed
+from accel_rt.video.clock import JOIN_S, DecodingTimes, PictureClock, Timed
 from accel_rt.video.color import FrameConverter
 from accel_rt.video.limits import DEFAULT_LIMITS, Limits
 from accel_rt.video.location import is_read_once, is_url
@@ -33,6 +33,7 @@ _UNKNOWN_RATE = Fraction(25)
 _DECODING_TIMES_ONLY = ("avi",)
 _NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
 _NO_TIMESTAMPS = 0x0080  # AVFMT_NOTIMESTAMPS: times are made up from a nominal rate
+_CLOCK_MAY_JUMP = 0x0200  # AVFMT_TS_DISCONT: recordings are joined by writing one after the other
 _DURATION_TAG = re.compile(r"(\d{1,6}):(\d{1,2}):(\d{1,2}(?:\.\d{1,12})?)")
 _LONGEST_S = 10 * 366 * 24 * 3600  # headers that promise more are damaged
 
@@ -133,6 +134,8 @@ class VideoSource(Source):
             limits.check_size(name, self._convert.shown_size(_coded_size(self._stream)))
             self._untimed = bool(self._container.format.flags & _NO_TIMESTAMPS)
             self._read_once = is_read_once(location)
+            may_jump = bool(self._container.format.flags & _CLOCK_MAY_JUMP)
+            self.one_clock = is_url(location) or not may_jump
             self._seeks = not (self._untimed or self._read_once)
             self._rate = rate if self._untimed else None
             self._header_end = stream_end(self._container, self._stream)
@@ -220,7 +223,7 @@ class VideoSource(Source):
 
     def _nothing_read(self, start_s: float | None) -> Exception:
         length_s = self._header_end and float(self._header_end - self._origin())
-        if start_s and length_s is not None and start_s >= length_s:
+        if start_s and length_s is not None and start_s >= length_s and not self.joins:
             return UsageError(
                 f"the start, {start_s} s, is after the end of '{self.info.name}', "
                 f"which lasts {length_s:.3f} s"
@@ -279,14 +282,15 @@ class VideoSource(Source):
     def _note_length(self, delivered: int, last_end: Fraction) -> None:
         """Say where the source turned out longer or shorter than its headers say."""
         if self._header_end is not None:
-            begin = self._origin() if self._start is None else self._start
+            origin = self._origin()
+            begin = origin if self._start is None else self._start
             mean_step = (last_end - begin) / max(delivered, 1)
             slack = Fraction(3, 2) * max(mean_step, 1 / self.info.rate)
             self.truncated = self.truncated or (
                 self._header_end - max(self._read_end, last_end - sum(self.joins[-1:])) > slack
             )
             if last_end - self._header_end > slack:
-                found_s, said_s = float(last_end - begin), float(self._header_end - begin)
+                found_s, said_s = float(last_end - origin), float(self._header_end - origin)
                 self._note_once(f"the video lasts {found_s:.3f} s; its headers say {said_s:.3f} s")
         if self.truncated:
             expected = self.info.frame_count
@@ -297,6 +301,8 @@ class VideoSource(Source):
         """Decoded frames from the last keyframe before the span on."""
         if self._start is None or not self._seeks:
             return self._decode()
+        if not self.one_clock:
+            return self._decode(self._packets_before(self._start))
         base = _time_base(self._stream)
         for margin_s in _SEEK_MARGINS_S:
             target = max(self._start - margin_s, self._origin())
@@ -312,14 +318,37 @@ class VideoSource(Source):
             self._container.seek(self._container.start_time or 0)
         return self._decode()
 
-    def _decode(self) -> Iterator[av.VideoFrame]:
+    def _packets_before(self, start: Fraction) -> int:
+        """How many packets need no decoding: those before the last keyframe before ``start``.
+
+        None of them if the clock is set back before that: then pictures have to be counted.
+        """
+        before, latest = 0, -math.inf
+        with open_container(self._location, self._limits) as container:
+            packets = container.demux(container.streams[self._stream.index])
+            with suppress(av.FFmpegError, OSError, IndexError):
+                for number, packet in enumerate(packets):
+                    if packet.dts is None or packet.pts is None:
+                        continue
+                    time = packet.dts * packet.time_base
+                    if time < latest - JOIN_S:
+                        return 0
+                    if time > start:
+                        break
+                    latest = time
+                    if packet.is_keyframe and packet.pts * packet.time_base <= start:
+                        before = number
+        return before
+
+    def _decode(self, skipped: int = 0) -> Iterator[av.VideoFrame]:
         """Frames as they come, skipping what cannot be decoded, until the end or the budget.
 
-        A packet of no size shows the picture before it once more, as in Theora. The one that ends
+        The first ``skipped`` packets are not even tried. A packet of no size shows the picture before it once more, as in Theora. The one that ends
         a stream has no time.
         """
         last: av.VideoFrame | None = None
-        packets = self._container.demux(self._stream)
+        packets: Iterator[av.Packet[av.VideoStream]]
+        packets = islice(self._container.demux(self._stream), skipped, None)
         context = self._stream.codec_context
         times = None
         if self._container.format.name in _DECODING_TIMES_ONLY and context.reorder_depth:

@@ -42,7 +42,7 @@ class SideTracks:
     ) -> None:
         self.notes: list[str] = []
         self._output, self._suffix = output, suffix
-        self._joins = source.joins
+        self._joins, self._seeks = source.joins, source.one_clock
         self._origin = self._end = Fraction(0)
         self._keeps_priming = False
         self._tracks: dict[int, Track] = {}
@@ -90,7 +90,7 @@ class SideTracks:
         packets = chain(self._probed, self._demux(streams))
         if start is not None and origin > start:
             self._keeps_priming = False
-            if origin - _SEEK_MARGIN_S > start:
+            if self._seeks and origin - _SEEK_MARGIN_S > start:
                 packets = self._from(self._input, streams, start) or packets
         self._packets = self._without_jumps(packets)
         self._pending = next(self._packets, None)
@@ -141,10 +141,13 @@ class SideTracks:
                 break
             if track.repeats(packet, time):
                 track.lost += 1
-            elif self._is_in_span(track, packet, time):
-                if not track.is_sound:
+            else:
+                taken = self._is_in_span(track, packet, time)
+                track.passes(packet, time, taken)
+                if taken and not track.is_sound:
                     time = track.trim(packet, time, self._origin, self._end)
-                track.write(packet, time, self._origin)
+                if taken:
+                    track.write(packet, time, self._origin)
             self._pending = next(self._packets, None)
         for track in self._tracks.values():
             track.advance(until)

@@ -66,11 +66,13 @@ class Source(ABC):
     ``truncated`` says that the source ended before its own headers say it does, and ``notes``
     holds sentences for the user; all three are final once the iteration has ended. ``joins``
     holds what has been added to the source's own times, in seconds, since its clock was set back
-    for the first, second, ... time.
+    for the first, second, ... time. Without ``one_clock`` that may happen: a seek to a time may
+    then land in another one of the recordings that were joined.
     """
 
     info: SourceInfo
     joins: list[Fraction]
+    one_clock = True
 
     def __init__(self) -> None:
         self.corrupt_frames = 0

@@ -81,9 +81,14 @@ class Track:
             return False
         return time + self._length(packet) / 2 < self._end
 
+    def passes(self, packet: av.Packet, time: Fraction, taken: bool) -> None:
+        """Note that ``packet``, placed at ``time``, comes next; if not ``taken``, unwritten."""
+        self.filled += self._length(packet) * taken
+        end = time + self._length(packet) if self.is_sound else time
+        self._end = end if self._end is None else max(self._end, end)
+
     def write(self, packet: av.Packet, time: Fraction, origin: Fraction) -> None:
         """Take ``packet``, which starts at ``time``; ``origin`` is time 0 of the output."""
-        self._note_end(packet, time)
         packet.pts = packet.dts = round((time - origin) / self._time_base)
         packet.time_base = self._time_base
         try:
@@ -113,11 +118,6 @@ class Track:
                 self._output.mux(packet)
             except REFUSED:
                 self.lost += 1
-
-    def _note_end(self, packet: av.Packet, time: Fraction) -> None:
-        self.filled += self._length(packet)
-        end = time + self._length(packet) if self.is_sound else time
-        self._end = end if self._end is None else max(self._end, end)
 
     def _time(self, packet: av.Packet) -> Fraction:
         time = packet.dts if packet.pts is None else packet.pts

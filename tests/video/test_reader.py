@@ -191,6 +191,22 @@ def test_clock_set_back_is_joined_up(tmp_path):
     assert any("clock" in note for note in source.notes)
 
 
+@pytest.mark.parametrize("first", [0, 7, 26, 29, 32, 59])
+def test_a_span_of_joined_recordings_is_that_of_their_joined_times(tmp_path, first):
+    """Their own times occur twice, so that a seek to one could land in either."""
+    options = {"g": "12", "bf": "0"}
+    parts = [
+        write_clip(
+            tmp_path / f"{n}.ts", images=[picture(n + k) for k in range(30)], options=options
+        )
+        for n in (0, 30)
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    _, frames = read(joined, start_s=first / 25)
+    assert numbers(frames) == list(range(first, 60))
+
+
 def test_stream_without_times_gets_them_from_the_rate(tmp_path):
     path = write_clip(tmp_path / "raw.h264", format="h264", options={"g": "5", "bf": "0"})
     _, frames = read(path)

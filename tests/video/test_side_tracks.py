@@ -71,6 +71,16 @@ def beep_of(path):
     return None
 
 
+@pytest.mark.parametrize(("start_s", "beep_s"), [(0.5, 1.0), (3.9, 2.6), (4.5, 2.0)])
+def test_sound_of_a_span_of_joined_recordings_stays_with_its_pictures(tmp_path, start_s, beep_s):
+    parts = [
+        talkie(tmp_path / f"{at}.ts", "aac", seconds=4, beep_s=at).read_bytes() for at in (1.5, 2.5)
+    ]
+    (tmp_path / "joined.ts").write_bytes(b"".join(parts))
+    segmented(tmp_path / "joined.ts", tmp_path / "out.mp4", start_s=start_s)
+    assert beep_of(tmp_path / "out.mp4") == pytest.approx(beep_s, abs=0.05)
+
+
 REENCODED = ["the sound was re-encoded to fit mp4"]
 
 
@@ -256,6 +266,7 @@ def placed(times_ms, joins=(), shown=None):
             if track.repeats(packet, time):
                 found.append(None)
             else:
+                track.passes(packet, time, taken=True)
                 track.write(packet, time, Fraction(0))
                 found.append(round(time * 1000))
     return found
