@@ -343,8 +343,8 @@ class VideoSource(Source):
     def _decode(self, skipped: int = 0) -> Iterator[av.VideoFrame]:
         """Frames as they come, skipping what cannot be decoded, until the end or the budget.
 
-        The first ``skipped`` packets are not even tried. A packet of no size shows the picture before it once more, as in Theora. The one that ends
-        a stream has no time.
+        The first ``skipped`` packets are not even tried. A packet of no size shows the picture
+        before it once more, as in Theora. The one that ends a stream has no time.
         """
         last: av.VideoFrame | None = None
         packets: Iterator[av.Packet[av.VideoStream]]
