@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -96,10 +96,12 @@ def evaluate(
     if len(todo) < total:
         report(f"{total - len(todo)} of {total} parts are there from an earlier run")
     done = total - len(todo)
-    for number, arrays in _results(evaluation, todo, workers, report):
-        parts.save(number, arrays)
-        done += 1
-        report(f"evaluated {done} of {total} parts")
+    # Closed at once, or workers would go on for as long as an interruption here is being handled.
+    with closing(_results(evaluation, todo, workers, report)) as results:
+        for number, arrays in results:
+            parts.save(number, arrays)
+            done += 1
+            report(f"evaluated {done} of {total} parts")
     loaded = [part for number in range(total) if (part := parts.load(number)) is not None]
     schedules = evaluation.schedules()
     return {
@@ -121,7 +123,7 @@ def _results(
     todo: list[tuple[int, WorkUnit]],
     workers: int,
     report: Callable[[str], None],
-) -> Iterator[tuple[int, _Arrays]]:
+) -> Generator[tuple[int, _Arrays], None, None]:
     if not todo:
         return
     if workers == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +61,21 @@ def test_interrupted_run_is_picked_up(tmp_path: Path) -> None:
     resumed = evaluate(evaluation, tmp_path / "work", 1, said.append)["accel"]
     assert said == ["1 of 2 parts are there from an earlier run", "evaluated 2 of 2 parts"]
     assert same(whole, resumed)
+
+
+def test_workers_end_with_an_interruption_while_it_is_still_known(tmp_path: Path) -> None:
+    """Also one that comes while a part is being saved."""
+    evaluation = Evaluation(LONG, MODELS, "dense", AgeingPredictor)
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        evaluate(evaluation, tmp_path / "work", 2, interrupt)
+    except KeyboardInterrupt:
+        assert not multiprocessing.active_children()
+    else:
+        pytest.fail("not interrupted")
 
 
 def test_other_inputs_start_over(tmp_path: Path) -> None:
