@@ -10,7 +10,7 @@ import numpy as np
 from accel_rt.data.dataset import Frame, FrameSequence
 from accel_rt.errors import UsageError
 from accel_rt.evaluate.metrics import ConfusionMatrix
-from accel_rt.runtime.segmenter import Segmenter
+from accel_rt.runtime.result import FrameSegmenter
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class StreamScore:
         return total.miou()
 
 
-def score_stream(segmenter: Segmenter, frames: Sequence[Frame], interval: int) -> StreamScore:
+def score_stream(segmenter: FrameSegmenter, frames: Sequence[Frame], interval: int) -> StreamScore:
     """Run the video once per keyframe phase, so that every frame is scored at every distance.
 
     ``segmenter`` must place keyframes every ``interval`` frames and nowhere else. The first
@@ -48,7 +48,7 @@ def score_stream(segmenter: Segmenter, frames: Sequence[Frame], interval: int) -
 
 
 def score_snippets(
-    segmenter: Segmenter, sequences: Sequence[FrameSequence], interval: int
+    segmenter: FrameSegmenter, sequences: Sequence[FrameSequence], interval: int
 ) -> StreamScore:
     """Meet every labelled frame once; the distance of the keyframe before it rotates.
 
@@ -81,7 +81,9 @@ def selected_in_snippets(
     return [(s, index) for s in sequences for index in s.labelled() if index + 1 >= interval]
 
 
-def _step(segmenter: Segmenter, frame_bgr: np.ndarray, offset: int, interval: int) -> np.ndarray:
+def _step(
+    segmenter: FrameSegmenter, frame_bgr: np.ndarray, offset: int, interval: int
+) -> np.ndarray:
     """Labels of the frame ``offset`` frames after its keyframe, which must be one there."""
     result = segmenter.step(frame_bgr)
     if (result.kind == "key") != (offset == 0):

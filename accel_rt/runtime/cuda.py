@@ -27,7 +27,7 @@ from torch import Tensor
 from accel_rt.flow.motion import Motion
 from accel_rt.flow.source import FlowSource
 from accel_rt.runtime.cuda_device import CudaDevice, Device, Work
-from accel_rt.runtime.executor import FrameData, StageClock
+from accel_rt.runtime.executor import FrameData, StageClock, describe
 from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.nodes import FrameNodes
 from accel_rt.runtime.preprocess import resize_frame
@@ -97,8 +97,7 @@ class CudaExecutor:
 
     def describe(self) -> dict[str, Any]:
         graphs = f"no: {self._no_graphs}" if self._no_graphs else "yes"
-        flow = self._flow.name if self._flow is not None else None
-        return {"threads": torch.get_num_threads(), "flow": flow, "cuda_graphs": graphs}
+        return {**describe(self.program, self._flow), "cuda_graphs": graphs}
 
     def close(self) -> None:
         self._cuda.synchronize()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from accel_rt.flow.motion import Motion
 from accel_rt.flow.source import FlowSource
-from accel_rt.runtime.executor import FrameData, StageClock
+from accel_rt.runtime.executor import FrameData, StageClock, describe
 from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.preprocess import resize_frame
 from accel_rt.runtime.program import Branch, FrameProgram, State
@@ -185,10 +185,10 @@ class EagerExecutor:
         return False
 
     def describe(self) -> dict[str, Any]:
-        flow = self._flow.name if self._flow is not None else None
+        told = describe(self.program, self._flow)
         if self._worker is None:
-            return {"threads": torch.get_num_threads(), "flow": flow}
-        return {**self._worker.describe(), "flow": flow, "keyframes": "asynchronous"}
+            return told
+        return {**told, **self._worker.describe(), "keyframes": "asynchronous"}
 
     def close(self) -> None:
         if self._worker is not None:

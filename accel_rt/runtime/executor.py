@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from accel_rt.flow.motion import Motion
+from accel_rt.flow.source import FlowSource
 from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.policy import Decision
 from accel_rt.runtime.program import FrameProgram
@@ -84,10 +86,20 @@ class Executor(Protocol):
         """Draw on every frame from the next start on; False if that is not done here."""
 
     def describe(self) -> dict[str, Any]:
-        """What runs and how, for a report."""
+        """What runs and how, ready for a report."""
 
     def close(self) -> None:
         """Release what runs beside the frames; a second call does nothing."""
+
+
+def describe(program: FrameProgram, flow: FlowSource | None) -> dict[str, Any]:
+    """Device, precision, threads and flow, ready for a report."""
+    return {
+        "device": str(program.device),
+        "precision": str(program.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "flow": flow.name if flow is not None else None,
+    }
 
 
 @dataclass(frozen=True)

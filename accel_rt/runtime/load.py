@@ -122,8 +122,6 @@ def load_segmenter(
     device = resolve_device(settings.device)
     dtype = resolve_precision(settings.precision, device)
     loaded = load_model(settings, load)
-    if settings.schedule.look_ahead:
-        return _look_ahead(settings, loaded, device, dtype)
     return build_segmenter(
         loaded.model,
         loaded.info.classes,
@@ -141,29 +139,6 @@ def load_segmenter(
         cuda_graphs=settings.cuda_graphs,
         background=asynchronous and keyframe_interval(settings) > 1,
         threads=threads,
-    )
-
-
-def _look_ahead(
-    settings: SegmenterSettings, loaded: LoadedModel, device: torch.device, dtype: torch.dtype
-) -> LookAheadSegmenter:
-    program = FrameProgram(
-        for_inference(loaded.model, device, dtype),
-        device,
-        dtype,
-        incremental=settings.warp == "incremental",
-        update_scale=settings.update_scale,
-    )
-    return LookAheadSegmenter(
-        loaded.info.classes,
-        keyframe_policy(settings),
-        program,
-        load_flow(settings, device, dtype),
-        settings.schedule,
-        trained=loaded.info.size,
-        size=settings.size,
-        margins=settings.margins,
-        description=loaded.description,
     )
 
 
@@ -185,13 +160,14 @@ def build_segmenter(
     cuda_graphs: bool = True,
     background: bool = False,
     threads: int | None = None,
-) -> Segmenter:
+) -> FrameSegmenter:
     """A segmenter of networks in memory; ``model`` is taken over and changed for inference.
 
     What is given makes the mode: without ``flow`` the keyframe's features are copied (Clockwork),
     with flow and no update branch they are warped (Deep Feature Flow), with both this is Accel,
     and with a keyframe interval of 1 every frame is a keyframe (DeepLab). ``policy`` keeps to
-    ``schedule`` by default. ``background`` computes keyframes beside the frames.
+    ``schedule`` by default. ``background`` computes keyframes beside the frames, unless the
+    schedule looks ahead.
     """
     schedule = schedule or Schedule()
     policy = policy or FixedInterval(schedule.interval, schedule.update_every)
@@ -203,6 +179,18 @@ def build_segmenter(
         incremental=incremental,
         update_scale=update_scale,
     )
+    if schedule.look_ahead:
+        return LookAheadSegmenter(
+            classes,
+            policy,
+            program,
+            flow,
+            schedule,
+            trained=trained,
+            size=size,
+            margins=margins,
+            description=description,
+        )
     executor: Executor
     if device.type == "cuda":
         executor = CudaExecutor(program, flow, schedule, margins=margins, graphs=cuda_graphs)

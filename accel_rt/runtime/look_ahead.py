@@ -14,7 +14,7 @@ from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.flow.motion import Motion
 from accel_rt.flow.source import FlowSource
-from accel_rt.runtime.executor import StageClock
+from accel_rt.runtime.executor import StageClock, describe
 from accel_rt.runtime.geometry import Geometry, plan
 from accel_rt.runtime.policy import KeyframePolicy
 from accel_rt.runtime.preprocess import resize_frame
@@ -109,13 +109,7 @@ class LookAheadSegmenter:
 
     def describe(self) -> dict[str, Any]:
         """What runs, ready for a report."""
-        return {
-            **self._description,
-            "device": str(self._program.device),
-            "precision": str(self._program.dtype).removeprefix("torch."),
-            "threads": torch.get_num_threads(),
-            "flow": self._flow.name if self._flow is not None else None,
-        }
+        return {**self._description, **describe(self._program, self._flow)}
 
     def step(
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None

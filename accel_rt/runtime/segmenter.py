@@ -73,13 +73,7 @@ class Segmenter:
 
     def describe(self) -> dict[str, Any]:
         """What runs: networks, device, precision, threads and flow, ready for a report."""
-        program = self._executor.program
-        return {
-            **self._description,
-            "device": str(program.device),
-            "precision": str(program.dtype).removeprefix("torch."),
-            **self._executor.describe(),
-        }
+        return {**self._description, **self._executor.describe()}
 
     def push(
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None

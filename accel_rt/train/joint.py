@@ -31,7 +31,7 @@ from accel_rt.models.accel import Accel, FeatureFusion
 from accel_rt.models.weights import save_network
 from accel_rt.runtime.load import build_segmenter
 from accel_rt.runtime.policy import FixedInterval
-from accel_rt.runtime.segmenter import Segmenter
+from accel_rt.runtime.result import FrameSegmenter
 from accel_rt.train.distil import Teacher, distillation_loss
 from accel_rt.train.ema import blended
 from accel_rt.train.joint_data import JointSamples, SnippetMixture
@@ -210,7 +210,7 @@ class Joint(TrainingTask):
             return model
         return blended(model, self._start, self._settings.start_share)
 
-    def _segmenter(self, model: JointModel, interval: int, scale: float) -> Segmenter:
+    def _segmenter(self, model: JointModel, interval: int, scale: float) -> FrameSegmenter:
         """The runtime on copies of the networks, which it folds and casts."""
         options = self._segmenter_options()
         flow: FlowSource = DISFlow()
@@ -277,7 +277,7 @@ class Joint(TrainingTask):
         return written
 
 
-def _validation(settings: JointSettings) -> Callable[[Segmenter, int], StreamScore] | None:
+def _validation(settings: JointSettings) -> Callable[[FrameSegmenter, int], StreamScore] | None:
     """What scores a segmenter at an interval: the longest fully labelled validation sequence, or
     else the sparsely labelled ones; None if there are too few frames for either."""
     if not settings.data:

@@ -48,6 +48,14 @@ def test_modes_with_keyframes(mode: str, warp: str) -> None:
     assert kinds(settings) == ["key", "update", "update", "key"]
 
 
+def test_a_schedule_that_looks_ahead_gives_results_with_the_next_keyframe() -> None:
+    segmenter = load_segmenter(replace(SETTINGS, look_ahead=True))
+    frame = np.zeros((48, 64, 3), np.uint8)
+    ready = [[result.index for result in segmenter.push(frame)] for _ in range(4)]
+    assert ready == [[0], [], [], [1, 2, 3]]
+    assert segmenter.describe()["precision"] == "float32"
+
+
 def test_deeplab_has_keyframes_only() -> None:
     assert kinds(replace(SETTINGS, mode="deeplab")) == ["key"] * 4
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from accel_rt.errors import UsageError
 from accel_rt.flow.dis import DISFlow
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
-from accel_rt.models.fuse import for_inference
 from accel_rt.models.layers import Features
 from accel_rt.models.network import Network
 from accel_rt.runtime.cuda import CudaExecutor
@@ -70,9 +69,8 @@ def online(model: Accel, schedule: Schedule, flow: object) -> Segmenter:
 def late(
     model: Accel, schedule: Schedule, flow: object, policy: KeyframePolicy | None = None
 ) -> LookAheadSegmenter:
-    program = FrameProgram(for_inference(model, CPU, torch.float32), CPU, torch.float32)
-    policy = policy or FixedInterval(schedule.interval, schedule.update_every)
-    return LookAheadSegmenter(CLASSES, policy, program, flow, schedule, size=SIZE)  # type: ignore[arg-type]
+    schedule = replace(schedule, look_ahead=True)
+    return build_segmenter(model, CLASSES, schedule=schedule, flow=flow, policy=policy, size=SIZE)  # type: ignore[arg-type]
 
 
 def run(segmenter: Segmenter | LookAheadSegmenter, frames: list[np.ndarray]) -> list[FrameResult]:
