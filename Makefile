@@ -2,6 +2,8 @@
 # make quick   lint, types and the tests that take no time: minutes less than make test
 # make test    lint, types and every test
 # make fuzz    thousands of damaged files of every kind (CASES=5000, FUZZ="--replay TARGET:SEED")
+# make wheels  dist/: a wheel that installs without a compiler, tried in an empty environment
+# make docs    build/site: the documentation, without warnings
 # make cuda    compile the CUDA kernels for every architecture, spills are errors, and list them
 #
 # TORCH=...    which torch to install if there is none, for example TORCH=torch==2.13.0
@@ -18,7 +20,7 @@ BUILD_INPUTS := setup.py pyproject.toml $(shell find csrc -type f)
 CASES ?= 5000
 SLOW := slow or browser or emulated
 
-.PHONY: demo quick test fuzz lint format cuda clean
+.PHONY: demo quick test fuzz lint format wheels docs cuda clean
 
 demo: $(READY)
 	mkdir -p demo
@@ -47,6 +49,12 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(find csrc tests \( -name '*.cpp' -o -name '*.cu' -o -name '*.h' -o -name '*.cuh' \))
 
+wheels: $(READY)
+	PYTHON=$(BIN)/python .ci/wheels
+
+docs: $(READY)
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 cuda: $(READY)
 	ACCEL_RT_CUDA=1 ACCEL_RT_STRICT=1 $(BIN)/python setup.py build_ext --build-temp build/cuda --build-lib build/cuda/lib
 	$(PIP) install -q nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm
@@ -61,4 +69,4 @@ $(READY): $(BUILD_INPUTS)
 	touch $@
 
 clean:
-	rm -rf build demo *.egg-info accel_rt/ops/*.so
+	rm -rf build dist demo *.egg-info accel_rt/ops/*.so

@@ -65,6 +65,7 @@ TOOLS: dict[str, tuple[Callable[[], Any], str]] = {
     "rtsp-server": (_rtsp_server, "GStreamer's RTSP server is not installed"),
     "tensorboard": (_package("tensorboard"), "tensorboard is not installed"),
     "torchvision": (_package("torchvision.ops"), "torchvision is not installed"),
+    "yaml": (_package("yaml"), "PyYAML is not installed"),
     "xvfb": (_program("Xvfb"), "Xvfb is not installed"),
 }
 

@@ -29,7 +29,7 @@ struct Cpu {
   // How weights are laid out for this processor and such a convolution
   enum class Packing { none, amx, panels };
 
-  static Packing packing(const DeformParams& p, int64_t outputs) {
+  static Packing packing([[maybe_unused]] const DeformParams& p, [[maybe_unused]] int64_t outputs) {
 #ifdef ACCEL_RT_X86
     if (has_amx() && deform_amx_fits(p, outputs)) return Packing::amx;
     const bool type_fits =
