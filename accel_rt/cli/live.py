@@ -9,6 +9,7 @@ import click
 
 from accel_rt.cli.fields import CommaList
 from accel_rt.cli.options import (
+    palette_option,
     preset_option,
     segmenter_options,
     segmenter_settings,
@@ -39,6 +40,8 @@ MAX_RECORDINGS, RECORDING_LENGTH_S, KEEP_FREE_MB = 100, 3600.0, 1000
     show_default=True,
     help="Strength of the class colours.",
 )
+@palette_option
+@click.option("--outline", is_flag=True, help="Draw the borders of the classes, too.")
 @click.option("--legend/--no-legend", default=True, show_default=True, help="Name the classes.")
 @click.option("--side-by-side", is_flag=True, help="Show the frame itself beside the result.")
 @click.option(
@@ -129,6 +132,7 @@ def live(source: str, **values: Any) -> int:
         async_keyframes=values["async_keyframes"],
         alpha=values["alpha"],
         classes=values["classes"],
+        outline=values["outline"],
         legend=values["legend"],
         side_by_side=values["side_by_side"],
     )

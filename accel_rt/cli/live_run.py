@@ -65,6 +65,7 @@ def run_live(
                 values["max_recordings"], values["recording_length"], values["keep_free"] * 10**6
             ),
             load=_loader(values),
+            palette=values["palette"],
         )
         stack.callback(loop.stop)
         say(f"opening {source}")

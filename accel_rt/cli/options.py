@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from accel_rt.cli.fields import field_options, from_values
 from accel_rt.cli.text import say
 from accel_rt.data.layouts import LAYOUTS
+from accel_rt.palette import PALETTES
 from accel_rt.runtime.schedule import PresetName, Schedule
 from accel_rt.runtime.settings import DEFAULT_UPDATE, SegmenterSettings
 from accel_rt.video.limits import MAX_PIXELS, TIMEOUT_S
@@ -42,6 +43,13 @@ _SEGMENTER_OPTIONS = (
     ),
 )
 
+
+palette_option = click.option(
+    "--palette",
+    metavar="|".join((*PALETTES, "FILE")),
+    help="Colours of the classes, or a JSON file of them by name.  [default: clear where it "
+    "knows every class, else the weights' own]",
+)
 
 _READING_OPTIONS = (
     click.option(

@@ -12,6 +12,7 @@ from accel_rt.cli.fields import CommaList
 from accel_rt.cli.jobs import plan_jobs
 from accel_rt.cli.options import (
     load_chosen,
+    palette_option,
     preset_option,
     reading_options,
     segmenter_options,
@@ -19,7 +20,6 @@ from accel_rt.cli.options import (
     with_preset,
 )
 from accel_rt.errors import UsageError
-from accel_rt.palette import PALETTES
 from accel_rt.runtime.schedule import PRESETS
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.version import __version__
@@ -55,12 +55,7 @@ _MASK_FORMATS = ("png", "npz", "rle")
     show_default=True,
     help="Strength of the class colours.",
 )
-@click.option(
-    "--palette",
-    metavar="|".join((*PALETTES, "FILE")),
-    help="Colours of the classes, or a JSON file of them by name.  [default: clear where it "
-    "knows every class, else the weights' own]",
-)
+@palette_option
 @click.option("--outline", is_flag=True, help="Draw the borders of the classes, too.")
 @click.option(
     "--show",

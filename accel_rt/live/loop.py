@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -46,7 +47,8 @@ class LiveLoop:
 
     ``load`` makes the segmenter and ``open_source`` opens the source; both have good defaults.
     ``recording`` is the file that :meth:`record` writes to, with a number from the second time
-    on; None names it by date and time. ``limits`` say how much may be recorded.
+    on; None names it by date and time. ``limits`` say how much may be recorded; ``palette`` is as
+    for :func:`~accel_rt.palette.recolor`.
     ``failure`` is the error that ended the run, or None.
     """
 
@@ -61,8 +63,11 @@ class LiveLoop:
         limits: RecordingLimits | None = None,
         load: LoadSegmenter | None = None,
         open_source: OpenSource | None = None,
+        palette: str | None = None,
     ) -> None:
         self._source = redact(str(source))
+        # A palette may be a file: it is read once.
+        self._recolor = lru_cache(maxsize=8)(partial(recolor, palette=palette))
         self._settings = settings or LiveSettings()
         self._networks = LiveNetworks(networks or SegmenterSettings(), load)
         self._capture = Capture(open_source or source_opener(source, repeat))
@@ -142,7 +147,7 @@ class LiveLoop:
     def classes(self) -> ClassSet | None:
         """The classes that are told apart; None before :meth:`start`."""
         classes = self._networks.classes
-        return None if classes is None else recolor(classes)
+        return None if classes is None else self._recolor(classes)
 
     def wait_picture(
         self, after_index: int = -1, timeout: float | None = None
@@ -289,7 +294,7 @@ class LiveLoop:
                     self._show(frame, segmenter)
                 stood_still = stood_still or self._settings.paused
                 if self._changed_settings.is_set() and self._settings.paused:
-                    self._show_again(recolor(segmenter.classes))
+                    self._show_again(self._recolor(segmenter.classes))
         except Exception as error:
             self.failure = error
         finally:
@@ -306,7 +311,7 @@ class LiveLoop:
             segmenter.reset()
         result = segmenter.step(frame_bgr, frame.pts, frame.motion)
         segmented = time.perf_counter()
-        image_bgr, shares = self._render(frame_bgr, result, recolor(segmenter.classes))
+        image_bgr, shares = self._render(frame_bgr, result, self._recolor(segmenter.classes))
         stages = {
             "convert": 1e3 * (converted - started),
             **result.timings,

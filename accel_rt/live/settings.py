@@ -26,6 +26,7 @@ class LiveSettings:
     - ``async_keyframes``: the reference network runs beside the frames instead of between them.
     - ``alpha``: strength of the class colours, 0 to 1.
     - ``classes``: names of the classes in colour, None for all.
+    - ``outline``: draw the borders of the classes, too.
     - ``legend``: name the classes in the picture.
     - ``side_by_side``: the frame itself beside the coloured one.
     - ``paused``: the picture stands still; frames that come meanwhile are not segmented.
@@ -40,6 +41,7 @@ class LiveSettings:
     async_keyframes: bool = True
     alpha: float = 0.5
     classes: tuple[str, ...] | None = None
+    outline: bool = False
     legend: bool = True
     side_by_side: bool = False
     paused: bool = False
@@ -60,7 +62,7 @@ class LiveSettings:
             raise UsageError(f"alpha must be a number from 0 to 1, got {self.alpha}")
         if self.classes is not None and not _are_names(self.classes):
             raise UsageError(f"classes must be a list of names, got {self.classes!r}")
-        for name in ("async_keyframes", "legend", "side_by_side", "paused"):
+        for name in ("async_keyframes", "outline", "legend", "side_by_side", "paused"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name} must be true or false, got {getattr(self, name)!r}")
 

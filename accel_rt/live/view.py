@@ -8,7 +8,7 @@ import numpy as np
 
 from accel_rt.classes import ClassSet
 from accel_rt.live.settings import LiveSettings
-from accel_rt.video.overlay import Legend, render_overlay
+from accel_rt.video.overlay import Legend, draw_outlines, render_overlay
 
 _SAMPLE = 16  # one pixel in so many, in both directions
 _BLACK = 24  # of 255; above the noise of a dark sensor, and above the black of limited range
@@ -27,7 +27,10 @@ def render(
     ``shares`` is each label's share of the picture, 0 to 1, for the legend.
     """
     keep = None if settings.classes is None else classes.indices(settings.classes)
-    image = render_overlay(frame_bgr, labels, classes.palette_bgr(), settings.alpha, keep)
+    palette = classes.palette_bgr()
+    image = render_overlay(frame_bgr, labels, palette, settings.alpha, keep)
+    if settings.outline:
+        draw_outlines(image, labels, palette, keep)
     if settings.side_by_side:
         image = np.hstack([frame_bgr, image])
     if settings.legend:

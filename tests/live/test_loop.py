@@ -144,6 +144,16 @@ class TestChanges:
         assert abs(int(image[24, 4, 0]) - 210) < 5, "classes that are not chosen stay as they are"
         assert len(loops.segmenters) == 1
 
+    def test_a_palette_and_outlines_are_drawn(self, loops: Loops) -> None:
+        settings = LiveSettings(legend=False, alpha=0.0)
+        loop = loops.start(ScriptedSource(endless(255)), settings=settings, palette="camvid")
+        loop.wait_picture(-1, 10)
+        loop.change("outline", True)
+        last = loop.wait_picture(loop.wait_picture(-1, 10).index + 1, 10)
+        image = loop.wait_picture(last.index, 10).image_bgr
+        found = {tuple(color) for color in image.reshape(-1, 3).tolist()}
+        assert CAMVID.colors_rgb[CAMVID.names.index("car")][::-1] in found
+
     def test_networks_are_exchanged(self, loops: Loops) -> None:
         loop = loops.start(ScriptedSource(endless()))
         loop.change("mode", "dff")

@@ -111,6 +111,8 @@ def test_the_controls_act(
     wait_until(page, lambda: loop.settings.alpha == 0.8)
     page.fill("#interval", "12")
     wait_until(page, lambda: loop.settings.interval == 12)
+    page.click("#outline")
+    wait_until(page, lambda: loop.settings.outline)
     page.click("#legend")
     wait_until(page, lambda: not loop.settings.legend)
     page.click("#classes li:nth-child(1)")

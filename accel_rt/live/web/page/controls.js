@@ -43,7 +43,7 @@ export function setUp({ classes, choices }, onError) {
   $("mode").replaceChildren(...choices.mode.map(modeButton));
   fillSelect("update", choices.update, (value) => value);
   fillSelect("update_scale", choices.update_scale, (scale) => `${Math.round(100 * scale)}%`);
-  for (const name of ["async_keyframes", "legend", "side_by_side"]) {
+  for (const name of ["async_keyframes", "outline", "legend", "side_by_side"]) {
     $(name).onchange = () => set(name, $(name).checked);
   }
   $("alpha").oninput = () => {
@@ -67,7 +67,7 @@ export function follow(stats) {
   for (const name of ["update", "update_scale"]) {
     if (!held.has(name)) $(name).value = String(settings[name]);
   }
-  for (const name of ["async_keyframes", "legend", "side_by_side"]) {
+  for (const name of ["async_keyframes", "outline", "legend", "side_by_side"]) {
     if (!held.has(name)) $(name).checked = settings[name];
   }
   for (const input of document.querySelectorAll("#mode input")) {
