@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from accel_rt.classes import CAMVID
-from accel_rt.data.dataset import DataSet, Frame, numbered_sequences
+from accel_rt.data.dataset import DataSet, DatasetFrame, numbered_sequences
 from accel_rt.data.labels import class_coding, label_maps
 from accel_rt.errors import InputError
 from accel_rt.video.images import image_files
@@ -30,11 +30,11 @@ def camvid(root: Path, split: str) -> DataSet:
     if maps:
         lone = min(maps.values())
         raise InputError(f"{lone} has no frame {root / split / lone.name}: add it")
-    numbered = [(*_number(frame.image_path.stem), frame) for frame in frames]
+    numbered = [(*_number(frame.name), frame) for frame in frames]
     return DataSet("CamVid", split, numbered_sequences(numbered, _MAX_STEP), CAMVID)
 
 
-def camvid_frames(root: Path, split: str) -> list[Frame]:
+def camvid_frames(root: Path, split: str) -> list[DatasetFrame]:
     """The frames of ``split`` (``train`` or ``val``), all labelled, in file-name order.
 
     Raises :class:`~accel_rt.errors.InputError` if a folder or a label map is missing.
@@ -51,7 +51,7 @@ def _folders(root: Path, split: str) -> tuple[Path, Path]:
     return root / split, root / f"{split}annot"
 
 
-def _frames(root: Path, split: str) -> tuple[list[Frame], dict[Path, Path]]:
+def _frames(root: Path, split: str) -> tuple[list[DatasetFrame], dict[Path, Path]]:
     """The frames in the order of their names, and the label maps that are no frame's."""
     images, labels = _folders(root, split)
     for folder in (images, labels):
@@ -63,7 +63,7 @@ def _frames(root: Path, split: str) -> tuple[list[Frame], dict[Path, Path]]:
     if not paths:
         raise InputError(f"{images} holds no images")
     maps = label_maps(labels)
-    return [Frame(path, maps.pop(Path(path.stem), None), CODING) for path in paths], maps
+    return [DatasetFrame(path, maps.pop(Path(path.stem), None), CODING) for path in paths], maps
 
 
 def _number(stem: str) -> tuple[str, int]:

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from accel_rt.classes import CITYSCAPES, IGNORE_LABEL
-from accel_rt.data.dataset import DataSet, Frame, numbered_sequences
+from accel_rt.data.dataset import DataSet, DatasetFrame, numbered_sequences
 from accel_rt.data.labels import LabelCoding, class_coding
 from accel_rt.errors import InputError
 from accel_rt.video.images import image_files
@@ -52,7 +52,7 @@ def cityscapes(root: Path, split: str) -> DataSet:
         label = labels.pop(f"{path.parent.name}/{match[1]}_{match[2]}", None)
         if label is None and single:
             raise InputError(f"{path} has no {ids} label map in {root / 'gtFine' / split}")
-        frames.append((match[1], int(match[2]), Frame(path, label, _CODINGS[ids])))
+        frames.append((match[1], int(match[2]), DatasetFrame(path, label, _CODINGS[ids])))
     if not frames:
         raise InputError(f"{images} holds no CITY/*_leftImg8bit.png images")
     if labels:

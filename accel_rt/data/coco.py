@@ -66,7 +66,7 @@ def coco(root: Path, split: str) -> DataSet:
             raise InputError(f"cannot use {path} ({error}): it is no export of COCO") from error
     assert classes is not None
     frames.sort(key=lambda frame: natural_key(frame.image_path))
-    sequences = tuple(FrameSequence(frame.image_path.stem, (frame,)) for frame in frames)
+    sequences = tuple(FrameSequence(frame.name, (frame,)) for frame in frames)
     return DataSet(root.resolve().name, split, sequences, classes)
 
 

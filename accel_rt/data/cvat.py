@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 from accel_rt.classes import IGNORE_LABEL, ClassSet
 from accel_rt.data.colors import ColorCoding, classes_by_color
-from accel_rt.data.dataset import DataSet, Frame, FrameSequence
+from accel_rt.data.dataset import DataSet, DatasetFrame, FrameSequence
 from accel_rt.data.drawn import NO_CODING, DrawnFrame, Images, Shape, class_set
 from accel_rt.data.labels import Coding, label_maps
 from accel_rt.errors import InputError
@@ -84,13 +84,13 @@ def voc(root: Path, split: str) -> DataSet:
             raise InputError(
                 f"{path} has {len(found) or 'no'} images in {root}: export with images"
             )
-        frames.append(Frame(found[0], path, coding))
+        frames.append(DatasetFrame(found[0], path, coding))
     return _pictures(root, split, frames, classes)
 
 
 def _pictures(root: Path, split: str, frames: list, classes: ClassSet) -> DataSet:
     frames.sort(key=lambda frame: natural_key(frame.image_path))
-    sequences = tuple(FrameSequence(frame.image_path.stem, (frame,)) for frame in frames)
+    sequences = tuple(FrameSequence(frame.name, (frame,)) for frame in frames)
     return DataSet(root.resolve().name, split, sequences, classes)
 
 

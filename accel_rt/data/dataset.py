@@ -17,7 +17,7 @@ from accel_rt.video.pictures import read_image_bgr
 
 
 @dataclass(frozen=True)
-class Frame:
+class DatasetFrame:
     """One frame, read on demand; ``label_path`` is None where it has no labels.
 
     Larger ones are reduced to ``shorter`` pixels on their shorter side.
@@ -27,6 +27,19 @@ class Frame:
     label_path: Path | None
     coding: Coding
     shorter: int | None = field(default=None, kw_only=True)
+
+    @property
+    def name(self) -> str:
+        return self.image_path.stem
+
+    @property
+    def labelled(self) -> bool:
+        return self.label_path is not None
+
+    def stamp(self) -> tuple:
+        """Something that is another after a file of it has changed."""
+        paths = [path for path in (self.image_path, self.label_path) if path]
+        return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths)
 
     def image_bgr(self) -> np.ndarray:
         """The frame, uint8 ``[H, W, 3]``."""
@@ -64,11 +77,11 @@ class FrameSequence:
     """Consecutive frames of one video in time order (a still image is a sequence of one)."""
 
     name: str
-    frames: tuple[Frame, ...]
+    frames: tuple[DatasetFrame, ...]
 
     def labelled(self) -> Iterator[int]:
         """Indices of the labelled frames."""
-        return (i for i, frame in enumerate(self.frames) if frame.label_path is not None)
+        return (i for i, frame in enumerate(self.frames) if frame.labelled)
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class DataSet:
     sequences: tuple[FrameSequence, ...]
     classes: ClassSet
 
-    def labelled(self) -> list[Frame]:
+    def labelled(self) -> list[DatasetFrame]:
         """Every labelled frame, in order."""
         return [sequence.frames[i] for sequence in self.sequences for i in sequence.labelled()]
 
@@ -105,13 +118,13 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def numbered_sequences(
-    frames: Iterable[tuple[str, int, Frame]], max_step: int
+    frames: Iterable[tuple[str, int, DatasetFrame]], max_step: int
 ) -> tuple[FrameSequence, ...]:
     """Sequences from ``(recording, frame number, frame)`` in any order.
 
     A recording is cut where the number grows by more than ``max_step``.
     """
-    recordings: dict[str, list[tuple[int, Frame]]] = {}
+    recordings: dict[str, list[tuple[int, DatasetFrame]]] = {}
     for recording, number, frame in frames:
         recordings.setdefault(recording, []).append((number, frame))
     sequences = []

@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as coco
 
 from accel_rt.classes import ClassSet
-from accel_rt.data.dataset import Frame
+from accel_rt.data.dataset import DatasetFrame
 from accel_rt.data.labels import class_coding
 from accel_rt.errors import InputError
 from accel_rt.video.images import IMAGE_SUFFIXES, folders_in, image_files
@@ -57,7 +57,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class DrawnFrame(Frame):
+class DrawnFrame(DatasetFrame):
     """A frame whose labels are ``shapes``, drawn in their order; the rest is ``rest``.
 
     ``label_path`` is the file that the shapes come from.
@@ -68,7 +68,7 @@ class DrawnFrame(Frame):
     rest: int
 
     def labels(self) -> np.ndarray:
-        """As :meth:`.dataset.Frame.labels`."""
+        """As :meth:`.dataset.DatasetFrame.labels`."""
         height, width = self.size
         if not 0 < width * height <= MOST_PIXELS or min(self.size) < 1:
             raise InputError(

@@ -23,7 +23,7 @@ from typing import Any
 
 from accel_rt.classes import IGNORE_LABEL, ClassSet, color_rgb
 from accel_rt.data.colors import classes_by_color
-from accel_rt.data.dataset import DataSet, Frame, FrameSequence
+from accel_rt.data.dataset import DataSet, DatasetFrame, FrameSequence
 from accel_rt.data.labels import Coding, LabelCoding, label_maps
 from accel_rt.errors import InputError
 from accel_rt.jsonfile import member, read_json, typed
@@ -45,11 +45,11 @@ def folders(root: Path, split: str) -> DataSet:
     sequences = []
     for folder in (images, *folders_in(images)):
         frames = tuple(
-            Frame(path, maps.pop(path.relative_to(images).with_suffix(""), None), coding)
+            DatasetFrame(path, maps.pop(path.relative_to(images).with_suffix(""), None), coding)
             for path in image_files(folder.iterdir())
         )
         if folder == images:
-            sequences += [FrameSequence(frame.image_path.stem, (frame,)) for frame in frames]
+            sequences += [FrameSequence(frame.name, (frame,)) for frame in frames]
         elif frames:
             sequences.append(FrameSequence(str(folder.relative_to(images)), frames))
     if not sequences:

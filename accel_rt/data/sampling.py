@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from accel_rt.data.augment import MIXES, Augmentation
 from accel_rt.data.corrupt import draw_robust
-from accel_rt.data.dataset import DataSet, Frame
+from accel_rt.data.dataset import DataSet, DatasetFrame
 
 S = TypeVar("S")
 
@@ -40,7 +40,7 @@ class FrameSource(Protocol):
 class FrameCache:
     """Labelled frames by number, kept in memory as long as they fit into ``budget`` bytes."""
 
-    def __init__(self, frames: Sequence[Frame], budget: int = 2**30) -> None:
+    def __init__(self, frames: Sequence[DatasetFrame], budget: int = 2**30) -> None:
         self._frames, self._left = frames, budget
         self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 

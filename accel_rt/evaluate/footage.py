@@ -14,7 +14,6 @@ import numpy as np
 
 from accel_rt.classes import CAMVID, ClassSet
 from accel_rt.data.corrupt import CORRUPTIONS
-from accel_rt.data.dataset import Frame
 from accel_rt.data.open import Layout, open_dataset
 from accel_rt.errors import InputError, UsageError
 from accel_rt.evaluate.schedule import Density
@@ -31,7 +30,7 @@ _RATES = {"CamVid": 30.0, "Cityscapes": 17.0}
 
 
 class FootageFrame(Protocol):
-    """One frame, read on demand."""
+    """One frame, read on demand; a :class:`~accel_rt.data.dataset.DatasetFrame` is one."""
 
     @property
     def name(self) -> str: ...
@@ -47,31 +46,6 @@ class FootageFrame(Protocol):
 
     def stamp(self) -> tuple:
         """Something that is another after the frame has changed."""
-
-
-@dataclass(frozen=True)
-class FileFrame:
-    """A frame of a data set's folder."""
-
-    frame: Frame
-
-    @property
-    def name(self) -> str:
-        return self.frame.image_path.stem
-
-    @property
-    def labelled(self) -> bool:
-        return self.frame.label_path is not None
-
-    def image_bgr(self) -> np.ndarray:
-        return self.frame.image_bgr()
-
-    def read(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.frame.read()
-
-    def stamp(self) -> tuple:
-        paths = [path for path in (self.frame.image_path, self.frame.label_path) if path]
-        return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths)
 
 
 @dataclass(frozen=True)
@@ -193,10 +167,7 @@ def open_footage(place: str, split: str = "val", layout: Layout = "auto") -> Foo
     if place.split(":")[0] == STREET and not Path(place).is_dir():
         return _street(place)
     data = open_dataset(Path(place), split, layout)
-    clips = tuple(
-        Clip(sequence.name, tuple(FileFrame(frame) for frame in sequence.frames))
-        for sequence in data.sequences
-    )
+    clips = tuple(Clip(sequence.name, sequence.frames) for sequence in data.sequences)
     steps = Counter(step for clip in clips if (step := frame_step(clip)))
     rate = _RATES.get(data.name)
     if rate is not None and data.name == "CamVid" and steps:

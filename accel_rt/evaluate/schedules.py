@@ -11,7 +11,7 @@ import numpy as np
 
 from accel_rt.bench.harness import Effort, interleave
 from accel_rt.classes import IGNORE_LABEL
-from accel_rt.data.dataset import Frame
+from accel_rt.data.dataset import DatasetFrame
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.models.weights import load_network
 from accel_rt.runtime.load import load_segmenter
@@ -55,7 +55,7 @@ def compared(base: SegmenterSettings) -> dict[str, SegmenterSettings]:
 
 def score_schedules(
     models: Mapping[str, SegmenterSettings],
-    frames: Sequence[Frame],
+    frames: Sequence[DatasetFrame],
     effort: Effort | None,
     report: Callable[[str], None],
 ) -> dict[str, ScheduleScore]:

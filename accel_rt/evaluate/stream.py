@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accel_rt.data.dataset import Frame, FrameSequence
+from accel_rt.data.dataset import DatasetFrame, FrameSequence
 from accel_rt.errors import UsageError
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.runtime.result import FrameSegmenter
@@ -27,7 +27,9 @@ class StreamScore:
         return total.miou()
 
 
-def score_stream(segmenter: FrameSegmenter, frames: Sequence[Frame], interval: int) -> StreamScore:
+def score_stream(
+    segmenter: FrameSegmenter, frames: Sequence[DatasetFrame], interval: int
+) -> StreamScore:
     """Run the video once per keyframe phase, so that every frame is scored at every distance.
 
     ``segmenter`` must place keyframes every ``interval`` frames and nowhere else. The first

@@ -20,7 +20,7 @@ _FAR_BEHIND_S = 1.0
 
 @dataclass(frozen=True)
 class LiveFrame:
-    """A frame that has arrived.
+    """A frame that has arrived, as :class:`~accel_rt.video.source.Frame` but not converted yet.
 
     ``captured_at`` is when it was taken, in seconds of ``time.monotonic``, as well as the source
     can know; ``pts`` the same in the source's time. ``picture()`` converts it to uint8 BGR

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
-from accel_rt.data.dataset import Frame
+from accel_rt.data.dataset import DatasetFrame
 from accel_rt.data.open import open_dataset
 from accel_rt.data.sampling import DataSetSource, FrameSource, Mixture
 from accel_rt.data.street_samples import StreetFrames
@@ -62,7 +62,7 @@ class DeepLab(TrainingTask):
             settings.data, settings.layout, settings.also, settings.street, settings.shorter
         )
         self._data, self._classes, self.notes = data, data.classes, data.notes()
-        self._validation: list[Frame] = []
+        self._validation: list[DatasetFrame] = []
         if settings.data:
             self._validation = open_dataset(
                 settings.data, "val", settings.layout, settings.shorter
@@ -178,7 +178,7 @@ def _scores(network: Network, images: Tensor) -> Tensor:
     return network(network.normalisation(images))
 
 
-def confusion(model: Network, frames: list[Frame], classes: int) -> ConfusionMatrix:
+def confusion(model: Network, frames: list[DatasetFrame], classes: int) -> ConfusionMatrix:
     """Counts of a network on whole frames, one at a time, in its own precision."""
     device = next(model.parameters()).device
     matrix = ConfusionMatrix(classes)

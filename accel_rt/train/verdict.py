@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from accel_rt.classes import ClassSet
-from accel_rt.data.dataset import DataSet, Frame
+from accel_rt.data.dataset import DataSet, DatasetFrame
 from accel_rt.evaluate.bootstrap import block_length, interval_95, resampled_weights
 from accel_rt.evaluate.metrics import class_counts, confusion, iou, miou
 from accel_rt.files import write_whole
@@ -60,11 +60,13 @@ def judge(weights: Path, dataset: DataSet, device: str = "auto") -> Verdict:
     return verdict
 
 
-def _predictions(segmenter: FrameSegmenter, dataset: DataSet) -> Iterator[tuple[Frame, np.ndarray]]:
+def _predictions(
+    segmenter: FrameSegmenter, dataset: DataSet
+) -> Iterator[tuple[DatasetFrame, np.ndarray]]:
     """The labelled frames with what is found in them, uint8 ``[H, W]``."""
     for sequence in dataset.sequences:
         segmenter.reset()
-        waiting: deque[Frame] = deque()
+        waiting: deque[DatasetFrame] = deque()
         for frame in (*sequence.frames, None):
             if frame is None:
                 results = segmenter.flush()
@@ -73,7 +75,7 @@ def _predictions(segmenter: FrameSegmenter, dataset: DataSet) -> Iterator[tuple[
                 results = segmenter.push(frame.image_bgr())
             for result in results:
                 done = waiting.popleft()
-                if done.label_path is not None:
+                if done.labelled:
                     yield done, result.labels
 
 
