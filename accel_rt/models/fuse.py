@@ -28,9 +28,11 @@ from accel_rt.models.layers import (
     to_fast_layout,
 )
 from accel_rt.models.network import Network, SkipTaskNetwork, TaskNetwork
+from accel_rt.models.plain import RepConv2d
 from accel_rt.models.prepared import prepare
 
 _ADDITIONS: tuple[Any, ...] = (operator.add, operator.iadd, torch.add)
+_CONVOLUTIONS = nn.Conv2d, RepConv2d
 _RELUS: tuple[Any, ...] = (F.relu, torch.relu)
 
 
@@ -94,7 +96,7 @@ def fused(module: nn.Module, method: str = "forward") -> fx.GraphModule:
     """
     graph = fx.GraphModule(module, _Tracer(method).trace(module))
     for node in list(graph.graph.nodes):
-        if isinstance(_called(graph, node), nn.Conv2d):
+        if isinstance(_called(graph, node), _CONVOLUTIONS):
             _fuse_convolution(graph, node)
     left = [n.name for n in graph.graph.nodes if isinstance(_called(graph, n), nn.BatchNorm2d)]
     if left:
@@ -113,7 +115,7 @@ class _Tracer(fx.Tracer):
         self.traced_func_name = method
 
     def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
-        return isinstance(module, nn.Conv2d) or super().is_leaf_module(module, qualified_name)
+        return isinstance(module, _CONVOLUTIONS) or super().is_leaf_module(module, qualified_name)
 
 
 def _called(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
@@ -124,6 +126,8 @@ def _called(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
 def _fuse_convolution(graph: fx.GraphModule, node: fx.Node) -> None:
     """Replace the convolution ``node``, and what it takes with it, by a fused one."""
     conv, last = _called(graph, node), node
+    if isinstance(conv, RepConv2d):
+        conv = conv.folded()
     assert isinstance(conv, nn.Conv2d)
     follower = _only_user(last)
     if follower is not None and isinstance(norm := _called(graph, follower), nn.BatchNorm2d):

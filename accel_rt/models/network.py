@@ -62,7 +62,7 @@ class SkipTaskNetwork(nn.Module):
 
     What is thin or small (poles, signs, pedestrians) shows at stride 4 only, where a few channels
     suffice to correct the scores of stride 8. Its state is its scores: one warped map per class,
-    decoded by the identity.
+    decoded by the identity. ``plain`` takes dense convolutions in place of depthwise ones.
     """
 
     stride = 4
@@ -73,19 +73,20 @@ class SkipTaskNetwork(nn.Module):
         classes: int,
         width: int = 128,
         fine_width: int = 48,
+        plain: bool = False,
     ) -> None:
         super().__init__()
         channels4, channels8, channels16 = channels
         self.deep = conv_bn_relu(nn.Conv2d(channels16, width, 1, bias=False))
-        self.context = conv_bn_relu(DepthwiseConv2d(width, 5))
+        self.context = conv_bn_relu(_dense(width, 2) if plain else DepthwiseConv2d(width, 5))
         self.skip = nn.Sequential(nn.Conv2d(channels8, width, 1, bias=False), nn.BatchNorm2d(width))
-        self.mix = _separable(width)
+        self.mix = conv_bn_relu(_dense(width)) if plain else _separable(width)
         self.scoring = nn.Conv2d(width, classes, 1)
         self.narrow = nn.Conv2d(width, fine_width, 1, bias=False)
         self.fine_skip = nn.Sequential(
             nn.Conv2d(channels4, fine_width, 1, bias=False), nn.BatchNorm2d(fine_width)
         )
-        self.fine_mix = _separable(fine_width)
+        self.fine_mix = conv_bn_relu(_dense(fine_width)) if plain else _separable(fine_width)
         self.correction = nn.Conv2d(fine_width, classes, 1, bias=False)
         nn.init.normal_(self.scoring.weight, std=0.01)
         zero_bias(self.scoring)
@@ -109,6 +110,10 @@ class SkipTaskNetwork(nn.Module):
     def decode_warped(self, state: Tensor, flow: Tensor) -> Tensor:
         """Warped scores."""
         return ops.flow_warp(state, flow)
+
+
+def _dense(width: int, dilation: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(width, width, 3, 1, dilation, dilation, bias=False)
 
 
 def _separable(width: int) -> nn.Sequential:

@@ -9,18 +9,20 @@ from accel_rt.errors import UsageError
 from accel_rt.models.efficientnet_lite import EfficientNetLite, EfficientNetLiteSpec
 from accel_rt.models.layers import FeatureNetwork
 from accel_rt.models.network import Network, SkipTaskNetwork, TaskNetwork
+from accel_rt.models.plain import PlainNetwork, PlainSpec
 from accel_rt.models.resnet import ResNet, ResNetSpec
 
-Task = Literal["paper", "skip"]
-"""Kinds of task networks: ``paper`` (stride 16, the state is the projected features) and ``skip``
-(stride 4, the state is the scores)."""
+Task = Literal["paper", "skip", "plain"]
+"""Kinds of task networks: ``paper`` (stride 16, the state is the projected features), ``skip``
+(stride 4, the state is the scores) and ``plain`` (the like, narrower and without depthwise
+convolutions)."""
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
     """A feature network, and the task network that it has unless another one is asked for."""
 
-    feature: ResNetSpec | EfficientNetLiteSpec
+    feature: ResNetSpec | EfficientNetLiteSpec | PlainSpec
     task: Task
     summary: str
 
@@ -49,6 +51,9 @@ NETWORKS = {
     "efficientnet_lite2": NetworkSpec(
         EfficientNetLiteSpec(1.1, 1.2), "skip", "EfficientNet-Lite2 with a stride-4 skip"
     ),
+    "plainnet": NetworkSpec(
+        PlainSpec((16, 32, 96, 224), (3, 6)), "plain", "plain 3x3 convolutions, made for CPUs"
+    ),
 }
 
 
@@ -64,8 +69,12 @@ def build_network(name: str, classes: int, task: Task | None = None) -> Network:
     feature: FeatureNetwork
     if isinstance(spec.feature, ResNetSpec):
         feature = ResNet(spec.feature)
+    elif isinstance(spec.feature, PlainSpec):
+        feature = PlainNetwork(spec.feature)
     else:
         feature = EfficientNetLite(spec.feature)
     if (task or spec.task) == "paper":
         return Network(feature, TaskNetwork(feature.channels[-1], classes))
+    if (task or spec.task) == "plain":
+        return Network(feature, SkipTaskNetwork(feature.channels, classes, 64, 24, plain=True))
     return Network(feature, SkipTaskNetwork(feature.channels, classes))

@@ -138,9 +138,10 @@ class DeepLabSettings(TrainingSettings):
     network: str = option("Such as resnet18.", metavar="NAME")
     data: Path | None = _data()
     task: Task | None = option(
-        "Its task network, if not its own: the paper's, or one with skips from strides 8 and 4.",
+        "Its task network, if not its own: the paper's, one with skips from strides 8 and 4, or "
+        "such a one of few plain convolutions.",
         None,
-        choices=("paper", "skip"),
+        choices=("paper", "skip", "plain"),
     )
     street: float = _street(0.2)
     layout: Layout = _layout()

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.fuse import for_inference, fuse_networks, fused
 from accel_rt.models.layers import DeformConv2d, FusedConv2d
+from accel_rt.models.plain import RepConv2d
 from accel_rt.models.zoo import NETWORKS, build_network
 
 CPU = torch.device("cpu")
@@ -26,14 +27,15 @@ def functions(graph: fx.GraphModule) -> list[str]:
     return sorted(getattr(node.target, "__name__", str(node.target)) for node in nodes)
 
 
-@pytest.mark.parametrize("task", ["paper", "skip"])
+@pytest.mark.parametrize("task", ["paper", "skip", "plain"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_convolution_takes_what_follows_it(name: str, task: str) -> None:
     """No batch norm and no activation is left, and as many convolutions as before."""
     network = build_network(name, 5, task).eval()  # type: ignore[arg-type]
     offsets = {id(m.offset) for m in network.modules() if isinstance(m, DeformConv2d)}
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
-    encoding = len(convolutions) - len(offsets) - (task == "paper")  # its scoring decodes
+    beside = sum(isinstance(m, RepConv2d) for m in network.modules())  # a 1x1 beside each 3x3
+    encoding = len(convolutions) - len(offsets) - beside - (task == "paper")  # its scoring decodes
     fuse_networks(network)
     graphs = network.feature.graph, network.task.encode
     modules = list(itertools.chain.from_iterable(called(graph) for graph in graphs))
@@ -43,7 +45,7 @@ def test_every_convolution_takes_what_follows_it(name: str, task: str) -> None:
     left = {name for name in functions(graphs[1]) if name not in ("getitem", "getattr")}
     assert left <= {"resize_grid", "add"}
     # What stays are sums of two results of which neither is a convolution's own last step.
-    assert functions(graphs[1]).count("add") == (2 if task == "skip" else 0)
+    assert functions(graphs[1]).count("add") == (0 if task == "paper" else 2)
 
 
 def test_flownets_convolutions_take_their_leaky_relus() -> None:
