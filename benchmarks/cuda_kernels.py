@@ -16,7 +16,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ import click
 
 BLOCK_THREADS = 256  # of every kernel
 RESERVED_SHARED_BYTES = 1024  # for the system, which the compiler counts from sm_90 on
-# Kernels whose names begin so read 16 bytes at once or use tensor cores.
+# Kernels whose names begin so read 16 bytes at once.
 WIDE = (
     "gather<float, 4>",
     "gather<__half, 8>",
@@ -36,7 +35,6 @@ WIDE = (
     "grad_offset<float, 4>",
     "grad_offset<__half, 8>",
     "grad_offset<__nv_bfloat16, 8>",
-    "implicit<",
     "overlay",
     "score<float, 4>",
     "score<__half, 8>",
@@ -45,8 +43,6 @@ WIDE = (
     "warp_nhwc<__half, 8>",
     "warp_nhwc<__nv_bfloat16, 8>",
 )
-TENSOR_CORES = ("implicit<",)
-FIRST_WITH_TENSOR_CORES = 80  # of the instructions that the kernels use
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ def run(*command: str) -> str:
 
 
 def short_name(mangled: str) -> str:
-    """`implicit<__half>` of the mangled name of accel_rt::(anonymous namespace)::implicit."""
+    """`overlay<true>` of the mangled name of accel_rt::(anonymous namespace)::overlay."""
     name = run("c++filt", mangled).strip().partition("(anonymous namespace)::")[2] or mangled
     name = re.sub(r"\(accel_rt::.*|\(.*\)$", "", name).removeprefix("void ")
     return re.sub(r"\((?:int|bool)\)", "", name).rstrip("(")
@@ -93,19 +89,19 @@ def usages(file: Path) -> Iterator[Kernel]:
             yield Kernel(short_name(function), arch, registers, shared, local)
 
 
-def instructions(file: Path, wanted: tuple[str, ...]) -> dict[tuple[int, str], set[str]]:
-    """Which of the instructions appear in the kernels, by architecture and name."""
-    seen: dict[tuple[int, str], set[str]] = defaultdict(set)
+def wide_loads(file: Path) -> dict[tuple[int, str], bool]:
+    """Whether kernels read 16 bytes at once, by architecture and name."""
+    found: dict[tuple[int, str], bool] = {}
     arch, key = 0, (0, "")
     for line in run(find_tool("cuobjdump"), "-sass", str(file)).splitlines():
-        if found := re.search(r"arch = sm_(\d+)", line):
-            arch = int(found[1])
-        elif found := re.match(r"\s*Function : (\S+)", line):
-            key = (arch, short_name(found[1]))
-            seen[key] = set()
-        else:
-            seen[key].update(instruction for instruction in wanted if instruction in line)
-    return seen
+        if match := re.search(r"arch = sm_(\d+)", line):
+            arch = int(match[1])
+        elif match := re.match(r"\s*Function : (\S+)", line):
+            key = (arch, short_name(match[1]))
+            found[key] = False
+        elif "LDG.E.128" in line:
+            found[key] = True
+    return found
 
 
 def occupancy_library(folder: Path) -> ctypes.CDLL:
@@ -150,18 +146,6 @@ def cell(kernel: Kernel, library: ctypes.CDLL) -> str:
     return f"{kernel.registers}{shared} {100 * warps / most.value:.0f}%"
 
 
-def missing(seen: dict[tuple[int, str], set[str]]) -> list[str]:
-    """What is wrong with the instructions, a sentence each."""
-    wrong = []
-    for (arch, name), found in seen.items():
-        stub = name.startswith(TENSOR_CORES) and arch < FIRST_WITH_TENSOR_CORES
-        if name.startswith(WIDE) and not stub and "LDG.E.128" not in found:
-            wrong.append(f"{name} on sm_{arch} reads no 16 bytes at once")
-        if name.startswith(TENSOR_CORES) and not stub and "HMMA" not in found:
-            wrong.append(f"{name} on sm_{arch} uses no tensor cores")
-    return wrong
-
-
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 def main(files: tuple[Path, ...]) -> None:
@@ -172,13 +156,14 @@ def main(files: tuple[Path, ...]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         click.echo("\n".join(table(kernels, occupancy_library(Path(folder)))))
     spilled = [f"{k.name} on sm_{k.arch} uses local memory" for k in kernels if k.local_bytes]
-    wrong = [
-        sentence
+    narrow = [
+        f"{name} on sm_{arch} reads no 16 bytes at once"
         for file in files
-        for sentence in missing(instructions(file, ("LDG.E.128", "HMMA")))
+        for (arch, name), wide in wide_loads(file).items()
+        if name.startswith(WIDE) and not wide
     ]
-    if spilled or wrong:
-        sys.exit("\n".join([*spilled, *wrong]))
+    if spilled or narrow:
+        sys.exit("\n".join([*spilled, *narrow]))
 
 
 if __name__ == "__main__":

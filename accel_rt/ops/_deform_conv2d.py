@@ -39,12 +39,10 @@ def deform_conv2d(
     (with AMX offset groups are multiples of 32 channels).
 
     Inf and NaN reach only what is sampled from them, except on AMX, which reads all four neighbours
-    of a sample inside the image. On AMX and, in float32, on CUDA's tensor cores an Inf may make NaN
-    where other kernels make an infinity.
+    of a sample inside the image, and where an Inf may make NaN instead of an infinity.
 
-    On CUDA a kernel for tensor cores that stores no columns serves one weight group with 64 to 512
-    outputs in multiples of 8 and offset groups of a multiple of 32 channels (16 in float32), from
-    sm_80 on; columns and a matrix product serve the rest. benchmarks/README.md says why.
+    On CUDA sampled taps are written to memory as columns, which the library's matrix product
+    multiplies: in float32 as ``torch.backends.cuda.matmul`` is set (TF32 or not).
 
     Args:
         input: [N, C, H, W], any floating point type; channels_last is fastest.

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "../common/cuda.cuh"
 #include "kernel.h"
 #include "sampling.h"
@@ -28,6 +30,9 @@ inline int64_t count_items(const DeformParams& p, const DeformTile& tile) {
   return tile.pixels * p.offset_groups * p.kernel_height * p.kernel_width;
 }
 
+// Lanes of an item at most: where its four taps lie is worked out by each, for several packs.
+constexpr int gather_lanes = 8;
+
 // Pieces: packs of channels
 template <class T, int N>
 __global__ void gather(DeformParams p, DeformTile tile, T* columns, int64_t items) {
@@ -37,7 +42,7 @@ __global__ void gather(DeformParams p, DeformTile tile, T* columns, int64_t item
       sample_tap<float>(p, item.at, item.index, item.k / p.kernel_width, item.k % p.kernel_width);
   const Corners<float> taps = tap_corners(p, item.at, tap, tap.mask);
   const int end = item.first_channel + p.channels / p.offset_groups;
-#pragma unroll 2
+#pragma unroll 4
   for (int channel = item.first_channel + threadIdx.x * N; channel < end; channel += blockDim.x * N)
     blend_pack<T, N>(columns + column_index(p, tile, item.row, item.k, channel),
                      static_cast<const T*>(p.input) + channel, taps);
@@ -103,7 +108,7 @@ bool fits_packs(const DeformParams& p, const void* columns) {
 template <class T, int N>
 void launch_gather(const DeformParams& p, const DeformTile& tile, void* columns, void* stream) {
   const int64_t items = count_items(p, tile);
-  const dim3 block = item_block(p.channels / p.offset_groups / N);
+  const dim3 block = item_block(std::min(p.channels / p.offset_groups / N, gather_lanes));
   ACCEL_RT_LAUNCH((gather<T, N>), blocks_for(items, block.y), block, 0, stream, p, tile,
                   static_cast<T*>(columns), items);
 }

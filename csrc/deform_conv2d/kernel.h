@@ -36,13 +36,6 @@ struct DeformBackwardParams {
   void* grad_input;   // [N, H, W, C] of the accumulation type, or null
 };
 
-struct DeformImplicitParams {
-  const void* weight;  // [out_channels, KH * KW, C] of dtype
-  const void* bias;    // [out_channels] of dtype, or null
-  void* out;           // [N, OH, OW, out_channels] of dtype
-  int out_channels;
-};
-
 constexpr int64_t deform_panel_block = 32;  // outputs: a panel, or several, at every SIMD level
 
 // columns: [groups, tile.pixels, KH * KW, C / groups] of dtype; rows [begin, end) of the tile
@@ -72,10 +65,6 @@ ACCEL_RT_DECLARE_KERNEL(deform_accumulate, DType dtype, void* sum, const void* p
 
 // The same on the device and stream (a cudaStream_t); each returns a cudaError_t.
 int deform_gather_cuda(const DeformParams& p, const DeformTile& tile, void* columns, void* stream);
-// The whole convolution at once on tensor cores, where `fits` says that this shape on the current
-// device is for it
-bool deform_implicit_fits(const DeformParams& p, const DeformImplicitParams& w);
-int deform_implicit_cuda(const DeformParams& p, const DeformImplicitParams& w, void* stream);
 int deform_backward_cuda(const DeformBackwardParams& p, const DeformTile& tile,
                          const void* grad_columns, void* stream);
 int deform_accumulate_cuda(DType dtype, void* sum, const void* part, int64_t count, void* stream);

@@ -141,19 +141,10 @@ struct Cpu {
 struct Cuda {
   static constexpr int64_t tile_bytes = emulated_cuda ? 1 << 16 : 1 << 28;
 
-  // The whole convolution without columns, if its shape allows; returns whether that was done.
-  static bool convolve(const DeformParams& p, const Tensor& weight,
-                       const std::optional<Tensor>& bias, const Tensor& out) {
-    const DeformImplicitParams w{weight.const_data_ptr(),
-                                 bias.has_value() ? bias->const_data_ptr() : nullptr,
-                                 out.mutable_data_ptr(), int(out.size(1))};
-    bool fits = false;
-    if (out.numel() > 0)
-      launch(out, [&](void* stream) {
-        fits = deform_implicit_fits(p, w);
-        return fits ? deform_implicit_cuda(p, w, stream) : 0;
-      });
-    return fits;
+  // Nothing is faster than columns and a matrix product of the library's.
+  static bool convolve(const DeformParams&, const Tensor&, const std::optional<Tensor>&,
+                       const Tensor&) {
+    return false;
   }
 
   static void gather(const DeformParams& p, const DeformTile& tile, const Tensor& columns) {

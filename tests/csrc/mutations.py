@@ -66,12 +66,6 @@ MISTAKES = {
         ("wrong tail", "() >= items)", "() >= items - 1)"),
         ("missing exchange", "warp_sum(dots[k])", "dots[k]"),
     ],
-    "deform_conv2d/implicit.cu": [
-        ("swapped words", "2 * step + 1) + word", "2 * step) + word"),
-        ("missing barrier", BARRIER, ""),
-        ("missing wait", "wait_for_copies();", ""),
-        ("wrong tail", "pixel(pixel < pixels", "pixel(pixel + 1 < pixels"),
-    ],
     "flow_warp/cuda.cu": [
         ("swapped coordinates", "float(at.y) + flow[1]", "float(at.y) + flow[0]"),
         (

@@ -32,14 +32,6 @@ def test_missing_barrier_is_a_race():
         assert message == "two threads race for shared memory"
 
 
-def test_asynchronous_copies_come_late():
-    numbers = torch.arange(64.0)
-    assert run("copy asynchronously", numbers) is None
-    assert torch.equal(numbers, torch.arange(16.0).repeat_interleave(4) * 4)
-    assert run("copy without waiting", numbers) is None
-    assert (numbers == -1).all()
-
-
 def test_warp_shuffle():
     numbers = torch.rand(64, dtype=torch.float32)
     expected = numbers.reshape(2, 32).sum(1)

@@ -38,11 +38,6 @@ class Executor:
 
         return run
 
-    @staticmethod
-    def products() -> int:
-        """How often emulated tensor cores were used so far."""
-        return load_emulated_ops().emulator_products()
-
 
 @functools.cache
 def _compiled() -> ctypes.CDLL:

@@ -63,7 +63,7 @@ def build_emulated_ops(folder: Path, variants: list[Variant], address: bool = Fa
         f" -L{torch_folder}/lib -ltorch_cpu -o $out",
     ]
     objects = {}
-    for name in ("emulator.cpp", "mma.cpp", "ops.cpp", "races.cpp"):
+    for name in ("emulator.cpp", "ops.cpp", "races.cpp"):
         source = HERE / name
         objects[source] = object_name(source)
         lines += [f"build {objects[source]}: compile {source}", "  extra = -O2"]
@@ -96,15 +96,13 @@ def load_emulated_ops() -> ctypes.CDLL:
     Where the environment variable ``ACCEL_RT_EMULATED`` names a library, that one.
 
     Returns:
-        The library; its ``emulator_seed(seed)`` sets the order that threads run in,
-        ``emulator_products()`` counts uses of tensor cores and ``run_fault_kernel`` shows what the
-        emulator notices.
+        The library; its ``emulator_seed(seed)`` sets the order that threads run in, and
+        ``run_fault_kernel`` shows what the emulator notices.
     """
     path = os.environ.get("ACCEL_RT_EMULATED") or str(build_emulated_ops(BUILD, []))
     torch.ops.load_library(path)
     library = ctypes.CDLL(path)
     library.emulator_seed.argtypes = [ctypes.c_uint64]
-    library.emulator_products.restype = ctypes.c_uint64
     library.run_fault_kernel.argtypes = [
         ctypes.c_char_p,
         ctypes.c_void_p,

@@ -23,7 +23,6 @@ namespace {
 constexpr size_t stack_bytes = 64 << 10;
 constexpr size_t shared_limit = 48 << 10;
 constexpr size_t warp = 32;
-constexpr size_t async_bytes = 16;
 constexpr int nobody = -1, several = -2;
 
 enum class State { fresh, ready, at_block_barrier, at_warp_barrier, finished };
@@ -35,18 +34,12 @@ struct Fibre {
   jmp_buf position;  // and where it goes on
 };
 
-struct Copy {
-  void* to;
-  const void* from;  // or null for zeros
-};
-
 struct Thread {
   dim3 index;
   State state;
   Fibre* fibre;                 // that it runs on, once it has begun
   float shown[2][most_values];  // by this exchange and the one before
   int exchanges;
-  std::vector<Copy> copies;
 };
 
 // Who touched a byte of shared memory, and in which interval between barriers
@@ -196,7 +189,7 @@ void run_block() {
   for (size_t i = 0; i < count; ++i) {
     const unsigned across = machine.block_size.x, down = machine.block_size.y;
     const dim3 index(i % across, i / across % down, i / across / down);
-    machine.threads[i] = Thread{index, State::fresh, nullptr, {}, 0, {}};
+    machine.threads[i] = Thread{index, State::fresh, nullptr, {}, 0};
   }
   while (machine.fault == nullptr) {
     run_threads();
@@ -235,22 +228,6 @@ const float* shown(int lane) {
     return running().shown[0];
   }
   return machine.threads[partner].shown[running().exchanges % 2];
-}
-
-void copy_async(void* to, const void* from, bool zeros) {
-  note_shared(to, async_bytes, true);
-  running().copies.push_back({to, zeros ? nullptr : from});
-}
-
-void wait_for_copies() {
-  for (const Copy& copy : running().copies) {
-    note_shared(copy.to, async_bytes, true);
-    if (copy.from == nullptr)
-      std::memset(copy.to, 0, async_bytes);
-    else
-      std::memcpy(copy.to, copy.from, async_bytes);
-  }
-  running().copies.clear();
 }
 
 void note_shared(const void* address, size_t bytes, bool is_write) {

@@ -29,10 +29,6 @@ void show(const float* values, int count);
 const float* shown(int lane);
 int current_lane();
 
-// Copies to shared memory that happen no earlier than they must
-void copy_async(void* to, const void* from, bool zeros);
-void wait_for_copies();
-
 // Whether two threads touch the same shared memory without a barrier in between, one writing.
 // Called by the code that the compiler puts before memory accesses (races.cpp).
 void note_shared(const void* address, size_t bytes, bool is_write);

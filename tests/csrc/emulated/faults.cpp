@@ -43,17 +43,6 @@ __global__ void read_unwritten(float* numbers) {
   numbers[threadIdx.x] += copy[threadIdx.x];
 }
 
-// Each thread copies 16 bytes to shared memory and reads its neighbour's.
-template <bool Wait>
-__global__ void copy_asynchronously(float* numbers) {
-  __shared__ __align__(16) float copy[64 * 4];
-  copy[threadIdx.x * 4] = -1;
-  emulator::copy_async(copy + threadIdx.x * 4, numbers + threadIdx.x / 4 * 4, false);
-  if (Wait) emulator::wait_for_copies();
-  __syncthreads();
-  numbers[threadIdx.x] = copy[(threadIdx.x ^ 1) * 4];
-}
-
 void run(const char* name, float* numbers, int blocks, int threads, size_t shared_bytes) {
   const auto is = [&](const char* other) { return std::strcmp(name, other) == 0; };
   if (is("reverse")) {
@@ -68,10 +57,6 @@ void run(const char* name, float* numbers, int blocks, int threads, size_t share
     ACCEL_RT_LAUNCH(sum_warp, blocks, threads, shared_bytes, nullptr, numbers);
   } else if (is("read unwritten")) {
     ACCEL_RT_LAUNCH(read_unwritten, blocks, threads, shared_bytes, nullptr, numbers);
-  } else if (is("copy asynchronously")) {
-    ACCEL_RT_LAUNCH(copy_asynchronously<true>, blocks, threads, shared_bytes, nullptr, numbers);
-  } else if (is("copy without waiting")) {
-    ACCEL_RT_LAUNCH(copy_asynchronously<false>, blocks, threads, shared_bytes, nullptr, numbers);
   } else {
     throw std::runtime_error("no such kernel");
   }
