@@ -13,6 +13,7 @@ import numpy as np
 from numpy.random import Generator
 
 PERIOD_M = 4096
+STOP_EVERY_S, STANDING = 8.0, 0.4
 
 
 class Road:
@@ -60,13 +61,22 @@ class Pose:
 class Camera:
     """A forward-looking camera on a moving car, deterministic at any time.
 
-    ``speed_mps`` is the mean speed; with 0 the camera stands perfectly still.
+    ``speed_mps`` is the mean speed; with 0 the camera stands perfectly still. With ``stops`` it
+    does so for the first :data:`STANDING` of every :data:`STOP_EVERY_S` seconds, and drives faster
+    for the rest.
     """
 
     def __init__(
-        self, rng: Generator, road: Road, lane_d: float, size: tuple[int, int], speed_mps: float
+        self,
+        rng: Generator,
+        road: Road,
+        lane_d: float,
+        size: tuple[int, int],
+        speed_mps: float,
+        stops: bool = False,
     ) -> None:
         self._road = road
+        self._stops = stops
         self._lane_d = lane_d
         self._speed = speed_mps
         self._surge = rng.uniform(0.0, 0.9)
@@ -84,13 +94,23 @@ class Camera:
 
     def travelled(self, time_s: float) -> float:
         """Arc length reached at ``time_s``: speed swells and ebbs but never turns negative."""
+        time_s = self._own_time(time_s)
         rate, phase = self._surge_rate, self._phase[8]
         swell = (np.cos(phase) - np.cos(rate * time_s + phase)) * self._surge / rate
         return self._start + self._speed * (time_s + swell)
 
+    def _own_time(self, time_s: float) -> float:
+        """The time that the camera moves by, which stands still where it stops."""
+        if not self._stops:
+            return time_s
+        count, part = divmod(time_s / STOP_EVERY_S, 1.0)
+        driven = max(0.0, part - STANDING) / (1 - STANDING)
+        return STOP_EVERY_S * (count + driven * driven * (3 - 2 * driven))
+
     def pose(self, time_s: float) -> Pose:
         """The camera at ``time_s`` seconds."""
         s = self.travelled(time_s)
+        time_s = self._own_time(time_s)
         wave = self._shake * np.sin(self._sway_rate * time_s + self._phase[:8])
         d = self._lane_d + 0.25 * wave[0]
         yaw = self._road.heading(s) + self._yaw + 0.012 * wave[1] + 0.002 * wave[2]

@@ -37,7 +37,8 @@ class StreetDrive:
     ``seed``: any int >= 0, gives the street, its traffic, weather and camera; ``size``: (height,
     width) in pixels; ``rate``: frames per second; ``speed_mps``: mean speed of the camera, drawn
     from the seed if None, 0 for a camera that stands still; ``effects``: False leaves out the
-    sensor (exposure, vignette, blur, noise), for pictures that are pure geometry and light.
+    sensor (exposure, vignette, blur, noise), for pictures that are pure geometry and light;
+    ``stops``: the camera stands still and drives on, again and again.
 
     Raises :class:`UsageError` if an argument is out of range.
     """
@@ -50,6 +51,7 @@ class StreetDrive:
         *,
         speed_mps: float | None = None,
         effects: bool = True,
+        stops: bool = False,
     ) -> None:
         height, width = size
         if seed < 0:
@@ -63,7 +65,7 @@ class StreetDrive:
         self.size = size
         self.rate = rate
         self._seed = seed
-        self._scene = Scene(seed, size, speed_mps)
+        self._scene = Scene(seed, size, speed_mps, stops)
         camera = self._scene.camera
         self._intrinsics = camera.intrinsics()
         self._grid = shade.grid(size, camera.focal_px, camera.centre_px)

@@ -39,7 +39,9 @@ class View:
 class Scene:
     """A street drawn from ``seed``, with its camera (``size`` is (height, width) in pixels)."""
 
-    def __init__(self, seed: int, size: tuple[int, int], speed_mps: float | None) -> None:
+    def __init__(
+        self, seed: int, size: tuple[int, int], speed_mps: float | None, stops: bool = False
+    ) -> None:
         rng = np.random.default_rng((seed, 0))
         self._seed = seed
         self.style: Style = draw_style(rng)
@@ -48,7 +50,7 @@ class Scene:
         drawn_speed = float(np.exp(rng.uniform(np.log(2.5), np.log(13))))
         speed = drawn_speed if speed_mps is None else speed_mps
         lane_d = self.style.lane_d(1, self.style.lanes - 1)
-        self.camera = Camera(rng, self._road, lane_d, size, speed)
+        self.camera = Camera(rng, self._road, lane_d, size, speed, stops)
         self._traffic = Traffic(seed, rng, self._road, self.style, self.camera)
         self._backdrop = mesh([_sky(self.light), *_skyline(rng, self.style)])
         self._block = functools.lru_cache(24)(self._build_block)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from accel_street import StreetDrive
 
 STREET = "street"
-"""Name that stands for rendered drives, as in ``street:7:60`` (seed and number of frames)."""
+"""Name that stands for rendered drives, as in ``street:7:60`` (seed and number of frames); the
+camera of ``street:7:60:stops`` stands still and drives on, again and again."""
 
 _STREET_SEED, _STREET_FRAMES, _STREET_SIZE, _STREET_RATE = 7, 60, (360, 480), 15
 _RATES = {"CamVid": 30.0, "Cityscapes": 17.0}
@@ -54,6 +55,7 @@ class RenderedFrame:
 
     seed: int
     index: int
+    stops: bool = False
 
     labelled = True
 
@@ -62,14 +64,14 @@ class RenderedFrame:
         return f"{STREET}{self.seed}_{self.index:05d}"
 
     def image_bgr(self) -> np.ndarray:
-        return _drive(self.seed).frame(self.index).image_bgr
+        return _drive(self.seed, self.stops).frame(self.index).image_bgr
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        frame = _drive(self.seed).frame(self.index)
+        frame = _drive(self.seed, self.stops).frame(self.index)
         return frame.image_bgr, frame.labels
 
     def stamp(self) -> tuple:
-        return self.seed, self.index, _STREET_SIZE, _STREET_RATE
+        return self.seed, self.index, self.stops, _STREET_SIZE, _STREET_RATE
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,10 @@ class CorruptFrame:
 
 
 @lru_cache(maxsize=1)
-def _drive(seed: int) -> StreetDrive:
+def _drive(seed: int, stops: bool) -> StreetDrive:
     from accel_street import StreetDrive
 
-    return StreetDrive(seed=seed, size=_STREET_SIZE, rate=_STREET_RATE)
+    return StreetDrive(seed=seed, size=_STREET_SIZE, rate=_STREET_RATE, stops=stops)
 
 
 _FRAME_NUMBER = re.compile(r"(?<!\d\.)(?<!\d)(\d+)(?:_[A-Za-z]\w*)?$")
@@ -159,7 +161,7 @@ class Footage:
 
 
 def open_footage(place: str, split: str = "val", layout: Layout = "auto") -> Footage:
-    """The labelled video at ``place``: a folder, or ``street[:SEED[:FRAMES]]``.
+    """The labelled video at ``place``: a folder, or ``street[:SEED[:FRAMES[:stops]]]``.
 
     Raises as :func:`accel_rt.data.open.open_dataset`, and
     :class:`~accel_rt.errors.InputError` if frames are missing within a clip.
@@ -176,11 +178,13 @@ def open_footage(place: str, split: str = "val", layout: Layout = "auto") -> Foo
 
 
 def _street(place: str) -> Footage:
-    match = re.fullmatch(rf"{STREET}(?::(\d+))?(?::(\d+))?", place)
+    match = re.fullmatch(rf"{STREET}(?::(\d+)(?::(\d+)(:stops)?)?)?", place)
     if not match or match[2] == "0":
         raise UsageError(f"'{place}' is no street: give street:SEED:FRAMES, such as street:7:60")
     seed, frames = int(match[1] or _STREET_SEED), int(match[2] or _STREET_FRAMES)
-    clip = Clip(f"{STREET}{seed}", tuple(RenderedFrame(seed, index) for index in range(frames)))
+    stops = bool(match[3])
+    rendered = tuple(RenderedFrame(seed, index, stops) for index in range(frames))
+    clip = Clip(f"{STREET}{seed}", rendered)
     return Footage(f"street {seed}", (clip,), CAMVID, float(_STREET_RATE))
 
 

@@ -20,6 +20,7 @@ from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.fuse import for_inference
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, load_network
+from accel_rt.runtime.adaptive import Adaptive
 from accel_rt.runtime.cuda import CudaExecutor
 from accel_rt.runtime.eager import EagerExecutor
 from accel_rt.runtime.executor import Executor, in_background, in_turn
@@ -102,7 +103,8 @@ def keyframe_interval(settings: SegmenterSettings) -> int:
 def keyframe_policy(settings: SegmenterSettings) -> KeyframePolicy:
     """When ``settings`` want keyframes."""
     schedule = settings.schedule
-    policy = FixedInterval(schedule.interval, schedule.update_every)
+    adapts = schedule.policy == "adaptive" and schedule.interval > 1
+    policy = (Adaptive if adapts else FixedInterval)(schedule.interval, schedule.update_every)
     return SceneCuts(policy) if settings.scene_cuts and schedule.interval > 1 else policy
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from accel_rt.errors import UsageError
 
 FrameKind = Literal["key", "update", "carry"]
 """What was computed of a frame: the reference network (``key``); the update network, where there is
 one, and the keyframe's state moved here (``update``); or nothing but flow (``carry``)."""
+
+PolicyName = Literal["fixed", "adaptive"]
+POLICIES: tuple[str, ...] = get_args(PolicyName)
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,11 @@ class Schedule:
       into view since, the update network, or the other side, is trusted instead.
     - ``look_ahead``: frames are also carried back from the next keyframe or update, so that results
       come up to ``interval`` frames late.
+    - ``policy``: ``fixed`` keeps to the interval; ``adaptive`` keeps to it on average and places
+      keyframes where the picture changes.
 
-    Raises :class:`~accel_rt.errors.UsageError` for a value out of range.
+    Raises :class:`~accel_rt.errors.UsageError` for a value out of range, and for what does not go
+    together.
     """
 
     interval: int = 5
@@ -33,12 +39,18 @@ class Schedule:
     fuse_keyframes: bool = False
     look_ahead: bool = False
     gate: bool = False
+    policy: PolicyName = "fixed"
 
     def __post_init__(self) -> None:
         for name in ("interval", "update_every"):
             if getattr(self, name) < 1:
                 what = {"interval": "the keyframe interval"}.get(name, "--update-every")
                 raise UsageError(f"{what} must be at least 1, got {getattr(self, name)}")
+        if self.policy != "fixed" and self.look_ahead:
+            raise UsageError(
+                f"--policy {self.policy} does not know when the next keyframe comes, and "
+                f"--look-ahead waits for it: choose --policy fixed or --no-look-ahead"
+            )
 
     @property
     def updates(self) -> bool:
@@ -55,6 +67,8 @@ class Schedule:
         parts = [f"keyframe every {self.interval}"]
         if self.fuse_keyframes:
             parts[0] += " (fused)"
+        if self.policy == "adaptive" and self.interval > 1:
+            parts[0] += " on average"
         if self.update_every >= self.interval:
             parts.append("others carried")
         elif self.update_every > 1:

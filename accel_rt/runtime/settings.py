@@ -8,7 +8,14 @@ from typing import Any, Literal, get_args
 
 from accel_rt.errors import UsageError
 from accel_rt.option import check, option
-from accel_rt.runtime.schedule import LIVE_PRESETS, PRESETS, PresetName, Schedule
+from accel_rt.runtime.schedule import (
+    LIVE_PRESETS,
+    POLICIES,
+    PRESETS,
+    PolicyName,
+    PresetName,
+    Schedule,
+)
 
 Mode = Literal["accel", "dff", "copy", "deeplab"]
 Fusion = Literal["score", "feature", "mean"]
@@ -33,7 +40,7 @@ class SegmenterSettings:
     ``fusion`` ``score`` is the mean where no fusion is trained for the two networks;
     ``fusion_weights`` names a fusion's file, of either kind, instead of an installed one. With
     ``size`` None the source keeps its shape, at the height the weights were trained for.
-    ``interval`` to ``gate`` make a :class:`~accel_rt.runtime.schedule.Schedule`; with
+    ``interval`` to ``policy`` make a :class:`~accel_rt.runtime.schedule.Schedule`; with
     ``look_ahead`` a segmenter gives results late. ``cuda_graphs`` records each part of a frame once
     and replays it; with ``margins`` results also say by how much each pixel's class won.
 
@@ -66,6 +73,11 @@ class SegmenterSettings:
     )
     gate: bool = option(
         "Trust the update network alone where something new has come into view.", False
+    )
+    policy: PolicyName = option(
+        "Where keyframes go: every N frames, or, as many of them, where the picture changes.",
+        "fixed",
+        choices=POLICIES,
     )
     mode: Mode = option(
         "accel: reference on keyframes, update in between; dff: warp only; copy: copy only; "
@@ -130,4 +142,6 @@ class SegmenterSettings:
         """What each frame is; in ``deeplab`` mode a keyframe, whatever the interval says."""
         interval = 1 if self.mode == "deeplab" else self.interval
         ahead = self.look_ahead and interval > 1
-        return Schedule(interval, self.update_every, self.fuse_keyframes, ahead, self.gate)
+        return Schedule(
+            interval, self.update_every, self.fuse_keyframes, ahead, self.gate, self.policy
+        )

@@ -80,7 +80,17 @@ def test_street() -> None:
     assert (labels == frame.labels).all()
 
 
-@pytest.mark.parametrize("place", ["street:x", "street:1:0", "street:1:2:3"])
+def test_a_street_where_the_camera_stops() -> None:
+    frames = open_footage("street:3:13:stops").clips[0].frames
+    first, still, last = (frames[index].image_bgr().astype(int) for index in (0, 1, 12))
+    assert (
+        np.abs(first - still).mean()
+        < 0.5 * np.abs(first - open_footage("street:3:2").clips[0].frames[1].image_bgr()).mean()
+    )
+    assert first.shape == last.shape
+
+
+@pytest.mark.parametrize("place", ["street:x", "street:1:0", "street:1:2:3", "street:1:stops"])
 def test_no_such_street(place: str) -> None:
     with pytest.raises(UsageError, match=f"'{place}' is no street: give street:SEED:FRAMES"):
         open_footage(place)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
+from accel_rt.runtime.adaptive import Adaptive
 from accel_rt.runtime.policy import FixedInterval, SceneCuts
 from accel_rt.runtime.result import FrameResult
 from accel_rt.runtime.resumable import ResumableSegmenter, restore_state, state_of
@@ -40,19 +42,20 @@ def restless(count=200):
         yield np.clip(128 + level % 100 + rng.normal(0, 3, (48, 64, 3)), 0, 255).astype(np.uint8)
 
 
-def kinds(frames, first=0, state=None):
-    policy = SceneCuts(FixedInterval(7))
+def kinds(frames, first=0, state=None, inner=FixedInterval):
+    policy = SceneCuts(inner(7))
     segmenter = ResumableSegmenter(ByPolicy(), policy, first, state)
     return [segmenter.push(frame)[0].kind for frame in frames], segmenter.states
 
 
-def test_every_keyframe_can_be_gone_on_from():
+@pytest.mark.parametrize("inner", [FixedInterval, Adaptive])
+def test_every_keyframe_can_be_gone_on_from(inner):
     frames = list(restless())
-    expected, states = kinds(frames)
+    expected, states = kinds(frames, inner=inner)
     assert expected.count("key") > 200 / 7 + 3  # some are cuts
     assert sorted(states) == [n for n, kind in enumerate(expected) if kind == "key"]
     for first, state in states.items():
-        found, _ = kinds(frames[first:], first, json.loads(json.dumps(state)))
+        found, _ = kinds(frames[first:], first, json.loads(json.dumps(state)), inner)
         assert found == expected[first:], first
 
 

@@ -145,6 +145,18 @@ def test_a_still_camera_sees_static_things_stand() -> None:
     assert not (after.occluded & unmoved & ~near_edges(before.labels)).any()
 
 
+def test_a_camera_that_stops_stands_still_and_drives_on() -> None:
+    """Each eight seconds it stands for the first 3.2, and gets as far as one that does not stop."""
+    drive, other = (StreetDrive(4, SMALL, speed_mps=8, stops=stops) for stops in (True, False))
+    frames = {index: drive.frame(index) for index in (1, 30, 47, 80)}
+    for index, frame in frames.items():
+        static = np.isin(frame.labels, STATIC)
+        assert (np.abs(frame.flow[static]).max() < 1e-4) == (index <= 47), index
+    again = drive._scene.camera.travelled(8.0)
+    assert again == pytest.approx(other._scene.camera.travelled(8.0))
+    assert drive._scene.camera.travelled(8.0 + 3.0) == pytest.approx(again)
+
+
 def test_effects_leave_geometry_alone() -> None:
     for seed in (0, 7):
         with_effects = StreetDrive(seed, SMALL).frame(25)
