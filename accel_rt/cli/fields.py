@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import MISSING
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,8 +96,9 @@ def field_options(settings: type, *names: str) -> Callable[[F], F]:
 
 
 def from_values(settings: type, values: dict[str, Any]) -> Any:
-    """``settings`` of the values that :func:`field_options` gave."""
-    return settings(**{name: value for name, value in values.items() if value is not None})
+    """``settings`` of those of the ``values`` that are its fields' and not None."""
+    names = [field.name for field in fields(settings)]
+    return settings(**{name: values[name] for name in names if values.get(name) is not None})
 
 
 def _option(name: str, default: Any, told: Option) -> Callable[[F], F]:

@@ -7,16 +7,18 @@ from typing import Any
 
 import click
 
-from accel_rt.cli.fields import CommaList
+from accel_rt.cli.fields import field_options, from_values
 from accel_rt.cli.options import (
     palette_option,
     preset_option,
+    reading_options,
     segmenter_options,
     segmenter_settings,
     with_preset,
 )
 from accel_rt.errors import UsageError
 from accel_rt.runtime.schedule import LIVE_PRESETS
+from accel_rt.video.display import LiveDisplay
 
 # Those of RecordingLimits, whose module is slow to import; a test holds them together.
 MAX_RECORDINGS, RECORDING_LENGTH_S, KEEP_FREE_MB = 100, 3600.0, 1000
@@ -32,18 +34,9 @@ MAX_RECORDINGS, RECORDING_LENGTH_S, KEEP_FREE_MB = 100, 3600.0, 1000
     show_default=True,
     help="Run the reference network beside the frames instead of letting them wait for it.",
 )
-@click.option("--classes", type=CommaList(), metavar="A,B", help="Colour these classes only.")
-@click.option(
-    "--alpha",
-    type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="Strength of the class colours.",
-)
+@field_options(LiveDisplay)
 @palette_option
-@click.option("--outline", is_flag=True, help="Draw the borders of the classes, too.")
-@click.option("--legend/--no-legend", default=True, show_default=True, help="Name the classes.")
-@click.option("--side-by-side", is_flag=True, help="Show the frame itself beside the result.")
+@reading_options
 @click.option(
     "--record",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -124,16 +117,5 @@ def live(source: str, **values: Any) -> int:
     if values["look_ahead"]:
         raise UsageError("--look-ahead waits for frames that are yet to come: it is for files")
     networks = segmenter_settings(values)
-    settings = LiveSettings(
-        interval=networks.interval,
-        mode=networks.mode,
-        update=networks.update,
-        update_scale=networks.update_scale,
-        async_keyframes=values["async_keyframes"],
-        alpha=values["alpha"],
-        classes=values["classes"],
-        outline=values["outline"],
-        legend=values["legend"],
-        side_by_side=values["side_by_side"],
-    )
+    settings = from_values(LiveSettings, {**values, **vars(networks)})
     return run_live(source, settings, networks, values)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accel_rt.cli.interrupt import EXIT_INTERRUPTED, Interruption, finishing_on_signals
-from accel_rt.cli.options import load_chosen
+from accel_rt.cli.options import load_chosen, reading_limits
 from accel_rt.cli.text import say, show
 from accel_rt.cli.token import TOKEN_VARIABLE, PageToken, changing_on_signal, page_token
 from accel_rt.errors import AccelError, UsageError
@@ -66,6 +66,7 @@ def run_live(
             ),
             load=_loader(values),
             palette=values["palette"],
+            reading=reading_limits(values),
         )
         stack.callback(loop.stop)
         say(f"opening {source}")

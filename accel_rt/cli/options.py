@@ -16,7 +16,7 @@ from accel_rt.data.layouts import LAYOUTS
 from accel_rt.palette import PALETTES
 from accel_rt.runtime.schedule import PresetName, Schedule
 from accel_rt.runtime.settings import DEFAULT_UPDATE, SegmenterSettings
-from accel_rt.video.limits import MAX_PIXELS, TIMEOUT_S
+from accel_rt.video.limits import MAX_PIXELS, STREAM_TIMEOUT_S, TIMEOUT_S
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -56,9 +56,8 @@ _READING_OPTIONS = (
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
         metavar="S",
-        default=TIMEOUT_S,
-        show_default=True,
-        help="Give up on a URL or pipe that sends nothing for so many seconds.",
+        help="Give up on a URL or pipe that sends nothing for so many seconds.  [default: "
+        f"{TIMEOUT_S:g}; live streams {STREAM_TIMEOUT_S:g}]",
     ),
     click.option(
         "--max-pixels",
@@ -79,10 +78,16 @@ _READING_OPTIONS = (
 
 
 def reading_options(command: F) -> F:
-    """Add ``--timeout``, ``--max-pixels`` and ``--allow``, see accel_rt.video.limits."""
+    """Add ``--timeout``, ``--max-pixels`` and ``--allow``; :func:`reading_limits` takes them."""
     for option in reversed(_READING_OPTIONS):
         command = option(command)
     return command
+
+
+def reading_limits(values: dict[str, Any]) -> dict[str, Any]:
+    """What :func:`reading_options` gave, by the names of :class:`~accel_rt.video.limits.Limits`."""
+    limits = {name: values[name] for name in ("max_pixels", "allow")}
+    return limits if values["timeout"] is None else {**limits, "timeout_s": values["timeout"]}
 
 
 def preset_option(schedules: dict[PresetName, Schedule], default: PresetName | None) -> Any:
@@ -131,8 +136,7 @@ def segmenter_settings(choices: dict[str, Any]) -> SegmenterSettings:
     against ``--reference`` where both are given. A folder's are both networks', but for an
     ``--update`` of the user's own.
     """
-    same = {field.name for field in fields(SegmenterSettings)} & choices.keys()
-    chosen = {name: choices[name] for name in same}
+    chosen = dict(choices)
     if weights := choices["weights"]:
         chosen["reference"] = weights
         if Path(weights).is_dir() and chosen["update"] == DEFAULT_UPDATE:

@@ -2,60 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from accel_rt.classes import ClassSet
 from accel_rt.cli.run_files import CHECKPOINT_FRAMES, RunFiles
-from accel_rt.runtime.result import FrameResult, Overlay
-from accel_rt.video.overlay import Legend, class_shares, draw_outlines, render_overlay
+from accel_rt.runtime.result import FrameResult
+from accel_rt.runtime.style import OverlayStyle
 from accel_rt.video.source import Frame
-
-
-@dataclass(frozen=True)
-class OverlayStyle:
-    """How classes are shown: blended by ``alpha``, only those in ``keep`` (None: all).
-
-    ``show`` is ``overlay``, ``mask`` (the colours alone) or ``side-by-side`` (the frame first).
-    """
-
-    classes: ClassSet
-    alpha: float = 0.5
-    legend: bool = False
-    keep: list[int] | None = None
-    outline: bool = False
-    show: str = "overlay"
-
-    @property
-    def overlay(self) -> Overlay:
-        """The blending alone, for a segmenter that draws by itself."""
-        keep = None if self.keep is None else tuple(self.keep)
-        alpha = 1.0 if self.show == "mask" else self.alpha
-        return Overlay(self.classes.palette_bgr(), alpha, keep)
-
-    def shape(self, height: int, width: int) -> tuple[int, int]:
-        """The (height, width) of what is shown of a frame of that size."""
-        wide = 2 * width if self.show == "side-by-side" else width
-        return self._legend((height, wide)).shape if self.legend else (height, wide)
-
-    def finish(
-        self, picture_bgr: np.ndarray, frame_bgr: np.ndarray, labels: np.ndarray
-    ) -> np.ndarray:
-        """``picture_bgr`` of :attr:`overlay` with all that goes on it (in place) and beside it."""
-        if self.outline:
-            draw_outlines(picture_bgr, labels, self.classes.palette_bgr(), self.keep)
-        if self.show == "side-by-side":
-            picture_bgr = np.hstack([frame_bgr, picture_bgr])
-        if self.legend:
-            shares = class_shares(labels, len(self.classes))
-            picture_bgr = self._legend(picture_bgr.shape[:2]).beside(picture_bgr, shares)
-        return picture_bgr
-
-    def _legend(self, size: tuple[int, int]) -> Legend:
-        return Legend(size, self.classes, self.keep)
 
 
 class FrameOutputs:
@@ -69,7 +24,6 @@ class FrameOutputs:
         self, style: OverlayStyle, files: RunFiles, states: dict[int, dict[str, Any]]
     ) -> None:
         self._style = style
-        self._overlay = style.overlay
         self._files, self._states = files, states
         self._checkpoint = files.first
         self._canvas: np.ndarray | None = None
@@ -99,14 +53,8 @@ class FrameOutputs:
     def _render(self, frame_bgr: np.ndarray, result: FrameResult) -> np.ndarray:
         picture = result.picture
         if picture is None:
-            picture = self._blend(frame_bgr, result.labels)
+            # The segmenter may still hold the frame, which is not drawn on; the canvas is kept.
+            if self._canvas is None or self._canvas.shape != frame_bgr.shape:
+                self._canvas = np.empty_like(frame_bgr)
+            picture = self._style.blend(frame_bgr, result.labels, self._canvas)
         return self._style.finish(picture, frame_bgr, result.labels)
-
-    def _blend(self, frame_bgr: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        # The segmenter may still hold the frame, so it is not drawn on; the canvas is used again.
-        if self._canvas is None or self._canvas.shape != frame_bgr.shape:
-            self._canvas = np.empty_like(frame_bgr)
-        overlay = self._overlay
-        return render_overlay(
-            frame_bgr, labels, overlay.palette_bgr, overlay.alpha, overlay.keep, self._canvas
-        )

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from accel_rt.cli.fields import CommaList
+from accel_rt.cli.fields import field_options, from_values
 from accel_rt.cli.jobs import plan_jobs
 from accel_rt.cli.options import (
     load_chosen,
     palette_option,
     preset_option,
+    reading_limits,
     reading_options,
     segmenter_options,
     segmenter_settings,
@@ -23,11 +24,11 @@ from accel_rt.errors import UsageError
 from accel_rt.runtime.schedule import PRESETS
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.version import __version__
-from accel_rt.video.limits import MAX_RATE, MIN_RATE
+from accel_rt.video.display import FileDisplay
+from accel_rt.video.limits import MAX_RATE, MIN_RATE, Limits
 
 # Named here because their modules are slow to import; a test holds them together.
 _CODECS = ("h264", "hevc", "vp9", "av1")
-_SHOWN = ("overlay", "mask", "side-by-side")
 _MASK_FORMATS = ("png", "npz", "rle")
 
 
@@ -42,31 +43,8 @@ _MASK_FORMATS = ("png", "npz", "rle")
 )
 @segmenter_options
 @preset_option(PRESETS, "balanced")
-@click.option(
-    "--classes",
-    type=CommaList(),
-    metavar="A,B",
-    help="Colour these classes only, such as road,car.",
-)
-@click.option(
-    "--alpha",
-    type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="Strength of the class colours.",
-)
+@field_options(FileDisplay)
 @palette_option
-@click.option("--outline", is_flag=True, help="Draw the borders of the classes, too.")
-@click.option(
-    "--show",
-    type=click.Choice(_SHOWN),
-    default="overlay",
-    show_default=True,
-    help="The colours over the frame, alone, or over it and beside it.",
-)
-@click.option(
-    "--legend", is_flag=True, help="Name the classes and their share, beside the picture."
-)
 @click.option("--codec", type=click.Choice(_CODECS), default="h264", show_default=True)
 @click.option(
     "--crf", type=int, metavar="N", help="Quality, lower is better.  [default: good for the codec]"
@@ -142,7 +120,10 @@ def segment(
     jobs = plan_jobs(inputs, output, masks, timing, video=not no_video, stats=stats)
     from accel_rt.cli.segment_run import Choices, SegmentOptions, run_jobs
 
-    options = SegmentOptions(**{field.name: values[field.name] for field in fields(SegmentOptions)})
+    display = from_values(FileDisplay, {**values, "classes": values["classes"] or None})
+    limits = Limits(**reading_limits(values))
+    chosen = {**values, "display": display, "limits": limits}
+    options = SegmentOptions(**{field.name: chosen[field.name] for field in fields(SegmentOptions)})
 
     def policy() -> Any:
         from accel_rt.runtime.load import keyframe_policy
@@ -160,6 +141,7 @@ def segment(
             "timing": timing is not None,
             "stats": stats is not None,
             "zones": values["zones"] and str(values["zones"]),
+            "timeout": limits.timeout_s,
             "size": settings.size and settings.size[::-1],  # width first, as it was written
             "version": __version__,
         },

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from accel_rt.cli.interrupt import EXIT_INTERRUPTED, Interruption, finishing_on_signals
 from accel_rt.cli.jobs import Job
 from accel_rt.cli.machine import machine
-from accel_rt.cli.outputs import FrameOutputs, OverlayStyle
+from accel_rt.cli.outputs import FrameOutputs
 from accel_rt.cli.progress import Progress
 from accel_rt.cli.run_files import RunFiles, finish_completed, outputs_complete
 from accel_rt.cli.summary import StageMeans, shares_table
@@ -20,6 +20,8 @@ from accel_rt.errors import AccelError
 from accel_rt.palette import recolor
 from accel_rt.runtime.pipeline import run_pipeline
 from accel_rt.runtime.resumable import ResumableSegmenter
+from accel_rt.runtime.style import OverlayStyle
+from accel_rt.video.display import FileDisplay
 from accel_rt.video.images import ImageSource
 from accel_rt.video.limits import Limits
 from accel_rt.video.picture_file import is_picture
@@ -38,17 +40,11 @@ if TYPE_CHECKING:  # torch takes its time
 class SegmentOptions:
     """What to read of each input, and how to show and store what comes of it."""
 
+    display: FileDisplay
+    limits: Limits
     start: float | None
     end: float | None
     rate: float | None
-    timeout: float
-    max_pixels: int
-    allow: tuple[str, ...]
-    classes: tuple[str, ...] | None
-    alpha: float
-    legend: bool
-    outline: bool
-    show: str
     palette: str | None
     codec: str
     crf: int | None
@@ -111,10 +107,8 @@ class _Loader:
             say(f"loading {self._choices.networks}")
             self._segmenter = self._choices.load()
         classes = recolor(self._segmenter.classes, options.palette)
-        keep = classes.indices(options.classes) if options.classes else None
-        style = OverlayStyle(
-            classes, options.alpha, options.legend, keep, options.outline, options.show
-        )
+        style = OverlayStyle(classes, options.display)
+        classes.indices(options.display.classes or ())  # what is wrong is said before the work
         self.failed = False
         self._segmenter.reset()
         return self._segmenter, style
@@ -204,10 +198,9 @@ def _run_job(
 
 def _open_source(job: Job, options: SegmentOptions) -> Source:
     span = options.start, options.end
-    limits = Limits(options.timeout, options.max_pixels, options.allow)
     if isinstance(job.source, str):
-        return open_source(job.source, *span, options.rate, **vars(limits))
-    return ImageSource(job.source, job.name, exact_rate(options.rate), *span, limits)
+        return open_source(job.source, *span, options.rate, **vars(options.limits))
+    return ImageSource(job.source, job.name, exact_rate(options.rate), *span, options.limits)
 
 
 def _open_video(
@@ -218,7 +211,9 @@ def _open_video(
         return PictureWriter(job.video, source.info.rate, token)
     info = source.info
     size = info.height, info.width
-    if options.legend or options.show == "side-by-side":  # which needs the classes' names
+    if (
+        options.display.legend or options.display.show == "side-by-side"
+    ):  # which needs the classes' names
         size = loader.get(options)[1].shape(*size)
     return VideoWriter(
         job.video,

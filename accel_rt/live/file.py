@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from accel_rt.live.source import LiveFrame, Pace
 from accel_rt.video.reader import open_source
 
 
 class FileSource:
-    """A video file or images, played at their own pace as a stand-in for a camera."""
+    """A video file or images, played at their own pace as a stand-in for a camera.
+
+    ``limits`` are those of :func:`~accel_rt.video.reader.open_source`.
+    """
 
     live = False
 
-    def __init__(self, path: str | Path, repeat: bool = False) -> None:
-        self._path, self._repeat = path, repeat
-        self._source = open_source(path)
+    def __init__(self, path: str | Path, repeat: bool = False, **limits: Any) -> None:
+        self._repeat = repeat
+        self._open = partial(open_source, path, **limits)
+        self._source = self._open()
         self._frames = iter(self._source)
         self._offset = self._end = Fraction(0)
         self._pace = Pace()
@@ -27,7 +33,7 @@ class FileSource:
         frame = next(self._frames, None)
         if frame is None and self._repeat:
             self._source.close()
-            self._source = open_source(self._path)
+            self._source = self._open()
             self._frames = iter(self._source)
             frame = next(self._frames, None)
             assert frame is not None, "a source that opens has a frame"

@@ -17,6 +17,7 @@ import numpy as np
 
 from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
+from accel_rt.live.black import BlackPictures
 from accel_rt.live.capture import Capture
 from accel_rt.live.networks import FrameSegmenter, LiveNetworks, LoadSegmenter
 from accel_rt.live.recorder import Recorder, RecordingLimits, Recordings
@@ -24,11 +25,11 @@ from accel_rt.live.settings import LiveSettings
 from accel_rt.live.source import LiveFrame, OpenSource
 from accel_rt.live.sources import source_opener
 from accel_rt.live.stats import LivePicture, LiveStats, Meter, State, memory_mb
-from accel_rt.live.view import BlackPictures, render
 from accel_rt.palette import recolor
 from accel_rt.redact import redact
 from accel_rt.runtime.result import FrameResult
 from accel_rt.runtime.settings import SegmenterSettings
+from accel_rt.runtime.style import OverlayStyle
 from accel_rt.video.overlay import class_shares
 
 _POLL_S = 0.1
@@ -48,7 +49,8 @@ class LiveLoop:
     ``load`` makes the segmenter and ``open_source`` opens the source; both have good defaults.
     ``recording`` is the file that :meth:`record` writes to, with a number from the second time
     on; None names it by date and time. ``limits`` say how much may be recorded; ``palette`` is as
-    for :func:`~accel_rt.palette.recolor`.
+    for :func:`~accel_rt.palette.recolor`. ``reading`` holds those of
+    :class:`~accel_rt.video.limits.Limits` that are not to be the source's own, by name.
     ``failure`` is the error that ended the run, or None.
     """
 
@@ -64,13 +66,14 @@ class LiveLoop:
         load: LoadSegmenter | None = None,
         open_source: OpenSource | None = None,
         palette: str | None = None,
+        reading: dict[str, Any] | None = None,
     ) -> None:
         self._source = redact(str(source))
         # A palette may be a file: it is read once.
         self._recolor = lru_cache(maxsize=8)(partial(recolor, palette=palette))
         self._settings = settings or LiveSettings()
         self._networks = LiveNetworks(networks or SegmenterSettings(), load)
-        self._capture = Capture(open_source or source_opener(source, repeat))
+        self._capture = Capture(open_source or source_opener(source, repeat, **(reading or {})))
         self._recordings = Recordings(recording, limits or RecordingLimits())
         self._recorder: Recorder | None = None
         self._meter = Meter()
@@ -338,7 +341,9 @@ class LiveLoop:
         self, frame_bgr: np.ndarray, result: FrameResult, classes: ClassSet
     ) -> tuple[np.ndarray, dict[str, float]]:
         shares = class_shares(result.labels, len(classes))
-        image_bgr = render(frame_bgr, result.labels, classes, shares, self._settings)
+        style = OverlayStyle(classes, self._settings)
+        image_bgr = style.blend(frame_bgr, result.labels)
+        image_bgr = style.finish(image_bgr, frame_bgr, result.labels, shares)
         return image_bgr, {classes.names[label]: share for label, share in shares.items()}
 
     def _publish(self, picture: LivePicture) -> None:

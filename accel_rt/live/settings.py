@@ -13,10 +13,11 @@ from accel_rt.runtime.settings import (
     Mode,
     SegmenterSettings,
 )
+from accel_rt.video.display import LiveDisplay
 
 
 @dataclass(frozen=True)
-class LiveSettings:
+class LiveSettings(LiveDisplay):
     """How a live run segments and shows frames; the values are checked on construction.
 
     - ``interval``: frames from keyframe to keyframe, 1 to 1000.
@@ -24,11 +25,6 @@ class LiveSettings:
     - ``update``: name of the update network; ``update_scale``: linear size of its input, 1, 0.5
       or 0.25.
     - ``async_keyframes``: the reference network runs beside the frames instead of between them.
-    - ``alpha``: strength of the class colours, 0 to 1.
-    - ``classes``: names of the classes in colour, None for all.
-    - ``outline``: draw the borders of the classes, too.
-    - ``legend``: name the classes in the picture.
-    - ``side_by_side``: the frame itself beside the coloured one.
     - ``paused``: the picture stands still; frames that come meanwhile are not segmented.
 
     Raises :class:`~accel_rt.errors.UsageError` with one sentence for a value outside these.
@@ -39,11 +35,6 @@ class LiveSettings:
     update: str = DEFAULT_UPDATE
     update_scale: float = 1.0
     async_keyframes: bool = True
-    alpha: float = 0.5
-    classes: tuple[str, ...] | None = None
-    outline: bool = False
-    legend: bool = True
-    side_by_side: bool = False
     paused: bool = False
 
     def __post_init__(self) -> None:

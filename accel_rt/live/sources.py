@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from accel_rt.live.camera import CameraSource
 from accel_rt.live.file import FileSource
@@ -14,16 +15,17 @@ _CAMERA = re.compile(r"(?:/dev/video)?(\d{1,4})")
 _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 
 
-def source_opener(source: str | int | Path, repeat: bool = False) -> OpenSource:
+def source_opener(source: str | int | Path, repeat: bool = False, **limits: Any) -> OpenSource:
     """What opens ``source``: a camera (``0``, ``/dev/video0``), a URL, or a file at its own pace.
 
     A file, folder or glob of images, and a recording behind a URL, starts again at its end with
-    ``repeat``.
+    ``repeat``. ``limits`` are those of :class:`~accel_rt.video.limits.Limits`, as far as they are
+    not to be the source's own.
     """
     text = str(source)
     camera = _CAMERA.fullmatch(text)
     if camera:
         return lambda: CameraSource(int(camera[1]))
     if _URL.match(text) and not text.startswith("file://"):
-        return lambda: StreamSource(text, repeat)
-    return lambda: FileSource(source if isinstance(source, Path) else text, repeat)
+        return lambda: StreamSource(text, repeat, **limits)
+    return lambda: FileSource(source if isinstance(source, Path) else text, repeat, **limits)

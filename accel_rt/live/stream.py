@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import av
@@ -16,13 +17,10 @@ from accel_rt.live.source import LiveFrame, Pace
 from accel_rt.redact import redact
 from accel_rt.video.color import FrameConverter
 from accel_rt.video.container import video_stream
-from accel_rt.video.limits import Limits
+from accel_rt.video.limits import STREAM_TIMEOUT_S, Limits
 from accel_rt.video.opening import open_container
 from accel_rt.video.source import MAX_CORRUPT_IN_A_ROW
 from accel_rt.video.vectors import VectorReader
-
-TIMEOUT_S = 8.0
-"""A stream that sends nothing for this long is lost."""
 
 _NO_TIMESTAMPS = 0x0080  # AVFMT_NOTIMESTAMPS: times are made up from a nominal rate
 _SEGMENTED = ("hls", "dash")  # deliver seconds at once
@@ -37,16 +35,22 @@ class StreamSource:
     and a live stream is opened again. ``name`` never tells a password.
 
     Raises :class:`~accel_rt.errors.UsageError` for what is no URL and
-    :class:`~accel_rt.errors.InputError` if it cannot be opened or, from :meth:`read`, if the
-    stream breaks off or stalls.
+    :class:`~accel_rt.errors.InputError` if it cannot be opened or has pictures beyond its limits
+    and, from :meth:`read`, if the stream breaks off or stalls.
     """
 
-    def __init__(self, url: str, repeat: bool = False, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, url: str, repeat: bool = False, timeout_s: float = STREAM_TIMEOUT_S, **limits: Any
+    ) -> None:
         self.name = _url_name(url)
         self._timeout_s = timeout_s
-        self._container = open_container(url, Limits(timeout_s), _LOW_DELAY)
+        bounds = Limits(timeout_s, **limits)
+        self._container = open_container(url, bounds, _LOW_DELAY)
         try:
             self._stream = video_stream(self._container, self.name)
+            context = self._stream.codec_context
+            context.options = bounds.of_decoder
+            bounds.check_size(self.name, (context.height, context.width))
         except BaseException:
             self._container.close()
             raise

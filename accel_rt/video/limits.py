@@ -9,7 +9,7 @@ from pathlib import Path
 from accel_rt.errors import InputError
 from accel_rt.size import wxh
 
-TIMEOUT_S = 15.0
+TIMEOUT_S, STREAM_TIMEOUT_S = 15.0, 8.0  # of files and pipes, and of live streams
 MAX_PIXELS = 100_000_000
 MIN_RATE, MAX_RATE = 0.001, 1000.0
 

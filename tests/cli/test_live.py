@@ -37,6 +37,12 @@ def test_a_file_is_played_to_its_end(accel: Run, fakes: None, clip: Path) -> Non
     assert stats["settings"]["interval"] == 3
 
 
+def test_reading_has_the_limits_that_segment_has(accel: Run, fakes: None, clip: Path) -> None:
+    result = accel("live", clip, "--no-window", "--max-pixels", 3000, "--timeout", 3)
+    assert result.code == 1
+    assert "declares pictures of 64x48 pixels, more than the 3,000 that are allowed" in result.error
+
+
 def test_the_report_names_what_counts(accel: Run, fakes: None, clip: Path) -> None:
     result = accel("live", clip, "--no-window")
     assert result.code == 0

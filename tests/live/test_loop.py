@@ -194,7 +194,7 @@ class TestChanges:
             ("classes", [3], "classes must be a list of names"),
             ("classes", "car", "classes must be a list of names"),
             ("legend", 1, "legend must be true or false, got 1"),
-            ("speed", 1, "there is no setting 'speed': choose from interval"),
+            ("speed", 1, "there is no setting 'speed': choose from classes, alpha"),
         ],
     )
     def test_bad_values(self, loops: Loops, name: str, value: object, sentence: str) -> None:
@@ -253,7 +253,7 @@ def test_a_source_that_comes_back_starts_from_a_keyframe(loops: Loops) -> None:
 def test_black_pictures_are_said_and_light_starts_afresh(
     loops: Loops, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("accel_rt.live.view._BLACK_LASTS_S", 0.05)
+    monkeypatch.setattr("accel_rt.live.black._BLACK_LASTS_S", 0.05)
     dark, seen = gate()
 
     def script():

@@ -126,6 +126,8 @@ def web_folder(reel: Path, port: int) -> Iterator[str]:
 
 
 def test_a_recording_behind_a_url_is_played_at_its_own_pace(web_folder: str) -> None:
+    with pytest.raises(InputError, match="declares pictures of 64x48 pixels, more than the 3,000"):
+        StreamSource(f"{web_folder}/reel.mp4", max_pixels=3000)
     source = StreamSource(f"{web_folder}/reel.mp4")
     frames = [source.read() for _ in range(11)]
     source.close()
