@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from accel_rt.live import LiveLoop as LiveLoop
     from accel_rt.live import LiveSettings as LiveSettings
     from accel_rt.live import live as live
+    from accel_rt.runtime.accelerate import accelerate as accelerate
     from accel_rt.runtime.load import load_segmenter as load_segmenter
     from accel_rt.runtime.pipeline import run_pipeline as run_pipeline
     from accel_rt.runtime.pipeline import segment_frames as segment_frames
@@ -45,6 +46,7 @@ _HOMES = {
     "Segmenter": "accel_rt.runtime.segmenter",
     "SegmenterSettings": "accel_rt.runtime.settings",
     "VideoWriter": "accel_rt.video.writer",
+    "accelerate": "accel_rt.runtime.accelerate",
     "live": "accel_rt.live",
     "load_segmenter": "accel_rt.runtime.load",
     "open_source": "accel_rt.video.reader",

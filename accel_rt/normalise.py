@@ -32,6 +32,12 @@ class Normalisation:
         rgb = frames_bgr.flip(-1).to(torch.float32)
         return (rgb * scale.to(rgb.device) + shift.to(rgb.device)).permute(0, 3, 1, 2)
 
+    def of_bytes(self, frames: Tensor) -> Tensor:
+        """Byte values RGB ``[N, 3, H, W]``, as :data:`BYTES` leaves them, to float32 of the same
+        shape."""
+        scale, shift = (part.to(frames.device).view(3, 1, 1) for part in _scale_and_shift(self))
+        return frames.float() * scale + shift
+
 
 @cache
 def _scale_and_shift(normalisation: Normalisation) -> tuple[Tensor, Tensor]:
@@ -39,6 +45,9 @@ def _scale_and_shift(normalisation: Normalisation) -> tuple[Tensor, Tensor]:
     scale = torch.tensor([1 / (255 * std) for std in stds])
     return scale, torch.tensor([-mean / std for mean, std in zip(means, stds, strict=True)])
 
+
+BYTES = Normalisation((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
+"""Byte values as they are, which every floating type holds exactly."""
 
 IMAGENET = Normalisation()
 """That of ImageNet checkpoints, and of every network that is trained here."""

@@ -16,9 +16,9 @@ from accel_rt.bench.baseline import PlainDeepLab
 from accel_rt.bench.harness import Effort, Samples, interleave
 from accel_rt.bench.models import Model
 from accel_rt.device import resolve_device
-from accel_rt.models import store
+from accel_rt.models.foreign.open import load_placed, place
 from accel_rt.models.network import Network
-from accel_rt.models.weights import ModelInfo, load_network
+from accel_rt.models.weights import ModelInfo
 from accel_rt.runtime.load import load_segmenter
 from accel_rt.runtime.result import FrameSegmenter
 from accel_rt.runtime.schedule import FrameKind
@@ -127,7 +127,7 @@ def make_streams(models: Iterable[Model], frames: Sequence[np.ndarray]) -> Itera
     for model in models:
         device = resolve_device(model.settings.device)
         if model.plain:
-            network, _ = load_network(store.find(model.settings.reference))
+            network, _ = load_placed(place(model.settings.reference))
             yield Stream(model, _timed_plain(PlainDeepLab(network, device)), frames)
             continue
         segmenter = load_segmenter(model.settings, load=networks.load)
@@ -135,7 +135,7 @@ def make_streams(models: Iterable[Model], frames: Sequence[np.ndarray]) -> Itera
         has_branch = model.settings.mode == "accel" and device.type == "cpu"
         clock = None
         if has_branch:
-            clock = networks.clock(store.find(model.settings.update, role="update"))
+            clock = networks.clock(place(model.settings.update, "update"))
         yield Stream(model, _timed(segmenter, clock), frames)
 
 
@@ -182,19 +182,19 @@ class _Networks:
     """Loads each network once and keeps a clock on it."""
 
     def __init__(self) -> None:
-        self._loaded: dict[Path, tuple[Network, ModelInfo]] = {}
-        self._clocks: dict[Path, _ModuleClock] = {}
+        self._loaded: dict[Path | str, tuple[Network, ModelInfo]] = {}
+        self._clocks: dict[Path | str, _ModuleClock] = {}
 
-    def load(self, path: Path) -> tuple[Network, ModelInfo]:
-        """What :func:`~accel_rt.models.weights.load_network` gives."""
-        if path not in self._loaded:
-            self._loaded[path] = load_network(path)
-            self._clocks[path] = _ModuleClock(self._loaded[path][0])
-        return self._loaded[path]
+    def load(self, found: Path | str) -> tuple[Network, ModelInfo]:
+        """What :func:`~accel_rt.models.foreign.open.load_placed` gives."""
+        if found not in self._loaded:
+            self._loaded[found] = load_placed(found)
+            self._clocks[found] = _ModuleClock(self._loaded[found][0])
+        return self._loaded[found]
 
-    def clock(self, path: Path) -> _ModuleClock | None:
+    def clock(self, found: Path | str) -> _ModuleClock | None:
         """The clock on a network that was loaded."""
-        return self._clocks.get(path)
+        return self._clocks.get(found)
 
 
 class _ModuleClock:

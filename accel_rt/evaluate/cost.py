@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -14,6 +15,7 @@ from accel_rt.bench.models import Model
 from accel_rt.bench.stream import ModelTimes, make_streams, measure
 from accel_rt.evaluate.flops import count_flops
 from accel_rt.models import store
+from accel_rt.models.foreign.open import place
 from accel_rt.runtime.load import keyframe_interval, load_model, load_segmenter
 from accel_rt.runtime.schedule import FrameKind
 from accel_rt.runtime.settings import SegmenterSettings
@@ -73,16 +75,16 @@ def _spread(samples: Samples) -> dict[str, float]:
 def sizes(settings: SegmenterSettings) -> dict[str, Any]:
     """``parameters`` in all branches, and ``file_mb`` of their weight files on disk."""
     model = load_model(settings).model
-    paths = [store.find(settings.reference)]
+    paths = [place(settings.reference)]
     if model.update is not None:
-        paths.append(store.find(settings.update, role="update"))
+        paths.append(place(settings.update, "update"))
         fusion = settings.fusion_weights
         if fusion is None and settings.fusion != "mean":
             fusion = store.find_fusion(paths[0], paths[1], settings.fusion)
         paths += [fusion] if fusion else []
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "file_mb": sum(path.stat().st_size for path in set(paths)) / 1e6,
+        "file_mb": sum(path.stat().st_size for path in set(paths) if isinstance(path, Path)) / 1e6,
     }
 
 

@@ -21,9 +21,9 @@ from torch import Tensor
 from accel_rt.device import resolve_device, resolve_precision
 from accel_rt.flow.source import FlowSource
 from accel_rt.models.accel import FeatureFusion
+from accel_rt.models.foreign.open import load_placed
 from accel_rt.models.fuse import for_inference
-from accel_rt.models.weights import load_network
-from accel_rt.runtime.geometry import Geometry, plan
+from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.load import LoadedModel, load_flow, load_model
 from accel_rt.runtime.preprocess import resize_frame
 from accel_rt.runtime.program import Branch, FrameProgram, State
@@ -65,7 +65,7 @@ class SharedPredictor:
     """
 
     def __init__(self, models: Mapping[str, SegmenterSettings], depth: int) -> None:
-        load = cache(load_network)
+        load = cache(load_placed)
         self._models = {name: _Model(settings, load) for name, settings in models.items()}
         self._frames: deque[_Seen] = deque(maxlen=depth)
 
@@ -110,7 +110,8 @@ class _Model:
         )
         self._flow = load_flow(settings, self._device, dtype)
         self._flow_name = None if self._flow is None else self._flow.name  # as before any frame
-        self._trained, self._settings = loaded.info.size, settings
+        self._trained, self._size = loaded.info.size, loaded.size(settings)
+        self._settings = settings
         whole = isinstance(model.fusion, FeatureFusion)
         self._state_of = id(model) if whole else id(model.reference)
         self._fresh_of = id(model) if whole else id(model.update)
@@ -184,8 +185,7 @@ class _Model:
 
     def _geometry(self, frame: _Seen) -> Geometry:
         source = frame.image_bgr.shape[0], frame.image_bgr.shape[1]
-        scale, cell = self._program.update_scale, self._program.model.cell
-        return plan(source, self._trained, self._settings.size, scale, cell)
+        return self._program.plan(source, self._trained, self._size)
 
     def _key_of(self, frame: _Seen) -> tuple[Any, ...]:
         return "key", self._state_of, self._geometry(frame).padded

@@ -26,7 +26,7 @@ from accel_rt.evaluate.schedule import Density, KeyframeSchedule, WorkUnit, work
 from accel_rt.evaluate.scoring_pass import check_classes, count_unit
 from accel_rt.files import replacing
 from accel_rt.models import store
-from accel_rt.models.weights import load_network
+from accel_rt.models.foreign.open import load_placed, place
 from accel_rt.runtime.load import keyframe_interval
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.version import __version__
@@ -64,7 +64,7 @@ class Evaluation:
         longest = max(schedule.longest for schedule in self.schedules().values())
         check_length(self.footage, self.density, longest)
         names = {settings.reference for settings in self.models.values()}
-        known = {name: load_network(store.find(name))[1].classes.names for name in sorted(names)}
+        known = {name: load_placed(place(name))[1].classes.names for name in sorted(names)}
         check_classes(known, self.footage.classes.names)
 
     def fingerprint(self) -> str:

@@ -13,7 +13,7 @@ from accel_rt.bench.harness import Effort, interleave
 from accel_rt.classes import IGNORE_LABEL
 from accel_rt.data.dataset import DatasetFrame
 from accel_rt.evaluate.metrics import ConfusionMatrix
-from accel_rt.models.weights import load_network
+from accel_rt.models.foreign.open import load_placed
 from accel_rt.runtime.load import load_segmenter
 from accel_rt.runtime.result import FrameSegmenter
 from accel_rt.runtime.schedule import LIVE_PRESETS, PRESETS
@@ -65,7 +65,7 @@ def score_schedules(
     ``push``, without reading files. Raises as :func:`accel_rt.runtime.load.load_segmenter`.
     """
     images, labels = zip(*(frame.read() for frame in frames), strict=True)
-    load = cache(load_network)
+    load = cache(load_placed)
     scores, runs = {}, {}
     for name, settings in models.items():
         segmenter = load_segmenter(settings, load=load)

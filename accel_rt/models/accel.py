@@ -5,6 +5,8 @@ What is done with them frame by frame is :mod:`accel_rt.runtime.program`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -37,6 +39,36 @@ class ScoreFusion(nn.Module):
         dtype = self.conv.weight.dtype
         both = [resize_grid(scores.to(dtype), size) for scores in (reference_scores, update_scores)]
         return self.conv(torch.cat(both, 1))
+
+
+class ProbabilityFusion(nn.Module):
+    """The mean of both branches' probabilities, whose scores may be of any scale.
+
+    ``known`` says of each class whether the update network can tell it; None for all. Of others
+    the reference's probability is taken, and the rest of it shared out as the update has it.
+    """
+
+    known: Tensor | None
+
+    def __init__(self, known: Sequence[bool] | None = None) -> None:
+        super().__init__()
+        self.register_buffer("known", None if known is None else torch.tensor(known)[:, None, None])
+
+    def forward(self, reference_scores: Tensor, update_scores: Tensor) -> Tensor:
+        """Two score maps ``[N, C, h, w]`` of one extent to probabilities on the finer grid."""
+        first, second = probabilities(reference_scores), probabilities(update_scores)
+        size = max(first.shape[-2:], second.shape[-2:])
+        first, second = resize_grid(first, size), resize_grid(second, size)
+        if self.known is not None:
+            told = (first * self.known).sum(1, keepdim=True)
+            second = torch.where(self.known, second * told, first)
+        return torch.lerp(first, second, 0.5)
+
+
+def probabilities(scores: Tensor) -> Tensor:
+    """Scores ``[N, C, h, w]`` to probabilities, which cells that are such already stay."""
+    already = (scores >= 0).all(1, keepdim=True) & ((scores.sum(1, keepdim=True) - 1).abs() < 0.02)
+    return torch.where(already, scores, scores.float().softmax(1).to(scores.dtype))
 
 
 class FeatureFusion(nn.Module):
@@ -78,7 +110,7 @@ class Accel(nn.Module):
         self,
         reference: Network,
         update: Network | None = None,
-        fusion: ScoreFusion | FeatureFusion | None = None,
+        fusion: ScoreFusion | FeatureFusion | ProbabilityFusion | None = None,
     ) -> None:
         super().__init__()
         if (update is None) != (fusion is None):
@@ -91,3 +123,8 @@ class Accel(nn.Module):
     def cell(self) -> int:
         """Pixels that the frames' height and width must be multiples of."""
         return max(self.reference.cell, self.update.cell if self.update is not None else 1)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether a branch is someone else's."""
+        return self.reference.foreign or (self.update is not None and self.update.foreign)

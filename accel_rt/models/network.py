@@ -126,8 +126,13 @@ def _separable(width: int) -> nn.Sequential:
 class Network(nn.Module):
     """A feature network with its task network: DeepLab-x, and each branch of Accel.
 
-    ``normalisation`` is how it wants its frames.
+    ``normalisation`` is how it wants its frames, ``fixed_size`` in which ``(height, width)``, if
+    in one alone. A ``foreign`` one is someone else's: frames are not padded for it, and it may run
+    anywhere.
     """
+
+    fixed_size: tuple[int, int] | None = None
+    foreign = False
 
     def __init__(self, feature: FeatureNetwork, task: TaskNetwork | SkipTaskNetwork) -> None:
         super().__init__()

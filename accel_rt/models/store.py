@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -163,24 +165,34 @@ def _in_folder(folder: Path, kind: str, role: Role) -> Path:
 
 def fusion_name(reference: str, update: str, kind: str = "score") -> str:
     """File stem of the ``score`` or ``feature`` fusion of a pair of networks."""
-    return f"{'fusion' if kind == 'score' else 'feature-fusion'}-{reference}-{update}"
+    names = (re.sub(r"[^\w.-]+", "-", name) for name in (reference, update))
+    return "-".join(("fusion" if kind == "score" else "feature-fusion", *names))
 
 
-def pair(reference: Path, update: Path) -> dict[str, str]:
-    """What a fusion's description says of the two network files that it belongs to."""
-    named = {"reference": reference, "update": update}
-    names = {role: read_description(path).get("network", path.stem) for role, path in named.items()}
-    return {**names, **{f"{role}_sha256": content_hash(path) for role, path in named.items()}}
+def pair(reference: Path | str, update: Path | str) -> dict[str, str]:
+    """What a fusion's description says of the two networks that it belongs to.
+
+    They are weight files, or the names of networks that have none here.
+    """
+    described: dict[str, str] = {}
+    for role, place in (("reference", reference), ("update", update)):
+        if isinstance(place, Path):
+            name, digest = read_description(place).get("network", place.stem), content_hash(place)
+        else:
+            name, digest = place, hashlib.sha256(place.encode()).hexdigest()
+        described |= {role: name, f"{role}_sha256": digest}
+    return described
 
 
-def find_fusion(reference: Path, update: Path, kind: str = "score") -> Path | None:
-    """The installed ``score`` or ``feature`` fusion that was trained for these two files.
+def find_fusion(reference: Path | str, update: Path | str, kind: str = "score") -> Path | None:
+    """The installed ``score`` or ``feature`` fusion that was trained for these two, as for
+    :func:`pair`.
 
     It belongs to their contents, whatever they are called, and may lie beside them; None if there
     is none.
     """
     kind = "fusion" if kind == "score" else "feature-fusion"
-    beside = {reference.parent, update.parent} - set(folders())
+    beside = {p.parent for p in (reference, update) if isinstance(p, Path)} - set(folders())
     entries = chain(chain.from_iterable(map(_entries, sorted(beside))), _all())
     fusions = [entry for entry in entries if entry.kind == kind]
     wanted = pair(reference, update) if fusions else {}

@@ -43,13 +43,13 @@ class ModelInfo:
     """What a weight file says of its model.
 
     ``size`` is the processing size ``(height, width)`` it was trained for, which files have as
-    width and height; ``miou`` its mIoU in percent on ``evaluated_on`` (None: not measured);
-    ``task`` the kind of its task network (None: the one that belongs to ``network``).
+    width and height (None: any); ``miou`` its mIoU in percent on ``evaluated_on`` (None: not
+    measured); ``task`` the kind of its task network (None: the one that belongs to ``network``).
     """
 
     network: str
     classes: ClassSet
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     trained_on: str
     miou: float | None = None
     evaluated_on: str = ""
@@ -99,6 +99,7 @@ def _numbers(stored: Any, name: str, kind: type, count: int, default: tuple = ()
 
 def save_network(path: Path, network: Network, info: ModelInfo, bits: Bits = 8) -> None:
     """Write ``network`` and ``info`` to ``path``, replacing it only when complete."""
+    assert info.size is not None, "networks of ours are for a size"
     description = {"kind": "network", **asdict(info), "size": info.size[::-1]}
     save_tensors(path, network.state_dict(), description, bits)
 

@@ -179,7 +179,7 @@ class EagerExecutor:
             out = self.program.output(self._scores, self._geometry, margins=self._margins)
             labels = out.labels.cpu().numpy()
             margin = None if out.margin is None else out.margin.cpu().numpy()
-        return FrameData(labels, margin, None, self._clock.ms)
+        return FrameData(labels, margin, None, self._clock.ms, self._scores)
 
     def draw(self, overlay: Overlay | None) -> bool:
         return False

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from accel_rt.flow.motion import Motion
 from accel_rt.flow.source import FlowSource
@@ -25,13 +26,14 @@ class FrameData:
     """A frame's results on the host, and milliseconds by stage.
 
     ``labels`` is uint8 ``[H, W]``, ``margin`` float32 ``[H, W]``, ``picture`` uint8 BGR
-    ``[H, W, 3]``, all at the source's size.
+    ``[H, W, 3]``, all at the source's size; ``scores`` are on the network's grid.
     """
 
     labels: np.ndarray
     margin: np.ndarray | None
     picture: np.ndarray | None
     timings: dict[str, float]
+    scores: Tensor | None = None
 
 
 class Executor(Protocol):

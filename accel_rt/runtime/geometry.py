@@ -37,22 +37,28 @@ class Geometry:
 
 def plan(
     source: tuple[int, int],
-    trained: tuple[int, int],
+    trained: tuple[int, int] | None,
     size: tuple[int, int] | None,
     update_scale: float,
     cell: int,
+    pad: bool = True,
 ) -> Geometry:
     """Choose the processing size for frames of size ``source``.
 
     ``size`` is the user's choice; None keeps the source's shape with its shorter side as long as
-    the shorter side of ``trained``, the size the weights were trained for. Sides of the padded
-    frame, and of the update branch's ``update_scale`` of it, are multiples of ``cell`` pixels.
+    the shorter side of ``trained``, the size the weights were trained for, or the source's own
+    where that is None. Sides of the padded frame, and of the update branch's ``update_scale`` of
+    it, are multiples of ``cell`` pixels; without ``pad`` it is resized to such.
     """
     if size is not None:
         processed = size
     else:
-        scale = min(min(trained) / min(source), _LONGEST_SIDE / max(source))
+        wanted = min(trained or source) / min(source)
+        scale = min(wanted, _LONGEST_SIDE / max(source))
         processed = max(cell, round(source[0] * scale)), max(cell, round(source[1] * scale))
     multiple = round(cell / update_scale)
+    if not pad:
+        height, width = (max(multiple, round(n / multiple) * multiple) for n in processed)
+        processed = height, width
     padded = processed[0] + -processed[0] % multiple, processed[1] + -processed[1] % multiple
     return Geometry(source, processed, padded)

@@ -16,10 +16,11 @@ from accel_rt.flow.codec import CodecFlow
 from accel_rt.flow.dis import DISFlow
 from accel_rt.flow.source import FlowSource
 from accel_rt.models import store
-from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
+from accel_rt.models.accel import Accel, FeatureFusion, ProbabilityFusion, ScoreFusion
+from accel_rt.models.foreign.open import is_foreign, load_placed, place
 from accel_rt.models.fuse import for_inference
 from accel_rt.models.network import Network
-from accel_rt.models.weights import ModelInfo, load_network
+from accel_rt.models.weights import ModelInfo
 from accel_rt.runtime.adaptive import Adaptive
 from accel_rt.runtime.cuda import CudaExecutor
 from accel_rt.runtime.eager import EagerExecutor
@@ -36,7 +37,7 @@ FLOWNETS_WEIGHTS = "flownets"
 """Name of the installed FlowNetS weights."""
 
 
-LoadNetwork = Callable[[Path], tuple[Network, ModelInfo]]
+LoadNetwork = Callable[[Path | str], tuple[Network, ModelInfo]]
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,24 @@ class LoadedModel:
     info: ModelInfo
     description: dict[str, Any]
 
+    def size(self, settings: SegmenterSettings) -> tuple[int, int] | None:
+        """The ``(height, width)`` to work in: the user's, or the only one that the reference takes,
+        or None."""
+        return settings.size or self.model.reference.fixed_size
 
-def load_model(settings: SegmenterSettings, load: LoadNetwork = load_network) -> LoadedModel:
+
+def load_model(settings: SegmenterSettings, load: LoadNetwork = load_placed) -> LoadedModel:
     """Load the networks that ``settings`` name, and the fusion of the two.
 
-    ``load`` reads one network's weight file. Raises :class:`~accel_rt.errors.UsageError` for
-    unknown names or networks that do not go together, and
+    ``load`` opens the network of a :func:`~accel_rt.models.foreign.open.place`. Raises
+    :class:`~accel_rt.errors.UsageError` for unknown names or networks that do not go together, and
     :class:`~accel_rt.errors.WeightsError` for files that cannot be used.
     """
-    reference, info = load(store.find(settings.reference))
+    reference, info = load(place(settings.reference))
     description: dict[str, Any] = {"mode": settings.mode, "reference": info.network}
     model = Accel(reference)
     if settings.mode == "accel" and settings.schedule.updates:
-        update, update_info = load(store.find(settings.update, role="update"))
+        update, update_info = load(place(settings.update, "update"))
         if update_info.classes != info.classes:
             raise UsageError(
                 f"'{settings.reference}' and '{settings.update}' were trained for different "
@@ -77,12 +83,12 @@ def load_model(settings: SegmenterSettings, load: LoadNetwork = load_network) ->
 
 def _fusion(
     settings: SegmenterSettings, reference: Network, update: Network
-) -> tuple[ScoreFusion | FeatureFusion, dict[str, str]]:
+) -> tuple[ScoreFusion | FeatureFusion | ProbabilityFusion, dict[str, str]]:
     """The fusion that ``settings`` ask for, and its description: with a ``note`` if it is not."""
     kind, path = settings.fusion, settings.fusion_weights
     if path is None and kind != "mean":
-        files = store.find(settings.reference), store.find(settings.update, role="update")
-        path = store.find_fusion(*files, kind)
+        places = place(settings.reference), place(settings.update, "update")
+        path = store.find_fusion(*places, kind)
     if path is not None:
         return store.load_pair_fusion(path, reference, update), {"fusion": path.stem}
     if kind == "feature":
@@ -91,6 +97,8 @@ def _fusion(
             f"train one with 'accel-rt train joint --fusion feature', or choose --fusion score"
         )
     note = {} if kind == "mean" else {"note": store.no_fusion(settings.reference, settings.update)}
+    if is_foreign(settings.reference) or is_foreign(settings.update):
+        return ProbabilityFusion(), {"fusion": "mean of both branches' probabilities", **note}
     mean = ScoreFusion(reference.classes).eval()
     return mean, {"fusion": "mean of both branches", **note}
 
@@ -112,7 +120,7 @@ def load_segmenter(
     settings: SegmenterSettings | None = None,
     asynchronous: bool = False,
     threads: int | None = None,
-    load: LoadNetwork = load_network,
+    load: LoadNetwork = load_placed,
 ) -> FrameSegmenter:
     """Load the networks that ``settings`` name and put them together.
 
@@ -121,9 +129,18 @@ def load_segmenter(
     own number for None). ``load`` and what is raised are :func:`load_model`'s.
     """
     settings = settings or SegmenterSettings()
+    return segmenter_of(load_model(settings, load), settings, asynchronous, threads)
+
+
+def segmenter_of(
+    loaded: LoadedModel,
+    settings: SegmenterSettings,
+    asynchronous: bool = False,
+    threads: int | None = None,
+) -> FrameSegmenter:
+    """:func:`load_segmenter` of networks that are loaded."""
     device = resolve_device(settings.device)
     dtype = resolve_precision(settings.precision, device)
-    loaded = load_model(settings, load)
     return build_segmenter(
         loaded.model,
         loaded.info.classes,
@@ -133,7 +150,7 @@ def load_segmenter(
         incremental=settings.warp == "incremental",
         update_scale=settings.update_scale,
         trained=loaded.info.size,
-        size=settings.size,
+        size=loaded.size(settings),
         device=device,
         dtype=dtype,
         margins=settings.margins,
@@ -153,7 +170,7 @@ def build_segmenter(
     schedule: Schedule | None = None,
     incremental: bool = False,
     update_scale: float = 1.0,
-    trained: tuple[int, int] = (360, 480),
+    trained: tuple[int, int] | None = (360, 480),
     size: tuple[int, int] | None = None,
     device: torch.device | None = None,
     dtype: torch.dtype = torch.float32,
@@ -195,7 +212,8 @@ def build_segmenter(
         )
     executor: Executor
     if device.type == "cuda":
-        executor = CudaExecutor(program, flow, schedule, margins=margins, graphs=cuda_graphs)
+        graphs = cuda_graphs and not model.foreign
+        executor = CudaExecutor(program, flow, schedule, margins=margins, graphs=graphs)
     else:
         executor = EagerExecutor(
             program, flow, schedule, margins=margins, background=background, threads=threads

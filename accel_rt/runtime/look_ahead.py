@@ -15,7 +15,7 @@ from accel_rt.errors import UsageError
 from accel_rt.flow.motion import Motion
 from accel_rt.flow.source import FlowSource
 from accel_rt.runtime.executor import StageClock, describe
-from accel_rt.runtime.geometry import Geometry, plan
+from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.policy import KeyframePolicy
 from accel_rt.runtime.preprocess import resize_frame
 from accel_rt.runtime.program import FrameProgram, State, blend, inverse_flow
@@ -71,7 +71,7 @@ class LookAheadSegmenter:
         flow: FlowSource | None,
         schedule: Schedule,
         *,
-        trained: tuple[int, int] = (360, 480),
+        trained: tuple[int, int] | None = (360, 480),
         size: tuple[int, int] | None = None,
         margins: bool = False,
         description: dict[str, Any] | None = None,
@@ -132,8 +132,7 @@ class LookAheadSegmenter:
             results = self.flush()
             self._restart()
         if self._geometry is None:
-            scale, cell = self._program.update_scale, self._program.model.cell
-            self._geometry = plan(source, self._trained, self._size, scale, cell)
+            self._geometry = self._program.plan(source, self._trained, self._size)
         geometry, clock = self._geometry, StageClock()
         with clock("network"):
             image = resize_frame(frame_bgr, geometry.processed)
@@ -318,4 +317,5 @@ class LookAheadSegmenter:
             frame.clock.ms,
             margin,
             classes=self.classes,
+            scores=scores,
         )

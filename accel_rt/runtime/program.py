@@ -32,9 +32,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from accel_rt import ops
-from accel_rt.models.accel import Accel, FeatureFusion
+from accel_rt.models.accel import Accel, FeatureFusion, ProbabilityFusion, probabilities
 from accel_rt.models.layers import resize_grid
-from accel_rt.runtime.geometry import Geometry
+from accel_rt.runtime.geometry import Geometry, plan
 from accel_rt.runtime.preprocess import network_input, thumbnail
 from accel_rt.runtime.result import Overlay
 
@@ -127,6 +127,17 @@ class FrameProgram:
         """Whether :meth:`refresh` gives scores, which can be shown without a state."""
         return self.model.update is not None and not isinstance(self.model.fusion, FeatureFusion)
 
+    def plan(
+        self,
+        source: tuple[int, int],
+        trained: tuple[int, int] | None,
+        size: tuple[int, int] | None,
+    ) -> Geometry:
+        """The processing size of frames of ``source``; arguments are those of
+        :func:`~accel_rt.runtime.geometry.plan`."""
+        model = self.model
+        return plan(source, trained, size, self.update_scale, model.cell, not model.foreign)
+
     def prepare(
         self, frame: np.ndarray | Tensor, geometry: Geometry, branch: Branch = "reference"
     ) -> Tensor:
@@ -151,7 +162,7 @@ class FrameProgram:
             features = reference.feature(frame)
             return State(fusion.reference_state(features[-1])), reference.score(features)
         encoded = reference.encode(frame)
-        return State(encoded), reference.decode(encoded)
+        return State(encoded), self._to_blend(reference.decode(encoded))
 
     def advance(self, state: State, flow: Tensor | None) -> State:
         """The state moved to the next frame by ``flow`` ``[N, 2, h, w]``, backward, in cells.
@@ -175,7 +186,12 @@ class FrameProgram:
         assert update is not None
         if isinstance(fusion, FeatureFusion):
             return fusion.update_state(update.feature(frame)[-1])
-        return update(frame)
+        return self._to_blend(update(frame))
+
+    def _to_blend(self, scores: Tensor) -> Tensor:
+        """One branch's scores on the scale of fused ones."""
+        takes_any = isinstance(self.model.fusion, ProbabilityFusion)
+        return probabilities(scores) if takes_any else scores
 
     def merge(self, state: State, fresh: Tensor | None) -> Tensor:
         """Scores ``[N, C, h, w]`` of a frame between keyframes (equations 1 and 2, then SF).

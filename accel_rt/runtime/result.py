@@ -17,6 +17,8 @@ from accel_rt.video.overlay import Legend, class_shares, render_overlay
 from accel_rt.video.picture_file import encode_picture, save_picture
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from accel_rt.classes import ClassSet
     from accel_rt.runtime.policy import KeyframePolicy
 
@@ -42,7 +44,8 @@ class FrameResult:
     (``flow``, ``network``, ``output``); ``margin`` is float32 ``[H, W]``, the best class's score
     less the second best's, for segmenters that were asked for it; ``picture`` is the frame with its
     classes drawn over it, uint8 BGR ``[H, W, 3]``, where :meth:`.segmenter.Segmenter.draw` said so.
-    ``classes`` are what the labels mean. A notebook shows the picture.
+    ``classes`` are what the labels mean; ``scores`` are float ``[1, C, h, w]`` on the networks'
+    grid, None where graphs of a GPU computed them. A notebook shows the picture.
     """
 
     index: int
@@ -53,6 +56,7 @@ class FrameResult:
     margin: np.ndarray | None = None
     picture: np.ndarray | None = None
     classes: ClassSet | None = None
+    scores: Tensor | None = None
 
     def shares(self) -> dict[str, float]:
         """The share of the picture, 0 to 1, that each class covers, by its name.

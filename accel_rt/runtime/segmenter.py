@@ -12,7 +12,7 @@ from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.flow.motion import Motion
 from accel_rt.runtime.executor import Executor, Order, in_turn
-from accel_rt.runtime.geometry import Geometry, plan
+from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.policy import KeyframePolicy
 from accel_rt.runtime.result import FrameResult, Overlay
 
@@ -32,7 +32,7 @@ class Segmenter:
         executor: Executor,
         *,
         order: Order = in_turn,
-        trained: tuple[int, int] = (360, 480),
+        trained: tuple[int, int] | None = (360, 480),
         size: tuple[int, int] | None = None,
         description: dict[str, Any] | None = None,
     ) -> None:
@@ -113,6 +113,7 @@ class Segmenter:
             data.margin,
             data.picture,
             self.classes,
+            data.scores,
         )
 
     def _geometry_of(self, frame_bgr: np.ndarray) -> Geometry:
@@ -120,9 +121,7 @@ class Segmenter:
         source = frame_bgr.shape[0], frame_bgr.shape[1]
         if self._geometry is None or self._geometry.source != source:
             self._restart()
-            program = self._executor.program
-            scale, cell = program.update_scale, program.model.cell
-            self._geometry = plan(source, self._trained, self._size, scale, cell)
+            self._geometry = self._executor.program.plan(source, self._trained, self._size)
             self._executor.start(self._geometry)
         return self._geometry
 

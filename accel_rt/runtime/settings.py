@@ -48,7 +48,8 @@ class SegmenterSettings:
     """
 
     reference: str = option(
-        "Network of the keyframes; see 'accel-rt models'.",
+        "Network of the keyframes: see 'accel-rt models', or one of someone else's as hf:ORG/NAME, "
+        "torchvision:NAME[@FILE], onnx:FILE, openvino:FILE or python:MODULE:FUNCTION.",
         DEFAULT_REFERENCE,
         metavar="NAME|PATH",
         shown_default=DEFAULT_REFERENCE,

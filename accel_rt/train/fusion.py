@@ -22,9 +22,9 @@ from accel_rt.errors import UsageError
 from accel_rt.flow.dis import DISFlow
 from accel_rt.models import store
 from accel_rt.models.accel import Accel, ScoreFusion
+from accel_rt.models.foreign.open import load_placed, place
 from accel_rt.models.fuse import for_inference
 from accel_rt.models.layers import resize_grid
-from accel_rt.models.weights import load_network
 from accel_rt.runtime.geometry import plan
 from accel_rt.runtime.program import FrameProgram
 from accel_rt.train.joint_data import SnippetMixture
@@ -42,8 +42,8 @@ def train_fusion(
     Returns the file written; in a folder it has the name the runtime looks for.
     """
     data = training_data(settings.data, settings.layout, (), settings.street, settings.shorter)
-    files = store.find(settings.reference), store.find(settings.update, role="update")
-    (reference, info), (update, update_info) = map(load_network, files)
+    places = place(settings.reference), place(settings.update, "update")
+    (reference, info), (update, update_info) = map(load_placed, places)
     if not info.classes == update_info.classes == data.classes:
         raise UsageError(
             f"'{settings.reference}', '{settings.update}' and {data.describe()} are of different "
@@ -63,7 +63,7 @@ def train_fusion(
     for index in range(settings.snippets):
         snippet = snippets.draw(int(rng.integers(2, settings.interval + 1)), rng)
         program = programs[index % len(programs)]
-        samples.append(_branch_scores(program, snippet, info.size))
+        samples.append(_branch_scores(program, snippet))
         if (index + 1) % 50 == 0:
             report(f"scored {index + 1} of {settings.snippets} snippets")
     fusion = fit_fusion(samples, len(info.classes), settings, report)
@@ -73,7 +73,7 @@ def train_fusion(
         out,
         fusion,
         {
-            **store.pair(*files),
+            **store.pair(*places),
             "trained_on": f"{settings.snippets} snippets of up to {settings.interval} frames: "
             f"{data.describe()}",
         },
@@ -86,24 +86,28 @@ Sample = tuple[Tensor, Tensor, Tensor]
 
 
 @torch.inference_mode()
-def _branch_scores(program: FrameProgram, snippet: Snippet, trained: tuple[int, int]) -> Sample:
+def _branch_scores(program: FrameProgram, snippet: Snippet) -> Sample:
     """Both branches' scores of the snippet's last frame, its first being the keyframe."""
-    height, width = snippet.labels.shape
-    scale, cell = min(0.5, program.update_scale), program.model.cell
-    geometry = plan((height, width), trained, (height, width), scale, cell)
+    scale, model = min(0.5, program.update_scale), program.model
+    frames, labels = snippet.frames, snippet.labels
+    if model.foreign:
+        height, width = (side - side % round(model.cell / scale) for side in labels.shape)
+        frames, labels = [frame[:height, :width] for frame in frames], labels[:height, :width]
+    height, width = labels.shape
+    geometry = plan((height, width), None, (height, width), scale, model.cell)
     flow = DISFlow()
-    state, _ = program.key(program.prepare(snippet.frames[0], geometry))
-    views = [flow.view(frame) for frame in snippet.frames]
+    state, _ = program.key(program.prepare(frames[0], geometry))
+    views = [flow.view(frame) for frame in frames]
     for before, after in itertools.pairwise(views):
         state = program.advance(state, flow.between(before, after, geometry.grid(program.stride)))
     warped = program.reference_scores(state).float()
-    fresh = program.refresh(program.prepare(snippet.frames[-1], geometry, "update")).float()
+    fresh = program.refresh(program.prepare(frames[-1], geometry, "update")).float()
     assert program.model.update is not None
     finer = min(program.stride, program.model.update.stride)
     cells = geometry.grid(finer).cells
-    labels = np.full(geometry.padded, IGNORE_LABEL, np.uint8)
-    labels[:height, :width] = snippet.labels
-    return resize_grid(warped, cells)[0], resize_grid(fresh, cells)[0], torch.from_numpy(labels)
+    padded = np.full(geometry.padded, IGNORE_LABEL, np.uint8)
+    padded[:height, :width] = labels
+    return resize_grid(warped, cells)[0], resize_grid(fresh, cells)[0], torch.from_numpy(padded)
 
 
 def fit_fusion(

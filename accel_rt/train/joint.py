@@ -27,7 +27,7 @@ from accel_rt.flow.dis import DISFlow
 from accel_rt.flow.flownets import FlowNetSFlow, save_flownet
 from accel_rt.flow.source import FlowSource
 from accel_rt.models import store
-from accel_rt.models.accel import Accel, FeatureFusion
+from accel_rt.models.accel import Accel, FeatureFusion, ProbabilityFusion
 from accel_rt.models.weights import save_network
 from accel_rt.runtime.load import build_segmenter
 from accel_rt.runtime.policy import FixedInterval
@@ -265,6 +265,7 @@ class Joint(TrainingTask):
                 pair.append(path)
         if accel.fusion is not None:
             assert self._update_info is not None
+            assert not isinstance(accel.fusion, ProbabilityFusion)
             names = self._info.network, self._update_info.network
             path = folder / f"{store.fusion_name(*names, settings.fusion)}.safetensors"
             description = {**store.pair(pair[0], pair[1]), "trained_on": how}

@@ -23,6 +23,7 @@ from accel_rt.bench.stream import (
     there_and_back,
 )
 from accel_rt.models import store
+from accel_rt.models.foreign.open import load_placed
 from accel_rt.models.weights import load_network
 from accel_rt.runtime.load import load_segmenter
 from accel_rt.runtime.settings import SegmenterSettings
@@ -120,9 +121,9 @@ def test_networks_that_models_share_are_loaded_once(monkeypatch, frames):
 
     def load(path):
         loaded.append(path.stem)
-        return load_network(path)
+        return load_placed(path)
 
-    monkeypatch.setattr(bench_stream, "load_network", load)
+    monkeypatch.setattr(bench_stream, "load_placed", load)
     dff = Model("dff", replace(SETTINGS, mode="dff"))
     list(make_streams([LIGHT, dff], frames))
     assert loaded == ["efficientnet_lite2", "efficientnet_lite0"]

@@ -1,0 +1,1 @@
+"""Networks of other people: everything that gives scores or labels for a frame can be a branch."""

@@ -1,0 +1,203 @@
+"""Any Python function from a frame to scores, labels or masks of instances."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from accel_rt import ops
+from accel_rt.class_sets import class_set
+from accel_rt.classes import IGNORE_LABEL, ClassSet
+from accel_rt.errors import AccelError, UsageError, WeightsError
+from accel_rt.models.foreign.network import ForeignNetwork
+from accel_rt.models.layers import resize_grid
+
+Function = Callable[[np.ndarray], Any]
+"""Takes a frame, uint8 BGR ``[H, W, 3]``."""
+
+Kind = Literal["scores", "labels", "masks"]
+
+_WANTED = (
+    "a network must answer with scores (floats [C, h, w]), labels (whole numbers [h, w]) or masks "
+    "(booleans [n, h, w], or one for each instance's name)"
+)
+_SPARE = 32  # labels that may yet come, beyond those of the first answer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a function returned for a frame, as it was and as a tensor.
+
+    ``tensor`` is floating ``[C, h, w]`` for scores, int64 ``[h, w]`` for labels, bool
+    ``[n, h, w]`` for masks.
+    """
+
+    raw: Any
+    tensor: Tensor
+
+    @classmethod
+    def of(cls, raw: Any) -> Answer:
+        """Finds out what ``raw`` is; raises :class:`~accel_rt.errors.UsageError` for none of
+        these."""
+        try:
+            tensor = _tensor(raw)
+        except (TypeError, ValueError, RuntimeError):
+            raise UsageError(f"{_WANTED}, got {type(raw).__name__}") from None
+        dims = 2 if not tensor.is_floating_point() and tensor.dtype != torch.bool else 3
+        while tensor.ndim > dims and len(tensor) == 1:
+            tensor = tensor[0]
+        if tensor.dtype == torch.bool and tensor.ndim == 2:
+            tensor = tensor[None]
+        if tensor.ndim != dims:
+            dtype = str(tensor.dtype).removeprefix("torch.")
+            raise UsageError(f"{_WANTED}, got {dtype} {list(tensor.shape)}")
+        return cls(raw, tensor.long() if dims == 2 else tensor)
+
+    @property
+    def kind(self) -> Kind:
+        """Which of these it is."""
+        if self.tensor.dtype == torch.bool:
+            return "masks"
+        return "scores" if self.tensor.is_floating_point() else "labels"
+
+    @property
+    def classes(self) -> int:
+        """How many channels it has as scores; for labels those up to the largest and some more."""
+        if self.kind == "labels":
+            seen = self.tensor[self.tensor < IGNORE_LABEL]
+            most = int(seen.max()) + 1 if len(seen) else 1
+            return min(IGNORE_LABEL, most + _SPARE)
+        return len(self.tensor) + (self.kind == "masks")
+
+    def on_state(self) -> Tensor:
+        """It as a network's answer ``[1, ...]``; masks are scores after those of none of them."""
+        if self.kind != "masks":
+            return self.tensor[None]
+        none = ~self.tensor.any(0, keepdim=True)
+        return torch.cat([none, self.tensor])[None].float()
+
+    def moved(self, scores: Tensor) -> Any:
+        """Scores ``[1, C, h, w]`` of another frame as the function would have answered."""
+        size = self.tensor.shape[-2], self.tensor.shape[-1]
+        if self.kind == "labels":
+            return self._like_raw(ops.upsample_argmax(scores, size, size)[0])
+        full = resize_grid(scores.float(), size)[0]
+        return self._like_raw(full[1:] > 0.5 if self.kind == "masks" else full)
+
+    def _like_raw(self, tensor: Tensor) -> Any:
+        if isinstance(self.raw, Mapping):
+            pairs = zip(self.raw.items(), tensor, strict=True)
+            return {name: _like(raw, part) for (name, raw), part in pairs}
+        if isinstance(self.raw, (list, tuple)):
+            parts = zip(self.raw, tensor, strict=True)
+            return type(self.raw)(_like(raw, part) for raw, part in parts)
+        return _like(self.raw, tensor)
+
+
+def _tensor(raw: Any) -> Tensor:
+    parts = list(raw.values()) if isinstance(raw, Mapping) else raw
+    if not isinstance(parts, (list, tuple)):
+        return torch.as_tensor(parts)
+    if not parts:
+        return torch.zeros((0, 1, 1), dtype=torch.bool)
+    return torch.stack([torch.as_tensor(part) for part in parts])
+
+
+def _like(raw: Any, tensor: Tensor) -> Any:
+    if isinstance(raw, Tensor):
+        return tensor.to(raw).view(raw.shape)
+    return tensor.cpu().numpy().astype(raw.dtype, copy=False).reshape(raw.shape)
+
+
+class FunctionNetwork(ForeignNetwork):
+    """A function as a network; ``classes`` None are those of its first answer.
+
+    ``keep`` keeps the answers in ``answers``, for whoever takes them out.
+    ``name`` stands for it where it fails; without a name its errors are raised as they are.
+    """
+
+    def __init__(
+        self, function: Function, classes: int | None = None, name: str = "", keep: bool = False
+    ) -> None:
+        super().__init__(classes or 0)
+        self._function, self._name, self._keep = function, name, keep
+        self._primed: Answer | None = None
+        self.answers: deque[Answer] = deque()
+
+    def prime(self, frame_bgr: np.ndarray) -> Answer:
+        """The answer for the frame that is to come first, which is asked for once."""
+        self._primed = self._ask(frame_bgr)
+        self._classes = self._classes or self._primed.classes
+        return self._primed
+
+    def answer(self, frame: Tensor) -> Tensor:
+        images_bgr = frame.flip(1).permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy()
+        found = [self._primed or self._ask(np.ascontiguousarray(image)) for image in images_bgr]
+        self._primed = None
+        if self._keep:
+            self.answers.extend(found)
+        if found[0].kind == "masks":
+            self._classes = found[0].classes
+        return torch.cat([answer.on_state() for answer in found])
+
+    def _ask(self, frame_bgr: np.ndarray) -> Answer:
+        try:
+            answer = Answer.of(self._function(frame_bgr))
+        except AccelError:
+            raise
+        except Exception as error:
+            if not self._name:
+                raise
+            raise WeightsError(
+                f"{self._name} failed on a frame ({type(error).__name__}: {error})"
+            ) from error
+        if answer.kind == "labels" and self._classes:
+            beyond = answer.tensor[(answer.tensor >= self._classes)]
+            beyond = beyond[beyond != IGNORE_LABEL]
+            if len(beyond):
+                raise UsageError(
+                    f"the network answered with label {int(beyond.max())}, and it has "
+                    f"{self._classes} classes: say how many there are by 'classes'"
+                )
+        return answer
+
+
+def open_function(place: str) -> tuple[FunctionNetwork, ClassSet]:
+    """The function ``module:function``; modules of the current folder can be named.
+
+    Its classes are its attribute ``classes``, or that of its module: a number, a list of names, or
+    a known class set's name. Without, its scores are counted on a black frame.
+    Raises :class:`~accel_rt.errors.UsageError` if there is no such function.
+    """
+    module_name, _, name = place.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+        function = getattr(module, name)
+    except Exception as error:  # a module may fail in any way
+        raise UsageError(
+            f"python:{place} cannot be used ({type(error).__name__}: {error}): name it as "
+            f"python:MODULE:FUNCTION"
+        ) from error
+    full = f"python:{place}"
+    told = getattr(function, "classes", getattr(module, "classes", None))
+    if told is None:
+        answer = FunctionNetwork(function, name=full).prime(np.zeros((360, 480, 3), np.uint8))
+        if answer.kind != "scores":
+            raise UsageError(
+                f"{full} answers with {answer.kind}: give it an attribute 'classes', the number "
+                f"or names of its classes"
+            )
+        told = answer.classes
+    classes = class_set(told)
+    return FunctionNetwork(function, len(classes), full), classes

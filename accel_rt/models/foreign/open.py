@@ -1,0 +1,48 @@
+"""Networks by name: ours by that of their weights, those of others by a prefix that says whose."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from accel_rt.models import store
+from accel_rt.models.network import Network
+from accel_rt.models.weights import ModelInfo, load_network
+
+_HERE = "accel_rt.models.foreign"
+PREFIXES = {
+    "hf": (f"{_HERE}.huggingface", "open_huggingface"),
+    "onnx": (f"{_HERE}.runtimes", "open_onnx"),
+    "openvino": (f"{_HERE}.runtimes", "open_openvino"),
+    "python": (f"{_HERE}.function", "open_function"),
+    "torchvision": (f"{_HERE}.torchvision", "open_torchvision"),
+}
+"""Where a prefix's networks are opened: a module, and its function."""
+
+
+def is_foreign(name: str) -> bool:
+    """Whether ``name`` begins with one of :data:`PREFIXES`."""
+    prefix, colon, _ = name.partition(":")
+    return bool(colon) and prefix in PREFIXES
+
+
+def place(name: str, role: store.Role = "reference") -> Path | str:
+    """The weight file of the network called ``name``; the name itself where it has none here.
+
+    Raises as :func:`~accel_rt.models.store.find`.
+    """
+    return name if is_foreign(name) else store.find(name, role=role)
+
+
+def load_placed(found: Path | str) -> tuple[Network, ModelInfo]:
+    """The network of a :func:`place`, and what is known of it.
+
+    Raises :class:`~accel_rt.errors.UsageError` and :class:`~accel_rt.errors.WeightsError` for what
+    cannot be used.
+    """
+    if isinstance(found, Path):
+        return load_network(found)
+    prefix, _, where = found.partition(":")
+    module, function = PREFIXES[prefix]
+    network, classes = getattr(import_module(module), function)(where)
+    return network.eval(), ModelInfo(found, classes, network.size, "elsewhere")

@@ -1,0 +1,212 @@
+"""Network files that a runtime of its own executes on arrays: ONNX and OpenVINO."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from accel_rt.classes import ClassSet
+from accel_rt.errors import UsageError, WeightsError
+from accel_rt.models.foreign.network import ForeignNetwork
+from accel_rt.models.foreign.place import Place, package
+from accel_rt.normalise import Normalisation
+
+OPTIONS = ("input", "output", "classes", "normalise")
+
+_PROBE = (384, 512)
+_LIKELY = ("logits", "out", "output", "scores", "pred", "labels")
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output; sides of ``shape`` that may be any are None."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    whole: bool
+
+    def is_picture(self) -> bool:
+        """Whether it takes pictures, channels first or last."""
+        return len(self.shape) == 4 and 3 in (self.shape[1], self.shape[3])
+
+    def is_answer(self) -> bool:
+        """Whether it may be scores or labels."""
+        return len(self.shape) == 4 or (self.whole and len(self.shape) == 3)
+
+
+class RuntimeNetwork(ForeignNetwork):
+    """A file's network, run by ``run`` from an array ``[1, ...]`` to one."""
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[np.ndarray], np.ndarray],
+        port: Port,
+        normalisation: Normalisation,
+    ) -> None:
+        self._channels_last = port.shape[1] != 3
+        height, width = port.shape[1:3] if self._channels_last else port.shape[2:4]
+        fixed = (height, width) if height and width else None
+        super().__init__(0, fixed_size=fixed)
+        self._name, self._run, self._port, self._wanted = name, run, port, normalisation
+
+    def probe(self) -> int:
+        """How many classes it scores, found out on a black frame; 0 if it answers with labels."""
+        answer = self.answer(torch.zeros(1, 3, *(self.fixed_size or _PROBE)))
+        return answer.shape[1] if answer.is_floating_point() else 0
+
+    def set_classes(self, count: int) -> None:
+        """Expect scores of so many classes."""
+        self._classes = count
+
+    def answer(self, frame: Tensor) -> Tensor:
+        frame = frame.float().cpu()
+        if self.fixed_size and frame.shape[-2:] != self.fixed_size:
+            frame = F.interpolate(frame, self.fixed_size, mode="bilinear", antialias=True)
+        frame = frame.round().byte() if self._port.whole else self._wanted.of_bytes(frame)
+        if self._channels_last:
+            frame = frame.permute(0, 2, 3, 1)
+        return torch.cat([self._one(one) for one in frame.contiguous().numpy()])
+
+    def _one(self, image: np.ndarray) -> Tensor:
+        try:
+            found = torch.from_numpy(np.asarray(self._run(image[None])))
+        except Exception as error:  # runtimes raise many kinds
+            height, width = image.shape[:2] if self._channels_last else image.shape[1:]
+            reason = str(error).strip().splitlines()[0]
+            raise WeightsError(
+                f"{self._name} failed on a frame of {width}x{height} ({reason}): try another --size"
+            ) from error
+        if found.is_floating_point():
+            if found.ndim != 4 or found.shape[1] < 2:
+                raise UsageError(
+                    f"{self._name} gave {list(found.shape)}, no scores of two or more classes: "
+                    f"name another output by ?output=NAME"
+                )
+            return found.permute(0, 3, 1, 2) if self._channels_last else found
+        return found.reshape(1, *found.shape[-2:]).long()
+
+
+def open_onnx(text: str) -> tuple[ForeignNetwork, ClassSet]:
+    """An ONNX file, by onnxruntime on torch's number of threads."""
+    place = Place.parse(text, OPTIONS)
+    runtime = package("onnxruntime", "onnx", "onnx")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    path = place.file()
+    try:
+        session = runtime.InferenceSession(path, options, ["CPUExecutionProvider"])
+    except Exception as error:
+        raise _unreadable(place.name, "ONNX", error) from error
+    return of_session(session, place)
+
+
+def of_session(session: Any, place: Place) -> tuple[ForeignNetwork, ClassSet]:
+    """A session of onnxruntime."""
+
+    def port(found: Any) -> Port:
+        shape = tuple(side if isinstance(side, int) else None for side in found.shape)
+        return Port(found.name, shape, "float" not in found.type)
+
+    metadata = session.get_modelmeta().custom_metadata_map
+    into = _choose(place, "input", [port(found) for found in session.get_inputs()])
+    out = _choose(place, "output", [port(found) for found in session.get_outputs()])
+    half = next(f.type for f in session.get_inputs() if f.name == into.name) == "tensor(float16)"
+
+    def run(image: np.ndarray) -> np.ndarray:
+        image = image.astype(np.float16) if half else image
+        return session.run([out.name], {into.name: image})[0]
+
+    return _finished(place, run, into, metadata.get("classes") or metadata.get("names"))
+
+
+def open_openvino(text: str) -> tuple[ForeignNetwork, ClassSet]:
+    """An OpenVINO or ONNX file, by OpenVINO on torch's number of threads."""
+    place = Place.parse(text, OPTIONS)
+    openvino = package("openvino", "openvino", "openvino")
+    path = place.file()
+    try:
+        model = openvino.Core().read_model(path)
+        threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        compiled = openvino.Core().compile_model(model, "CPU", threads)
+    except Exception as error:
+        raise _unreadable(place.name, "OpenVINO", error) from error
+
+    def port(found: Any) -> Port:
+        shape = tuple(s.get_length() if s.is_static else None for s in found.partial_shape)
+        return Port(found.any_name, shape, not found.element_type.is_real())
+
+    into = _choose(place, "input", [port(found) for found in compiled.inputs])
+    out = _choose(place, "output", [port(found) for found in compiled.outputs])
+
+    def run(image: np.ndarray) -> np.ndarray:
+        return compiled({into.name: image})[out.name]
+
+    told = None
+    for key in (["framework", "classes"], ["framework", "names"], ["model_info", "labels"]):
+        if told is None and model.has_rt_info(key):
+            told = str(model.get_rt_info(key).value)
+    return _finished(place, run, into, told)
+
+
+def _finished(
+    place: Place, run: Callable[[np.ndarray], np.ndarray], port: Port, told: str | None
+) -> tuple[ForeignNetwork, ClassSet]:
+    network = RuntimeNetwork(place.name, run, port, place.normalisation())
+    classes = place.classes(network.probe(), _names(told))
+    network.set_classes(len(classes))
+    return network, classes
+
+
+def _choose(place: Place, role: str, ports: Sequence[Port]) -> Port:
+    """The input for pictures or the output with the answer: that which is named, or the only one.
+
+    Raises :class:`~accel_rt.errors.UsageError` if it cannot be told.
+    """
+    named = place.options.get(role)
+    fits = [p for p in ports if (p.is_picture() if role == "input" else p.is_answer())]
+    if named is not None:
+        fits = [port for port in ports if port.name == named]
+    elif len(fits) > 1:
+        likely = [port for port in fits if port.name.lower() in _LIKELY]
+        fits = likely[:1] or fits
+    if len(fits) != 1:
+        there = ", ".join(f"{port.name} {list(port.shape)}" for port in ports)
+        raise UsageError(
+            f"which {role} of {place.name} is meant cannot be told: name one by ?{role}=NAME, "
+            f"there are {there}"
+        )
+    return fits[0]
+
+
+def _names(told: str | None) -> ClassSet | list[str] | None:
+    """Classes in a file's metadata: a class set or list as JSON, Python's way to write a list or
+    an object, or words."""
+    if not told:
+        return None
+    stored: Any = told
+    for read in (json.loads, ast.literal_eval):
+        try:
+            stored = read(told)
+            break
+        except (ValueError, SyntaxError, RecursionError):
+            continue
+    if isinstance(stored, dict) and "colors_rgb" in stored:
+        return ClassSet.from_json(stored)
+    if isinstance(stored, dict):
+        return [str(name) for name in stored.values()]
+    return [str(name) for name in (stored if isinstance(stored, list) else told.split())]
+
+
+def _unreadable(name: str, kind: str, error: Exception) -> WeightsError:
+    reason = str(error).strip().splitlines()[0]
+    return WeightsError(f"{name} is not a readable {kind} file ({reason}): restore or remove it")

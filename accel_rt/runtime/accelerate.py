@@ -1,0 +1,158 @@
+"""Any network made fast on video, without training: it sees keyframes, flow carries its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from accel_rt.class_sets import Classes, class_set
+from accel_rt.classes import ClassSet
+from accel_rt.models.accel import Accel
+from accel_rt.models.foreign.function import FunctionNetwork
+from accel_rt.models.foreign.network import ForeignNetwork
+from accel_rt.models.foreign.wrap import wrap
+from accel_rt.models.weights import ModelInfo
+from accel_rt.runtime.geometry import plan
+from accel_rt.runtime.load import LoadedModel, segmenter_of
+from accel_rt.runtime.preprocess import resize_frame
+from accel_rt.runtime.result import FrameResult, FrameSegmenter
+from accel_rt.runtime.settings import SegmenterSettings
+from accel_rt.video.reader import open_source
+from accel_rt.video.source import Frame
+
+
+class Accelerated:
+    """A network with keyframes and flow around it; see :func:`accelerate`."""
+
+    def __init__(
+        self, network: Any, classes: Classes | None, settings: SegmenterSettings, look_ahead: bool
+    ) -> None:
+        told = None if classes is None else class_set(classes)
+        self._network: ForeignNetwork
+        self._classes = told
+        if _is_function(network):
+            self._network = FunctionNetwork(network, None if told is None else len(told), keep=True)
+        else:
+            self._network, self._classes = wrap(network, told)
+        self._settings, self._look_ahead = settings, look_ahead
+        self._segmenter: FrameSegmenter | None = None
+        self._last: Any = None
+
+    def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> Any:
+        """The answer for the next frame, uint8 BGR ``[H, W, 3]``, at once.
+
+        It comes from the keyframe before alone, since none after it is known.
+        """
+        if self._segmenter is None:
+            self._segmenter = self._start(frame_bgr, ahead=False)
+        return self._answer(self._segmenter.step(frame_bgr, pts))
+
+    def reset(self) -> None:
+        """Forget what was seen: the next frame is the first of a video."""
+        self._segmenter = self._last = None
+        if isinstance(self._network, FunctionNetwork):
+            self._network.answers.clear()
+
+    def stream(
+        self, source: Iterable[np.ndarray | Frame] | str | Path
+    ) -> Iterator[tuple[np.ndarray | Frame, Any]]:
+        """Every frame of ``source`` with its answer: of frames, of pictures uint8 BGR
+        ``[H, W, 3]``, or of a video by its path or URL.
+
+        With look-ahead answers come up to an interval late; masks never look ahead, since those of
+        two keyframes need not be of the same instances.
+        """
+        if isinstance(source, (str, Path)):
+            with open_source(source) as opened:
+                yield from self.stream(opened)
+            return
+        self.reset()
+        segmenter: FrameSegmenter | None = None
+        waiting: list[np.ndarray | Frame] = []
+        for frame in source:
+            image = frame.image_bgr if isinstance(frame, Frame) else frame
+            segmenter = segmenter or self._start(image, self._look_ahead)
+            waiting.append(frame)
+            extra = (frame.pts, frame.motion) if isinstance(frame, Frame) else ()
+            for result in segmenter.push(image, *extra):
+                yield waiting.pop(0), self._answer(result)
+        for result in segmenter.flush() if segmenter is not None else ():
+            yield waiting.pop(0), self._answer(result)
+
+    def describe(self) -> dict[str, Any]:
+        """What runs, ready for a report; empty before the first :meth:`step`."""
+        return {} if self._segmenter is None else self._segmenter.describe()
+
+    def _start(self, image_bgr: np.ndarray, ahead: bool) -> FrameSegmenter:
+        classes, network = self._classes, self._network
+        if isinstance(network, FunctionNetwork):
+            source, size = (image_bgr.shape[0], image_bgr.shape[1]), self._settings.size
+            processed = plan(source, None, size, 1.0, network.cell, pad=False)
+            answer = network.prime(resize_frame(image_bgr, processed.processed))
+            ahead = ahead and answer.kind != "masks"
+            classes = classes or _numbered(answer.classes)
+        assert classes is not None
+        settings = replace(self._settings, look_ahead=ahead, gate=ahead)
+        info = ModelInfo("accelerated", classes, network.size, "elsewhere")
+        return segmenter_of(LoadedModel(Accel(network), info, {}), settings)
+
+    def _answer(self, result: FrameResult) -> Any:
+        """A result as the function would have given it; as it is for other networks."""
+        if not isinstance(self._network, FunctionNetwork):
+            return result
+        if result.kind == "key":
+            self._last = self._network.answers.popleft()
+            return self._last.raw
+        with torch.inference_mode():
+            return self._last.moved(result.scores)
+
+
+def accelerate(
+    network: Any,
+    interval: int = 5,
+    look_ahead: bool = True,
+    flow: str = "auto",
+    *,
+    classes: Classes | None = None,
+    size: tuple[int, int] | None = None,
+    device: str = "auto",
+    scene_cuts: bool = True,
+) -> Accelerated:
+    """``network`` on every ``interval``-th frame, its answers carried to the others by ``flow``.
+
+    ``network`` is a function from a frame (uint8 BGR ``[H, W, 3]``) to scores ``[C, h, w]``, labels
+    ``[h, w]`` or boolean masks ``[n, h, w]`` of instances (or a mapping of these by name), whose
+    answers come back in its own types, those for keyframes as it gave them; or a torch module, a
+    model of transformers, a session of onnxruntime, or a name as ``--reference`` takes it, whose
+    answers are :class:`~accel_rt.runtime.result.FrameResult` s.
+
+    ``look_ahead`` carries answers from keyframes on both sides where frames come from a source;
+    ``classes`` are the network's where it does not say (names, a number, or a known set's name);
+    ``size`` is ``(height, width)`` to work in instead of the frames' own, whose sides are made
+    multiples of 4; ``device`` is for networks that are no functions.
+
+    Raises :class:`~accel_rt.errors.UsageError` for what is no such network, and later for answers
+    that are of none of these kinds.
+    """
+    settings = SegmenterSettings(
+        mode="dff", interval=interval, flow=flow, size=size, device=device, scene_cuts=scene_cuts
+    )
+    if _is_function(network):
+        settings = replace(settings, device="cpu", precision="fp32")
+    return Accelerated(network, classes, settings, look_ahead)
+
+
+def _is_function(network: Any) -> bool:
+    return callable(network) and not isinstance(network, nn.Module)
+
+
+def _numbered(count: int) -> ClassSet:
+    """Classes without names, which nobody sees."""
+    return ClassSet(tuple(map(str, range(count))), ((0, 0, 0),) * count)

@@ -1,0 +1,346 @@
+"""Networks of other people: as branches in every mode and schedule, and by ``accelerate``."""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import accel_rt
+from accel_rt.class_sets import class_set, known
+from accel_rt.errors import UsageError, WeightsError
+from accel_rt.models.accel import Accel, ProbabilityFusion, ScoreFusion, probabilities
+from accel_rt.models.foreign.function import Answer, FunctionNetwork
+from accel_rt.models.foreign.network import one_hot_cells
+from accel_rt.models.weights import ModelInfo
+from accel_rt.runtime.load import LoadedModel, segmenter_of
+from accel_rt.runtime.schedule import LIVE_PRESETS, PRESETS
+from accel_rt.runtime.settings import SegmenterSettings
+from tests.runtime.test_segmenter import CLASSES, columns, picture
+
+RNG = np.random.default_rng(0)
+TEXTURE = RNG.integers(0, 60, (96, 160, 3), np.uint8)
+
+
+def moving(step: int) -> np.ndarray:
+    """A textured frame with a blue column, all of it ``4 * step`` pixels to the right."""
+    frame = picture(32) // 2 + TEXTURE
+    return np.roll(frame, 4 * step, 1)
+
+
+def labels(frame: np.ndarray) -> np.ndarray:
+    """1 on the blue column, else 0."""
+    return (frame[..., 0] > 100).astype(np.int32)
+
+
+def scores(frame: np.ndarray) -> np.ndarray:
+    """The same as scores of two classes at a quarter of the size."""
+    blue = frame[2::4, 2::4, 0].astype(np.float32)
+    return np.stack([100 - blue, blue - 100])
+
+
+def masks(frame: np.ndarray) -> dict[str, np.ndarray]:
+    """The column and the picture's lower half, which share pixels."""
+    lower = np.zeros(frame.shape[:2], bool)
+    lower[48:] = True
+    return {"column": labels(frame) == 1, "lower": lower}
+
+
+class TestAnswers:
+    def test_what_a_function_returned_is_told_by_type_and_shape(self) -> None:
+        assert Answer.of(np.zeros((3, 4, 5), np.float32)).kind == "scores"
+        assert Answer.of(torch.zeros(1, 3, 4, 5)).kind == "scores"
+        assert Answer.of(np.zeros((4, 5), np.uint16)).kind == "labels"
+        assert Answer.of(np.zeros((4, 5), bool)).kind == "masks"
+        assert Answer.of([]).kind == "masks"
+        assert Answer.of({7: np.ones((4, 5), bool)}).kind == "masks"
+
+    @pytest.mark.parametrize("raw", [np.zeros((4, 5)), np.zeros((2, 3, 4, 5)), 3, "sky"])
+    def test_anything_else_is_refused_in_one_sentence(self, raw: object) -> None:
+        with pytest.raises(UsageError, match="must answer with scores"):
+            Answer.of(raw)
+
+    def test_cells_hold_each_classs_share(self) -> None:
+        found = torch.zeros(1, 8, 8, dtype=torch.long)
+        found[:, :, :2] = 1
+        found[:, :4, 4:] = 255
+        shares = one_hot_cells(found, 2, (2, 2))
+        assert shares[0, 1].tolist() == [[0.5, 0], [0.5, 0]]
+        assert shares[0, 0].tolist() == [[0.5, 0], [0.5, 1]]
+
+    def test_coarse_labels_are_repeated_on_finer_grids(self) -> None:
+        shares = one_hot_cells(torch.tensor([[[0, 1]]]), 2, (2, 4))
+        assert shares[0, 1].tolist() == [[0, 0, 1, 1]] * 2
+
+
+class TestAccelerate:
+    def test_keyframes_come_back_as_the_function_gave_them(self) -> None:
+        fast = accel_rt.accelerate(scores, 3, flow="dis")
+        for number in range(7):
+            found = fast.step(moving(number))
+            assert found.dtype == np.float32
+            assert found.shape == (2, 24, 40)
+            if number % 3 == 0:
+                np.testing.assert_array_equal(found, scores(moving(number)))
+
+    def test_the_function_sees_every_interval_th_frame_as_it_is(self) -> None:
+        seen = []
+
+        def network(frame: np.ndarray) -> np.ndarray:
+            seen.append(frame)
+            return labels(frame)
+
+        for _ in accel_rt.accelerate(network, 3, flow="dis").stream(map(moving, range(7))):
+            pass
+        assert len(seen) == 3
+        for number, frame in zip((0, 3, 6), seen, strict=True):
+            np.testing.assert_array_equal(frame, moving(number))
+
+    @pytest.mark.parametrize("look_ahead", [False, True])
+    @pytest.mark.parametrize("network", [labels, scores])
+    def test_answers_follow_what_moves(self, network: object, look_ahead: bool) -> None:
+        fast = accel_rt.accelerate(network, 4, look_ahead, flow="dis")
+        found = list(fast.stream(map(moving, range(9))))
+        assert len(found) == 9
+        for number, (frame, answer) in enumerate(found):
+            np.testing.assert_array_equal(frame, moving(number))
+            if answer.ndim == 3:
+                answer = answer.argmax(0).repeat(4, 0).repeat(4, 1)
+            assert np.abs(columns(answer) - columns(labels(moving(number)))).max() <= 4
+        if network is labels:
+            assert found[1][1].dtype == np.int32
+
+    def test_masks_keep_their_names_and_may_share_pixels(self) -> None:
+        found = [a for _, a in accel_rt.accelerate(masks, 4).stream(map(moving, range(6)))]
+        for number, answer in enumerate(found):
+            assert list(answer) == ["column", "lower"]
+            assert answer["column"].dtype == bool
+            right = masks(moving(number))["column"]
+            assert (answer["column"] & right).sum() / (answer["column"] | right).sum() > 0.8
+            assert (answer["column"] & answer["lower"]).any()
+
+    def test_masks_may_be_as_many_as_they_like_and_none(self) -> None:
+        counts = iter([2, 0, 3])
+
+        def network(frame: np.ndarray) -> Tensor:
+            return torch.ones(next(counts), *frame.shape[:2], dtype=torch.bool)
+
+        found = [a for _, a in accel_rt.accelerate(network, 2).stream(map(moving, range(6)))]
+        assert [len(answer) for answer in found] == [2, 2, 0, 0, 3, 3]
+        assert all(answer.dtype == torch.bool for answer in found)
+
+    def test_sides_that_are_no_multiples_of_four_are_no_obstacle(self) -> None:
+        frames = [moving(number)[:91, :157] for number in range(3)]
+        found = [a for _, a in accel_rt.accelerate(labels, 3, classes=2).stream(frames)]
+        assert [answer.shape for answer in found] == [(92, 156)] * 3
+
+    def test_a_new_label_is_refused_where_nothing_says_how_many_there_are(self) -> None:
+        fast = accel_rt.accelerate(lambda frame: np.full((8, 8), frame[0, 0, 0]), 1)
+        fast.step(np.zeros((32, 32, 3), np.uint8))
+        with pytest.raises(UsageError, match="label 200.*'classes'"):
+            fast.step(np.full((32, 32, 3), 200, np.uint8))
+
+    def test_a_functions_own_error_comes_through(self) -> None:
+        def network(frame: np.ndarray) -> np.ndarray:
+            raise RuntimeError("no more memory")
+
+        with pytest.raises(RuntimeError, match="no more memory"):
+            accel_rt.accelerate(network).step(moving(0))
+
+    def test_a_module_gives_results_with_its_classes(self) -> None:
+        module = nn.Conv2d(3, 2, 1)
+        with torch.no_grad():
+            module.weight.copy_(torch.tensor([[0.0, 0, 0], [0, 0, 1]])[:, :, None, None])
+            module.bias.zero_()
+        fast = accel_rt.accelerate(module, 3, classes=("dark", "blue"), device="cpu")
+        results = [answer for _, answer in fast.stream(map(moving, range(4)))]
+        assert [result.kind for result in results] == ["key", "update", "update", "key"]
+        for number, result in enumerate(results):
+            assert np.abs(columns(result.labels) - columns(labels(moving(number)))).max() <= 4
+        assert results[0].classes.names == ("dark", "blue")
+
+    def test_what_is_no_network_is_refused(self) -> None:
+        with pytest.raises(UsageError, match="int is no network"):
+            accel_rt.accelerate(3)
+        with pytest.raises(UsageError, match="does not say its classes"):
+            accel_rt.accelerate(nn.Conv2d(3, 2, 1))
+
+
+def labels_only(classes: int = 3) -> FunctionNetwork:
+    return FunctionNetwork(lambda frame: (frame[..., 0] > 100).astype(np.uint8), classes)
+
+
+SCHEDULES = [
+    *(vars(schedule) for schedule in (*PRESETS.values(), *LIVE_PRESETS.values())),
+    {"interval": 3, "update_every": 1},
+]
+
+
+class TestLabelsOnly:
+    """A reference, or both branches, that answer with labels alone."""
+
+    @pytest.mark.parametrize("mode", ["accel", "dff", "copy", "deeplab"])
+    @pytest.mark.parametrize("schedule", SCHEDULES, ids=range(len(SCHEDULES)))
+    def test_every_mode_and_schedule_gives_the_labels(self, mode: str, schedule: dict) -> None:
+        settings = SegmenterSettings(
+            mode=mode, **schedule, flow="dis", device="cpu", precision="fp32"
+        )
+        model = Accel(labels_only())
+        if mode == "accel":
+            model = Accel(labels_only(), labels_only(), ProbabilityFusion())
+        loaded = LoadedModel(model, ModelInfo("labels", CLASSES, None, ""), {})
+        segmenter = segmenter_of(loaded, settings)
+        still = mode == "copy"
+        results = []
+        frames = [moving(0 if still else number) for number in range(12)]
+        for frame in frames:
+            results += segmenter.push(frame)
+        results += segmenter.flush()
+        assert len(results) == len(frames)
+        for frame, result in zip(frames, results, strict=True):
+            assert np.mean(result.labels == labels(frame)) > 0.95
+
+    def test_keyframes_beside_the_frames_take_over(self) -> None:
+        arrived = threading.Event()
+
+        def slow(frame: np.ndarray) -> np.ndarray:
+            assert arrived.wait(10)
+            return labels(frame)
+
+        model = Accel(FunctionNetwork(slow, 3), labels_only(), ProbabilityFusion())
+        loaded = LoadedModel(model, ModelInfo("labels", CLASSES, None, ""), {})
+        settings = SegmenterSettings(interval=4, flow="dis", device="cpu", precision="fp32")
+        segmenter = segmenter_of(loaded, settings, asynchronous=True)
+        assert segmenter.step(moving(0)).kind == "update"
+        arrived.set()
+        kinds = []
+        while "key" not in kinds:
+            result = segmenter.step(moving(1))
+            kinds.append(result.kind)
+        segmenter.close()
+        assert np.mean(result.labels == labels(moving(1))) > 0.95
+
+    def test_a_trained_fusion_takes_labels_too(self) -> None:
+        model = Accel(labels_only(), labels_only(), ScoreFusion(3))
+        loaded = LoadedModel(model, ModelInfo("labels", CLASSES, None, ""), {})
+        segmenter = segmenter_of(loaded, SegmenterSettings(interval=2, flow="dis", device="cpu"))
+        for number in range(3):
+            found = segmenter.step(moving(number)).labels
+            assert np.mean(found == labels(moving(number))) > 0.95
+
+
+class TestProbabilities:
+    def test_scores_of_any_scale_count_alike(self) -> None:
+        """The branch with large scores does not outvote a surer one with small scores."""
+        loud = torch.tensor([10.0, 10.5]).view(1, 2, 1, 1)
+        sure = torch.tensor([0.95, 0.05]).view(1, 2, 1, 1)
+        fused = ProbabilityFusion()(loud, sure)
+        assert fused.argmax(1).item() == 0
+        assert fused.sum().item() == pytest.approx(1)
+
+    def test_probabilities_stay_what_they_are(self) -> None:
+        given = torch.tensor([0.2, 0.8]).view(1, 2, 1, 1)
+        torch.testing.assert_close(probabilities(given), given)
+
+    def test_classes_that_the_update_cannot_tell_keep_their_probability(self) -> None:
+        reference = torch.tensor([0.1, 0.3, 0.6]).view(1, 3, 1, 1)
+        update = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+        fused = ProbabilityFusion((True, True, False))(reference, update).flatten()
+        torch.testing.assert_close(fused, torch.tensor([0.25, 0.15, 0.6]))
+
+
+class TestClassSets:
+    def test_known_sets_bring_their_colours(self) -> None:
+        assert {name: len(found) for name, found in known().items()} == {
+            "camvid": 11,
+            "cityscapes": 19,
+            "ade20k": 150,
+            "voc": 21,
+            "coco-stuff": 171,
+        }
+        assert class_set(150).names[:3] == ("wall", "building", "sky")
+        assert class_set([name.title() for name in known()["voc"].names]).colors_rgb[1] == (
+            128,
+            0,
+            0,
+        )
+
+    def test_others_get_colours_that_differ(self) -> None:
+        made = class_set([f"thing {n}" for n in range(60)])
+        assert len(set(made.colors_rgb)) == 60
+
+
+MODULE = """
+import numpy as np
+
+def labels(frame):
+    return (frame[..., 0] > 100).astype(np.uint8)
+
+labels.classes = ["dark", "blue"]
+
+def scores(frame):
+    blue = frame[2::4, 2::4, 0].astype(np.float32)
+    return np.stack([100 - blue, blue - 100])
+
+def nameless(frame):
+    return labels(frame)
+
+def broken(frame):
+    raise KeyError("weights")
+
+broken.classes = 2
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module ``MODULE`` in the current folder, by its name."""
+    name = f"networks_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+class TestByName:
+    def load(self, name: str, **options: object) -> accel_rt.Segmenter:
+        settings = {"mode": "dff", "interval": 2, "flow": "dis", "device": "cpu"}
+        chosen = SegmenterSettings(reference=name, **{**settings, **options})
+        return accel_rt.load_segmenter(chosen)
+
+    @pytest.mark.parametrize("function", ["labels", "scores"])
+    def test_a_function_is_a_reference(self, module: str, function: str) -> None:
+        segmenter = self.load(f"python:{module}:{function}")
+        for number in range(3):
+            found = segmenter.step(moving(number)).labels
+            assert np.mean(found == labels(moving(number))) > 0.95
+        assert len(segmenter.classes) == 2
+
+    def test_a_pair_without_a_fusion_is_the_mean_of_probabilities(self, module: str) -> None:
+        segmenter = self.load(
+            f"python:{module}:labels", update=f"python:{module}:labels", mode="accel"
+        )
+        assert segmenter.describe()["fusion"] == "mean of both branches' probabilities"
+
+    def test_a_pair_of_different_classes_is_refused(self, module: str) -> None:
+        with pytest.raises(UsageError, match="different classes"):
+            self.load(f"python:{module}:labels", mode="accel")
+
+    @pytest.mark.parametrize(
+        ("place", "says"),
+        [
+            ("nowhere:labels", "No module named 'nowhere'"),
+            ("{}:absent", "absent"),
+            ("{}", "python:MODULE:FUNCTION"),
+            ("{}:nameless", "an attribute 'classes'"),
+        ],
+    )
+    def test_what_is_not_there_is_said(self, module: str, place: str, says: str) -> None:
+        with pytest.raises(UsageError, match=says):
+            self.load("python:" + place.format(module))
+
+    def test_a_function_that_fails_is_named(self, module: str) -> None:
+        with pytest.raises(WeightsError, match=rf"{module}:broken failed on a frame \(KeyError"):
+            self.load(f"python:{module}:broken").step(moving(0))
