@@ -72,9 +72,10 @@ def stays_inside(flow: np.ndarray) -> np.ndarray:
 class Augmentation:
     """Ranges to draw from; ``crop`` is ``(height, width)`` in pixels.
 
-    ``scale`` is drawn log-uniformly; ``turn`` bounds the rotation in degrees; ``upright`` False
-    mirrors top and bottom as well; ``colour`` bounds the relative change of brightness, contrast
-    and saturation, and (a quarter of it, in turns) of hue.
+    ``scale`` is drawn log-uniformly, but a share ``whole`` of the crops shows all of a frame;
+    ``turn`` bounds the rotation in degrees; ``upright`` False mirrors top and bottom as well;
+    ``colour`` bounds the relative change of brightness, contrast and saturation, and (a quarter of
+    it, in turns) of hue.
     """
 
     crop: tuple[int, int] = (240, 320)
@@ -83,6 +84,7 @@ class Augmentation:
     colour: float = 0.3
     turn: float = 0.0
     upright: bool = True
+    whole: float = 0.0
 
     def __call__(
         self, image_bgr: np.ndarray, labels: np.ndarray, rng: np.random.Generator
@@ -98,6 +100,8 @@ class Augmentation:
         """A view of frames of ``size`` ``(height, width)``."""
         (height, width), (full_h, full_w) = self.crop, size
         scale = np.exp(rng.uniform(*np.log(self.scale)))
+        if self.whole and rng.random() < self.whole:
+            scale = min(height / full_h, width / full_w)
         # Crop before resizing: only what is kept is resampled.
         source_w, source_h = width / scale, height / scale
         left = rng.uniform(min(0, full_w - source_w), max(0, full_w - source_w))

@@ -92,7 +92,7 @@ class DeepLab(TrainingTask):
         ]
         if settings.street:
             sources.append((StreetFrames(), settings.street))
-        augmentation = Augmentation(settings.crop, settings.scale)
+        augmentation = Augmentation(settings.crop, settings.scale, whole=settings.whole)
         length = settings.steps * settings.batch
         return Mixture(
             sources,
@@ -109,7 +109,10 @@ class DeepLab(TrainingTask):
         frames = _network(self.model).normalisation(images)
         scores, guesses = model(frames) if self._settings.hints else (model(frames), [])
         scores = scores.float()
-        loss, weight = segmentation_sums(scores, labels, self._weights, self._settings.hardest)
+        settings = self._settings
+        loss, weight = segmentation_sums(
+            scores, labels, self._weights, settings.hardest, settings.edges
+        )
         if self._teacher is not None:
             lesson = self._teacher(images)
             taught = distillation_loss(scores, lesson.probabilities)

@@ -37,7 +37,7 @@ from accel_rt.train.ema import blended
 from accel_rt.train.joint_data import JointSamples, SnippetMixture
 from accel_rt.train.joint_model import JointModel
 from accel_rt.train.joint_start import start_joint
-from accel_rt.train.losses import label_weights, segmentation_sums
+from accel_rt.train.losses import disagreement, label_weights, segmentation_sums
 from accel_rt.train.optimiser import parameter_groups
 from accel_rt.train.pictures import comparison
 from accel_rt.train.processes import Processes, joined
@@ -110,7 +110,7 @@ class Joint(TrainingTask):
         settings = self._settings
         return JointSamples(
             SnippetMixture(self._data, settings.interval),
-            Augmentation(settings.crop, settings.scale),
+            Augmentation(settings.crop, settings.scale, whole=settings.whole),
             settings.interval,
             settings.update_scales,
             self.model.accel.reference.stride,
@@ -152,7 +152,9 @@ class Joint(TrainingTask):
 
         def sums(scores: Tensor) -> tuple[Tensor, Tensor]:
             scores = scores.float()
-            loss, weight = segmentation_sums(scores, labels, self._weights, settings.hardest)
+            loss, weight = segmentation_sums(
+                scores, labels, self._weights, settings.hardest, settings.edges
+            )
             if lesson is not None:
                 taught = distillation_loss(scores, lesson.probabilities)
                 loss = torch.lerp(loss, taught * weight, settings.distil)
@@ -162,6 +164,10 @@ class Joint(TrainingTask):
         if self._phase == 2 and settings.branch_loss:
             for scores in branches:
                 loss = loss + settings.branch_loss * sums(scores)[0]
+        if self._phase == 2 and settings.agree:
+            carried, fresh = (scores.float() for scores in branches)
+            for scores in (fused.float(), fresh):
+                loss = loss + settings.agree * weight * disagreement(scores, carried, labels)
         return loss, weight
 
     def validate(self, model: nn.Module) -> dict[str, float]:

@@ -12,15 +12,21 @@ from torch.nn import functional as F
 from accel_rt.classes import IGNORE_LABEL
 from accel_rt.data.dataset import DataSet
 
+_EDGE_PX = 3
+
 
 def segmentation_sums(
-    scores: Tensor, labels: Tensor, weights: Tensor | None = None, hardest: float = 1.0
+    scores: Tensor,
+    labels: Tensor,
+    weights: Tensor | None = None,
+    hardest: float = 1.0,
+    edges: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Summed pixel-wise cross-entropy and summed pixel weights; their quotient is the loss.
 
     Scores ``[N, C, h, w]`` are upsampled to labels ``[N, H, W]``; ``weights`` are the classes'
     ``[C]``. ``hardest`` keeps that share of each image's labelled pixels, those with the largest
-    loss (online hard example mining).
+    loss (online hard example mining). Pixels of :func:`near_edges` weigh ``1 + edges``.
     """
     upsampled = F.interpolate(scores, labels.shape[-2:], mode="bilinear", align_corners=False)
     labels = labels.long()
@@ -29,7 +35,7 @@ def segmentation_sums(
         pixel_weights = labelled.to(upsampled.dtype)
     else:
         pixel_weights = weights[labels.where(labelled, 0)] * labelled
-    if hardest >= 1:
+    if hardest >= 1 and not edges:
         loss = F.cross_entropy(
             upsampled, labels, weights, ignore_index=IGNORE_LABEL, reduction="sum"
         )
@@ -37,12 +43,41 @@ def segmentation_sums(
     losses = F.cross_entropy(
         upsampled, labels, weights, ignore_index=IGNORE_LABEL, reduction="none"
     )
+    if edges:
+        emphasis = 1 + edges * near_edges(labels)
+        losses, pixel_weights = losses * emphasis, pixel_weights * emphasis
     sums = []
     for loss, weight, valid in zip(losses, pixel_weights, labelled, strict=True):
         kept = loss[valid].topk(int(np.ceil(hardest * int(valid.sum()))))
         sums.append(torch.stack([kept.values.sum(), weight[valid][kept.indices].sum()]))
     total = torch.stack(sums).sum(0)
     return total[0], total[1].detach()
+
+
+def near_edges(labels: Tensor) -> Tensor:
+    """bool ``[N, H, W]``: another class is within :data:`_EDGE_PX` pixels of the labels'.
+
+    All of a thin thing is, such as a pole. Pixels that are ignored are nobody's edge.
+    """
+    ignored = labels == IGNORE_LABEL
+    side = 2 * _EDGE_PX + 1
+    highest = F.max_pool2d(labels.masked_fill(ignored, -1).float(), side, 1, _EDGE_PX)
+    lowest = -F.max_pool2d(-labels.float(), side, 1, _EDGE_PX)  # to be ignored is the highest
+    return (highest > lowest) & ~ignored
+
+
+def disagreement(scores: Tensor, carried: Tensor, labels: Tensor) -> Tensor:
+    """Mean KL divergence of ``scores`` from what was ``carried`` along the flow, which is left as
+    it is; both are ``[N, C, h, w]``.
+
+    Only cells count where the carried scores are right (``labels`` ``[N, H, W]``): the flow is
+    valid there, and a change of the prediction is flicker.
+    """
+    target = F.log_softmax(carried.detach(), 1)
+    nearest = F.interpolate(labels[:, None].float(), target.shape[-2:])[:, 0]
+    right = target.argmax(1) == nearest
+    apart = F.kl_div(F.log_softmax(scores, 1), target, reduction="none", log_target=True).sum(1)
+    return (apart * right).sum() / right.sum().clamp(min=1)
 
 
 def segmentation_loss(

@@ -102,6 +102,15 @@ def _robust() -> Any:
     return option(help, 0.0, **_SHARE)
 
 
+def _whole() -> Any:
+    return option("Share of crops that show whole frames, scaled to fit.", 0.0, **_SHARE)
+
+
+def _edges() -> Any:
+    help = "How much more pixels near another class weigh; all of a thin thing is near one."
+    return option(help, 0.0, low=0)
+
+
 def _balance() -> Any:
     help = "How much rare classes weigh: 0 no more than others, 1 in inverse proportion."
     return option(help, 0.5, **_SHARE)
@@ -158,6 +167,8 @@ class DeepLabSettings(TrainingSettings):
         "class",
         choices=("class", "box"),
     )
+    edges: float = _edges()
+    whole: float = _whole()
     robust: float = _robust()
     teacher: tuple[str, ...] = _teacher()
     teacher_scales: tuple[float, ...] = _teacher_scales()
@@ -222,6 +233,12 @@ class JointSettings(TrainingSettings):
         "Weight of each branch's own loss beside the fused one.", 0.25, low=0
     )
     keep_reference: bool = option("Train all but the reference.", False)
+    agree: float = option(
+        "Weight of fused and update's scores agreeing with those carried along the flow, where "
+        "these are right: less flicker (score fusion).",
+        0.0,
+        low=0,
+    )
     batch_norms: str = option(
         "Keep their statistics, or take them from the batch in phase 2.",
         "frozen",
@@ -238,6 +255,8 @@ class JointSettings(TrainingSettings):
     scale: tuple[float, float] = _scale(0.6, 1.6)
     balance: float = _balance()
     hardest: float = _hardest()
+    edges: float = _edges()
+    whole: float = _whole()
     robust: float = _robust()
     teacher: tuple[str, ...] = _teacher()
     teacher_scales: tuple[float, ...] = _teacher_scales()
@@ -256,6 +275,8 @@ class JointSettings(TrainingSettings):
                 "with --keep-reference, fixed flow and no --update nothing is left to train: name "
                 "an --update or FlowNetS weights"
             )
+        if self.agree and (self.fusion != "score" or self.update is None):
+            raise UsageError("--agree compares both branches: it needs --update and score fusion")
         if not self.update_scales:
             raise UsageError("--update-scales must be of 1, 0.5 and 0.25, got none")
         cell = round(16 / min(self.update_scales))

@@ -109,6 +109,16 @@ class TestAugmentation:
         _, labels = self.draw(0, scale=(0.25, 0.2501))
         assert np.mean(labels == 255) > 0.7
 
+    def test_a_whole_frame_is_shown(self) -> None:
+        """Scaled to fit: three quarters of the crop's height here, nothing but the rest ignored."""
+        for seed in range(5):
+            augmentation = Augmentation((64, 64), (1.0, 2.0), whole=1.0)
+            labels = np.full((48, 64), 7, np.uint8)
+            _, shown = augmentation(
+                np.zeros((48, 64, 3), np.uint8), labels, np.random.default_rng(seed)
+            )
+            assert (shown == 7).sum() == 48 * 64
+
     def test_same_seed_same_sample(self) -> None:
         for a, b in zip(self.draw(3), self.draw(3), strict=True):
             np.testing.assert_array_equal(a, b)

@@ -32,7 +32,7 @@ from accel_rt.train.distil import Teacher, distillation_loss
 from accel_rt.train.joint import Joint, train_joint
 from accel_rt.train.joint_data import DataSetSnippets, JointSamples
 from accel_rt.train.joint_model import JointModel
-from accel_rt.train.losses import segmentation_loss
+from accel_rt.train.losses import disagreement, segmentation_loss
 from accel_rt.train.processes import joined
 from accel_rt.train.settings import JointSettings
 from tests.data.test_layouts import write_picture
@@ -413,6 +413,31 @@ class TestTraining:
             loaded.reference_state(features), fusion.reference_state(features)
         )
 
+    def test_fused_and_fresh_scores_are_held_to_the_carried_ones(
+        self, weights: Path, tmp_path: Path
+    ) -> None:
+        """In phase 2: by the weight of the labels, as often as the one or the other differs."""
+        data = write_camvid(tmp_path / "data", "train", 2)
+        batch = {name: torch.zeros(1) for name in ("frames", "flows", "moves", "scales")}
+        batch["labels"] = torch.zeros(2, 8, 8, dtype=torch.uint8)
+        carried = torch.zeros(2, 11, 2, 2)
+        carried[:, 0] = 5  # right everywhere
+        other = torch.zeros_like(carried)
+        with joined("cpu") as processes:
+            found = {}
+            for agree in (0.0, 0.5):
+                settings = self.settings(weights, data, fusion_steps=1, balance=0, agree=agree)
+                stage = Joint(settings, processes)
+                for step in (0, 1):
+                    stage.begin(step)
+                    for fresh in (carried, other):
+                        loss, _ = stage.loss(_Returning(other, [carried, fresh]), batch)
+                        found[agree, step, fresh is other] = float(loss)
+        apart = float(disagreement(other, carried, batch["labels"])) * 2 * 8 * 8
+        for step, differs, times in ((0, True, 0), (1, False, 0.5), (1, True, 1)):
+            added = found[0.5, step, differs] - found[0.0, step, differs]
+            assert added == pytest.approx(times * apart, rel=1e-4)
+
     def test_settings_that_cannot_be(self, weights: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="multiple of 32 pixels"):
             self.settings(weights, tmp_path, crop=(48, 48))
@@ -420,6 +445,8 @@ class TestTraining:
             self.settings(weights, tmp_path, interval=1)
         with pytest.raises(UsageError, match="nothing is left to train"):
             self.settings(weights, tmp_path, update=None, keep_reference=True)
+        with pytest.raises(UsageError, match="--agree compares both branches"):
+            self.settings(weights, tmp_path, update=None, flow="own", agree=0.5)
         with pytest.raises(UsageError, match="--start-share must be at least 0 and below 1, got 1"):
             self.settings(weights, tmp_path, start_share=1)
 

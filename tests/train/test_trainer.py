@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from accel_rt.errors import AccelError, InputError, UsageError
 from accel_rt.train.input import StepSampler
 from accel_rt.train.log import MISSING_TENSORBOARD
-from accel_rt.train.losses import segmentation_loss, segmentation_sums
+from accel_rt.train.losses import disagreement, near_edges, segmentation_loss, segmentation_sums
 from accel_rt.train.processes import Processes
 from accel_rt.train.settings import TrainingSettings
 from accel_rt.train.task import TrainingTask
@@ -247,6 +247,38 @@ class TestHardPixels:
     def test_the_hardest_third_is_the_worst_pixel(self) -> None:
         loss = segmentation_loss(self.SCORES, self.LABELS, hardest=1 / 3)
         torch.testing.assert_close(loss, torch.tensor(3.0).exp().add(1).log())
+
+
+class TestEdges:
+    LABELS = torch.zeros(1, 12, 30, dtype=torch.uint8)
+    LABELS[:, :, 10:12] = 1  # a pole
+    LABELS[:, :, 25:] = 255
+
+    def test_a_thin_thing_and_three_pixels_around_it_are_near_an_edge(self) -> None:
+        columns = near_edges(self.LABELS.long())[0].all(0).nonzero().flatten().tolist()
+        assert columns == list(range(7, 15))
+        assert near_edges(self.LABELS.long()).sum() == 12 * len(columns)
+
+    def test_they_weigh_more(self) -> None:
+        scores = torch.randn(1, 2, 12, 30, generator=torch.Generator().manual_seed(0))
+        near = near_edges(self.LABELS.long())
+        plain = segmentation_sums(scores, self.LABELS)
+        inside = segmentation_sums(scores, self.LABELS.where(near, 255))
+        weighted = segmentation_sums(scores, self.LABELS, edges=2.0)
+        for total, once, twice in zip(weighted, plain, inside, strict=True):
+            torch.testing.assert_close(total, once + 2 * twice)
+
+
+def test_scores_disagree_only_where_what_was_carried_is_right() -> None:
+    labels = torch.tensor([[[0, 1, 0, 255]]], dtype=torch.uint8)
+    carried = torch.tensor([[[[4.0, 4.0, 4.0, 4.0]], [[0.0, 0.0, 0.0, 0.0]]]])
+    other = -carried
+    assert float(disagreement(carried, carried, labels)) == 0
+    for changed, counts in ((0, True), (1, False), (2, True), (3, False)):
+        scores = carried.clone()
+        scores[..., changed] = other[..., changed]
+        assert (float(disagreement(scores, carried, labels)) > 1) == counts
+    assert float(disagreement(other, carried, labels * 0 + 255)) == 0
 
 
 def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
