@@ -53,7 +53,7 @@ wheels: $(READY)
 	PYTHON=$(BIN)/python .ci/wheels
 
 docs: $(READY)
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 cuda: $(READY)
 	ACCEL_RT_CUDA=1 ACCEL_RT_STRICT=1 $(BIN)/python setup.py build_ext --build-temp build/cuda --build-lib build/cuda/lib
