@@ -22,7 +22,7 @@ import torch
 
 from accel_rt.bench.harness import Effort, interleave
 from accel_rt.classes import CAMVID
-from accel_rt.data.camvid import camvid_frames
+from accel_rt.data.camvid import camvid
 from accel_rt.data.flow_files import flow_files
 from accel_rt.device import resolve_precision
 from accel_rt.evaluate.flow import endpoint_error, network_flow, warped_label_miou
@@ -109,7 +109,7 @@ def _drives_table(methods: dict[str, Method]) -> None:
 
 
 def _labels_table(methods: dict[str, Method], root: Path) -> None:
-    frames = camvid_frames(root, "val")
+    frames = camvid(root, "val").labelled()
     images, labels = [f.image_bgr() for f in frames], [f.labels() for f in frames]
     runs = {name: (lambda m=method: m(images[40], images[41])) for name, method in methods.items()}
     times = interleave(runs, Effort(budget_s=20, least_rounds=15, most_rounds=100))

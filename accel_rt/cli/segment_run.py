@@ -210,10 +210,8 @@ def _open_video(
     if is_picture(job.video):
         return PictureWriter(job.video, source.info.rate, token)
     info = source.info
-    size = info.height, info.width
-    if (
-        options.display.legend or options.display.show == "side-by-side"
-    ):  # which needs the classes' names
+    size, display = (info.height, info.width), options.display
+    if display.legend or display.show == "side-by-side":  # which needs the classes' names
         size = loader.get(options)[1].shape(*size)
     return VideoWriter(
         job.video,

@@ -34,26 +34,9 @@ def camvid(root: Path, split: str) -> DataSet:
     return DataSet("CamVid", split, numbered_sequences(numbered, _MAX_STEP), CAMVID)
 
 
-def camvid_frames(root: Path, split: str) -> list[DatasetFrame]:
-    """The frames of ``split`` (``train`` or ``val``), all labelled, in file-name order.
-
-    Raises :class:`~accel_rt.errors.InputError` if a folder or a label map is missing.
-    """
-    frames, _ = _frames(root, split)
-    for frame in frames:
-        if frame.label_path is None:
-            labels = _folders(root, split)[1] / frame.image_path.name
-            raise InputError(f"{frame.image_path} has no label map {labels}")
-    return frames
-
-
-def _folders(root: Path, split: str) -> tuple[Path, Path]:
-    return root / split, root / f"{split}annot"
-
-
 def _frames(root: Path, split: str) -> tuple[list[DatasetFrame], dict[Path, Path]]:
     """The frames in the order of their names, and the label maps that are no frame's."""
-    images, labels = _folders(root, split)
+    images, labels = root / split, root / f"{split}annot"
     for folder in (images, labels):
         if not folder.is_dir():
             raise InputError(

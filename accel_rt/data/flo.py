@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from accel_rt.errors import InputError, OutputError, UsageError
+from accel_rt.errors import InputError
 
 _MAGIC = b"PIEH"  # 202021.25 as float32
 _HEADER = 12  # bytes
 _UNKNOWN_ABOVE = 1e9
-_UNKNOWN = np.float32(1.666666752e9)  # as Middlebury writes it
 
 
 def read_flo(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -42,17 +41,3 @@ def read_flo(path: Path) -> tuple[np.ndarray, np.ndarray]:
     known = np.all(np.abs(flow) <= _UNKNOWN_ABOVE, axis=-1)  # False for NaN, too
     flow[~known] = 0
     return flow, known
-
-
-def write_flo(path: Path, flow: np.ndarray, known: np.ndarray | None = None) -> None:
-    """Write flow ``[H, W, 2]``; pixels where ``known`` (bool ``[H, W]``) is False as unknown."""
-    if flow.ndim != 3 or flow.shape[2] != 2:
-        raise UsageError(f"flow is [H, W, 2], got {list(flow.shape)}")
-    values = flow.astype("<f4")
-    if known is not None:
-        values[~known] = _UNKNOWN
-    header = _MAGIC + np.array(flow.shape[1::-1], "<i4").tobytes()
-    try:
-        path.write_bytes(header + values.tobytes())
-    except OSError as error:
-        raise OutputError(f"cannot write the flow {path}: {error.strerror}") from error

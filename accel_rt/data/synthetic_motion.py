@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from accel_rt.classes import CAMVID, IGNORE_LABEL
-from accel_rt.data.augment import View, stays_inside
+from accel_rt.data.augment import stays_inside
 
 _MOVERS = CAMVID.indices(["car", "pedestrian", "bicyclist"])
 
@@ -31,16 +31,6 @@ class Snippet:
     labels: np.ndarray
     flows: list[np.ndarray] = field(default_factory=list)
     visible: list[np.ndarray] = field(default_factory=list)
-
-    def seen_through(self, view: View) -> Snippet:
-        """The snippet as ``view`` shows it: all frames, the labels and the flow alike."""
-        flows = [view.flow(f, v) for f, v in zip(self.flows, self.visible, strict=True)]
-        return Snippet(
-            [view.image(frame) for frame in self.frames],
-            view.labels(self.labels),
-            [flow for flow, _ in flows],
-            [visible for _, visible in flows],
-        )
 
 
 @dataclass(frozen=True)

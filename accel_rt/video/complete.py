@@ -14,11 +14,6 @@ from accel_rt.video.source import SourceInfo
 _SLACK_FRAMES = Fraction(3, 2)  # a container may not say how long its last frame lasts
 
 
-def is_complete(path: Path | str, source: SourceInfo | None = None) -> bool:
-    """Whether ``path`` is a complete video; see :func:`complete_pictures`."""
-    return complete_pictures(path, source) is not None
-
-
 def complete_pictures(path: Path | str, source: SourceInfo | None = None) -> int | None:
     """The number of pictures of a video that reaches its own end and decodes up to there.
 

@@ -17,9 +17,10 @@ from accel_rt.classes import CAMVID
 from accel_rt.runtime.policy import KeyframePolicy
 from accel_rt.runtime.result import FrameResult, Overlay
 from accel_rt.runtime.settings import SegmenterSettings
+from tests.stepper import Stepper
 
 
-class FakeSegmenter:
+class FakeSegmenter(Stepper):
     """Labels every pixel by its column, one band per class; keyframes at the interval.
 
     ``signals`` are sent to this process at the frames they are given for.
@@ -44,14 +45,6 @@ class FakeSegmenter:
 
     def describe(self) -> dict[str, Any]:
         return {"reference": self.settings.reference, "interval": self.settings.interval}
-
-    def push(
-        self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: object = None
-    ) -> list[FrameResult]:
-        return [self.step(frame_bgr, pts)]
-
-    def flush(self) -> list[FrameResult]:
-        return []
 
     def step(
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: object = None

@@ -9,7 +9,7 @@ import torch
 
 from accel_rt.classes import CAMVID, ClassSet
 from accel_rt.data.augment import Augmentation, draw_colour
-from accel_rt.data.camvid import camvid_frames
+from accel_rt.data.camvid import camvid
 from accel_rt.data.open import open_dataset
 from accel_rt.data.sampling import DataSetSource, Mixture
 from accel_rt.data.synthetic_motion import moving_snippet
@@ -49,7 +49,7 @@ class TestClassSet:
 
 class TestCamVid:
     def test_unlabelled_becomes_ignore(self, tmp_path: Path) -> None:
-        frames = camvid_frames(write_camvid(tmp_path), "train")
+        frames = camvid(write_camvid(tmp_path), "train").labelled()
         assert len(frames) == 3
         labels = frames[1].labels()
         assert set(np.unique(labels)) == {3, 8, 255}
@@ -57,18 +57,13 @@ class TestCamVid:
 
     def test_missing_folder(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="a CamVid copy has train/ and trainannot/"):
-            camvid_frames(tmp_path, "train")
-
-    def test_missing_label_map(self, tmp_path: Path) -> None:
-        (write_camvid(tmp_path) / "trainannot" / "001.png").unlink()
-        with pytest.raises(InputError, match=r"001.png has no label map"):
-            camvid_frames(tmp_path, "train")
+            camvid(tmp_path, "train")
 
     def test_label_outside_the_classes(self, tmp_path: Path) -> None:
         path = write_camvid(tmp_path) / "trainannot" / "000.png"
         cv2.imwrite(str(path), np.full((48, 64), 12, np.uint8))
         with pytest.raises(InputError, match=r"000.png holds label 12: CamVid labels are 0 to 10"):
-            camvid_frames(tmp_path, "train")[0].labels()
+            camvid(tmp_path, "train").labelled()[0].labels()
 
 
 def test_normalise() -> None:

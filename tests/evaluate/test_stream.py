@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from accel_rt.data.camvid import camvid_frames
+from accel_rt.data.camvid import camvid
 from accel_rt.data.dataset import FrameSequence
 from accel_rt.errors import UsageError
 from accel_rt.evaluate.stream import score_snippets, score_stream, selected_in_snippets
@@ -39,7 +39,7 @@ class AgeingSegmenter:
 
 
 def frames(tmp_path: Path, count: int) -> list:
-    return camvid_frames(write_camvid(tmp_path, "val", count), "val")
+    return camvid(write_camvid(tmp_path, "val", count), "val").labelled()
 
 
 def test_every_frame_is_met_at_every_distance(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_fusion_of_scores_features_or_the_mean(weights: Path) -> None:
     assert kinds(settings) == ["key", "update", "update", "key"]
 
 
-def test_description_is_complete() -> None:
+def test_description_complete_pictures() -> None:
     description = load_segmenter(SETTINGS).describe()
     assert description["reference"] == REFERENCE
     assert description["update"] == UPDATE

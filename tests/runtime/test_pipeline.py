@@ -15,6 +15,7 @@ from accel_rt.errors import InputError, OutputError
 from accel_rt.runtime.pipeline import run_pipeline, segment_frames, timing_row
 from accel_rt.runtime.result import FrameResult
 from accel_rt.video.source import Frame
+from tests.stepper import Stepper
 
 RATE = 25
 
@@ -28,7 +29,7 @@ def make_frames(count: int) -> Iterator[Frame]:
     return map(make_frame, range(count))
 
 
-class EchoSegmenter:
+class EchoSegmenter(Stepper):
     """Labels are the frame's first channel, so that an output can tell which frame it got."""
 
     def __init__(self, delay_s: float = 0.0, fail_at: int | None = None) -> None:
@@ -36,14 +37,6 @@ class EchoSegmenter:
         self._delay_s = delay_s
         self._fail_at = fail_at
         self.steps = 0
-
-    def push(
-        self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: object = None
-    ) -> list[FrameResult]:
-        return [self.step(frame_bgr, pts)]
-
-    def flush(self) -> list[FrameResult]:
-        return []
 
     def step(
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: object = None

@@ -14,7 +14,7 @@ import pytest
 
 from accel_rt.errors import OutputError, UsageError
 from accel_rt.video import output, writer
-from accel_rt.video.complete import is_complete
+from accel_rt.video.complete import complete_pictures
 from accel_rt.video.output import check_output_path, output_errors
 from accel_rt.video.reader import open_source
 from accel_rt.video.writer import VideoWriter
@@ -193,24 +193,24 @@ def info_of(path):
 def test_whole_files(tmp_path, suffix):
     path = write_out(tmp_path / f"out{suffix}")
     source = info_of(write_clip(tmp_path / "in.mp4", [n / RATE for n in range(40)]))
-    assert is_complete(path)
-    assert is_complete(path, source)
-    assert is_complete(path, replace(source, frame_count=None))
-    assert is_complete(path, replace(source, frame_count=None, duration_s=None))
+    assert complete_pictures(path)
+    assert complete_pictures(path, source)
+    assert complete_pictures(path, replace(source, frame_count=None))
+    assert complete_pictures(path, replace(source, frame_count=None, duration_s=None))
     # Corrupt frames of the source are missing from an output that is as long.
-    assert is_complete(path, replace(source, frame_count=50))
+    assert complete_pictures(path, replace(source, frame_count=50))
 
 
 def test_files_shorter_than_their_source(tmp_path):
     path = write_out(tmp_path / "out.mp4", 30)
     source = info_of(write_clip(tmp_path / "in.mp4", [n / RATE for n in range(40)]))
-    assert not is_complete(path, source)
-    assert not is_complete(path, replace(source, frame_count=None))
-    assert not is_complete(path, replace(source, duration_s=None))
+    assert not complete_pictures(path, source)
+    assert not complete_pictures(path, replace(source, frame_count=None))
+    assert not complete_pictures(path, replace(source, duration_s=None))
 
 
 def test_one_frame_is_whole(tmp_path):
-    assert is_complete(write_out(tmp_path / "out.mp4", 1))
+    assert complete_pictures(write_out(tmp_path / "out.mp4", 1))
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
@@ -219,7 +219,7 @@ def test_cut_files_are_not_whole(tmp_path, suffix, share):
     path = write_out(tmp_path / f"out{suffix}")
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    assert not is_complete(path)
+    assert not complete_pictures(path)
 
 
 def test_damaged_end_is_not_whole(tmp_path):
@@ -227,17 +227,17 @@ def test_damaged_end_is_not_whole(tmp_path):
     with VideoWriter(path, (240, 320), RATE) as video:
         for number in range(20):
             video.write(noise(number), number / RATE)
-    assert is_complete(path)
+    assert complete_pictures(path)
     data = bytearray(path.read_bytes())
     data[-4000:] = bytes(byte ^ 0xFF for byte in data[-4000:])
     path.write_bytes(data)
-    assert not is_complete(path)
+    assert not complete_pictures(path)
 
 
 def test_other_things_are_not_whole(tmp_path):
-    assert not is_complete(tmp_path / "missing.mp4")
-    assert not is_complete(tmp_path)
+    assert not complete_pictures(tmp_path / "missing.mp4")
+    assert not complete_pictures(tmp_path)
     (tmp_path / "empty.mp4").touch()
-    assert not is_complete(tmp_path / "empty.mp4")
+    assert not complete_pictures(tmp_path / "empty.mp4")
     (tmp_path / "text.mp4").write_text("text" * 100)
-    assert not is_complete(tmp_path / "text.mp4")
+    assert not complete_pictures(tmp_path / "text.mp4")
