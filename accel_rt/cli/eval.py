@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from accel_rt.cli.eval_diff import diff
+from accel_rt.cli.eval_kept import kept
 from accel_rt.cli.eval_paper import paper
 from accel_rt.cli.eval_run import run
 from accel_rt.cli.eval_schedules import schedules
@@ -37,5 +38,5 @@ def evaluation(**_: Any) -> None:
     """
 
 
-for _command in (run, paper, schedules, diff):
+for _command in (run, paper, schedules, kept, diff):
     evaluation.add_command(_command)

@@ -19,6 +19,7 @@ from accel_rt.models import store
 from accel_rt.models.accel import Accel, FeatureFusion, ProbabilityFusion, ScoreFusion
 from accel_rt.models.foreign.open import is_foreign, load_placed, place
 from accel_rt.models.fuse import for_inference
+from accel_rt.models.mapped import MappedNetwork, read_map
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo
 from accel_rt.runtime.adaptive import Adaptive
@@ -66,10 +67,13 @@ def load_model(settings: SegmenterSettings, load: LoadNetwork = load_placed) -> 
     model = Accel(reference)
     if settings.mode == "accel" and settings.schedule.updates:
         update, update_info = load(place(settings.update, "update"))
-        if update_info.classes != info.classes:
+        if settings.map is not None:
+            matrix = read_map(Path(settings.map), update_info.classes, info.classes)
+            update = MappedNetwork(update, matrix)
+        elif update_info.classes.names != info.classes.names:
             raise UsageError(
                 f"'{settings.reference}' and '{settings.update}' were trained for different "
-                f"classes: choose networks of one class set"
+                f"classes: choose networks of one class set, or say which stand for which by --map"
             )
         fusion, fused = _fusion(settings, reference, update)
         description |= fused
@@ -85,6 +89,8 @@ def _fusion(
     settings: SegmenterSettings, reference: Network, update: Network
 ) -> tuple[ScoreFusion | FeatureFusion | ProbabilityFusion, dict[str, str]]:
     """The fusion that ``settings`` ask for, and its description: with a ``note`` if it is not."""
+    if isinstance(update, MappedNetwork):
+        return ProbabilityFusion(update.known), {"fusion": "mean of probabilities, classes mapped"}
     kind, path = settings.fusion, settings.fusion_weights
     if path is None and kind != "mean":
         places = place(settings.reference), place(settings.update, "update")

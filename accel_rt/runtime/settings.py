@@ -61,6 +61,12 @@ class SegmenterSettings:
         choices=FUSIONS,
     )
     fusion_weights: Path | None = None
+    map: str | None = option(
+        "JSON object of the update network's classes with those of the reference that they stand "
+        "for, where both have classes of their own.",
+        None,
+        metavar="FILE",
+    )
     interval: int = option("A keyframe every N frames.", 5, low=1, metavar="N")
     update_every: int = option(
         "Between keyframes, run the update network on every N-th frame and carry its result on.",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import accel_rt
 from accel_rt.class_sets import class_set, known
-from accel_rt.errors import UsageError, WeightsError
+from accel_rt.errors import InputError, UsageError, WeightsError
 from accel_rt.models.accel import Accel, ProbabilityFusion, ScoreFusion, probabilities
 from accel_rt.models.foreign.function import Answer, FunctionNetwork
 from accel_rt.models.foreign.network import one_hot_cells
@@ -284,6 +284,11 @@ def scores(frame):
     blue = frame[2::4, 2::4, 0].astype(np.float32)
     return np.stack([100 - blue, blue - 100])
 
+def nothing(frame):
+    return np.zeros((11, 24, 40), np.float32)
+
+nothing.classes = "camvid"
+
 def nameless(frame):
     return labels(frame)
 
@@ -327,6 +332,28 @@ class TestByName:
     def test_a_pair_of_different_classes_is_refused(self, module: str) -> None:
         with pytest.raises(UsageError, match="different classes"):
             self.load(f"python:{module}:labels", mode="accel")
+
+    def test_other_classes_are_mapped_by_a_file(self, module: str, tmp_path: Path) -> None:
+        """The update sees blue and calls it 'sign'; the reference sees nothing at all."""
+        file = tmp_path / "map.json"
+        file.write_text('{"dark": "road", "blue": "sign"}')
+        pair = {"update": f"python:{module}:labels", "mode": "accel", "map": str(file)}
+        segmenter = self.load(f"python:{module}:nothing", **pair)
+        segmenter.step(moving(0))
+        found = segmenter.step(moving(1)).labels
+        assert np.mean(found == np.where(labels(moving(1)), 6, 3)) > 0.95
+
+    @pytest.mark.parametrize(
+        "content", ["[]", '{"dark": "nowhere"}', '{"green": "road"}', '{"dark": null}', "{"]
+    )
+    def test_a_map_that_cannot_be_used_is_shown_how(
+        self, module: str, tmp_path: Path, content: str
+    ) -> None:
+        file = tmp_path / "map.json"
+        file.write_text(content)
+        pair = {"update": f"python:{module}:labels", "mode": "accel", "map": str(file)}
+        with pytest.raises(InputError, match="is no map of classes such as"):
+            self.load(f"python:{module}:nothing", **pair)
 
     @pytest.mark.parametrize(
         ("place", "says"),
