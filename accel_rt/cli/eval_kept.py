@@ -99,8 +99,8 @@ def kept(
         write_whole(json_file, json.dumps({**numbers, "machine": machine()}, indent=1) + "\n")
     rows = [("", "same pixels %", "mIoU %", "ms a frame", "times as fast")]
     for name, one in found.items():
-        numbers_of = one.agreement, one.miou, one.ms, one.speed
-        rows.append((name, *(f"{number:.1f}" for number in numbers_of)))
+        same, miou = f"{one.agreement:.1f}", f"{one.miou:.1f}"
+        rows.append((name, same, miou, f"{one.ms:.1f}", f"{one.speed:.1f}"))
     show(f"{len(images)} frames of {video}\n\n{table(rows, (1, 2, 3, 4))}")
     if auto is not None:
         chosen = cheapest(found, auto)

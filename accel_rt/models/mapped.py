@@ -23,6 +23,8 @@ class MappedNetwork(Network):
     ``matrix`` is float ``[other classes, classes]`` of ones and zeros.
     """
 
+    matrix: Tensor
+
     def __init__(self, network: Network, matrix: Tensor) -> None:
         nn.Module.__init__(self)
         self.feature = self.task = nn.Identity()  # type: ignore[assignment]
