@@ -131,6 +131,22 @@ def fusion(out: Path, **values: Any) -> None:
     show(train_fusion(from_values(FusionSettings, values), out, say))
 
 
+@train.command()
+@click.argument("networks", nargs=-1, required=True, metavar="NAME|PATH...")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The .safetensors file to write.",
+)
+def soup(networks: tuple[str, ...], out: Path) -> None:
+    """Write the mean of networks that were trained from one start; often better than each."""
+    from accel_rt.train.soup import mean_network
+
+    show(mean_network(networks, out))
+
+
 def _with_street(values: dict[str, Any]) -> dict[str, Any]:
     """``values`` with streets alone where there is no other data, and no share is given."""
     if values["street"] is None and values["data"] is None and not values["also"]:
