@@ -30,9 +30,9 @@ _SEEK_MARGINS_S = (0, 5, 30)
 # threads may output a frame before they find that it is damaged.
 _THREADED_FROM_PIXELS = 1920 * 1088
 _UNKNOWN_RATE = Fraction(25)
-_DECODING_TIMES_ONLY = ("avi",)
+DECODING_TIMES_ONLY = ("avi",)
 _NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
-_NO_TIMESTAMPS = 0x0080  # AVFMT_NOTIMESTAMPS: times are made up from a nominal rate
+NO_TIMESTAMPS = 0x0080  # AVFMT_NOTIMESTAMPS: times are made up from a nominal rate
 _CLOCK_MAY_JUMP = 0x0200  # AVFMT_TS_DISCONT: recordings are joined by writing one after the other
 _DURATION_TAG = re.compile(r"(\d{1,6}):(\d{1,2}):(\d{1,2}(?:\.\d{1,12})?)")
 _LONGEST_S = 10 * 366 * 24 * 3600  # headers that promise more are damaged
@@ -132,7 +132,7 @@ class VideoSource(Source):
             self._vectors = VectorReader(self._stream)
             self._convert = FrameConverter(self._stream.sample_aspect_ratio)
             limits.check_size(name, self._convert.shown_size(_coded_size(self._stream)))
-            self._untimed = bool(self._container.format.flags & _NO_TIMESTAMPS)
+            self._untimed = bool(self._container.format.flags & NO_TIMESTAMPS)
             self._read_once = is_read_once(location)
             may_jump = bool(self._container.format.flags & _CLOCK_MAY_JUMP)
             self.one_clock = is_url(location) or not may_jump
@@ -351,7 +351,7 @@ class VideoSource(Source):
         packets = islice(self._container.demux(self._stream), skipped, None)
         context = self._stream.codec_context
         times = None
-        if self._container.format.name in _DECODING_TIMES_ONLY and context.reorder_depth:
+        if self._container.format.name in DECODING_TIMES_ONLY and context.reorder_depth:
             times = DecodingTimes()
         while True:
             try:

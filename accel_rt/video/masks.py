@@ -17,7 +17,7 @@ from pycocotools import mask as coco
 
 from accel_rt.classes import IGNORE_LABEL, ClassSet
 from accel_rt.errors import UsageError
-from accel_rt.files import new_token, replacing, unfinished_path, write_whole
+from accel_rt.files import link_or_copy, new_token, replacing, unfinished_path, write_whole
 from accel_rt.video.output import LineFile, output_errors
 
 CLASSES_FILE, COCO_FILE = "classes.json", "masks.json"
@@ -90,6 +90,24 @@ class MaskWriter:
             raise UsageError("the masks are finished: no frame can be added")
         self._prune()
         self._write(self._name(index, image), index, labels)
+
+    def take(self, folder: Path, frames: int, first: int) -> None:
+        """Add the masks of ``frames`` frames, which another writer left in ``folder``.
+
+        Its frame 0 is frame ``first`` here. What lies there stays there.
+        """
+        with output_errors(self._directory):
+            if self._frames is not None:
+                for frame in stored_frames(folder):
+                    index = frame["image"]["id"] + first
+                    frame["image"] |= {"id": index, "file_name": self._name(index, None)}
+                    for annotation in frame["annotations"]:
+                        annotation["image_id"] = index
+                    self._frames.write(json.dumps(frame))
+                return
+            for index in range(frames):
+                name, target = self._name(index, None), self._name(first + index, None)
+                link_or_copy(folder / name, self.unfinished / target)
 
     def skip(self, index: int, image: str | None = None) -> None:
         """Pass over a frame whose mask is there already, after ``keep``."""
@@ -226,20 +244,22 @@ class MaskWriter:
         with replacing(self.unfinished / COCO_FILE) as file:
             file.write(f'{{"categories": {json.dumps(categories)},\n"annotations": ['.encode())
             number = 0
-            for frame in self._stored_frames():
+            for frame in stored_frames(self.unfinished):
                 for annotation in frame["annotations"]:
                     number += 1  # from 1 on: to COCO's tools 0 is no annotation
                     separator = ",\n" if number > 1 else "\n"
                     file.write(f"{separator}{json.dumps({'id': number, **annotation})}".encode())
             file.write(b'\n],\n"images": [')
-            for position, frame in enumerate(self._stored_frames()):
+            for position, frame in enumerate(stored_frames(self.unfinished)):
                 separator = ",\n" if position else "\n"
                 file.write(f"{separator}{json.dumps(frame['image'])}".encode())
             file.write(b"\n]}\n")
 
-    def _stored_frames(self) -> Iterator[dict[str, Any]]:
-        with (self.unfinished / _FRAMES_FILE).open(encoding="utf-8") as file:
-            yield from map(json.loads, file)
+
+def stored_frames(folder: Path) -> Iterator[dict[str, Any]]:
+    """What a writer of run-length masks has noted of each frame in its unfinished ``folder``."""
+    with (folder / _FRAMES_FILE).open(encoding="utf-8") as file:
+        yield from map(json.loads, file)
 
 
 def class_annotations(labels: np.ndarray, classes: int) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import chain, islice
@@ -253,6 +254,19 @@ class SideTracks:
             kept.append({**chapter, "start": round(begin / base), "end": round(end / base)})
         if kept:
             self._output.set_chapters(kept)
+
+
+def sound_start(source: Source, suffix: str) -> Fraction | None:
+    """When the first sound that a file with ``suffix`` would have of ``source`` starts.
+
+    In seconds of the source's time; None without sound.
+    """
+    with av.open(io.BytesIO(), "w", format=FORMATS[suffix]) as nowhere:
+        tracks = SideTracks(nowhere, source, suffix)
+        try:
+            return tracks.start
+        finally:
+            tracks.close()
 
 
 def _time(packet: av.Packet) -> Fraction | None:

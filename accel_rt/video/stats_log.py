@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from fractions import Fraction
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,17 @@ class StatsLog:
             if self._file:
                 shown = ("" if value is None else f"{value:.6g}" for value in values)
                 self._file.write(_line((str(frame), f"{float(pts):.6f}", zone, *shown)))
+
+    def take(self, rows: Path, frames: int, first: int) -> None:
+        """Add the rows of ``frames`` frames that another log left unfinished in ``rows``.
+
+        Its frame 0 is frame ``first`` here. :attr:`means` do not count them.
+        """
+        assert self._file is not None
+        with output_errors(self._file.path), rows.open(newline="", encoding="utf-8") as file:
+            for row in islice(csv.reader(file), 1, None):
+                self._file.write(_line((str(int(row[0]) + first), *row[1:])))
+        self.frames += frames
 
     @property
     def means(self) -> dict[str, dict[str, float]]:

@@ -69,8 +69,19 @@ class TimingLog:
         self._last_s = time.perf_counter()
         if self._rows == 0:
             self._first_s = self._last_s
-        self._file.write(",".join(str(_plain(values[name])) for name in COLUMNS))
+        self._file.write(_line(values))
         self._rows += 1
+
+    def take(self, rows: Path, first: int, elapsed_s: float) -> None:
+        """Add the rows that another log left unfinished in ``rows``, its frame 0 as ``first``.
+
+        They were ``elapsed_s`` seconds of work.
+        """
+        with output_errors(self.path):
+            for row in _read_rows(rows):
+                self._file.write(_line({**row, "frame": row["frame"] + first}))
+                self._rows += 1
+        self._last_s += elapsed_s
 
     def close(
         self, settings: Mapping[str, Any] | None = None, machine: Mapping[str, Any] | None = None
@@ -181,6 +192,10 @@ def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
             raise ValueError("not the columns of a timing file")
         for row in reader:
             yield {name: row[name] if name == "kind" else _number(row[name]) for name in COLUMNS}
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    return ",".join(str(_plain(values[name])) for name in COLUMNS)
 
 
 def _number(text: str) -> int | float:

@@ -74,6 +74,9 @@ class VideoWriter:
     encoded without delay, as recordings of cameras are: only its owner may read it. An error leaves
     it there.
 
+    With ``piece_of`` this is a piece of a longer video, for :meth:`join`: its times count from
+    there, the source's time that the whole has as 0, and an MP4 or MOV stays in fragments.
+
     ``notes`` holds sentences for the user. Raises :class:`UsageError` for an unknown codec or
     file type or a quality outside its range, :class:`OutputError` for a path that cannot be
     written or an encoder that is missing from this build.
@@ -92,13 +95,14 @@ class VideoWriter:
         fragmented: bool = False,
         token: str | None = None,
         sound: bool = True,
+        piece_of: Fraction | None = None,
     ) -> None:
         self.path = Path(path)
         choice = check_choice(self.path, codec, crf, size, rate)
         self._format = FORMATS[self.path.suffix.lower()]
         if fragmented and self._format not in _FRAGMENTABLE:
             raise UsageError(f"'{self.path}' cannot be written in pieces: end its name in .mp4")
-        self._fragmented = fragmented
+        self._fragmented, self._piece_of = fragmented, piece_of
         self.frames = self.pictures = 0
         self.notes: list[str] = []
         self._from_first_frame = bool(start_s)
@@ -146,8 +150,32 @@ class VideoWriter:
         name; the frames written next follow on. None must have been written before.
         """
         self._begin(first_pts)
+        yield from self._copy(path, pictures)
+        with output_errors(self.path):
+            os.replace(self.unfinished, path)
+        self.unfinished = path
+        self._encoder.restart()
+
+    def join(self, piece: Path, first_pts: Fraction, origin: Fraction) -> None:
+        """Add all coded pictures of ``piece``, as they are.
+
+        It is the file of a writer that was a piece of the video with ``origin`` as its time 0, and
+        its first frame is shown at ``first_pts``, both in seconds of the source's time.
+        """
+        if not self.frames:
+            self._begin(first_pts)
+        for _ in self._copy(piece, None, origin - self._origin):
+            pass
+
+    def _copy(
+        self, path: Path, pictures: int | None, shift: Fraction = Fraction(0)
+    ) -> Iterator[None]:
+        """Take coded pictures (None: all) of ``path`` as they are, one at each step."""
+        ticks = round(shift / self._time_base)
         with output_errors(self.path):
             for packet in islice(coded_pictures(path), pictures):
+                if ticks and packet.pts is not None and packet.dts is not None:
+                    packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
                 time = (packet.pts or 0) * packet.time_base
                 lasts = (packet.duration or 0) * packet.time_base
                 packet.stream = self._encoder.stream
@@ -156,13 +184,10 @@ class VideoWriter:
                 self._last_pts = max(self._last_pts, time + self._origin)
                 self._last_end = max(self._last_end, time + lasts)
                 self.pictures += 1
+                self.frames = self.pictures
                 if self._tracks:
                     self._tracks.pump(until=self._last_pts - self._origin)
                 yield
-            os.replace(self.unfinished, path)
-        self.unfinished = path
-        self.frames = self.pictures
-        self._encoder.restart()
 
     def write(
         self,
@@ -283,7 +308,7 @@ class VideoWriter:
         return {"movie_timescale": str(self._time_base.denominator)}
 
     def _begin(self, first_pts: Fraction) -> None:
-        self._origin = first_pts
+        self._origin = first_pts if self._piece_of is None else self._piece_of
         if self._tracks:
             if not self._from_first_frame and self._tracks.start is not None:
                 self._origin = min(first_pts, self._tracks.start)
@@ -320,7 +345,8 @@ class VideoWriter:
 
     def _defragment(self) -> None:
         """Write an MP4 anew with one index, at its beginning; others are ordinary already."""
-        if self._fragmented or self._format not in _FRAGMENTABLE:
+        whole = self._piece_of is None and not self._fragmented
+        if not whole or self._format not in _FRAGMENTABLE:
             return
         options = {"movflags": "+faststart", **self._timescale()}
         with output_errors(self.path), replacing(self.unfinished) as file:
