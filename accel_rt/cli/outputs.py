@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from accel_rt.cli.run_files import CHECKPOINT_FRAMES, RunFiles
+from accel_rt.cli.run_files import CHECKPOINT_FRAMES
 from accel_rt.runtime.result import FrameResult
 from accel_rt.runtime.style import OverlayStyle
+from accel_rt.video.masks import MaskWriter
+from accel_rt.video.picture_writer import PictureWriter
 from accel_rt.video.source import Frame
+from accel_rt.video.stats_log import StatsLog
+from accel_rt.video.writer import VideoWriter
+
+
+class Files(Protocol):
+    """What frames are written to; ``first`` is the index of the first one."""
+
+    video: VideoWriter | PictureWriter | None
+    masks: MaskWriter | None
+    stats: StatsLog | None
+    first: int
+
+    def checkpoint(self, frame: Frame, policy_state: dict[str, Any]) -> None:
+        """Note that the run can go on with ``frame``."""
 
 
 class FrameOutputs:
@@ -21,7 +37,7 @@ class FrameOutputs:
     """
 
     def __init__(
-        self, style: OverlayStyle, files: RunFiles, states: dict[int, dict[str, Any]]
+        self, style: OverlayStyle, files: Files, states: dict[int, dict[str, Any]]
     ) -> None:
         self._style = style
         self._files, self._states = files, states

@@ -43,7 +43,7 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty():
-            self._bar = _make_bar()
+            self._bar = make_bar()
             self._task = self._bar.add_task(
                 plain(self.name), total=self.total, completed=self.done, kinds="", per_s=0.0
             )
@@ -95,7 +95,8 @@ class Progress:
         return self.frames / max(self.elapsed_s, 1e-9)
 
 
-def _make_bar() -> RichProgress:
+def make_bar() -> RichProgress:
+    """A bar of frames with the fields ``per_s`` and ``kinds``."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from accel_rt.cli.fields import field_options, from_values
 from accel_rt.cli.jobs import plan_jobs
+from accel_rt.cli.many import ManyOptions
 from accel_rt.cli.options import (
     load_chosen,
     palette_option,
@@ -26,6 +27,9 @@ from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.version import __version__
 from accel_rt.video.display import FileDisplay
 from accel_rt.video.limits import MAX_RATE, MIN_RATE, Limits
+
+if TYPE_CHECKING:  # slow to import
+    from accel_rt.cli.segment_run import SegmentOptions
 
 # Named here because their modules are slow to import; a test holds them together.
 _CODECS = ("h264", "hevc", "vp9", "av1")
@@ -51,7 +55,7 @@ _MASK_FORMATS = ("png", "npz", "rle")
 )
 @click.option("--no-audio", is_flag=True, help="Leave the sound out of the video.")
 @click.option("--no-video", is_flag=True, help="Write no video (masks or timings only).")
-@click.option("--masks", type=click.Path(path_type=Path), metavar="DIR", help="Store label maps.")
+@click.option("--masks", metavar="DIR", help="Store label maps.")
 @click.option(
     "--masks-format",
     type=click.Choice(_MASK_FORMATS),
@@ -61,13 +65,11 @@ _MASK_FORMATS = ("png", "npz", "rle")
 )
 @click.option(
     "--timing",
-    type=click.Path(path_type=Path),
     metavar="FILE",
     help="Write per-frame timings to FILE.csv or FILE.json.",
 )
 @click.option(
     "--stats",
-    type=click.Path(path_type=Path),
     metavar="FILE",
     help="Write each class's share of every frame, and the mean margin, to FILE.csv or .parquet.",
 )
@@ -95,13 +97,40 @@ _MASK_FORMATS = ("png", "npz", "rle")
     is_flag=True,
     help="Go on where a run with the same settings was killed; the result is the same.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Cut videos into chunks, and segment them in N processes; -o names the folder for all. "
+    "The same command goes on where one was broken off.",
+)
+@click.option(
+    "--cluster",
+    metavar="auto|ray://HOST:PORT",
+    help="Do that on the machines of a Ray cluster ('auto': the one this machine is of).",
+)
+@click.option(
+    "--cores-per-worker",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="CPU threads of each worker.  [default: its share of this machine, 2 in a cluster]",
+)
+@click.option(
+    "--chunk-seconds",
+    type=click.FloatRange(min=1),
+    metavar="S",
+    help="Length of chunks; each begins with a keyframe.  [default: 30]",
+)
+@click.option(
+    "--json-progress", is_flag=True, help="Tell the progress of chunks in lines of JSON on stdout."
+)
 def segment(
     inputs: tuple[str, ...],
     output: str | None,
     no_video: bool,
-    masks: Path | None,
-    timing: Path | None,
-    stats: Path | None,
+    masks: str | None,
+    timing: str | None,
+    stats: str | None,
     skip_existing: bool,
     resume: bool,
     **values: Any,
@@ -110,6 +139,9 @@ def segment(
 
     INPUT is a video file, a folder or quoted glob of images, a URL, or - for standard input.
     Ctrl-C finishes the file with what was done.
+
+    With --workers or --cluster INPUT is a video file, a folder or quoted glob of videos, or a URL
+    that fsspec knows, such as s3://.
     """
     values = with_preset(values, PRESETS, "balanced")
     settings = segmenter_settings(values)
@@ -117,13 +149,23 @@ def segment(
         settings = replace(settings, margins=True)
     elif values["zones"] and not values["summary"]:
         raise UsageError("--zones are for --stats or --summary: give one of them, too")
-    jobs = plan_jobs(inputs, output, masks, timing, video=not no_video, stats=stats)
-    from accel_rt.cli.segment_run import Choices, SegmentOptions, run_jobs
+    many = ManyOptions(**{field.name: values.pop(field.name) for field in fields(ManyOptions)})
+    if many != ManyOptions():
+        if skip_existing or resume or values["summary"]:
+            raise UsageError(
+                "--workers and --cluster go on by themselves and print no shares: leave out "
+                "--skip-existing, --resume and --summary"
+            )
+        from accel_rt.cli.many_run import run_many
+        from accel_rt.scale.plan import Outputs
 
-    display = from_values(FileDisplay, {**values, "classes": values["classes"] or None})
-    limits = Limits(**reading_limits(values))
-    chosen = {**values, "display": display, "limits": limits}
-    options = SegmentOptions(**{field.name: chosen[field.name] for field in fields(SegmentOptions)})
+        wanted = Outputs(None if no_video else "wanted", masks, timing, stats)
+        return run_many(inputs, output, wanted, settings, values, _options(values), many)
+    folder, times, shares = (Path(path) if path else None for path in (masks, timing, stats))
+    jobs = plan_jobs(inputs, output, folder, times, video=not no_video, stats=shares)
+    from accel_rt.cli.segment_run import Choices, run_jobs
+
+    options = _options(values)
 
     def policy() -> Any:
         from accel_rt.runtime.load import keyframe_policy
@@ -149,6 +191,16 @@ def segment(
         resume=resume,
     )
     return run_jobs(jobs, options, choices)
+
+
+def _options(values: dict[str, Any]) -> SegmentOptions:
+    """How the values of the command say to read, show and store."""
+    from accel_rt.cli.segment_run import SegmentOptions
+
+    display = from_values(FileDisplay, {**values, "classes": values["classes"] or None})
+    limits = Limits(**reading_limits(values))
+    chosen = {**values, "display": display, "limits": limits}
+    return SegmentOptions(**{field.name: chosen[field.name] for field in fields(SegmentOptions)})
 
 
 def _networks(settings: SegmenterSettings) -> str:

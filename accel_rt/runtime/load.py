@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from accel_rt.models.foreign.open import is_foreign, load_placed, place
 from accel_rt.models.fuse import for_inference
 from accel_rt.models.mapped import MappedNetwork, read_map
 from accel_rt.models.network import Network
-from accel_rt.models.weights import ModelInfo
+from accel_rt.models.weights import ModelInfo, content_hash
 from accel_rt.runtime.adaptive import Adaptive
 from accel_rt.runtime.cuda import CudaExecutor
 from accel_rt.runtime.eager import EagerExecutor
@@ -107,6 +108,22 @@ def _fusion(
         return ProbabilityFusion(), {"fusion": "mean of both branches' probabilities", **note}
     mean = ScoreFusion(reference.classes).eval()
     return mean, {"fusion": "mean of both branches", **note}
+
+
+def weights_digests(settings: SegmenterSettings) -> list[str]:
+    """What tells the weights that ``settings`` use from others; raises as :func:`load_model`."""
+    used = [place(settings.reference)]
+    if settings.mode == "accel" and settings.schedule.updates:
+        used.append(place(settings.update, "update"))
+        fusion = settings.fusion_weights
+        if fusion is None and settings.fusion != "mean":
+            fusion = store.find_fusion(used[0], used[1], settings.fusion)
+        used += [fusion] if fusion else []
+    if settings.flow not in ("codec", "dis"):
+        named = settings.flow in FLOWS
+        with suppress(UsageError):  # those that are not installed are not used, or missed later
+            used.append(store.find(FLOWNETS_WEIGHTS if named else settings.flow, "flownets"))
+    return [found if isinstance(found, str) else content_hash(found) for found in used]
 
 
 def keyframe_interval(settings: SegmenterSettings) -> int:

@@ -86,3 +86,27 @@ class SceneCuts:
             return True
         self._average = difference if average is None else 0.8 * average + 0.2 * difference
         return False
+
+
+class KeyframesAt:
+    """Another policy's keyframes, and those at the frames ``at``, counted from the first decision.
+
+    From each of these on the other policy decides as if the frames before had not been seen.
+    """
+
+    def __init__(self, inner: KeyframePolicy, at: set[int]) -> None:
+        self.at = at
+        self._inner = inner
+        self._frame = 0
+
+    def reset(self) -> None:
+        self._inner.reset()
+
+    def decide(self, picture_bgr: np.ndarray, since_keyframe: int) -> Decision:
+        decision = self._inner.decide(picture_bgr, since_keyframe)
+        if self._frame in self.at:
+            self._inner.reset()
+            self._inner.decide(picture_bgr, 0)
+            decision = Decision("key", decision.cut)
+        self._frame += 1
+        return decision

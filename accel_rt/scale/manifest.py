@@ -1,0 +1,58 @@
+"""What is done: a file of lines, each of them written once what it tells of is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from accel_rt.scale.plan import Plan
+
+_FORMAT = "accel-rt manifest 1"
+
+
+class Manifest:
+    """The plans that were made, the chunks that are done, and the videos that were joined.
+
+    ``lines`` are those that earlier runs wrote with :meth:`add`'s ``write``; the last may be cut
+    off. ``write`` must have a line on disk when it returns.
+    """
+
+    def __init__(self, lines: Iterable[bytes], write: Any) -> None:
+        self.plans: dict[str, Plan] = {}
+        self.chunks: dict[str, int] = {}
+        self.joined: set[str] = set()
+        self.entries = 0
+        self._write = write
+        for line in lines:
+            try:
+                self._read(json.loads(line))
+            except (ValueError, KeyError, TypeError):  # cut off when a run was killed
+                continue
+        if not self.entries:
+            self._add({"format": _FORMAT})
+
+    def planned(self, key: str, plan: Plan) -> None:
+        """Note how the video with ``key`` is cut."""
+        self._add({"plan": key, **plan.to_json()})
+
+    def done(self, chunk: str, frames: int) -> None:
+        """Note that a chunk's outputs, of ``frames`` frames, are in their place."""
+        self._add({"chunk": chunk, "frames": frames})
+
+    def join(self, key: str) -> None:
+        """Note that all outputs of a video are in their place."""
+        self._add({"joined": key})
+
+    def _add(self, entry: dict[str, Any]) -> None:
+        self._write(json.dumps(entry, separators=(",", ":")))
+        self._read(entry)
+
+    def _read(self, entry: dict[str, Any]) -> None:
+        if "plan" in entry:
+            self.plans[entry["plan"]] = Plan.from_json(entry)
+        elif "chunk" in entry:
+            self.chunks[entry["chunk"]] = entry["frames"]
+        elif "joined" in entry:
+            self.joined.add(entry["joined"])
+        self.entries += 1

@@ -1,0 +1,219 @@
+"""``accel-rt segment`` with many workers, here one after the other in this process."""
+
+from __future__ import annotations
+
+import errno
+import json
+from contextlib import nullcontext
+
+import pytest
+
+from accel_rt.cli import many_run
+from accel_rt.cli.chunk_work import SegmentWork
+from accel_rt.scale import place
+from tests.scale import small
+from tests.video.clips import probe
+
+ARGS = ("--workers", 2, "--chunk-seconds", 1)
+
+
+@pytest.fixture
+def done(monkeypatch):
+    """Puts small networks and one worker in place; the ids of the tasks it began."""
+    began = []
+
+    class Noted(SegmentWork):
+        def __call__(self, task):
+            began.append(task)
+            return super().__call__(task)
+
+    def crew(work, many, cores):
+        return nullcontext(small.Serial(Noted(**{**vars(work), "load": small.load})))
+
+    monkeypatch.setattr(many_run, "_crew", crew)
+    return began
+
+
+def names(folder):
+    return sorted(str(each.relative_to(folder)) for each in folder.rglob("*") if each.is_file())
+
+
+def test_a_tree_of_videos_is_kept_and_a_corrupt_one_is_told_of(accel, done, tmp_path):
+    for number, name in enumerate(("in/a/x.mp4", "in/b/x.mkv", "in/y.mp4")):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        small.clip(path, 30, number, audio_s=0)
+    (tmp_path / "in/a/bad.mp4").write_bytes(b"no video" * 100)
+    (tmp_path / "in/notes.txt").write_text("none")
+    out = accel("segment", "in", "-o", "out", *ARGS, "--timing", "t.csv")
+    assert out.code == 1
+    assert "3 done, 0 done before, 1 failed: 90 frames" in out.out
+    assert "in/a/bad.mp4  reading it" in out.out
+    assert "is not a video" in out.out
+    videos = [name for name in names(tmp_path / "out") if not name.startswith(".")]
+    assert videos == ["a/x_accel.mp4", "b/x_accel.mp4", "y_accel.mp4"]
+    assert names(tmp_path)[:2] == ["a/t_x.csv", "b/t_x.csv"]
+    assert len([task for task in done if task.kind == "plan"]) == 3 + 3  # three times the bad one
+    done.clear()
+    small.clip(tmp_path / "in/a/bad.mp4", 30, 4, audio_s=0)
+    out = accel("segment", "in", "-o", "out", *ARGS, "--timing", "t.csv")
+    assert out.code == 0, out.err
+    assert "1 done, 3 done before, 0 failed: 30 frames" in out.out
+    assert {task.video.source for task in done} == {"in/a/bad.mp4"}
+
+
+def test_a_pattern_names_videos_and_outputs_are_no_inputs(accel, done, tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("x", "y"):
+        small.clip(tmp_path / f"in/{name}.mp4", 20, audio_s=0)
+    assert accel("segment", "in/*.mp4", "-o", "in", *ARGS).code == 0
+    assert accel("segment", "in/x.mp4", "-o", "in/o", *ARGS).code == 0
+    assert "in/o/x_accel.mp4" in names(tmp_path)
+    assert {task.video.source for task in done} == {"in/x.mp4", "in/y.mp4"}
+    done.clear()
+    accel("segment", "in", "-o", "in/o", *ARGS)
+    assert not [task for task in done if "in/o" in task.video.source]
+
+
+def test_the_same_command_goes_on_where_it_was_broken_off(accel, done, tmp_path, monkeypatch):
+    path = small.clip(tmp_path / "x.mp4", 100)
+    args = ("segment", path, *ARGS, "--masks")
+    assert accel(*args, "m", "-o", "whole").code == 0
+    chunks = [task.id for task in done if task.kind == "chunk"]
+    assert len(chunks) == 4
+    done.clear()
+    plain = SegmentWork._chunk
+
+    def interrupted(self, task):
+        if task.chunk == 2:
+            raise KeyboardInterrupt
+        return plain(self, task)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SegmentWork, "_chunk", interrupted)
+        stopped = accel(*args, "n", "-o", "out")
+    assert stopped.code == 130
+    assert "2 of 4 chunks are done: the same command goes on" in stopped.err
+    manifest = tmp_path / "out/.accel-rt/manifest.jsonl"
+    manifest.write_bytes(manifest.read_bytes()[:-5])  # its last line is cut off
+    begun = len(done)
+    again = accel(*args, "n", "-o", "out")
+    assert again.code == 0, again.err
+    later = done[begun:]
+    assert [task.chunk for task in later if task.kind == "chunk"] == [1, 2, 3]  # 1 is there
+    assert names(tmp_path / "out") == [".accel-rt/manifest.jsonl", "x_accel.mp4"]
+    for name in names(tmp_path / "m"):
+        assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "n" / name).read_bytes()
+    whole, found = probe(tmp_path / "whole/x_accel.mp4"), probe(tmp_path / "out/x_accel.mp4")
+    assert found.times == whole.times
+    assert all((a == b).all() for a, b in zip(found.images, whole.images, strict=True))
+
+
+def test_other_settings_or_another_input_are_other_work(accel, done, tmp_path):
+    path = small.clip(tmp_path / "x.mp4", 20, audio_s=0)
+    assert accel("segment", path, "-o", "out", *ARGS).code == 0
+    assert accel("segment", path, "-o", "out", *ARGS, "--interval", 3).code == 0
+    small.clip(path, 22, audio_s=0)
+    assert accel("segment", path, "-o", "out", *ARGS).code == 0
+    assert len({task.id for task in done if task.kind == "chunk"}) == 3
+    (tmp_path / "out/x_accel.mp4").unlink()
+    assert accel("segment", path, "-o", "out", *ARGS).code == 0
+    assert len(probe(tmp_path / "out/x_accel.mp4").times) == 22
+
+
+def test_three_failures_of_a_chunk_leave_the_rest_done(accel, done, tmp_path, monkeypatch):
+    """Here the disk is full for one of them; once there is room the rest is done."""
+    for name in ("x", "y"):
+        small.clip(tmp_path / f"{name}.mp4", 60, audio_s=0)
+    plain, flush = SegmentWork._chunk, place._flush
+
+    def full(self, task):
+        def refuse(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patched:
+            full_for = task.chunk == 1 and task.video.source.endswith("x.mp4")
+            patched.setattr(place, "_flush", refuse if full_for else flush)
+            return plain(self, task)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SegmentWork, "_chunk", full)
+        out = accel("segment", tmp_path, "-o", "out", *ARGS)
+    assert out.code == 1
+    assert "1 done, 0 done before, 1 failed" in out.out
+    assert f"{tmp_path}/x.mp4  from 0.960 s to the end  the disk is full" in out.out
+    assert [name for name in names(tmp_path / "out") if "accel.mp4" in name] == ["y_accel.mp4"]
+    assert not list((tmp_path / "out/.accel-rt/chunks").glob("*.part"))
+    assert sum(task.chunk == 1 for task in done if task.video.source.endswith("x.mp4")) == 3
+    done.clear()
+    assert accel("segment", tmp_path, "-o", "out", *ARGS).code == 0
+    assert [(task.kind, task.chunk) for task in done] == [("chunk", 1), ("join", 0)]
+
+
+def test_a_video_that_ends_early_is_joined_and_told_of(accel, done, tmp_path):
+    path = small.clip(tmp_path / "x.mp4", 60, audio_s=0, mux={"movflags": "faststart"})
+    path.write_bytes(path.read_bytes()[:-3000])
+    out = accel("segment", path, "-o", "out", *ARGS)
+    assert out.code == 1
+    assert "could not be read whole" in out.err
+    assert 20 < len(probe(tmp_path / "out/x_accel.mp4").times) < 60
+
+
+def test_progress_for_machines(accel, done, tmp_path, monkeypatch):
+    monkeypatch.setattr(many_run, "_JSON_EVERY_S", 0)
+    path = small.clip(tmp_path / "x.mp4", 60, audio_s=0)
+    out = accel("segment", path, "-o", "out", *ARGS, "--json-progress")
+    *lines, last = map(json.loads, out.out.splitlines())
+    assert [line["frames"] for line in lines][-1] == 60 == lines[-1]["total_frames"]
+    assert {"done", "running", "failed", "frames_per_s", "left_s"} <= lines[0].keys()
+    assert last["done"] == [str(path)]
+    assert last["failures"] == last["damaged"] == []
+
+
+def test_plain_lines_say_how_far_all_is(accel, done, tmp_path, monkeypatch):
+    monkeypatch.setattr(many_run, "_LINE_EVERY_S", 0)
+    path = small.clip(tmp_path / "x.mp4", 60, audio_s=0)
+    out = accel("segment", path, "-o", "out", *ARGS)
+    assert "0 of 1 videos, 24 of 60 frames, " in out.err
+    assert " s left" in out.err
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("x.mp4",), "give -o FOLDER"),
+        (("x.mp4", "-o", "x.mp4"), "is no folder"),
+        (("x.mp4", "-o", "out", "--resume"), "go on by themselves"),
+        (("-", "-o", "out"), "is no video file"),
+        (("x.mp4", "-o", "out", "--timing", "t.txt"), "ends in .csv or .json"),
+        (("x.mp4", "-o", "out", "--reference", "none"), "no installed network weights"),
+        (("rtsp://camera/1", "-o", "out"), "pip install 'accel-rt[cluster]'"),
+        (("x.mp4", "d/x.mp4", "-o", "out"), "would both be written"),
+    ],
+)
+def test_what_cannot_be_is_told_before_any_work(accel, done, tmp_path, args, message):
+    small.clip(tmp_path / "x.mp4", 10, audio_s=0)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/x.mp4").write_bytes(b"")
+    out = accel("segment", *args, *ARGS)
+    assert out.code == 2
+    assert message in out.error
+    assert not done
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_to_do_is_told(accel, done, tmp_path):
+    (tmp_path / "in").mkdir()
+    assert "holds no video" in accel("segment", "in", "-o", "out", *ARGS).error
+    assert "there is no file" in accel("segment", "none.mp4", "-o", "out", *ARGS).error
+
+
+def test_two_runs_into_one_folder_are_refused(accel, done, tmp_path):
+    path = small.clip(tmp_path / "x.mp4", 10, audio_s=0)
+    folder = tmp_path / "out/.accel-rt"
+    folder.mkdir(parents=True)
+    claim = many_run.Claim(folder / "manifest.jsonl")
+    out = accel("segment", path, "-o", "out", *ARGS)
+    claim.release()
+    assert out.code == 1
+    assert "is being written by another run" in out.error

@@ -1,0 +1,175 @@
+"""Chunks of a video, joined, are the video: frame for frame, byte for byte."""
+
+from __future__ import annotations
+
+import csv
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from accel_rt.runtime.load import keyframe_policy
+from accel_rt.runtime.policy import KeyframesAt
+from accel_rt.runtime.settings import SegmenterSettings
+from accel_rt.scale.board import Board
+from accel_rt.scale.drive import drive
+from accel_rt.scale.manifest import Manifest
+from accel_rt.scale.plan import Video
+from accel_rt.video.reader import open_source
+from accel_rt.video.writer import VideoWriter
+from tests.scale import small
+from tests.video.clips import probe
+
+
+def run(work, video, written=None):
+    """Do all of a video in this process; returns its board."""
+    board = Board([video], Manifest([], (written if written is not None else []).append))
+    drive(board, small.Serial(work))
+    return board
+
+
+def unchunked(path, settings, at):
+    """The results of one run over all frames with keyframes at the frames ``at``, too."""
+    segmenter = small.load(settings, {})
+    segmenter.set_policy(KeyframesAt(keyframe_policy(settings), set(at)))
+    results = []
+    with open_source(path) as source:
+        for frame in source:
+            results += segmenter.push(frame.image_bgr, frame.pts, frame.motion)
+    return results + segmenter.flush()
+
+
+SETTINGS = {
+    "late": SegmenterSettings.preset("balanced"),
+    "fast": SegmenterSettings.preset("fast"),
+    "at once": SegmenterSettings(interval=5),
+}
+LOW_DELAY = {"g": "12", "tune": "zerolatency", "x264-params": "ref=1"}
+
+
+OPEN = {"g": "12", "x264-params": "open-gop=1"}
+
+
+@pytest.mark.parametrize(
+    ("name", "coding"),
+    [("late", OPEN), ("late", LOW_DELAY), ("fast", {"g": "12"}), ("at once", LOW_DELAY)],
+)
+def test_masks_are_those_of_one_run_with_keyframes_at_the_cuts(tmp_path, name, coding):
+    settings = SETTINGS[name]
+    path = small.clip(tmp_path / "x.mp4", options=coding)
+    work = small.work(tmp_path, settings=settings)
+    board = run(work, Video(str(path), small.outputs(tmp_path), "key"))
+    assert not board.failures
+    (plan,) = board.manifest.plans.values()
+    counts = [chunk.frames for chunk in plan.chunks]
+    assert len(counts) >= 3
+    at = np.cumsum([0, *counts[:-1]]).tolist()
+    expected = unchunked(path, settings, at)
+    assert len(expected) == 80
+    for result in expected:
+        with Image.open(tmp_path / f"masks_x/frame_{result.index:06d}.png") as image:
+            np.testing.assert_array_equal(np.asarray(image), result.labels, str(result.index))
+    with (tmp_path / "t_x.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["frame"] for row in rows] == [str(n) for n in range(80)]
+    assert [row["kind"] for row in rows] == [result.kind for result in expected]
+    assert [row["pts_s"] for row in rows] == [str(round(float(r.pts), 6)) for r in expected]
+    plain = unchunked(path, settings, [])  # or this test could not fail
+    assert any((a.labels != b.labels).any() for a, b in zip(expected, plain, strict=True))
+
+
+def test_the_video_has_the_times_and_the_sound_of_one_run(tmp_path):
+    """Also where the sound begins first, and times are off every grid."""
+    rng = np.random.default_rng(3)
+    moments = np.cumsum(rng.integers(300, 700, 80)) + 4000
+    path = small.clip(
+        tmp_path / "x.mp4",
+        times=[Fraction(int(m), 12801) for m in moments],
+        time_base=Fraction(1, 12801),
+        audio_s=3.2,
+    )
+    board = run(small.work(tmp_path), Video(str(path), small.outputs(tmp_path), "key"))
+    assert not board.failures
+    with (
+        open_source(path) as source,
+        VideoWriter(tmp_path / "y.mp4", (160, 96), source.info.rate, tracks_from=source) as writer,
+    ):
+        for frame in source:
+            writer.write(frame.image_bgr, frame.pts, frame.duration)
+    found, expected = probe(tmp_path / "x_accel.mp4"), probe(tmp_path / "y.mp4")
+    assert found.times == expected.times
+    assert found.beep_s == pytest.approx(expected.beep_s, abs=1e-4)
+    assert found.audio_end_s == pytest.approx(expected.audio_end_s, abs=1e-4)
+
+
+@pytest.mark.parametrize("masks", ["npz", "rle"])
+def test_other_masks_and_stats_have_global_frame_numbers(tmp_path, masks):
+    path = small.clip(tmp_path / "x.mp4", 60)
+    work = small.work(tmp_path, options={"masks_format": masks})
+    board = run(work, Video(str(path), small.outputs(tmp_path), "key"))
+    assert not board.failures
+    whole = small.work(tmp_path / "w", 99, options={"masks_format": masks})
+    board = run(whole, Video(str(path), small.outputs(tmp_path / "w"), "other"))
+    assert [len(plan.chunks) for plan in board.manifest.plans.values()] == [1]
+    names = sorted(each.name for each in (tmp_path / "masks_x").iterdir())
+    assert names == sorted(each.name for each in (tmp_path / "w/masks_x").iterdir())
+    if masks == "rle":
+        coco = json.loads((tmp_path / "masks_x/masks.json").read_bytes())
+        assert [image["id"] for image in coco["images"]] == list(range(60))
+        assert {a["image_id"] for a in coco["annotations"]} == set(range(60))
+        assert [a["id"] for a in coco["annotations"]] == list(
+            range(1, len(coco["annotations"]) + 1)
+        )
+        assert coco["images"][59]["file_name"] == "frame_000059.png"
+    for name in ("s_x.csv", "w/s_x.csv"):
+        with (tmp_path / name).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["frame"] for row in rows] == [str(n) for n in range(60)]
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "ts", "avi", "webm"])
+def test_every_container_is_cut_where_that_is_safe(tmp_path, suffix):
+    codec = {"webm": "libvpx-vp9", "avi": "mpeg4"}.get(suffix, "libx264")
+    options = {"g": "12", "deadline": "realtime"} if suffix == "webm" else {"g": "12"}
+    sound = {"webm": "libopus", "avi": "mp2"}.get(suffix, "aac")
+    path = small.clip(tmp_path / f"x.{suffix}", codec=codec, options=options, audio_codec=sound)
+    work = small.work(tmp_path)
+    board = run(work, Video(str(path), small.outputs(tmp_path), "key"))
+    assert not board.failures
+    assert board.joined[0][1].whole
+    (plan,) = board.manifest.plans.values()
+    assert (len(plan.chunks) == 1) == (suffix == "avi")
+    at = np.cumsum([0, *[chunk.frames for chunk in plan.chunks][:-1]]).tolist()
+    for result in unchunked(path, work.settings, at):
+        with Image.open(tmp_path / f"masks_x/frame_{result.index:06d}.png") as image:
+            np.testing.assert_array_equal(np.asarray(image), result.labels)
+
+
+def test_a_span_is_what_was_asked_for(tmp_path):
+    path = small.clip(tmp_path / "x.mp4", 100)
+    work = small.work(tmp_path, options={"start": 1.0, "end": 3.5})
+    board = run(work, Video(str(path), small.outputs(tmp_path), "key"))
+    assert not board.failures
+    with open_source(path, 1.0, 3.5) as source:
+        expected = sum(1 for _ in source)
+    assert board.joined[0][1].frames == expected == 63
+    found = probe(tmp_path / "x_accel.mp4")
+    assert len(found.times) == 63
+    assert found.times[0] == 0
+    assert found.beep_s == pytest.approx(1.0, abs=0.01)
+
+
+def test_every_codec_and_container_can_be_joined(tmp_path):
+    path = small.clip(tmp_path / "x.mp4", 60)
+    for codec, suffix in (("hevc", "mov"), ("vp9", "webm"), ("av1", "mkv")):
+        work = small.work(tmp_path / codec, options={"codec": codec})
+        made = small.outputs(tmp_path / codec, video=str(tmp_path / f"y.{suffix}"), masks=None)
+        board = run(work, Video(str(path), made, "key"))
+        assert not board.failures, board.failures
+        found = probe(tmp_path / f"y.{suffix}")
+        assert len(found.times) == 60
+        steps = np.diff([float(time) for time in found.times])
+        np.testing.assert_allclose(steps, 0.04, atol=2e-3)
+        assert found.beep_s == pytest.approx(2.0, abs=0.03)
