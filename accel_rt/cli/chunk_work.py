@@ -153,7 +153,7 @@ class SegmentWork:
         with ExitStack() as stack:
             folder = stack.enter_context(self.chunks.making(task.id))
             path = input_file(task.video.source)
-            source = stack.enter_context(self._source(path, start, end))
+            source = stack.enter_context(self._source(path, start, end, chunk.start is not None))
             files = self._open(task, folder, source)
             stack.callback(files.abandon)
             self.segmenter.reset()
@@ -216,7 +216,7 @@ class SegmentWork:
             files.stats = StatsLog(folder / STATS, self._style.classes, zones, PIECE)
         return files
 
-    def _source(self, path: Path, start: Any, end: Any) -> Source:
+    def _source(self, path: Path, start: Any, end: Any, one_clock: bool = False) -> Source:
         options = self.options
         limits = Limits(options.timeout, options.max_pixels, options.allow)
-        return open_source(path, start, end, options.rate, **vars(limits))
+        return open_source(path, start, end, options.rate, **vars(limits), one_clock=one_clock)

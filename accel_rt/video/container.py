@@ -118,6 +118,7 @@ class VideoSource(Source):
         end_s: float | None = None,
         limits: Limits = DEFAULT_LIMITS,
         rate: Fraction | None = None,
+        one_clock: bool = False,
     ) -> None:
         super().__init__()
         self._location, self._limits = location, limits
@@ -135,7 +136,7 @@ class VideoSource(Source):
             self._untimed = bool(self._container.format.flags & NO_TIMESTAMPS)
             self._read_once = is_read_once(location)
             may_jump = bool(self._container.format.flags & _CLOCK_MAY_JUMP)
-            self.one_clock = is_url(location) or not may_jump
+            self.one_clock = one_clock or is_url(location) or not may_jump
             self._seeks = not (self._untimed or self._read_once)
             self._rate = rate if self._untimed else None
             self._header_end = stream_end(self._container, self._stream)

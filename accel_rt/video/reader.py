@@ -28,13 +28,15 @@ def open_source(
     timeout_s: float = TIMEOUT_S,
     max_pixels: int = MAX_PIXELS,
     allow: Sequence[str | Path] = (),
+    one_clock: bool = False,
 ) -> Source:
     """Open a video file, an image, a folder or glob of images, a pipe, ``-`` or a URL.
 
     ``start_s`` (inclusive) and ``end_s`` (exclusive) choose a span in seconds from the source's
     beginning. ``rate`` is the frames per second of images and raw streams, which have no times
     of their own (None: what they say themselves, or 25). ``timeout_s``, ``max_pixels`` and
-    ``allow`` are those of :class:`~accel_rt.video.opening.Limits`.
+    ``allow`` are those of :class:`~accel_rt.video.opening.Limits`. With ``one_clock`` it is known
+    that the video's clock is not set back, so that a span can be sought in every container.
 
     Raises :class:`InputError` if the source is missing, is no video or holds no frame that can
     be read, :class:`UsageError` if the span or the rate makes no sense.
@@ -44,7 +46,7 @@ def open_source(
     limits = Limits(timeout_s, max_pixels, allow)
 
     def video(location: str | Path, name: str) -> Source:
-        return VideoSource(location, name, start_s, end_s, limits, image_rate)
+        return VideoSource(location, name, start_s, end_s, limits, image_rate, one_clock)
 
     def images(paths: Sequence[Path], name: str) -> Source:
         return ImageSource(paths, name, image_rate, start_s, end_s, limits)

@@ -19,8 +19,6 @@ from accel_rt.cli.segment_run import SegmentOptions
 from accel_rt.flow.codec import CodecFlow
 from accel_rt.models.accel import Accel, ScoreFusion
 from accel_rt.runtime.load import build_segmenter, keyframe_policy
-from accel_rt.runtime.look_ahead import LookAheadSegmenter
-from accel_rt.runtime.program import FrameProgram
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.scale.drive import Event
 from accel_rt.scale.local import attempt
@@ -41,15 +39,13 @@ def load(settings: SegmenterSettings, values: dict[str, Any]) -> Any:
     """A segmenter whose networks see colours; what it gives depends on the frames around."""
     torch.manual_seed(0)
     model = Accel(colour_network(), colour_network(), ScoreFusion(len(CLASSES)))
-    schedule = settings.schedule
-    if not schedule.look_ahead:
-        flow, policy = CodecFlow(), keyframe_policy(settings)
-        return build_segmenter(
-            model, CLASSES, schedule=schedule, flow=flow, size=SIZE, policy=policy
-        )
-    program = FrameProgram(model.eval(), torch.device("cpu"), torch.float32)
-    return LookAheadSegmenter(
-        CLASSES, keyframe_policy(settings), program, CodecFlow(), schedule, size=SIZE
+    return build_segmenter(
+        model,
+        CLASSES,
+        schedule=settings.schedule,
+        flow=CodecFlow(),
+        size=SIZE,
+        policy=keyframe_policy(settings),
     )
 
 

@@ -45,6 +45,7 @@ SETTINGS = {
     "late": SegmenterSettings.preset("balanced"),
     "fast": SegmenterSettings.preset("fast"),
     "at once": SegmenterSettings(interval=5),
+    "adaptive": SegmenterSettings(interval=5, policy="adaptive"),
 }
 LOW_DELAY = {"g": "12", "tune": "zerolatency", "x264-params": "ref=1"}
 
@@ -54,7 +55,7 @@ OPEN = {"g": "12", "x264-params": "open-gop=1"}
 
 @pytest.mark.parametrize(
     ("name", "coding"),
-    [("late", OPEN), ("late", LOW_DELAY), ("fast", {"g": "12"}), ("at once", LOW_DELAY)],
+    [("late", OPEN), ("fast", LOW_DELAY), ("at once", LOW_DELAY), ("adaptive", {"g": "12"})],
 )
 def test_masks_are_those_of_one_run_with_keyframes_at_the_cuts(tmp_path, name, coding):
     settings = SETTINGS[name]
@@ -161,6 +162,7 @@ def test_a_span_is_what_was_asked_for(tmp_path):
     assert found.beep_s == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.slow
 def test_every_codec_and_container_can_be_joined(tmp_path):
     path = small.clip(tmp_path / "x.mp4", 60)
     for codec, suffix in (("hevc", "mov"), ("vp9", "webm"), ("av1", "mkv")):
