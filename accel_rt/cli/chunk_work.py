@@ -217,6 +217,5 @@ class SegmentWork:
         return files
 
     def _source(self, path: Path, start: Any, end: Any, one_clock: bool = False) -> Source:
-        options = self.options
-        limits = Limits(options.timeout, options.max_pixels, options.allow)
-        return open_source(path, start, end, options.rate, **vars(limits), one_clock=one_clock)
+        rate, limits = self.options.rate, vars(self.options.limits)
+        return open_source(path, start, end, rate, **limits, one_clock=one_clock)

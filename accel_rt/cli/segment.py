@@ -183,7 +183,7 @@ def segment(
             "timing": timing is not None,
             "stats": stats is not None,
             "zones": values["zones"] and str(values["zones"]),
-            "timeout": limits.timeout_s,
+            "timeout": options.limits.timeout_s,
             "size": settings.size and settings.size[::-1],  # width first, as it was written
             "version": __version__,
         },
