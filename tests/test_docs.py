@@ -18,7 +18,7 @@ from accel_rt.cli.main import cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-_BLOCK = re.compile(r"(?:<!-- not run: ([^>]+) -->\n)?```(\w+)\n(.*?)^```", re.S | re.M)
+_BLOCK = re.compile(r"(?:<!-- not run: ([^>]+) -->\n)?```(\w*)\n(.*?)^```", re.S | re.M)
 _COMMANDS = ("|", "&&", ";")
 
 
@@ -85,9 +85,9 @@ def test_a_wrong_option_would_be_noticed() -> None:
 
 
 def test_shell_blocks_are_marked_as_such() -> None:
-    for page in PAGES:
-        for block in re.findall(r"^```\n(.*?)^```", page.read_text(), re.S | re.M):
-            assert not re.search(r"^\s*(accel-rt|make|pip) ", block, re.M), block
+    for block in BLOCKS:
+        if block.language != "bash":
+            assert not re.search(r"^\s*(accel-rt|make|pip) ", block.text, re.M), block
 
 
 @pytest.fixture(scope="module")
