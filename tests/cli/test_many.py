@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import tempfile
 from contextlib import nullcontext
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from accel_rt.cli import many_run
 from accel_rt.cli.chunk_work import SegmentWork
 from accel_rt.scale import place
+from tests.need import need
 from tests.scale import small
 from tests.video.clips import probe
 
@@ -217,3 +219,47 @@ def test_two_runs_into_one_folder_are_refused(accel, done, tmp_path):
     claim.release()
     assert out.code == 1
     assert "is being written by another run" in out.error
+
+
+def test_urls_give_what_paths_give_and_nothing_is_read_twice(accel, done, tmp_path, monkeypatch):
+    memory = need("fsspec").filesystem("memory")
+    memory.store.clear()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    for name in ("a/x", "y"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        path = small.clip(tmp_path / f"in/{name}.mp4", 60)
+        memory.pipe_file(f"/drives/{name}.mp4", path.read_bytes())
+    read = []
+    fetch = type(memory).get_file
+
+    def noted(self, path, *args, **options):
+        read.append(path)
+        return fetch(self, path, *args, **options)
+
+    monkeypatch.setattr(type(memory), "get_file", noted)
+    out = accel("segment", "in", "-o", "out", *ARGS, "--masks", "m")
+    assert out.code == 0, out.err
+    args = ("segment", "memory://drives", "-o", "memory://out", *ARGS, "--masks", "memory://m")
+    out = accel(*args)
+    assert out.code == 0, out.err
+    assert "2 done, 0 done before" in out.out
+    for name in names(tmp_path / "m"):
+        assert memory.cat_file(f"/m/{name}") == (tmp_path / "m" / name).read_bytes()
+    for name in ("a/x_accel.mp4", "y_accel.mp4"):
+        assert memory.cat_file(f"/out/{name}") == (tmp_path / "out" / name).read_bytes()
+    assert len(read) == len(set(read))
+    assert sum(path.startswith("/drives") for path in read) == 2
+    assert not [path for path in memory.find("/out") if "/chunks/" in path or "part" in path]
+    done.clear()
+    assert "0 done, 2 done before" in accel(*args).out
+    assert not done
+    memory.rm("/out/y_accel.mp4")
+    assert "1 done, 1 done before" in accel(*args).out
+
+
+def test_a_url_that_cannot_be_had_is_told_of(accel, done, tmp_path):
+    need("fsspec")
+    out = accel("segment", "memory://nothing/there.mp4", "-o", "out", *ARGS)
+    assert out.code == 1
+    assert "there is nothing at" in out.error
