@@ -37,7 +37,7 @@ class DatasetFrame:
         return self.label_path is not None
 
     def stamp(self) -> tuple:
-        """Something that is another after a file of it has changed."""
+        """A value that changes when its files do."""
         paths = [path for path in (self.image_path, self.label_path) if path]
         return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths)
 

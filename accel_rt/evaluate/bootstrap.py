@@ -1,6 +1,6 @@
 """Confidence intervals by resampling frames.
 
-Neighbouring frames of a video look alike, so single frames are no independent samples: blocks of
+Neighbouring frames of a video look alike, so single frames are not independent samples: blocks of
 consecutive frames are drawn instead (circular block bootstrap, Politis and Romano 1992). With
 one labelled frame a snippet a block is one frame.
 """
@@ -21,8 +21,8 @@ def resampled_weights(
     """How often each frame is drawn, float64 ``[resamples, frames]``.
 
     ``runs`` are the numbers of labelled frames of each clip, ``block`` the frames drawn at once
-    (from one clip, going round at its end). Each resample has as many frames as there are, up to
-    part of a block.
+    (from one clip, wrapping around at its end). Each resample has as many frames as there are, to
+    within a block.
     """
     frames = sum(runs)
     starts = np.repeat(np.cumsum([0, *runs[:-1]]), runs)  # of each frame's clip
@@ -39,7 +39,7 @@ def resampled_weights(
 def block_length(dense: bool, rate: float, frames: int) -> int:
     """Frames of a block: a second of densely labelled video at ``rate`` Hz, else 1.
 
-    At most a fifth of all ``frames``: fewer blocks would say nothing.
+    At most a fifth of all ``frames``: fewer blocks give no useful interval.
     """
     return max(1, min(round(_BLOCK_S * rate), frames // 5)) if dense else 1
 

@@ -18,10 +18,10 @@ TOLERANCE = 0.0075
 
 
 class TrueBoundary:
-    """The contours of one label map, uint8 ``[H, W]``, to hold many predictions against.
+    """The contours of one label map, uint8 ``[H, W]``, to compare many predictions with.
 
     Contours within the tolerance of an ignored pixel (255) count neither in labels nor in
-    predictions: nobody knows what is there.
+    predictions: what is there is unknown.
     """
 
     def __init__(self, labels: np.ndarray, classes: int, tolerance: float = TOLERANCE) -> None:

@@ -42,7 +42,7 @@ class ScoreCounts:
     def scores(self, weights: np.ndarray, rate: float) -> dict[str, np.ndarray]:
         """Every score for frames that count ``weights`` ``[B, F]`` times, each ``[B]``.
 
-        In percent, but ``flicker``: label changes per still pixel per second at ``rate`` Hz.
+        In percent, except ``flicker``: label changes per still pixel per second at ``rate`` Hz.
         """
 
         def total(values: np.ndarray) -> np.ndarray:
@@ -70,7 +70,7 @@ SCORES = ("miou", "pixel_accuracy", "mean_accuracy", "boundary_f", "consistency"
 
 
 class Counts:
-    """Counts of one model over ``F`` labelled frames (:class:`KeyframeSchedule`'s ranks ``ranks``).
+    """Counts of one model over ``F`` labelled frames (``ranks``: their numbers in the data set).
 
     int64 arrays: ``pixels`` ``[F, longest, 3, C]`` and ``boundary`` ``[F, longest, 4, C]`` by
     distance; ``consistency`` ``[F, 2, longest, 3, C]`` and ``flicker`` ``[F, 2, longest, 2]`` by

@@ -46,7 +46,7 @@ class FootageFrame(Protocol):
         """The frame and its labels, uint8 ``[H, W]``, 255 where none counts."""
 
     def stamp(self) -> tuple:
-        """Something that is another after the frame has changed."""
+        """A value that changes when the frame's files do."""
 
 
 @dataclass(frozen=True)

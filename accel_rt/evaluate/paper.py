@@ -58,7 +58,7 @@ TABLE_4 = {"feature fusion": (69.5, 0.46), "score fusion": (69.2, 0.44)}
 class NetworkFamily:
     """A reference network with its updates, and what their models are called.
 
-    ``updates`` maps a model's suffix to its update network; the first one is taken apart in the
+    ``updates`` maps a model's suffix to its update network; the first one has variants in the
     tables beyond the paper's.
     """
 
@@ -84,7 +84,7 @@ class NetworkFamily:
 
     @property
     def first(self) -> str:
-        """Suffix of the update network that is taken apart."""
+        """Suffix of the update network that has variants."""
         return next(iter(self.updates))
 
 
@@ -98,9 +98,9 @@ PAPER = NetworkFamily(
 
 @dataclass
 class ModelSet:
-    """The models to evaluate, by name, and what of the tables cannot be.
+    """The models to evaluate, by name, and those of the tables that cannot be.
 
-    ``missing`` maps a model's name to the reason.
+    ``missing`` maps the name of such a model to the reason.
     """
 
     families: list[NetworkFamily] = field(default_factory=list)

@@ -28,7 +28,7 @@ MOST_FRAMES = 1_000_000
 """Labelled frames that a file may be about."""
 _LEVELS = 4  # of JSON that have lines of their own
 DEFAULT_RATE = 25.0
-"""Frames per second where nobody knows."""
+"""Frames per second where neither the data set nor the user says."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Evaluate models on footage: in several processes, picking up where an earlier run stopped."""
+"""Evaluate models on footage: in several processes, resuming where an earlier run stopped."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _results(
             torch.set_num_threads(before[0])
             cv2.setNumThreads(before[1])
         return
-    context = get_context("spawn")  # forked processes would inherit torch's threads half alive
+    context = get_context("spawn")  # a forked torch hangs: its threads are not copied
     with _signals_blocked():  # for good in Python's tracker of semaphores, which starts here
         pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker, (evaluation,))
     try:
@@ -234,7 +234,7 @@ class _Parts:
             np.savez_compressed(file, **flat)  # type: ignore[arg-type]
 
     def load(self, number: int) -> _Arrays | None:
-        """A finished part; None for one that is not there, or not whole."""
+        """A finished part; None for one that is missing or damaged."""
         arrays: _Arrays = {}
         try:
             with np.load(self.path(number)) as stored:

@@ -103,7 +103,7 @@ class WorkUnit:
 
 
 def work_units(labelled: list[list[bool]], frames_each: int = 25) -> Iterator[WorkUnit]:
-    """Cut sequences, given by which of their frames are labelled, into work of like size.
+    """Cut sequences, given by which of their frames are labelled, into work of about equal size.
 
     The cuts depend on the data alone, so an interrupted run makes the same ones again. Runs
     without a labelled frame are left out.

@@ -1,4 +1,4 @@
-"""Walk through a part of the footage and count every model's predictions against its labels."""
+"""One pass over a part of the footage: every model's predictions are compared with the labels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from accel_rt.evaluate.metrics import confusion
 from accel_rt.evaluate.predict import Predictor
 from accel_rt.evaluate.schedule import KeyframeSchedule, WorkUnit
 from accel_rt.evaluate.temporal import (
-    Motion,
-    MotionEstimator,
+    Correspondence,
+    CorrespondenceEstimator,
     consistency_counts,
     flicker_counts,
 )
@@ -33,41 +33,42 @@ def count_unit(
 ) -> dict[str, Counts]:
     """Counts of each model over the labelled frames of ``unit``.
 
-    Frames before it are read as far as keyframes lie there, so the result does not depend on how
-    the footage was cut. Memory holds one frame and its predictions, and what the predictor keeps.
+    Frames before it are read back to the furthest keyframe, so that the result does not depend on
+    how the footage was divided. Memory holds one frame and its predictions, and what the predictor
+    keeps.
     """
-    walk = _Walk(clip, unit, schedules)
+    plan = _Plan(clip, unit, schedules)
     counts = {
-        name: Counts(schedule, list(walk.rows), classes) for name, schedule in schedules.items()
+        name: Counts(schedule, list(plan.rows), classes) for name, schedule in schedules.items()
     }
-    motion = MotionEstimator()
+    correspondences = CorrespondenceEstimator()
     previous: Labels = {}
     last = None
-    for index in walk.frames():
+    for index in plan.frames():
         if last is None or index != last + 1:
             predictor.reset()
-            motion, previous = MotionEstimator(), {}
+            correspondences, previous = CorrespondenceEstimator(), {}
         last = index
-        frame, rank = clip.frames[index], walk.rank(index)
+        frame, rank = clip.frames[index], plan.rank(index)
         if rank is None:
             image, labels = frame.image_bgr(), None
         else:
             image, labels = frame.read()
         predictor.observe(image)
-        moved = motion.step(image)
+        moved = correspondences.step(image)
         current: Labels = {}
         for name, schedule in schedules.items():
-            wanted = walk.wanted(schedule, index)
+            wanted = plan.wanted(schedule, index)
             current[name] = {offset: predictor.labels(name, offset) for offset in wanted}
         if rank is not None and labels is not None:
-            _enter(counts, rank - unit.rank, labels, current, classes)
+            _add_scores(counts, rank - unit.rank, labels, current, classes)
             if moved is not None:
-                _compare(counts, (rank - unit.rank, rank, index), moved, previous, current)
+                _add_pairs(counts, (rank - unit.rank, rank, index), moved, previous, current)
         previous = current
     return counts
 
 
-def _enter(
+def _add_scores(
     counts: Mapping[str, Counts], row: int, labels: np.ndarray, current: Labels, classes: int
 ) -> None:
     boundary = TrueBoundary(labels, classes)
@@ -77,10 +78,10 @@ def _enter(
             own.add(row, offset, matrix, boundary.counts(predicted))
 
 
-def _compare(
+def _add_pairs(
     counts: Mapping[str, Counts],
     place: tuple[int, int, int],
-    moved: Motion,
+    moved: Correspondence,
     previous: Labels,
     current: Labels,
 ) -> None:
@@ -93,8 +94,8 @@ def _compare(
             own.flicker[row][pair.slot] = flicker_counts(before, now, moved)
 
 
-class _Walk:
-    """Which frames of a clip a unit needs, and which predictions at each."""
+class _Plan:
+    """Which frames of a clip a unit needs, and which predictions of each."""
 
     def __init__(
         self, clip: Clip, unit: WorkUnit, schedules: Mapping[str, KeyframeSchedule]

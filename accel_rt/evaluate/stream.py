@@ -52,10 +52,10 @@ def score_stream(
 def score_snippets(
     segmenter: FrameSegmenter, sequences: Sequence[FrameSequence], interval: int
 ) -> StreamScore:
-    """Meet every labelled frame once; the distance of the keyframe before it rotates.
+    """Score every labelled frame once; the distance of the keyframe before it rotates.
 
-    The paper's protocol for sparse labels (section 4.1). Labelled frames that too few frames come
-    before are left out. ``segmenter`` is as for :func:`score_stream`. Raises
+    The paper's protocol for sparse labels (section 4.1). Labelled frames with too few frames before
+    them are left out. ``segmenter`` is as for :func:`score_stream`. Raises
     :class:`~accel_rt.errors.UsageError` if fewer frames are left than the interval.
     """
     selected = selected_in_snippets(sequences, interval)

@@ -1,9 +1,9 @@
-"""How steady a segmentation is: consecutive predictions held against each other along the flow.
+"""Temporal stability: consecutive predictions compared along the optical flow.
 
-The flow is OpenCV's DIS at its finest preset, whatever flow the model used: all models are judged
-by one measure. Temporal consistency is the mIoU of the previous frame's prediction, warped to
+The flow is OpenCV's DIS at its finest preset, whatever flow the model used, so that all models are
+measured alike. Temporal consistency is the mIoU of the previous frame's prediction, warped to
 the current frame, against the current prediction (Liu et al., "Efficient semantic video
-segmentation with per-frame inference", ECCV 2020, section 4). Pixels that came into sight, where
+segmentation with per-frame inference", ECCV 2020, section 4). Disoccluded pixels, where
 forward and backward flow disagree, do not count.
 """
 
@@ -25,8 +25,8 @@ _FINEST = cv2.DISOPTICAL_FLOW_PRESET_MEDIUM
 
 
 @dataclass(frozen=True)
-class Motion:
-    """From the previous frame to the current one.
+class Correspondence:
+    """Where each pixel of a frame was in the previous one.
 
     ``source`` float32 ``[H, W, 2]``: (x, y) of each pixel's place in the previous frame;
     ``seen`` bool: that place is in the previous frame and shows the same thing; ``still`` bool:
@@ -38,26 +38,26 @@ class Motion:
     still: np.ndarray
 
 
-class MotionEstimator:
-    """Motion between frames uint8 BGR ``[H, W, 3]`` that are given in order."""
+class CorrespondenceEstimator:
+    """Correspondences between frames uint8 BGR ``[H, W, 3]`` that are given in order."""
 
     def __init__(self) -> None:
         self._dis = cv2.DISOpticalFlow.create(_FINEST)
         self._previous: np.ndarray | None = None
 
-    def step(self, frame_bgr: np.ndarray) -> Motion | None:
-        """Motion from the frame before, None for the first."""
+    def step(self, frame_bgr: np.ndarray) -> Correspondence | None:
+        """The one with the frame before, None for the first."""
         grey = cv2.cvtColor(frame_bgr, cv2.COLOR_BGR2GRAY)
         previous, self._previous = self._previous, grey
         if previous is None or previous.shape != grey.shape:
             return None
         backward = dense_flow(self._dis, previous, grey).copy()
         forward = dense_flow(self._dis, grey, previous)
-        return motion(backward, forward)
+        return correspondence(backward, forward)
 
 
-def motion(backward: np.ndarray, forward: np.ndarray) -> Motion:
-    """Motion by flow float32 ``[H, W, 2]`` in pixels: current to previous frame, and back.
+def correspondence(backward: np.ndarray, forward: np.ndarray) -> Correspondence:
+    """From flow float32 ``[H, W, 2]`` in pixels: current to previous frame, and back.
 
     A pixel counts as seen if both agree to a pixel and a twentieth of their lengths.
     """
@@ -69,11 +69,11 @@ def motion(backward: np.ndarray, forward: np.ndarray) -> Motion:
     length = np.linalg.norm(backward, axis=-1)
     apart = np.linalg.norm(backward + returned, axis=-1)
     seen = inside & (apart <= 1 + 0.05 * (length + np.linalg.norm(returned, axis=-1)))
-    return Motion(source, seen, seen & (length < STILL))
+    return Correspondence(source, seen, seen & (length < STILL))
 
 
 def consistency_counts(
-    previous: np.ndarray, current: np.ndarray, moved: Motion, classes: int
+    previous: np.ndarray, current: np.ndarray, moved: Correspondence, classes: int
 ) -> np.ndarray:
     """Class counts ``[3, C]`` of the current labels against the warped previous ones.
 
@@ -83,7 +83,7 @@ def consistency_counts(
     return class_counts(confusion(np.where(moved.seen, warped, IGNORE_LABEL), current, classes))
 
 
-def flicker_counts(previous: np.ndarray, current: np.ndarray, moved: Motion) -> np.ndarray:
+def flicker_counts(previous: np.ndarray, current: np.ndarray, moved: Correspondence) -> np.ndarray:
     """``(changed, all)``: still pixels whose label changed, and all still pixels."""
     changed = np.count_nonzero((previous != current) & moved.still)
     return np.array([changed, np.count_nonzero(moved.still)], np.int64)

@@ -16,8 +16,8 @@ namespace {
 constexpr int amx_block = 32;
 constexpr int amx_elements = amx_block * amx_block;
 
-// The compiler does not know that the instructions for tiles read memory: what was written before
-// this really is there after it.
+// A compiler barrier: tile instructions read memory without the compiler's knowledge, so stores
+// must not be moved past this.
 inline void written(const void* memory) { asm volatile("" ::"r"(memory) : "memory"); }
 
 // All eight tiles of the thread have 16 rows of 64 bytes as long as this lives.
@@ -64,8 +64,8 @@ inline void amx_store(float* sum) {
   _tile_stored(3, lower + 16, row_bytes);
 }
 
-// Adds pixels x weight, `blocks` packed blocks of each factor, to the sums. Four products run at a
-// time, so that a tile is loaded for two of them.
+// Adds pixels x weight, `blocks` packed blocks of each factor, to the sums. Four tile products at a
+// time, so that each loaded tile is used twice.
 inline void amx_add(const BFloat16* pixels, const BFloat16* weight, int blocks) {
   constexpr int half = amx_elements / 2;
   written(pixels);

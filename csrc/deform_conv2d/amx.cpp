@@ -12,8 +12,8 @@ static_assert(deform_amx_block == amx_block);
 
 int taps(const DeformParams& p) { return p.kernel_height * p.kernel_width; }
 
-// Channels are summed so many blocks at a time: what is then read of the image stays in a core's
-// cache from tap to tap, and the weights of 32 outputs in its innermost cache from pixel to pixel.
+// Blocks of channels that are summed at a time: what they read of the image stays in L2 from tap to
+// tap, and the weights of 32 outputs in L1 from pixel to pixel.
 constexpr int part_blocks = 8;
 
 int first_block(int part) { return part * part_blocks; }
@@ -42,7 +42,7 @@ inline Floats* lanes_at(float* values, int64_t row) {
   return reinterpret_cast<Floats*>(values + row);
 }
 
-// The taps of zeros_axis(), sixteen at a time. Of a position outside both weigh nothing.
+// zeros_axis() of sixteen positions; both weights of a position outside the grid are zero.
 struct AxisLanes {
   Ints low, high;
   Floats low_weight, high_weight;

@@ -30,7 +30,7 @@ inline int64_t count_items(const DeformParams& p, const DeformTile& tile) {
   return tile.pixels * p.offset_groups * p.kernel_height * p.kernel_width;
 }
 
-// Lanes of an item at most: where its four taps lie is worked out by each, for several packs.
+// At most so many lanes an item: each computes the item's four taps by itself, for several packs.
 constexpr int gather_lanes = 8;
 
 // Pieces: packs of channels

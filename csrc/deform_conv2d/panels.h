@@ -12,8 +12,8 @@
 namespace accel_rt {
 namespace {
 
-// Channels are summed so many words at a time: long enough a run to keep a panel's sums in
-// registers for, short enough for what is read over and over to stay in a core's cache.
+// Words of depth that are summed at a time: enough to pay for loading and storing a panel's sums,
+// few enough for what is read again and again to stay in L2.
 constexpr int part_words = 256;
 
 // The order of packed weights: [parts of the channels, taps, panels, words of a part,

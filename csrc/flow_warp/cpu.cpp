@@ -13,7 +13,7 @@ inline void sample_axes(const Params& p, const Pixel& at, int64_t pixel, Axis<A>
   y = sample_axis(A(at.y) + flow[1], p.height, p.zeros);
 }
 
-// Of a smaller output the next layer finds some in a cache, unless it was streamed.
+// Smaller outputs are stored normally: the next layer finds part of them in a cache.
 constexpr int64_t stream_bytes = int64_t(16) << 20;
 
 template <class T>
@@ -116,7 +116,7 @@ void find_reach(const FlowWarpBackwardParams& p, RowRange* reach, int64_t begin,
 }
 
 // Sums up the gradients of input pixels [begin, end), all of one image, and marks those reached.
-// The first to reach a pixel writes it: to clear them all before would take longer than that.
+// The first contribution to a pixel overwrites it, which is faster than clearing all of them first.
 template <class T>
 void add_up(const FlowWarpBackwardParams& p, const RowRange* reach, int64_t begin, int64_t end,
             accumulate_t<T>* sums, bool* reached) {
@@ -149,7 +149,7 @@ void add_up(const FlowWarpBackwardParams& p, const RowRange* reach, int64_t begi
   }
 }
 
-// Of gradients that are rounded the sums are taken in bands that stay in a cache.
+// Gradients of 16-bit types are summed in float, in bands of rows that stay in a cache.
 constexpr int64_t band_bytes = int64_t(1) << 21;
 
 template <class T>

@@ -10,8 +10,8 @@
 namespace accel_rt::ACCEL_RT_SIMD {
 namespace {
 
-// Pixels labelled at once, in vectors of the level's width: wider ones would be taken apart lane by
-// lane.
+// Pixels labelled at once, in vectors of the instruction set's width: the compiler would split
+// wider ones lane by lane.
 constexpr int stretch = 16;
 constexpr int lanes = Vector<float>::lanes;
 constexpr int parts = stretch / lanes;
@@ -64,8 +64,8 @@ int find_runs(const UpsampleArgmaxParams& p, Workspace& s) {
   return runs;
 }
 
-// Calls function(x, vector, count) for so many vectors of columns at a time that together are all
-// of them, some twice: where the row is too short, for fewer vectors or for single columns.
+// Calls function(x, vector, count) for `count` vectors of columns at a time; the last call overlaps
+// the one before. Rows too short for that take fewer vectors, or single columns.
 template <int count, class F>
 inline void for_columns(int width, F&& function) {
   using Wide = Vector<float>;
@@ -82,8 +82,8 @@ inline void for_columns(int width, F&& function) {
   }
 }
 
-// Copies a row of the map from its classes' planes, which are so far apart that in place they would
-// drive each other from the innermost cache.
+// Gathers a row of the map from its classes' planes: read in place, at the stride of a plane, they
+// would evict each other from L1.
 void load_row(const UpsampleArgmaxParams& p, int64_t row, int stride, float* to) {
   const int64_t plane = int64_t(p.height) * p.width, image = row / p.height;
   const float* from = p.scores + image * p.classes * plane + row % p.height * p.width;
@@ -91,7 +91,7 @@ void load_row(const UpsampleArgmaxParams& p, int64_t row, int stride, float* to)
     std::memcpy(to + int64_t(c) * stride, from + c * plane, p.width * sizeof(float));
 }
 
-// Has the two rows of the map around `y` at hand. Several rows of the output are between the same.
+// Loads the two rows of the map around `y`, unless the output row before lay between the same two.
 void load_rows(const UpsampleArgmaxParams& p, int64_t image, const Axis<float>& y, Workspace& s) {
   const int64_t above = image * p.height + y.index[0], below = image * p.height + y.index[1];
   if (above == s.below_row) {
@@ -106,7 +106,7 @@ void load_rows(const UpsampleArgmaxParams& p, int64_t image, const Axis<float>& 
 void interpolate_row(const UpsampleArgmaxParams& p, const Axis<float>& y, Workspace& s) {
   const int width = p.width;
   const float low = y.weight[0], high = y.weight[1];
-  // Chains of comparisons that need not wait for each other
+  // Independent chains of comparisons, which the processor runs in parallel
   for_columns<4>(width, [&](int x, auto vector, auto count) {
     constexpr int bytes = sizeof(typename decltype(vector)::type), parts = decltype(count)::value;
     using Floats = typename Vector<float, bytes>::type;
@@ -135,8 +135,8 @@ void interpolate_row(const UpsampleArgmaxParams& p, const Axis<float>& y, Worksp
   s.winner[width] = s.winner[width - 1];
 }
 
-// Between two columns a class's scores are a line. Above those of the two winners it can only be
-// where it is above them at their crossing, where the higher of the two is lowest.
+// Between two columns every class's score is linear. A third class can win in between only if it is
+// above the two end winners where their lines cross, the minimum of their maximum.
 void find_candidates(const UpsampleArgmaxParams& p, Workspace& s) {
   const int width = p.width, stride = s.stride;
   const float* __restrict scores = s.scores;
@@ -144,7 +144,7 @@ void find_candidates(const UpsampleArgmaxParams& p, Workspace& s) {
   const float* __restrict best = s.best;
   float* __restrict crossing = s.crossing;
   float* __restrict level = s.level;
-  // First what the winner of the one end has at the other
+  // First the score of each end's winner at the other end
   for (int x = 0; x < width; ++x) {
     crossing[x] = scores[winner[x + 1] * stride + x];
     level[x] = scores[winner[x] * stride + x + 1];
@@ -164,7 +164,7 @@ void find_candidates(const UpsampleArgmaxParams& p, Workspace& s) {
       using Ints = typename Vector<int, bytes>::type;
       const Floats at = *reinterpret_cast<const Floats*>(crossing + x);
       const Floats least = *reinterpret_cast<const Floats*>(level + x);
-      // The winners themselves, whom rounding could put below
+      // The winners themselves, which rounding could have put below
       const Ints left = *reinterpret_cast<const Ints*>(winner + x) - first;
       const Ints right = *reinterpret_cast<const Ints*>(winner + x + 1) - first;
       const auto bit_of = [](const Ints& c) {
@@ -227,8 +227,7 @@ void label_run(const UpsampleArgmaxParams& p, const Workspace& s, int left, int 
       for (int part = 0; part < parts; ++part) of[part].meet(*score + slope * right[part], label);
     };
     if (margins) {
-      // Each half of the classes finds its best: chains of comparisons that need not wait for each
-      // other.
+      // Each half of the classes finds its best: independent chains of comparisons, in parallel.
       const int half = p.classes / 2;
       Ints label = {}, later_label = Ints{} + half;
       for (int c = 0; c < half; ++c, label += 1, later_label += 1) {
@@ -240,8 +239,7 @@ void label_run(const UpsampleArgmaxParams& p, const Workspace& s, int left, int 
     } else {
       for (int first = 0; first < p.classes; first += 32) {
         uint32_t bits = s.candidates[first / 32 * p.width + left];
-        // Two at a time, an odd one twice: the fewer ends there are, the more of them the processor
-        // foresees.
+        // Two per iteration, an odd one twice: fewer mispredicted loop exits.
         while (bits != 0) {
           const int c = first + __builtin_ctz(bits);
           bits &= bits - 1;
@@ -271,7 +269,7 @@ void label_run(const UpsampleArgmaxParams& p, const Workspace& s, int left, int 
 template <bool margins>
 void label_row(const UpsampleArgmaxParams& p, const Workspace& s, int runs, int64_t row) {
   uint8_t* labels = p.labels + row * p.out_width;
-  // Interpolation keeps between its ends: a class that is best at both is best between them.
+  // Interpolation is linear: a class that wins at both ends wins in between.
   const auto uniform = [&](int run, int label) {
     return !margins && run < runs && s.winner[s.left_column[run]] == label &&
            s.winner[s.left_column[run] + 1] == label;

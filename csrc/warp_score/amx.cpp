@@ -10,7 +10,7 @@ namespace {
 
 using Floats = Vector<float, 64>::type;
 constexpr int lanes = 16, most_terms = 3;
-// Channels are warped so many blocks at a time, which stay in the innermost cache until multiplied.
+// Blocks of channels that are warped at a time: they stay in L1 until they are multiplied.
 constexpr int part_blocks = 4;
 
 constexpr uint32_t upper_half = 0xffff0000u;
@@ -41,7 +41,7 @@ inline void load_block(const float* from, DType dtype, Floats& low, Floats& high
   high = pairs ? shuffled<Odd>(first, second) : second;
 }
 
-// What a pixel is blended from
+// The four taps of a pixel and their weights
 struct Source {
   const void* image;
   Corners<float> at;
@@ -75,8 +75,7 @@ inline Floats rectified(const Floats& x) {
   return Floats(_mm512_mask_max_ps(__m512(x), 0xffff, _mm512_setzero_ps(), __m512(x)));
 }
 
-// Asks memory for `blocks` blocks of what a pixel is blended from: the pieces are too short for the
-// processor to see them coming.
+// Prefetches `blocks` blocks of a pixel's taps: the runs are too short for the hardware prefetcher.
 template <class T>
 inline void fetch(const Source& from, int channel, int blocks) {
   constexpr int step = 64 / sizeof(T);

@@ -6,23 +6,23 @@
 namespace accel_rt::ACCEL_RT_SIMD {
 namespace {
 
-// Sums of so many pixels and classes stay in registers, beside a vector of each pixel's features.
-// Each is a vector, too, whose lanes are added up when all channels are in. There are 32 registers
-// with vectors of 64 bytes, else 16.
+// A block of sums, pixels by classes, stays in registers beside a vector of each pixel's features.
+// Each sum is a vector whose lanes are added at the end. There are 32 registers with vectors of 64
+// bytes, else 16.
 constexpr int pixel_block = vector_bytes == 64 ? 5 : 3;
 constexpr int class_block = vector_bytes == 64 ? 5 : 4;
 
-// A line more than there are: where they are a power of two, a channel of all pixels would else
-// share a few places in the innermost cache.
+// Padded by a cache line: at a power-of-two stride a channel of all pixels would fall into the same
+// few sets of L1.
 template <class A>
 inline int64_t feature_stride(int depth) {
   return depth + int64_t(64 / sizeof(A));
 }
 
-// A smaller cache is found in those of the processor, where looking ahead costs more than it saves.
+// Feature maps below this size already sit in L2 or L3; prefetching them only costs.
 constexpr int64_t large_bytes = int64_t(8) << 20;
 
-// What a pixel is blended from
+// The four taps of a pixel and their weights
 template <class T, class A>
 struct Source {
   const T* image;
@@ -30,9 +30,8 @@ struct Source {
 };
 
 // sums[i * class_stride + c] = products of the features of pixel i and weight row c, a vector of
-// channels at a time. Features of pixels lie feature_stride(depth) apart. Memory meanwhile brings
-// what the `next` pixels, if any, are blended from: their rows are too short for the processor to
-// see them coming.
+// channels at a time. Features of pixels lie feature_stride(depth) apart. Meanwhile the taps of the
+// `next` pixels, if any, are prefetched: their runs are too short for the hardware prefetcher.
 template <int classes, class T, class A, class V = typename Vector<A>::type>
 inline void multiply(const A* features, int depth, const A* weight, V* sums, int class_stride,
                      const Source<T, A>* next) {

@@ -50,8 +50,8 @@ inline TileAt tile_at(const WinogradParams& p, int64_t tile) {
           (column * side * p.dilation) + x};
 }
 
-// One thread's working memory for `max_tiles` tiles at a time. Places lie a line more apart than
-// they need: at distances of a power of two they would drive each other from the innermost cache.
+// One thread's working memory for `max_tiles` tiles at a time. Places are padded by a cache line:
+// at a power-of-two stride they would evict each other from L1.
 template <class T>
 struct Workspace {
   int64_t input_stride, sum_stride;  // from place to place

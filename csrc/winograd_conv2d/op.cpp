@@ -21,7 +21,7 @@ void check_weight(const Tensor& weight, int64_t side) {
 }
 
 // Whether a convolution with such a weight [outputs, channels, 3, 3] is served, and faster than
-// oneDNN's: tiles of AMX leave all others behind, and few outputs waste most of a panel.
+// oneDNN's: not on processors with AMX, nor for few outputs, which waste most of a panel.
 bool winograd_conv2d_pays(const Tensor& weight) {
   const int64_t outputs = weight.size(0);
   return has_kernel(weight.scalar_type()) && simd_level() != Simd::baseline &&
