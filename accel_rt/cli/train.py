@@ -14,6 +14,7 @@ from accel_rt.cli.fields import field_options, from_values
 from accel_rt.cli.interrupt import EXIT_INTERRUPTED, Interruption, finishing_on_signals
 from accel_rt.cli.progress import steps_bar
 from accel_rt.cli.text import say, show
+from accel_rt.errors import UsageError
 from accel_rt.train.settings import (
     DeepLabSettings,
     FlowSettings,
@@ -52,7 +53,7 @@ def train() -> None:
 
 
 @train.command()
-@click.argument("data", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "-o", "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Run folder."
 )
@@ -65,6 +66,8 @@ def pair(data: Path, out: Path, threads: int | None, **values: Any) -> int:
     fifth of the pictures is held out. Ends with the accuracy on what was held out, pictures of it,
     and the command that uses the result.
     """
+    if data.is_file():
+        raise UsageError(f"{data} is a file: unpack it, and name the folder with the pictures")
     from accel_rt.cli.train_pair import conclude
     from accel_rt.train.pair import train_pair
 

@@ -68,6 +68,7 @@ def _alone(settings: PairSettings, classes: ClassSet, role: store.Role) -> DeepL
         warmup=min(50, settings.steps // 4),
         validate_every=max(1, settings.steps // 2),
         validate_first=settings.steps,
+        log_every=10,  # each line tells the time left
         tensorboard=False,
         **same,
     )

@@ -104,6 +104,13 @@ def test_a_word_that_is_neither_is_named() -> None:
     assert "'deeplap' does not exist" in result.stderr
 
 
+def test_an_archive_is_to_be_unpacked(tmp_path: Path) -> None:
+    archive = tmp_path / "export.zip"
+    archive.write_bytes(b"PK")
+    result = CliRunner().invoke(cli, ["train", str(archive), "-o", "run"])
+    assert "unpack it" in str(result.exception)
+
+
 def test_scoring_rows_are_taken_over_by_name() -> None:
     """Where classes differ, what the network knew of one stays; all but the scores stays, too."""
     known, info = load_network(store.find("efficientnet_lite0"))
