@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -123,21 +124,21 @@ def cut(
     leave it open what is shown before a keyframe (duplicates, clocks set back, none at all) is
     one chunk.
     """
-    base = table.time_base
-    begin = None if not start_s else (table.origin + Fraction(str(start_s))) / base
-    until = None if end_s is None else (table.origin + Fraction(str(end_s))) / base
-    wanted = np.ones(len(table.times), bool)
-    if begin is not None:
-        wanted &= table.times >= float(begin)
-    if until is not None:
-        wanted &= table.times < float(until)
-    shown = np.sort(table.times[wanted])
-    if not len(shown) or not _is_orderly(table):
+    base, shown = table.time_base, np.sort(table.times)
+    orderly = _is_orderly(table, shown)
+    if start_s:
+        begin = (table.origin + Fraction(str(start_s))) / base
+        shown = shown[np.searchsorted(shown, math.ceil(begin)) :]
+    if end_s is not None:
+        until = (table.origin + Fraction(str(end_s))) / base
+        shown = shown[: np.searchsorted(shown, math.ceil(until))]
+    if not len(shown) or not orderly:
         return _chunks([], [len(shown)])
-    keys = table.times[wanted & table.keys]
+    keys = table.times[table.keys]
+    keys = keys[(keys > shown[0]) & (keys <= shown[-1])]
     ticks = max(1, round(Fraction(str(chunk_s)) / base))
     targets = np.arange(shown[0] + ticks, shown[-1] - ticks // 2, ticks)
-    cuts = _nearest(keys[keys > shown[0]], targets)
+    cuts = _nearest(keys, targets)
     edges = [0, *np.searchsorted(shown, cuts).tolist(), len(shown)]
     return _chunks([tick * base for tick in cuts.tolist()], np.diff(edges).tolist())
 
@@ -147,13 +148,16 @@ def _chunks(cuts: list[Fraction], frames: list[int]) -> tuple[Chunk, ...]:
     return tuple(Chunk(*span) for span in zip(edges[:-1], edges[1:], frames, strict=True))
 
 
-def _is_orderly(table: PacketTable) -> bool:
-    """Whether all that comes before a keyframe is shown before it, and all times are different."""
+def _is_orderly(table: PacketTable, shown: np.ndarray) -> bool:
+    """Whether all that comes before a keyframe is shown before it, and all times are different.
+
+    ``shown`` are the sorted times.
+    """
     if not table.timed:
         return False
     before = np.maximum.accumulate(table.times)[:-1]
-    steps = np.diff(np.sort(table.times))
-    longest = _LONGEST_GAP_S / table.time_base
+    steps = np.diff(shown)
+    longest = int(_LONGEST_GAP_S / table.time_base)
     keys = table.keys[1:]
     return bool(
         (table.times[1:][keys] > before[keys]).all()

@@ -77,6 +77,7 @@ def test_a_pattern_names_videos_and_outputs_are_no_inputs(accel, done, tmp_path)
     assert not [task for task in done if "in/o" in task.video.source]
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_where_it_was_broken_off(accel, done, tmp_path, monkeypatch):
     path = small.clip(tmp_path / "x.mp4", 100)
     args = ("segment", path, *ARGS, "--masks")
@@ -123,6 +124,7 @@ def test_other_settings_or_another_input_are_other_work(accel, done, tmp_path):
     assert len(probe(tmp_path / "out/x_accel.mp4").times) == 22
 
 
+@pytest.mark.slow
 def test_three_failures_of_a_chunk_leave_the_rest_done(accel, done, tmp_path, monkeypatch):
     """Here the disk is full for one of them; once there is room the rest is done."""
     for name in ("x", "y"):
@@ -221,6 +223,7 @@ def test_two_runs_into_one_folder_are_refused(accel, done, tmp_path):
     assert "is being written by another run" in out.error
 
 
+@pytest.mark.slow
 def test_urls_give_what_paths_give_and_nothing_is_read_twice(accel, done, tmp_path, monkeypatch):
     memory = need("fsspec").filesystem("memory")
     memory.store.clear()

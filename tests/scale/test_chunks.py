@@ -130,6 +130,7 @@ def test_other_masks_and_stats_have_global_frame_numbers(tmp_path, masks):
         assert [row["frame"] for row in rows] == [str(n) for n in range(60)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["mkv", "ts", "avi", "webm"])
 def test_every_container_is_cut_where_that_is_safe(tmp_path, suffix):
     codec = {"webm": "libvpx-vp9", "avi": "mpeg4"}.get(suffix, "libx264")
