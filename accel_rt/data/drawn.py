@@ -18,6 +18,7 @@ from accel_rt.video.images import IMAGE_SUFFIXES, folders_in, image_files
 
 BACKGROUND = "background"
 MOST_PIXELS = 2**28
+_FARTHEST = 2**15  # pixels from the corner, within or without
 NO_CODING = class_coding(1, (), "")  # drawn labels are no values on disk
 
 
@@ -38,8 +39,12 @@ class Shape:
     def draw(self, labels: np.ndarray) -> None:
         """Set the pixels of ``labels`` that it covers; raises ``ValueError`` if it has no sense."""
         for polygon in self.polygons:
-            corners = np.round(np.array(polygon, np.float64) * 16).astype(np.int32)
-            cv2.fillPoly(labels, [corners.reshape(-1, 1, 2)], self.label, shift=4)
+            corners = np.array(polygon, np.float64).reshape(-1, 1, 2)
+            if not np.isfinite(corners).all():
+                raise ValueError("its corners are no finite numbers")
+            fine = np.round(np.clip(corners, -_FARTHEST, _FARTHEST) * 16).astype(np.int32)
+            if len(fine):
+                cv2.fillPoly(labels, [fine], self.label, shift=4)
         if self.runs:
             left, top, width, height = self.box
             inside = self._inside(width, height)
@@ -48,6 +53,8 @@ class Shape:
             part[inside] = self.label
 
     def _inside(self, width: int, height: int) -> np.ndarray:
+        if width * height > MOST_PIXELS:
+            raise ValueError(f"its box of {width}x{height} pixels is too large")
         if isinstance(self.runs, str):
             return coco.decode({"size": [height, width], "counts": self.runs}).astype(bool)
         if min(self.runs) < 0 or sum(self.runs) != width * height:

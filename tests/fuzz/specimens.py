@@ -149,6 +149,33 @@ def data_set(folder: Path) -> Path:
     return root
 
 
+def exports(folder: Path) -> Path:
+    """What CVAT and COCO export: a picture with two polygons and run lengths each."""
+    for layout in ("coco", "cvat"):
+        (folder / layout / "images").mkdir(parents=True)
+        cv2.imwrite(str(folder / layout / "images" / "one.png"), np.zeros((12, 16, 3), np.uint8))
+    runs = {"size": [12, 16], "counts": [100, 3, 89]}
+    packed = {"size": [12, 16], "counts": "T35;0O1O1O2N"}
+    drawn = [[[1, 1, 5.5, 1, 5, 6]], runs, packed]
+    content = {
+        "images": [{"id": 7, "file_name": "one.png", "width": 16, "height": 12}],
+        "categories": [{"id": 5, "name": "cup"}, {"id": 2, "name": "table"}],
+        "annotations": [
+            {"image_id": 7, "category_id": 5, "segmentation": one, "area": 9} for one in drawn
+        ],
+    }
+    (folder / "coco" / "annotations.json").write_text(json.dumps(content))
+    (folder / "cvat" / "annotations.xml").write_text(
+        """<annotations><meta><labels><label><name>cup</name><color>#804080</color></label></labels>
+</meta><image id="0" name="one.png" width="16" height="12">
+<polygon label="cup" points="4,4;6.5,4;6,6" z_order="1"/>
+<box label="cup" xtl="0" ytl="0" xbr="9" ybr="9" z_order="0"/>
+<mask label="cup" rle="1, 2, 1" left="10" top="10" width="2" height="2"/>
+</image></annotations>"""
+    )
+    return folder
+
+
 def training_run(folder: Path) -> Path:
     """The folder of a run that was stopped half way."""
     out, asked = folder / "run", iter([False, False, True])
@@ -169,6 +196,7 @@ OTHERS: dict[str, Callable[[Path], Path]] = {
     "fusion": fusion,
     "params": params,
     "data": data_set,
+    "exports": exports,
     "run": training_run,
     "results": evaluation,
 }

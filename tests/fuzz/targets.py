@@ -165,13 +165,27 @@ def data_set(originals: Path, into: Path, random: Random) -> Trial:
     return Trial(command) if random.random() < 0.1 else Trial(lambda: _read_all(Path("in/data")))
 
 
-def _read_all(root: Path) -> None:
+def _read_all(root: Path, splits: tuple[str, ...] = ("train", "val")) -> None:
     from accel_rt.data.open import open_dataset
 
-    for split in ("train", "val"):
+    for split in splits:
         for sequence in open_dataset(root, split).sequences:
             for frame in sequence.frames:
                 frame.image_bgr(), frame.labels()
+
+
+def exports(originals: Path, into: Path, random: Random) -> Trial:
+    """A damaged export of CVAT or COCO, read as in training."""
+    layout = random.choice(("coco", "cvat"))
+    root = Path(shutil.copytree(originals / "exports" / layout, into / "data"))
+    (path,) = root.glob("annotations.*")
+    stored = path.read_bytes()
+    if layout == "coco" and random.random() < 0.8:
+        values = (1e9, 13, "P" * 300, [1, 2, 3], [-1, 193])
+        path.write_text(json.dumps(mutate_tree(json.loads(stored), random, values=values)))
+    else:
+        path.write_bytes(mutate_bytes(stored, random))
+    return Trial(lambda: _read_all(Path("in/data"), ("train",)))
 
 
 def checkpoint(originals: Path, into: Path, random: Random) -> Trial:
@@ -225,6 +239,7 @@ TARGETS: dict[str, Target] = {
     "weights": weights,
     "mxnet-params": mxnet_params,
     "data-set": data_set,
+    "exports": exports,
     "checkpoint": checkpoint,
     "results": results,
     **{name: regression(name) for name in REGRESSIONS},
