@@ -58,6 +58,10 @@ TOOLS: dict[str, tuple[Callable[[], Any], str]] = {
         "no Chromium to open the page with",
     ),
     "cuda": (_cuda, "no CUDA device, or an extension without CUDA kernels"),
+    "label-studio-sdk": (
+        _package("label_studio_sdk.converter.brush"),
+        "label-studio-sdk is not installed",
+    ),
     "onnxruntime": (_package("onnxruntime"), "onnxruntime is not installed"),
     "openvino": (_package("openvino"), "OpenVINO is not installed"),
     "transformers": (_package("transformers"), "transformers is not installed"),

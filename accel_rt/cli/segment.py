@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # slow to import
 
 # Named here because their modules are slow to import; a test holds them together.
 _CODECS = ("h264", "hevc", "vp9", "av1")
-_MASK_FORMATS = ("png", "npz", "rle")
+_MASK_FORMATS = ("png", "npz", "rle", "cvat", "label-studio")
 
 
 @click.command()
@@ -61,7 +61,7 @@ _MASK_FORMATS = ("png", "npz", "rle")
     type=click.Choice(_MASK_FORMATS),
     default="png",
     show_default=True,
-    help="Indexed PNG with palette, NumPy, or COCO run lengths.",
+    help="Indexed PNG with palette, NumPy, or one file of COCO's, CVAT's or Label Studio's.",
 )
 @click.option(
     "--timing",

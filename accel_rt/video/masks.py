@@ -1,4 +1,4 @@
-"""Label maps to files: indexed PNG, NumPy archives or COCO run-length masks."""
+"""Label maps to files: indexed PNG, NumPy archives, or one file for an annotation tool."""
 
 from __future__ import annotations
 
@@ -7,20 +7,26 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco
 
 from accel_rt.classes import IGNORE_LABEL, ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.files import link_or_copy, new_token, replacing, unfinished_path, write_whole
+from accel_rt.video.annotations import (
+    FILES,
+    class_annotations,
+    count_frames,
+    write_annotations,
+)
 from accel_rt.video.output import LineFile, output_errors
 
-CLASSES_FILE, COCO_FILE = "classes.json", "masks.json"
+CLASSES_FILE, COCO_FILE = "classes.json", FILES["rle"]
 _FRAMES_FILE = "frames.jsonl"
 _SUFFIXES = (".png", ".npz")
 _PNG_COMPRESSION = 4  # label maps are nearly as small as at 9, in a third of the time
@@ -33,7 +39,9 @@ class MaskWriter:
     * ``npz``: ``frame_000000.npz``, compressed, the labels as ``labels``;
     * ``rle``: one ``masks.json`` as COCO lays it out: ``categories`` (``id`` is the label),
       ``annotations`` (one per class and frame, with compressed run lengths, ``area`` and
-      ``bbox``) and ``images`` (``id`` is the frame's index). Labels without a class are left out.
+      ``bbox``) and ``images`` (``id`` is the frame's index). Labels without a class are left out;
+    * ``cvat``: one ``annotations.xml`` as 'CVAT for images' has it, and ``label-studio`` one
+      ``label_studio.json`` of tasks with predictions, likewise.
 
     Beside PNG and NPZ files ``classes.json`` says what each label means and which files are masks.
     Until :meth:`close` all of them are in ``unfinished``, a folder inside ``directory``, each
@@ -56,7 +64,7 @@ class MaskWriter:
         formats: dict[str, Callable[[str, int, np.ndarray], None]] = {
             "png": self._write_png,
             "npz": self._write_npz,
-            "rle": self._write_rle,
+            **dict.fromkeys(FILES, self._write_runs),
         }
         if fmt not in formats:
             raise UsageError(f"unknown mask format '{fmt}': choose from {', '.join(formats)}")
@@ -66,7 +74,7 @@ class MaskWriter:
         self._palette_rgb = class_set.palette_bgr()[:, ::-1].tobytes()
         self._earlier = _recorded(self._directory)
         self._names: set[str] = set()
-        if fmt != "rle" and not self._earlier:
+        if fmt not in FILES and not self._earlier:
             self._check_free(self._directory / CLASSES_FILE)
         self._frames: LineFile | None = None
         self._open = True
@@ -76,7 +84,7 @@ class MaskWriter:
         with output_errors(self._directory):
             self._made = not self._directory.exists()
             self.unfinished.mkdir(parents=True, exist_ok=keep is not None)
-        if fmt == "rle":
+        if fmt in FILES:
             self._frames = LineFile(self.unfinished / _FRAMES_FILE, keep)
 
     def write(self, index: int, labels: np.ndarray, image: str | None = None) -> None:
@@ -116,17 +124,17 @@ class MaskWriter:
         self._skipped.add(self._name(index, image))
 
     def _name(self, index: int, image: str | None) -> str:
-        """The name of a frame's mask, or of its picture for ``rle``."""
+        """The name of a frame's mask, or of its picture where one file has them all."""
         stem = f"frame_{index:06d}" if image is None else Path(image).stem
         suffix = f".{self._format}"
-        if self._format == "rle":
+        if self._format in FILES:
             suffix = ".png" if image is None else Path(image).suffix
         if stem + suffix in self._names:
             stem = f"{stem}_{index:06d}"
         name = stem + suffix
         if image is not None:  # the others are different anyway
             self._names.add(name)
-        if self._format != "rle" and name not in self._earlier:
+        if self._format not in FILES and name not in self._earlier:
             self._check_free(self._directory / name)
         return name
 
@@ -137,11 +145,13 @@ class MaskWriter:
             self.commit()
 
     def complete(self) -> None:
-        """Write ``masks.json`` or ``classes.json`` under an unfinished name."""
+        """Write the one file, or ``classes.json``, under an unfinished name."""
         self._prune()
         if self._frames is not None:
             self._frames.close()
-            self._write_coco()
+            with replacing(self.unfinished / FILES[self._format]) as file:
+                frames = partial(stored_frames, self.unfinished)
+                write_annotations(self._format, file, self._class_set, frames)
             return
         with output_errors(self._directory):
             names = [path.name for path in self.unfinished.iterdir() if path.suffix in _SUFFIXES]
@@ -186,7 +196,7 @@ class MaskWriter:
 
     def _prune(self) -> None:
         """Remove files of frames that come again, after those that were skipped."""
-        if self._skipped is None or self._format == "rle":
+        if self._skipped is None or self._format in FILES:
             return
         with output_errors(self._directory):
             for path in self.unfinished.iterdir():
@@ -229,7 +239,7 @@ class MaskWriter:
                 path.unlink(missing_ok=True)
                 raise
 
-    def _write_rle(self, name: str, index: int, labels: np.ndarray) -> None:
+    def _write_runs(self, name: str, index: int, labels: np.ndarray) -> None:
         assert self._frames is not None
         height, width = labels.shape
         image = {"id": index, "file_name": name, "height": height, "width": width}
@@ -239,40 +249,11 @@ class MaskWriter:
         ]
         self._frames.write(json.dumps({"image": image, "annotations": annotations}))
 
-    def _write_coco(self) -> None:
-        categories = [{"id": n, "name": name} for n, name in enumerate(self._class_set.names)]
-        with replacing(self.unfinished / COCO_FILE) as file:
-            file.write(f'{{"categories": {json.dumps(categories)},\n"annotations": ['.encode())
-            number = 0
-            for frame in stored_frames(self.unfinished):
-                for annotation in frame["annotations"]:
-                    number += 1  # from 1 on: to COCO's tools 0 is no annotation
-                    separator = ",\n" if number > 1 else "\n"
-                    file.write(f"{separator}{json.dumps({'id': number, **annotation})}".encode())
-            file.write(b'\n],\n"images": [')
-            for position, frame in enumerate(stored_frames(self.unfinished)):
-                separator = ",\n" if position else "\n"
-                file.write(f"{separator}{json.dumps(frame['image'])}".encode())
-            file.write(b"\n]}\n")
-
 
 def stored_frames(folder: Path) -> Iterator[dict[str, Any]]:
     """What a writer of run-length masks has noted of each frame in its unfinished ``folder``."""
     with (folder / _FRAMES_FILE).open(encoding="utf-8") as file:
         yield from map(json.loads, file)
-
-
-def class_annotations(labels: np.ndarray, classes: int) -> Iterator[dict[str, Any]]:
-    """COCO's annotation of each class below ``classes`` in uint8 ``labels`` ``[H, W]``."""
-    for label in np.flatnonzero(np.bincount(labels.ravel(), minlength=classes)[:classes]).tolist():
-        mask = coco.encode(np.asfortranarray(labels == label, np.uint8))
-        yield {
-            "category_id": label,
-            "segmentation": {"size": list(labels.shape), "counts": mask["counts"].decode()},
-            "area": int(coco.area(mask)),
-            "bbox": [int(side) for side in coco.toBbox(mask)],
-            "iscrowd": 0,
-        }
 
 
 def commit_masks(directory: Path, token: str) -> None:
@@ -297,7 +278,7 @@ def commit_masks(directory: Path, token: str) -> None:
             (directory / name).unlink(missing_ok=True)
         if earlier:
             classes.unlink(missing_ok=True)
-        for name in (CLASSES_FILE, COCO_FILE):
+        for name in (CLASSES_FILE, *FILES.values()):
             with suppress(FileNotFoundError):
                 (folder / name).replace(directory / name)
         shutil.rmtree(folder)
@@ -316,8 +297,8 @@ def unfinished_folder(directory: Path, token: str) -> Path:
 def count_masks(directory: Path, fmt: str) -> int | None:
     """How many masks a finished run left in ``directory``; None if they are not all there."""
     try:
-        if fmt == "rle":
-            return len(json.loads((directory / COCO_FILE).read_bytes())["images"])
+        if fmt in FILES:
+            return count_frames(directory / FILES[fmt], fmt)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     names = _recorded(directory)
