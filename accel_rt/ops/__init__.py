@@ -5,6 +5,7 @@ from accel_rt.ops._deform_conv2d import deform_conv2d, deform_conv2d_pack, defor
 from accel_rt.ops._extension import ExtensionStatus, extension_status, has_operator
 from accel_rt.ops._flow_warp import flow_warp
 from accel_rt.ops._overlay import overlay
+from accel_rt.ops._patch_flow import patch_flow
 from accel_rt.ops._preprocess import preprocess
 from accel_rt.ops._reduce_flow import reduce_flow
 from accel_rt.ops._upsample_argmax import upsample_argmax, upsample_argmax_margin
@@ -21,6 +22,7 @@ __all__ = [
     "flow_warp",
     "has_operator",
     "overlay",
+    "patch_flow",
     "preprocess",
     "reduce_flow",
     "upsample_argmax",

@@ -223,3 +223,115 @@ def reduce_flow(
     factor = torch.tensor([factor_x, factor_y], dtype=torch.float64, device=flow.device)
     reduced = (means * factor[:, None, None]).to(_working_type(flow.dtype))
     return reduced.contiguous(memory_format=torch.channels_last)
+
+
+PATCH, _PATCH_STEP = 8, 4
+
+
+def patch_flow(
+    current: Tensor, previous: Tensor, flow: Tensor, rounds: int, iterations: int, damping: float
+) -> Tensor:
+    """Twin of :func:`accel_rt.ops.patch_flow`."""
+    found = [
+        _PatchSearch(one, other, damping).run(begin, rounds, iterations)
+        for one, other, begin in zip(current, previous, flow, strict=True)
+    ]
+    return torch.stack(found) if found else torch.empty_like(flow)
+
+
+class _PatchSearch:
+    """The patches of one image ``[H, W]``, sought in another; displacements are ``[R, C, 2]``."""
+
+    def __init__(self, current: Tensor, previous: Tensor, damping: float) -> None:
+        self._previous = previous
+        rows, columns = (self._places(side, current.device) for side in current.shape)
+        inside = torch.arange(PATCH, device=current.device)
+        self._y = (rows[:, None] + inside)[:, None, :, None].expand(-1, len(columns), -1, PATCH)
+        self._x = (columns[:, None] + inside)[None, :, None].expand(len(rows), -1, PATCH, -1)
+        self._value = current[self._y, self._x]
+        smooth, slope = current.new_tensor([1, 2, 1]), current.new_tensor([-1, 0, 1])
+        sobel = torch.stack([smooth[:, None] * slope, slope[:, None] * smooth])[:, None] / 8
+        slopes = F.conv2d(F.pad(current[None, None], (1, 1, 1, 1), mode="replicate"), sobel)[0]
+        self._slopes = self._level(slopes[:, self._y, self._x])
+        products = torch.einsum("arcyx,brcyx->rcab", self._slopes, self._slopes)
+        self._inverse = torch.linalg.inv(
+            products + damping * torch.eye(2, dtype=products.dtype, device=products.device)
+        )
+
+    def run(self, flow: Tensor, rounds: int, iterations: int) -> Tensor:
+        """The flow ``[2, H, W]`` that patches give which begin at ``flow``."""
+        middle = PATCH // 2
+        known = flow[:, self._y[..., 0, 0] + middle, self._x[..., 0, 0] + middle].permute(1, 2, 0)
+        for _ in range(rounds):
+            known = self._descend(*self._best_neighbour(known), iterations)
+        return self._densify(known)
+
+    @staticmethod
+    def _places(side: int, device: torch.device) -> Tensor:
+        count = -(-(side - PATCH) // _PATCH_STEP) + 1
+        return (torch.arange(count, device=device) * _PATCH_STEP).clamp(max=side - PATCH)
+
+    @staticmethod
+    def _level(patches: Tensor) -> Tensor:
+        return patches - patches.mean((-2, -1), keepdim=True)
+
+    def _difference(self, displacement: Tensor) -> Tensor:
+        """``[R, C, 8, 8]``: the image before, displaced, less the patches."""
+        x, y = displacement[..., None, None].unbind(2)
+        return _sample(self._previous, self._y + y, self._x + x) - self._value
+
+    def _fit(self, displacement: Tensor) -> tuple[Tensor, Tensor]:
+        """The squared error ``[R, C]``, and its products with the slopes ``[R, C, 2]``."""
+        difference = self._level(self._difference(displacement))
+        downhill = torch.einsum("rcyx,arcyx->rca", difference, self._slopes)
+        return difference.square().sum((-2, -1)), downhill
+
+    def _best_neighbour(self, known: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        rows, columns = known.shape[:2]
+        best, (least, downhill) = known, self._fit(known)
+        for down, right in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+            row = (torch.arange(rows, device=known.device) + down).clamp(0, rows - 1)
+            column = (torch.arange(columns, device=known.device) + right).clamp(0, columns - 1)
+            other = known[row[:, None], column]
+            error, slope = self._fit(other)
+            better = (error < least)[..., None]
+            best, downhill = (
+                torch.where(better, a, b) for a, b in ((other, best), (slope, downhill))
+            )
+            least = torch.minimum(error, least)
+        return best, least, downhill
+
+    def _descend(self, first: Tensor, least: Tensor, downhill: Tensor, iterations: int) -> Tensor:
+        best = now = first
+        for _ in range(iterations):
+            now = now - torch.einsum("rcab,rcb->rca", self._inverse, downhill)
+            error, downhill = self._fit(now)
+            near = (now - first).square().sum(-1) < PATCH**2
+            better = near & (error < least)
+            best, least = (
+                torch.where(better[..., None], now, best),
+                torch.where(better, error, least),
+            )
+        return best
+
+    def _densify(self, displacement: Tensor) -> Tensor:
+        height, width = self._previous.shape
+        weight = 1 / self._difference(displacement).abs().clamp(min=1)
+        places = (self._y * width + self._x).flatten()
+        sums = weight.new_zeros(3, height * width)
+        parts = torch.stack(
+            [weight, *(weight * d[..., None, None] for d in displacement.unbind(-1))]
+        )
+        sums.index_add_(1, places, parts.flatten(1))
+        return (sums[1:] / sums[:1]).view(2, height, width)
+
+
+def _sample(image: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """``image`` ``[H, W]`` at positions, bilinearly; the edge repeats, and NaN counts as 0."""
+    height, width = image.shape
+    y, x = y.nan_to_num().clamp(0, height - 1), x.nan_to_num().clamp(0, width - 1)
+    top, left = y.floor().clamp(max=height - 2).long(), x.floor().clamp(max=width - 2).long()
+    down, right = y - top, x - left
+    above = (1 - right) * image[top, left] + right * image[top, left + 1]
+    below = (1 - right) * image[top + 1, left] + right * image[top + 1, left + 1]
+    return (1 - down) * above + down * below

@@ -80,6 +80,11 @@ MISTAKES = {
         ("missing barrier", BARRIER, ""),
         ("wrong tail", "pixel < p.pixels;", "pixel + 1 < p.pixels;"),
     ],
+    "patch_flow/cuda.cu": [
+        ("swapped coordinates", "x = found[0], y = found[1];", "x = found[1], y = found[0];"),
+        ("missing exchange", "  sum = patch_sum(sum);", ""),
+        ("wrong tail", "i >= count)", "i >= count - 1)"),
+    ],
     "preprocess/cuda.cu": [
         ("swapped coordinates", "at.y, at.x) :", "at.x, at.y) :"),
         ("swapped channels", "bgr[2 - c]", "bgr[c]"),
@@ -115,7 +120,7 @@ def check_compose_flow(ops: Any) -> None:
 
 def check_deform_conv2d(ops: Any) -> None:
     geometry = ([1, 1], [1, 1], [1, 1])
-    for outputs in (64, 5):  # on tensor cores, and gathered
+    for outputs in (64, 5):
         input = torch.randn(1, 32, 4, 5)
         offset, weight = displacement(1, 18, 4, 5), torch.randn(outputs, 32, 3, 3) / 17
         tensors = [t.double().requires_grad_() for t in (input, offset, weight)]
@@ -150,6 +155,15 @@ def check_overlay(ops: Any) -> None:
     )
     expected = eager.overlay(frame, labels, palette, 0.5, None)
     assert torch.equal(ops.overlay(frame, labels, palette, 0.5, None), expected)
+
+
+def check_patch_flow(ops: Any) -> None:
+    current, previous = 255 * torch.rand(2, 1, 13, 18)
+    arguments = (current, previous, displacement(1, 2, 13, 18), 2, 1, 200.0)
+    wide = (a.double() if isinstance(a, torch.Tensor) else a for a in arguments)
+    apart = (ops.patch_flow(*arguments) - eager.patch_flow(*wide)).abs().amax(1)
+    assert (apart > 0.01).double().mean() < 0.02
+    assert apart[0, -1, -1] < 0.01
 
 
 def check_preprocess(ops: Any) -> None:

@@ -3,6 +3,7 @@
 #include "../../../csrc/deform_conv2d/op.cpp"
 #include "../../../csrc/flow_warp/op.cpp"
 #include "../../../csrc/overlay/op.cpp"
+#include "../../../csrc/patch_flow/op.cpp"
 #include "../../../csrc/preprocess/op.cpp"
 #include "../../../csrc/reduce_flow/op.cpp"
 #include "../../../csrc/upsample_argmax/op.cpp"
