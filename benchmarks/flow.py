@@ -26,6 +26,7 @@ from accel_rt.data.camvid import camvid
 from accel_rt.data.flow_files import flow_files
 from accel_rt.device import resolve_precision
 from accel_rt.evaluate.flow import endpoint_error, network_flow, warped_label_miou
+from accel_rt.flow.device_dis import DeviceDIS
 from accel_rt.flow.dis import DISFlow, Preset
 from accel_rt.flow.flownets import load_flownet
 from accel_rt.models.fuse import for_inference
@@ -70,6 +71,7 @@ def main(
     methods: dict[str, Method] = {"zero": zero}
     for preset in get_args(Preset):
         methods[f"DIS {preset}"] = DISFlow(preset).dense
+    methods["DIS for CUDA, by its CPU twin"] = DeviceDIS(torch.device("cpu")).dense
     for path in weights:
         width = load_flownet(path).width
         methods[f"FlowNetS x{width:g} ({path.parent.name})"] = flownets(path, precision)

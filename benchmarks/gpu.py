@@ -133,6 +133,11 @@ def _calls(height: int = 64, width: int = 128) -> list[tuple[roofline.Cost, Call
             ops.reduce_flow, noise(1, 2, 4 * height, 4 * width), size, (height, width), 16
         ),
     }
+    calls["patch_flow"] = partial(
+        ops.patch_flow,
+        *(noise(1, 4 * height, 4 * width, dtype=torch.float32) for _ in range(2)),
+        noise(1, 2, 4 * height, 4 * width, dtype=torch.float32),
+    )
     costs = {cost.op: cost for cost in roofline.standard(height, width)}
     return [(costs[name], call) for name, call in calls.items()]
 

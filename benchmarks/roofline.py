@@ -139,6 +139,17 @@ def reduce_flow(height: int, width: int, factor: int = 4) -> Cost:
     return Cost("reduce_flow", shape, moved, 2 * factor**2 * cells * 2)
 
 
+def patch_flow(height: int, width: int) -> Cost:
+    """The finest level: two grey images and where flow begins; each round fits a patch nine times.
+
+    Patches are four pixels apart and have 64; a sample takes a row's and two columns' weights.
+    """
+    pixels = height * width
+    fits = 2 * 9 * pixels // 16
+    moved = 2 * 4 * pixels + 2 * _FLOW_BYTES * pixels
+    return Cost("patch_flow", f"{height}x{width}", moved, fits * 64 * (_TAP_FLOPS + 8))
+
+
 def standard(height: int = 64, width: int = 128) -> list[Cost]:
     """Every operator on a grid of ``height x width`` cells of 16 pixels, 16 bits, 19 classes."""
     frame = 16 * height, 16 * width
@@ -152,4 +163,5 @@ def standard(height: int = 64, width: int = 128) -> list[Cost]:
         overlay(*frame),
         compose_flow(height, width),
         reduce_flow(height, width),
+        patch_flow(4 * height, 4 * width),
     ]

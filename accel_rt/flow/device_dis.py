@@ -57,6 +57,12 @@ class DeviceDIS:
             flow = _resized(flow, grid.frame)
         return ops.reduce_flow(flow, grid.frame, grid.cells, grid.stride)
 
+    def dense(self, previous_bgr: np.ndarray, current_bgr: np.ndarray) -> np.ndarray:
+        """Backward flow float32 ``[H, W, 2]`` in pixels between two frames of one size."""
+        flow = self.finest(self.view(previous_bgr), self.view(current_bgr))
+        height, width = current_bgr.shape[:2]
+        return _resized(flow, (height, width))[0].permute(1, 2, 0).cpu().numpy()
+
     def finest(self, previous: Tensor, current: Tensor) -> Tensor:
         """Flow ``[1, 2, h, w]`` between two views, in their pixels."""
         height, width = current.shape[1:]

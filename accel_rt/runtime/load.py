@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
+from accel_rt import ops
 from accel_rt.classes import ClassSet
 from accel_rt.device import resolve_device, resolve_precision
 from accel_rt.errors import UsageError
 from accel_rt.flow.codec import CodecFlow
+from accel_rt.flow.device_dis import DeviceDIS
 from accel_rt.flow.dis import DISFlow
 from accel_rt.flow.source import FlowSource
 from accel_rt.models import store
@@ -257,15 +259,15 @@ def load_flow(
 ) -> FlowSource | None:
     """The flow that ``settings`` ask for; None where their mode needs none.
 
-    ``auto`` is FlowNetS on CUDA if its weights are installed, else the video's own vectors, and
-    DIS where it has none that serve.
+    ``auto`` is DIS on CUDA, there on the device, and elsewhere the video's own vectors, with DIS
+    where it has none that serve.
     """
     if settings.mode in ("copy", "deeplab") or settings.interval == 1:
         return None
-    automatic = settings.flow == "auto"
-    if settings.flow == "dis":
-        return DISFlow()
-    if settings.flow == "codec" or (automatic and device.type != "cuda"):
+    on_cuda, automatic = device.type == "cuda", settings.flow == "auto"
+    if settings.flow == "dis" or (automatic and on_cuda):
+        return DeviceDIS(device) if on_cuda and ops.has_operator("patch_flow") else DISFlow()
+    if settings.flow == "codec" or automatic:
         return CodecFlow()
     from accel_rt.flow.flownets import FlowNetSFlow, load_flownet
 
@@ -273,8 +275,6 @@ def load_flow(
         named = settings.flow in FLOWS
         path = store.find(FLOWNETS_WEIGHTS if named else settings.flow, "flownets")
     except UsageError as error:
-        if automatic:
-            return CodecFlow()
         raise UsageError(
             f"no '{FLOWNETS_WEIGHTS}' weights are installed: put {FLOWNETS_WEIGHTS}.safetensors "
             f"into $ACCEL_RT_WEIGHTS, give --flow its path, or choose --flow dis"

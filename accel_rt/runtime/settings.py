@@ -93,8 +93,9 @@ class SegmenterSettings:
         choices=MODES,
     )
     flow: str = option(
-        "Optical flow: codec (H.264's own motion vectors where they serve, else dis), dis (OpenCV, "
-        "CPU), flownets (the paper's network, as installed), or FlowNetS from a weight file.",
+        "Optical flow: codec (H.264's own motion vectors where they serve, else dis), dis (dense "
+        "inverse search: on CUDA our own, else OpenCV's), flownets (the paper's network, as "
+        "installed), or FlowNetS from a weight file.",
         "auto",
         choices=FLOWS,
         kind="choice or file",

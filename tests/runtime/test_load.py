@@ -19,6 +19,7 @@ from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.weights import ModelInfo, load_network, save_network
 from accel_rt.models.zoo import build_network
 from accel_rt.normalise import IMAGENET, Normalisation
+from accel_rt.runtime import load
 from accel_rt.runtime.load import load_segmenter
 from accel_rt.runtime.settings import SegmenterSettings
 
@@ -33,6 +34,24 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         save_network(tmp_path / f"{name}.safetensors", build_network(name, 11), info)
     monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(tmp_path))
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("flow", "device", "expected"),
+    [
+        ("auto", "cpu", "CodecFlow"),
+        ("dis", "cpu", "DISFlow"),
+        ("auto", "cuda", "DeviceDIS on cuda"),
+        ("dis", "cuda", "DeviceDIS on cuda"),
+        ("codec", "cuda", "CodecFlow"),
+    ],
+)
+def test_flow_is_computed_where_the_networks_are(
+    flow: str, device: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "DeviceDIS", lambda on: f"DeviceDIS on {on}")
+    source = load.load_flow(replace(SETTINGS, flow=flow), torch.device(device), torch.float16)
+    assert (source if isinstance(source, str) else type(source).__name__) == expected
 
 
 def kinds(settings: SegmenterSettings, frames: int = 4) -> list[str]:
