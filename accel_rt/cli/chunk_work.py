@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -15,8 +16,9 @@ from accel_rt.cli.machine import machine
 from accel_rt.cli.options import load_chosen
 from accel_rt.cli.outputs import FrameOutputs
 from accel_rt.cli.segment_run import SegmentOptions
+from accel_rt.errors import WeightsError
 from accel_rt.palette import recolor
-from accel_rt.runtime.load import keyframe_policy
+from accel_rt.runtime.load import keyframe_policy, weights_digests
 from accel_rt.runtime.pipeline import run_pipeline
 from accel_rt.runtime.policy import KeyframesAt
 from accel_rt.runtime.settings import SegmenterSettings
@@ -72,7 +74,8 @@ class ChunkFiles:
 class SegmentWork:
     """Does the tasks of ``accel-rt segment``; the networks are loaded once, for the first chunk.
 
-    ``values`` are what :func:`load_chosen` takes; ``stored`` are the settings that timings tell.
+    ``values`` are what :func:`load_chosen` takes; ``stored`` are the settings that timings tell,
+    ``weights`` the :func:`weights_digests` that every machine must have (none: whatever it has).
     """
 
     settings: SegmenterSettings
@@ -81,6 +84,7 @@ class SegmentWork:
     chunks: Chunks
     chunk_s: float
     stored: dict[str, Any] = field(default_factory=dict)
+    weights: list[str] = field(default_factory=list)
     load: Callable[..., Any] = load_chosen
     segmenter: Any = None
 
@@ -88,6 +92,11 @@ class SegmentWork:
         """Load the networks."""
         if self.segmenter is not None:
             return
+        if self.weights and weights_digests(self.settings) != self.weights:
+            raise WeightsError(
+                f"the weights on {platform.node()} are not those that the command found: install "
+                "the same ones on every machine"
+            )
         if threads := self.values["threads"]:
             import cv2
 

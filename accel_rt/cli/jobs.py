@@ -166,7 +166,7 @@ def _check(jobs: Sequence[Job], folder: Path | None) -> None:
             check_output_path(file, inputs)
     for made in (folder, *(job.masks for job in jobs)):  # last: a refusal leaves no folder
         if made is not None:
-            _make_folder(made)
+            make_folder(made)
     for file in files:
         check_output_path(file, inputs)
 
@@ -196,7 +196,8 @@ def _files(source: str | list[Path]) -> Sequence[str | Path]:
     return [source] if isinstance(source, str) else source
 
 
-def _make_folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
+    """Make a folder for outputs; raises :class:`UsageError` and :class:`OutputError`."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:

@@ -12,12 +12,13 @@ from time import monotonic
 from typing import Any
 
 from accel_rt.cli.chunk_work import SegmentWork
+from accel_rt.cli.jobs import make_folder
 from accel_rt.cli.many import ManyOptions
 from accel_rt.cli.progress import make_bar
 from accel_rt.cli.segment_run import SegmentOptions
 from accel_rt.cli.text import say, show, table
-from accel_rt.errors import OutputError, UsageError
-from accel_rt.files import Claim, why_unwritable
+from accel_rt.errors import UsageError
+from accel_rt.files import Claim
 from accel_rt.runtime.load import weights_digests
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.scale.board import Board, Failure
@@ -60,15 +61,18 @@ def run_many(
         _CLUSTER_CORES if many.cluster else max(1, free_cores() // (many.workers or 1))
     )
     chunk_s = many.chunk_seconds or CHUNK_S
-    videos = _videos(inputs, folder, wanted, _what_matters(settings, options, chunk_s))
+    weights = weights_digests(settings)
+    matters = [_what_matters(settings, options), chunk_s, weights]
+    videos = _videos(inputs, folder, wanted, matters)
     state = f"{folder.rstrip('/')}/{STATE}"
     chunks = Chunks(f"{state}/chunks")
     chosen = {name: values[name] for name in ("weights", "reference")}
     chosen["threads"] = values["threads"] or cores
-    work = SegmentWork(settings, chosen, options, chunks, chunk_s, values)
+    work = SegmentWork(settings, chosen, options, chunks, chunk_s, values, weights)
     with ExitStack() as stack:
         if not is_url(state):
-            _make_folder(Path(state))
+            make_folder(Path(folder))
+            make_folder(Path(state))
             stack.callback(Claim(Path(state, "manifest.jsonl")).release)
             chunks.remove_unfinished()
         lines = Lines(state)
@@ -118,16 +122,11 @@ def _has_outputs(outputs: Outputs) -> bool:
     return all(is_there(output) for output in vars(outputs).values() if output)
 
 
-def _what_matters(settings: SegmenterSettings, options: SegmentOptions, chunk_s: float) -> Any:
-    """All that changes the outputs, but for the inputs."""
+def _what_matters(settings: SegmenterSettings, options: SegmentOptions) -> Any:
+    """All settings that change the outputs."""
     shown = {name: value for name, value in asdict(options).items() if name not in _NO_CHANGE}
     zones = options.zones and options.zones.read_text()
-    return json.loads(
-        json.dumps(
-            [asdict(settings), {**shown, "zones": zones}, chunk_s, weights_digests(settings)],
-            default=str,
-        )
-    )
+    return json.loads(json.dumps([asdict(settings), {**shown, "zones": zones}], default=str))
 
 
 def _videos(inputs: Sequence[str], folder: str, wanted: Outputs, matters: Any) -> list[Video]:
@@ -166,15 +165,6 @@ def _of_one(path: str, name: str) -> str:
     above, _, own = name.rpartition("/")
     stem, suffix = Path(last).stem, Path(last).suffix
     return "/".join(filter(None, (folder, above, f"{stem}_{own}{suffix}")))
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError(f"'{path.parent}' is no folder: name one with -o") from error
-    except OSError as error:
-        raise OutputError(why_unwritable(path, error)) from error
 
 
 class Told:

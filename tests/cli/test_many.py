@@ -186,7 +186,7 @@ def test_plain_lines_say_how_far_all_is(accel, done, tmp_path, monkeypatch):
     ("args", "message"),
     [
         (("x.mp4",), "give -o FOLDER"),
-        (("x.mp4", "-o", "x.mp4"), "is no folder"),
+        (("x.mp4", "-o", "x.mp4"), "is a file: name a folder"),
         (("x.mp4", "-o", "out", "--resume"), "go on by themselves"),
         (("-", "-o", "out"), "is no video file"),
         (("x.mp4", "-o", "out", "--timing", "t.txt"), "ends in .csv or .json"),

@@ -87,7 +87,7 @@ def work(folder: Path | str, chunk_s: float = 1.0, **others: Any) -> SegmentWork
     values = {"threads": 1}
     kind = others.pop("kind", SegmentWork)
     chunks = Chunks(f"{folder}/.accel-rt/chunks")
-    return kind(settings, values, options, chunks, chunk_s, {}, load, **others)
+    return kind(settings, values, options, chunks, chunk_s, load=load, **others)
 
 
 class Serial:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from accel_rt.errors import WeightsError
 from accel_rt.runtime.load import keyframe_policy
 from accel_rt.runtime.policy import KeyframesAt
 from accel_rt.runtime.settings import SegmenterSettings
@@ -176,3 +177,9 @@ def test_every_codec_and_container_can_be_joined(tmp_path):
         steps = np.diff([float(time) for time in found.times])
         np.testing.assert_allclose(steps, 0.04, atol=2e-3)
         assert found.beep_s == pytest.approx(2.0, abs=0.03)
+
+
+def test_a_machine_with_other_weights_is_told_of(tmp_path):
+    work = small.work(tmp_path, weights=["what the command found"])
+    with pytest.raises(WeightsError, match="are not those that the command found"):
+        work.prepare()
