@@ -52,6 +52,9 @@ BYTES = Normalisation((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
 IMAGENET = Normalisation()
 """That of ImageNet checkpoints, and of every network that is trained here."""
 
+CAFFE_MEAN_RGB = (123.15 / 255, 115.90 / 255, 103.06 / 255)
+"""Less which Caffe's checkpoints, and their heirs in MXNet, take colours, undivided."""
+
 
 def normalise(frames_bgr: Tensor) -> Tensor:
     """uint8 BGR ``[N, H, W, 3]`` to float32 RGB ``[N, 3, H, W]`` by :data:`IMAGENET`."""

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from accel_rt.bench.peers import interpolate_argmax, torchvision_deform_conv2d
-from accel_rt.models.layers import DeformConv2d
+from accel_rt.models.layers import DeformConv2d, keep_inside
 from accel_rt.models.network import Network
-from accel_rt.normalise import MEAN_RGB, STD_RGB
 from accel_rt.ops import eager
 
 
@@ -33,8 +32,9 @@ class PlainDeepLab:
                     setattr(module, name, _PlainDeformConv2d(child))
         self._network = network.eval().to(device)
         self._device = device
-        self._mean = torch.tensor(MEAN_RGB, device=device)[:, None, None]
-        self._std = torch.tensor(STD_RGB, device=device)[:, None, None]
+        normalisation = network.normalisation
+        self._mean = torch.tensor(normalisation.mean_rgb, device=device)[:, None, None]
+        self._std = torch.tensor(normalisation.std_rgb, device=device)[:, None, None]
 
     @torch.inference_mode()
     def step(self, frame_bgr: np.ndarray) -> np.ndarray:
@@ -43,7 +43,8 @@ class PlainDeepLab:
         rgb = cv2.cvtColor(frame_bgr, cv2.COLOR_BGR2RGB)
         frame = torch.from_numpy(rgb).to(self._device).permute(2, 0, 1).float() / 255
         frame = (frame - self._mean) / self._std
-        frame = nn.functional.pad(frame, (0, -width % 16, 0, -height % 16))
+        cell = self._network.cell
+        frame = nn.functional.pad(frame, (0, -width % cell, 0, -height % cell))
         scores = self._network(frame[None].contiguous())
         labels = interpolate_argmax(scores, (frame.shape[1], frame.shape[2]))
         return labels[0, :height, :width].to(torch.uint8).cpu().numpy()
@@ -55,11 +56,13 @@ class _PlainDeformConv2d(nn.Module):
     def __init__(self, layer: DeformConv2d) -> None:
         super().__init__()
         self.weight, self.bias, self.offset = layer.weight, layer.bias, layer.offset
-        self._geometry = layer.geometry
+        self._geometry, self._inside_only = layer.geometry, layer.inside_only
         self._torchvision = torchvision_deform_conv2d()
 
     def forward(self, x: Tensor) -> Tensor:
-        offset = self.offset(x)
+        offset, mask = self.offset(x), None
+        if self._inside_only:
+            offset, mask = keep_inside(offset, x, self._geometry)
         if self._torchvision is None:
-            return eager.deform_conv2d(x, offset, self.weight, self.bias, None, *self._geometry)
-        return self._torchvision(x, offset, self.weight, self.bias, *self._geometry)
+            return eager.deform_conv2d(x, offset, self.weight, self.bias, mask, *self._geometry)
+        return self._torchvision(x, offset, self.weight, self.bias, *self._geometry, mask=mask)

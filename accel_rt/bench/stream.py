@@ -19,7 +19,7 @@ from accel_rt.device import resolve_device
 from accel_rt.models.foreign.open import load_placed, place
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo
-from accel_rt.runtime.load import load_segmenter
+from accel_rt.runtime.load import load_segmenter, update_place
 from accel_rt.runtime.result import FrameSegmenter
 from accel_rt.runtime.schedule import FrameKind
 
@@ -133,9 +133,7 @@ def make_streams(models: Iterable[Model], frames: Sequence[np.ndarray]) -> Itera
         segmenter = load_segmenter(model.settings, load=networks.load)
         # On CUDA the segmenter tells the branch's time: a hook in it would wait amid the frame.
         has_branch = model.settings.mode == "accel" and device.type == "cpu"
-        clock = None
-        if has_branch:
-            clock = networks.clock(place(model.settings.update, "update"))
+        clock = networks.clock(update_place(model.settings)) if has_branch else None
         yield Stream(model, _timed(segmenter, clock), frames)
 
 

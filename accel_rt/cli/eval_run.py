@@ -92,7 +92,7 @@ def model_name(settings: Any) -> str:
         text
         for text, there in (
             (f"update x{settings.update_scale:g}", settings.update_scale != 1),
-            (settings.warp, settings.warp != "composed" and settings.mode in ("accel", "dff")),
+            (settings.warp, settings.warp != "auto" and settings.mode in ("accel", "dff")),
             (settings.flow, settings.flow not in ("auto", "dis")),
             (f"{settings.fusion} fusion", settings.fusion != "score"),
         )

@@ -29,7 +29,8 @@ def models(as_json: bool) -> int:
     if as_json:
         show(json.dumps(rows, indent=2))
     elif rows:
-        tables = (_networks(rows), _pairs(rows), _flows(rows))
+        flows, whole = _kind(rows, "flownets", "flow network"), _kind(rows, "model", "model")
+        tables = (_networks(rows), _pairs(rows), flows, whole)
         shown = [table(lines, right) for lines, right in tables if len(lines) > 1]
         show("\n\n".join([*shown, *_classes(rows)]))
     else:
@@ -75,11 +76,9 @@ def _pairs(rows: list[dict[str, Any]]) -> _Lines:
     return lines, (1,)
 
 
-def _flows(rows: list[dict[str, Any]]) -> _Lines:
-    lines: list[tuple[str, ...]] = [("flow network", "MB", "trained on")]
-    lines += [
-        (row["name"], _size(row), row["trained_on"]) for row in rows if row["kind"] == "flownets"
-    ]
+def _kind(rows: list[dict[str, Any]], kind: str, title: str) -> _Lines:
+    lines: list[tuple[str, ...]] = [(title, "MB", "trained on")]
+    lines += [(row["name"], _size(row), row["trained_on"]) for row in rows if row["kind"] == kind]
     return lines, (1,)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, cast
 
 import click
 
@@ -27,18 +28,30 @@ from accel_rt.cli.text import show
     help="Bits of a weight. Large networks lose little with 4, small ones more.",
 )
 def pack(weights: str, output: Path, bits: str) -> None:
-    """Write a network's weights again with fewer bits; prints the file.
+    """Write the weights of a network or model again with fewer bits; prints the file.
 
     What the file says of its accuracy was measured before; 'accel-rt eval' measures it again.
     """
     from dataclasses import replace
 
     from accel_rt.models import store
-    from accel_rt.models.weights import load_network, save_network
+    from accel_rt.models.weights import (
+        load_network,
+        load_tensors,
+        read_description,
+        save_network,
+        save_tensors,
+        split_part,
+    )
 
-    network, info = load_network(store.find(weights))
-    if info.miou is not None:
-        before = f"{info.evaluated_on}, before packing in {bits} bits"
-        info = replace(info, evaluated_on=before)
-    save_network(output, network, info, 4 if bits == "4" else 8)
+    path, number = store.find(weights), cast(Literal[4, 8], int(bits))
+    file, _ = split_part(path)
+    if "#" not in weights and read_description(file)["kind"] == "model":
+        save_tensors(output, *load_tensors(file), number)
+    else:
+        network, info = load_network(path)
+        if info.miou is not None:
+            before = f"{info.evaluated_on}, before packing in {bits} bits"
+            info = replace(info, evaluated_on=before)
+        save_network(output, network, info, number)
     show(output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +22,9 @@ from accel_rt.cli.options import (
     segmenter_settings,
     with_preset,
 )
-from accel_rt.errors import UsageError
+from accel_rt.errors import AccelError, UsageError
 from accel_rt.runtime.schedule import PRESETS
-from accel_rt.runtime.settings import SegmenterSettings
+from accel_rt.runtime.settings import DEFAULT_UPDATE, SegmenterSettings
 from accel_rt.version import __version__
 from accel_rt.video.display import FileDisplay
 from accel_rt.video.limits import MAX_RATE, MIN_RATE, Limits
@@ -205,6 +206,11 @@ def _options(values: dict[str, Any]) -> SegmentOptions:
 
 def _networks(settings: SegmenterSettings) -> str:
     """The networks that ``settings`` name, in words."""
-    if settings.mode == "accel" and settings.schedule.updates:
-        return f"{settings.reference} and {settings.update}"
-    return settings.reference
+    from accel_rt.runtime.load import own_part
+
+    if settings.mode != "accel" or not settings.schedule.updates:
+        return settings.reference
+    own = None
+    with suppress(AccelError):  # told when the networks are loaded
+        own = settings.update == DEFAULT_UPDATE and own_part(settings, "update")
+    return settings.reference if own else f"{settings.reference} and {settings.update}"

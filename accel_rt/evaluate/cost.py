@@ -16,7 +16,8 @@ from accel_rt.bench.stream import ModelTimes, make_streams, measure
 from accel_rt.evaluate.flops import count_flops
 from accel_rt.models import store
 from accel_rt.models.foreign.open import place
-from accel_rt.runtime.load import keyframe_interval, load_model, load_segmenter
+from accel_rt.models.weights import split_part
+from accel_rt.runtime.load import keyframe_interval, load_model, load_segmenter, update_place
 from accel_rt.runtime.schedule import FrameKind
 from accel_rt.runtime.settings import SegmenterSettings
 
@@ -77,14 +78,15 @@ def sizes(settings: SegmenterSettings) -> dict[str, Any]:
     model = load_model(settings).model
     paths = [place(settings.reference)]
     if model.update is not None:
-        paths.append(place(settings.update, "update"))
+        paths.append(update_place(settings))
         fusion = settings.fusion_weights
         if fusion is None and settings.fusion != "mean":
             fusion = store.find_fusion(paths[0], paths[1], settings.fusion)
         paths += [fusion] if fusion else []
+    files = {split_part(path)[0] for path in paths if isinstance(path, Path)}
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "file_mb": sum(path.stat().st_size for path in set(paths) if isinstance(path, Path)) / 1e6,
+        "file_mb": sum(file.stat().st_size for file in files) / 1e6,
     }
 
 

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from accel_rt.classes import IGNORE_LABEL
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.models.flownet import FlowNetS
-from accel_rt.normalise import normalise
 
 _FULL_COLOUR_PX = 24  # flow of this length is drawn in full brightness
 
@@ -26,17 +25,19 @@ def endpoint_error(flow: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def network_flow(
     network: FlowNetS, previous_bgr: np.ndarray, current_bgr: np.ndarray
 ) -> np.ndarray:
-    """Backward flow float32 ``[H, W, 2]`` in pixels by a network, bilinear from its quarter size.
+    """Backward flow float32 ``[H, W, 2]`` in pixels by a network, bilinear from its own grid.
 
     Frames are uint8 BGR ``[H, W, 3]``.
     """
     parameter = next(network.parameters())
     previous, current = (
-        normalise(torch.from_numpy(frame)[None].to(parameter.device)).to(parameter.dtype)
+        network.normalisation(torch.from_numpy(frame)[None].to(parameter.device)).to(
+            parameter.dtype
+        )
         for frame in (previous_bgr, current_bgr)
     )
     flow = network(previous, current).float()
-    flow = F.interpolate(flow, scale_factor=4, mode="bilinear", align_corners=False)
+    flow = F.interpolate(flow, scale_factor=network.stride, mode="bilinear", align_corners=False)
     height, width = current_bgr.shape[:2]
     return flow[0, :, :height, :width].permute(1, 2, 0).cpu().numpy()
 

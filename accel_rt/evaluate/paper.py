@@ -179,7 +179,7 @@ def variant(name: str, what: str) -> str:
     return f"{name}, {what}"
 
 
-OTHER_WARP = {"composed": "incremental", "incremental": "composed"}
+OTHER_WARP = {"auto": "incremental", "composed": "incremental", "incremental": "composed"}
 
 
 def _add_variants(found: ModelSet, family: NetworkFamily, flow: bool) -> None:

@@ -105,10 +105,10 @@ class _Model:
             model,
             self._device,
             dtype,
-            incremental=settings.warp == "incremental",
+            incremental=loaded.incremental,
             update_scale=settings.update_scale,
         )
-        self._flow = load_flow(settings, self._device, dtype)
+        self._flow = load_flow(settings, self._device, dtype, loaded.flow)
         self._flow_name = None if self._flow is None else self._flow.name  # as before any frame
         self._trained, self._size = loaded.info.size, loaded.size(settings)
         self._settings = settings
@@ -143,7 +143,7 @@ class _Model:
             before = self._state(frames, last - 1, offset - 1)
             return self._program.advance(before, self._flow_to(frames[last - 1], frame))
 
-        key = "moved", self._key_of(frame), self._flow_key(frame), self._settings.warp, offset
+        key = "moved", self._key_of(frame), self._flow_key(frame), self._program.incremental, offset
         return _memo(frame.chained, key, moved)
 
     def _flow_to(self, before: _Seen, frame: _Seen) -> Tensor | None:

@@ -30,7 +30,7 @@ class CodecFlow:
     ``search``. ``by_codec`` and ``by_search`` count frames of either kind.
     """
 
-    on_device = False
+    normalisation = None
 
     def __init__(self, search: DISFlow | None = None) -> None:
         self._search = search or DISFlow()

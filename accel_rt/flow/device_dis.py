@@ -28,7 +28,7 @@ class DeviceDIS:
     """
 
     name = "dis"
-    on_device = True
+    normalisation = IMAGENET
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -28,7 +28,7 @@ class DISFlow:
     """
 
     name = "dis"
-    on_device = False
+    normalisation = None
 
     def __init__(self, preset: Preset = "ultrafast", scale: float = 1.0) -> None:
         if preset not in _PRESETS:

@@ -8,16 +8,18 @@ from torch import Tensor
 
 from accel_rt.flow.grid import Grid
 from accel_rt.flow.motion import Motion
+from accel_rt.normalise import Normalisation
 
 
 class FlowSource(Protocol):
-    """Backward flow between any two frames, without memory of its own.
+    """Backward flow between any two frames, without memory of its own."""
 
-    ``on_device`` says that frames are taken as normalised tensors on the networks' device, else
-    they are arrays on the CPU.
-    """
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """How frames are to be normalised that are taken as tensors on the networks' device.
 
-    on_device: bool
+        None: they are taken as arrays on the CPU.
+        """
 
     @property
     def name(self) -> str:
@@ -27,7 +29,7 @@ class FlowSource(Protocol):
         """What is kept of a frame to compute flow from and to it.
 
         ``frame`` is the processed frame without padding: uint8 BGR ``[H, W, 3]``, or, on the
-        device, RGB ``[1, 3, H, W]`` normalised as ImageNet's. ``motion`` is what its video says of
+        device, RGB ``[1, 3, H, W]``, normalised. ``motion`` is what its video says of
         it, for sources that use that.
         """
 

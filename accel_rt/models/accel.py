@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from accel_rt.errors import UsageError
 from accel_rt.models.layers import resize_grid, zero_bias
-from accel_rt.models.network import Network, TaskNetwork
+from accel_rt.models.network import DeconvTaskNetwork, Network, TaskNetwork
 
 
 class ScoreFusion(nn.Module):
@@ -75,7 +75,8 @@ class FeatureFusion(nn.Module):
     """Both branches' features to fused features by a 1x1 convolution, before one task network.
 
     The convolution is split by branch, ``A f^R + B f^U + b``, so that each branch's half can be
-    projected on its own grid: the reference's half is cached and warped as ``P A f^R``.
+    projected on its own grid: the reference's half is cached and warped as ``P A f^R``. Where a
+    warp gives zeros outside the frame the bias is the update's, since it must not be warped.
     """
 
     def __init__(self, reference: Network, update: Network) -> None:
@@ -88,18 +89,21 @@ class FeatureFusion(nn.Module):
             )
         self._projection = task.projection
         width = task.projection.in_channels
-        self.reference_half = nn.Conv2d(width, width, 1)
-        self.update_half = nn.Conv2d(update.task.projection.in_channels, width, 1, bias=False)
+        warps_zeros = isinstance(task, DeconvTaskNetwork)
+        width_u = update.task.projection.in_channels
+        self.reference_half = nn.Conv2d(width, width, 1, bias=not warps_zeros)
+        self.update_half = nn.Conv2d(width_u, width, 1, bias=warps_zeros)
         nn.init.dirac_(self.reference_half.weight)
         nn.init.normal_(self.update_half.weight, std=0.01)
         zero_bias(self.reference_half)
+        zero_bias(self.update_half)
 
     def reference_state(self, features: Tensor) -> Tensor:
-        """``P A f^R`` with every bias: the cached half of the projection."""
+        """``P A f^R`` with the biases that may be warped: the cached half of the projection."""
         return self._projection(self.reference_half(features))
 
     def update_state(self, features: Tensor) -> Tensor:
-        """``P B f^U`` without bias."""
+        """``P B f^U`` with the bias that may not be warped."""
         return F.conv2d(self.update_half(features), self._projection.weight)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accel_rt.models.layers import zero_bias
+from accel_rt.normalise import CAFFE_MEAN_RGB, IMAGENET, Normalisation
 
 _ENCODER = (  # channels, kernel, stride
     (64, 7, 2),
@@ -29,6 +32,10 @@ class FlowNetS(nn.Module):
     ``width`` scales every layer's channels (1 is the paper's network, 0.25 the slim one).
     """
 
+    kind = "flownets"
+    normalisation = IMAGENET
+    stride = 4
+    """Pixels of the frames per cell of the flow."""
     multiple = 64
     """Height and width must be multiples of this."""
 
@@ -67,25 +74,69 @@ class FlowNetS(nn.Module):
         Frames are normalised RGB ``[N, 3, H, W]``. The flow says where each position of
         ``current`` was in ``previous``, in pixels of the frames.
         """
-        x = torch.cat([current, previous], 1)
+        flows, finest = self._flows(torch.cat([current, previous], 1))
+        flows.append(self.predictors[-1](finest))
+        return [flow * 20 for flow in flows]  # predicted in twentieths, as in the original
+
+    def _flows(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """All flows but the finest, as they are predicted, and what that is predicted from."""
         skips = []
         for index, layer in enumerate(self.encoder):
             x = layer(x)
             if index in _SKIPS:
                 skips.append(x)
-        flows = [self.predictors[0](x)]
-        stages = zip(self.upconvs, self.upflows, self.predictors[1:], strict=True)
-        for skip, (upconv, upflow, predictor) in zip(reversed(skips), stages, strict=True):
-            x = torch.cat([skip, upconv(x), upflow(flows[-1])], 1)
+        flows = []
+        levels = zip(self.predictors, self.upconvs, self.upflows, strict=False)
+        for skip, (predictor, upconv, upflow) in zip(reversed(skips), levels, strict=True):
             flows.append(predictor(x))
-        return [flow * 20 for flow in flows]  # predicted in twentieths, as in the original
+            finer = (
+                up[..., : skip.shape[-2], : skip.shape[-1]] for up in (upconv(x), upflow(flows[-1]))
+            )
+            x = torch.cat([skip, *finer], 1)
+        return flows, x
 
     def forward(self, previous: Tensor, current: Tensor) -> Tensor:
-        """Backward flow ``[N, 2, H/4, W/4]`` in pixels of the frames; any frame size."""
+        """Backward flow ``[N, 2, H/stride, W/stride]`` in pixels of the frames; any frame size."""
         height, width = current.shape[-2:]
         pad = (0, -width % self.multiple, 0, -height % self.multiple)
         if any(pad):
             previous, current = (F.pad(f, pad, mode="replicate") for f in (previous, current))
         pyramid = self.pyramid if self.fused_pyramid is None else self.fused_pyramid
         flow = pyramid(previous, current)[-1]
-        return flow[..., : -(-height // 4), : -(-width // 4)]
+        return flow[..., : -(-height // self.stride), : -(-width // self.stride)]
+
+    def covers(self, height: int, width: int) -> tuple[int, int]:
+        """What the flow of a frame of so many pixels spans of it, and beyond."""
+        return height, width
+
+    def describe(self, trained_on: str) -> dict[str, Any]:
+        """What a weight file says of the network."""
+        return {
+            "kind": "flownets",
+            "network": self.kind,
+            "width": self.width,
+            "trained_on": trained_on,
+        }
+
+
+class MXNetFlowNetS(FlowNetS):
+    """FlowNetS as the paper's authors used it: on halved frames, and for cells of 16 pixels."""
+
+    kind = "flownets_mxnet"
+    normalisation = Normalisation(CAFFE_MEAN_RGB, (1.0, 1.0, 1.0))
+    stride = 16
+    multiple = 1
+
+    def pyramid(self, previous: Tensor, current: Tensor) -> list[Tensor]:
+        """Flow at stride 16 alone; see :meth:`FlowNetS.pyramid`."""
+        halved = F.avg_pool2d(torch.cat([current, previous], 1), 2, ceil_mode=True)
+        _, finest = self._flows(halved)
+        flow = self.predictors[-1](F.avg_pool2d(finest, 2, ceil_mode=True))
+        return [flow * (2.5 * self.stride)]  # predicted in two fifths of a cell
+
+    def covers(self, height: int, width: int) -> tuple[int, int]:
+        """Whole cells."""
+        return height + -height % self.stride, width + -width % self.stride
+
+
+FLOWNETS = {network.kind: network for network in (FlowNetS, MXNetFlowNetS)}

@@ -27,7 +27,7 @@ from accel_rt.models.layers import (
     resize_grid,
     to_fast_layout,
 )
-from accel_rt.models.network import Network, SkipTaskNetwork, TaskNetwork
+from accel_rt.models.network import DeconvTaskNetwork, Network, SkipTaskNetwork, TaskNetwork
 from accel_rt.models.plain import RepConv2d
 from accel_rt.models.prepared import prepare
 
@@ -70,9 +70,12 @@ class FusedTask(nn.Module):
     def __init__(self, task: TaskNetwork | SkipTaskNetwork) -> None:
         super().__init__()
         self.encode = fused(task, "encode")
-        self.scoring, self.stride = task.scoring, task.stride
+        self.scoring, self.stride, self.score_stride = task.scoring, task.stride, task.score_stride
         if isinstance(task, TaskNetwork):
             self.projection = task.projection
+        if isinstance(task, DeconvTaskNetwork):
+            self.shift, self.upsampling = task.shift, task.upsampling
+        self.warp: Callable[[Tensor, Tensor], Tensor] = task.warp
         self.decode: Callable[[Tensor], Tensor] = task.decode
         self.decode_warped: Callable[[Tensor, Tensor], Tensor] = task.decode_warped
 
@@ -92,19 +95,27 @@ class FusedFeatures(FeatureNetwork):
 def fused(module: nn.Module, method: str = "forward") -> fx.GraphModule:
     """The graph of ``module``'s ``method`` with every convolution fused; ``module`` is left as is.
 
-    Raises RuntimeError if a batch norm is left over, which cannot be folded.
+    A batch norm of a sum or a pooled map, as pre-activation networks have them, stays. Raises
+    RuntimeError if one is left over that follows something else, and should have been folded.
     """
     graph = fx.GraphModule(module, _Tracer(method).trace(module))
     for node in list(graph.graph.nodes):
         if isinstance(_called(graph, node), _CONVOLUTIONS):
             _fuse_convolution(graph, node)
-    left = [n.name for n in graph.graph.nodes if isinstance(_called(graph, n), nn.BatchNorm2d)]
+    norms = [n for n in graph.graph.nodes if isinstance(_called(graph, n), nn.BatchNorm2d)]
+    left = [node.name for node in norms if not _stays(graph, node)]
     if left:
         raise RuntimeError(f"no convolution takes the batch norms {', '.join(left)}")
     graph.graph.lint()
     graph.delete_all_unused_submodules()
     graph.recompile()
     return graph
+
+
+def _stays(graph: fx.GraphModule, norm: fx.Node) -> bool:
+    """Whether a batch norm sees a sum, which several read, or a pooled map."""
+    (seen,) = norm.all_input_nodes
+    return len(seen.users) > 1 or isinstance(_called(graph, seen), nn.MaxPool2d)
 
 
 class _Tracer(fx.Tracer):

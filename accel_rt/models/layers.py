@@ -32,7 +32,9 @@ class DeformConv2d(nn.Conv2d):
     A drop-in for ``nn.Conv2d`` without bias: ``weight`` keeps its name, so ordinary
     checkpoints load; ``offset`` is a plain convolution of the same geometry whose zero
     initialisation makes the layer start as the ordinary convolution. ``offset_groups`` sets of
-    offsets each serve an equal share of the input channels (4 in the paper).
+    offsets each serve an equal share of the input channels (4 in the paper). Without
+    ``dilated_offsets`` the offsets' convolution keeps the size, but has no dilation; with
+    ``inside_only`` a tap counts only inside the image, see :func:`keep_inside`.
     Source: Dai et al., "Deformable Convolutional Networks" (ICCV 2017), section 2.1.
     """
 
@@ -45,32 +47,59 @@ class DeformConv2d(nn.Conv2d):
         padding: int = 0,
         dilation: int = 1,
         offset_groups: int = 4,
+        dilated_offsets: bool = True,
+        inside_only: bool = False,
     ) -> None:
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, bias=False
         )
+        less = 0 if dilated_offsets else (dilation - 1) * (kernel_size // 2)
         self.offset = nn.Conv2d(
             in_channels,
             2 * offset_groups * kernel_size**2,
             kernel_size,
             stride,
-            padding,
-            dilation,
+            padding - less,
+            dilation if dilated_offsets else 1,
         )
         nn.init.zeros_(self.offset.weight)
         zero_bias(self.offset)
-        self.offset_groups = offset_groups
+        self.offset_groups, self.inside_only = offset_groups, inside_only
         self.geometry = (stride, stride), (padding, padding), (dilation, dilation)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, H, W]`` to ``[N, out_channels, H', W']``."""
-        return ops.deform_conv2d(
-            x,
-            self.offset(x),
-            self.weight,
-            self.bias,
-            *self.geometry,
-        )
+        offset, mask = self.offset(x), None
+        if self.inside_only:
+            offset, mask = keep_inside(offset, x, self.geometry)
+        return ops.deform_conv2d(x, offset, self.weight, self.bias, *self.geometry, mask)
+
+
+Geometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""Stride, padding and dilation of a convolution, each ``(vertical, horizontal)``."""
+
+
+def keep_inside(offset: Tensor, x: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
+    """Offsets of a 3x3 deformable convolution, and a mask, that sample ``x`` as MXNet does.
+
+    A tap counts, in full, from the first to less than one past the last row and column, and not at
+    all outside; elsewhere it fades over a pixel on both sides. ``offset`` is ``[N, G*9*2, h, w]``,
+    the mask ``[N, G*9, h, w]``.
+    """
+    images, channels, *size = offset.shape
+    wide = offset if offset.dtype == torch.float64 else offset.float()
+    shifts = wide.reshape(images, channels // 18, 3, 3, 2, *size)
+    kept, inside = [], []
+    for axis in range(2):
+        stride, padding, dilation = (pair[axis] for pair in geometry)
+        cells = torch.arange(size[axis], device=x.device) * stride - padding
+        taps = torch.arange(3, device=x.device) * dilation
+        grid = (taps[:, None] + cells).reshape((3, 1, -1, 1) if axis == 0 else (1, 3, 1, -1))
+        at = shifts[:, :, :, :, axis] + grid
+        inside.append((at >= 0) & (at < x.shape[2 + axis]))
+        kept.append(at.clamp(0, x.shape[2 + axis] - 1) - grid)
+    mask = (inside[0] & inside[1]).to(wide.dtype).reshape(images, channels // 2, *size)
+    return torch.stack(kept, 4).reshape(offset.shape), mask
 
 
 class DepthwiseConv2d(nn.Conv2d):

@@ -37,6 +37,10 @@ class MappedNetwork(Network):
         return self.network.stride
 
     @property
+    def score_stride(self) -> int:
+        return self.network.score_stride
+
+    @property
     def cell(self) -> int:
         return self.network.cell
 

@@ -30,7 +30,7 @@ class TaskNetwork(nn.Module):
     N_task(W(N_feat)) with the projection moved before the warp).
     """
 
-    stride = 16
+    stride = score_stride = 16
 
     def __init__(self, channels16: int, classes: int, state_channels: int = 1024) -> None:
         super().__init__()
@@ -49,12 +49,84 @@ class TaskNetwork(nn.Module):
         """State to scores ``[N, classes, H/16, W/16]``."""
         return self.scoring(F.relu(state))
 
+    @staticmethod
+    def warp(state: Tensor, flow: Tensor) -> Tensor:
+        """The state where ``flow`` ``[N, 2, h, w]``, in its cells, says that it was."""
+        return ops.flow_warp(state, flow)
+
     def decode_warped(self, state: Tensor, flow: Tensor) -> Tensor:
         """``decode(warp(state, flow))``; one fused pass over the state unless training."""
         if torch.is_grad_enabled():
-            return self.decode(ops.flow_warp(state, flow))
+            return self.decode(self.warp(state, flow))
         assert self.scoring.bias is not None
         return ops.warp_score(state, flow, self.scoring.weight.flatten(1), self.scoring.bias)
+
+
+class Shift(nn.Module):
+    """A bias by itself."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[N, C, h, w]`` plus a number per channel."""
+        return x + self.bias[:, None, None]
+
+
+class DeconvTaskNetwork(TaskNetwork):
+    """N_task as the paper's authors built it: scores of every pixel, by a deconvolution.
+
+    The features are zero outside the frame when they are warped, so the state is their projection
+    without its bias, which is added after the warp. A class has a kernel of its own for its scores.
+    """
+
+    score_stride = 1
+
+    def __init__(self, channels16: int, classes: int, state_channels: int = 1024) -> None:
+        super().__init__(channels16, classes, state_channels)
+        self.projection = nn.Conv2d(channels16, state_channels, 1, bias=False)
+        nn.init.kaiming_normal_(self.projection.weight, nonlinearity="relu")
+        self.shift = Shift(state_channels)
+        stride = self.stride
+        self.upsampling = nn.ConvTranspose2d(
+            classes, classes, 2 * stride, stride, groups=classes, bias=False
+        )
+        tent = 1 - ((torch.arange(2 * stride) + 0.5) / stride - 1).abs()
+        with torch.no_grad():
+            self.upsampling.weight.copy_((tent[:, None] * tent).expand_as(self.upsampling.weight))
+
+    def decode(self, state: Tensor) -> Tensor:
+        """State ``[N, C, h, w]`` to scores ``[N, classes, 16 h + 8, 16 w + 8]``.
+
+        They begin with the frame's first pixel and may reach beyond its last.
+        """
+        scores = self.scoring(F.relu(self.shift(state)))
+        margin = self.stride // 2
+        return self.upsampling(scores)[..., margin:, margin:]
+
+    @staticmethod
+    def warp(state: Tensor, flow: Tensor) -> Tensor:
+        """The state where ``flow`` ``[N, 2, h, w]`` says that it was, zero outside; of flow's size.
+
+        At odd sizes the state may have another size than the flow: then their corners meet.
+        """
+        sides = zip(state.shape[2:], flow.shape[2:], strict=True)
+        if all(side == flow_side for side, flow_side in sides):
+            return ops.flow_warp(state, flow, "zeros")
+        (height, width), (rows, columns) = state.shape[2:], flow.shape[2:]
+        dy, dx = (height - 1) / max(1, rows - 1), (width - 1) / max(1, columns - 1)
+        y = torch.arange(rows, device=flow.device)[:, None]
+        x = torch.arange(columns, device=flow.device)
+        flow = torch.stack([(x + flow[:, 0]) * dx - x, (y + flow[:, 1]) * dy - y], 1)
+        taller, wider = max(height, rows), max(width, columns)
+        state = F.pad(state, (0, wider - width, 0, taller - height))
+        flow = F.pad(flow, (0, wider - columns, 0, taller - rows))
+        return ops.flow_warp(state, flow, "zeros")[..., :rows, :columns]
+
+    def decode_warped(self, state: Tensor, flow: Tensor) -> Tensor:
+        """``decode(warp(state, flow))``."""
+        return self.decode(self.warp(state, flow))
 
 
 class SkipTaskNetwork(nn.Module):
@@ -65,7 +137,7 @@ class SkipTaskNetwork(nn.Module):
     decoded by the identity. ``plain`` takes dense convolutions in place of depthwise ones.
     """
 
-    stride = 4
+    stride = score_stride = 4
 
     def __init__(
         self,
@@ -107,9 +179,14 @@ class SkipTaskNetwork(nn.Module):
         """The state already is the scores."""
         return state
 
+    @staticmethod
+    def warp(state: Tensor, flow: Tensor) -> Tensor:
+        """As :meth:`TaskNetwork.warp`."""
+        return ops.flow_warp(state, flow)
+
     def decode_warped(self, state: Tensor, flow: Tensor) -> Tensor:
         """Warped scores."""
-        return ops.flow_warp(state, flow)
+        return self.warp(state, flow)
 
 
 def _dense(width: int, dilation: int = 1) -> nn.Conv2d:
@@ -146,8 +223,15 @@ class Network(nn.Module):
         return self.task.stride
 
     @property
+    def score_stride(self) -> int:
+        """Pixels of the processed frame per cell of the scores."""
+        return self.task.score_stride
+
+    @property
     def cell(self) -> int:
         """Pixels that an input's height and width must be multiples of."""
+        if self.score_stride == 1:
+            return 1
         return getattr(self.feature, "cell", FeatureNetwork.cell)
 
     @property
@@ -160,17 +244,29 @@ class Network(nn.Module):
         return self.task.encode(self.feature(frame))
 
     def decode(self, state: Tensor) -> Tensor:
-        """State to scores ``[N, classes, H/stride, W/stride]``."""
+        """State to scores ``[N, classes, H/score_stride, W/score_stride]``.
+
+        Those of single pixels may reach beyond the frame, see :meth:`cut`.
+        """
         return self.task.decode(state)
 
     def decode_warped(self, state: Tensor, flow: Tensor) -> Tensor:
         """Scores of the state warped by ``flow [N, 2, h, w]``, in cells of the state's grid."""
         return self.task.decode_warped(state, flow)
 
+    def warp(self, state: Tensor, flow: Tensor) -> Tensor:
+        """The state moved by ``flow [N, 2, h, w]``, in cells of its grid."""
+        return self.task.warp(state, flow)
+
+    def cut(self, scores: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+        """Scores of a frame of ``size`` ``(height, width)`` without what reaches beyond it."""
+        rows, columns = (-(-side // self.score_stride) for side in size)
+        return scores[..., :rows, :columns]
+
     def score(self, features: Features) -> Tensor:
-        """The feature network's maps to scores ``[N, classes, H/stride, W/stride]``."""
+        """The feature network's maps to scores, as :meth:`decode` gives them."""
         return self.decode(self.task.encode(features))
 
     def forward(self, frame: Tensor) -> Tensor:
         """Frame to scores: one pass of DeepLab-x without its upsampling."""
-        return self.score(self.feature(frame))
+        return self.cut(self.score(self.feature(frame)), frame.shape[-2:])

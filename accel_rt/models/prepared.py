@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from accel_rt import ops
-from accel_rt.models.layers import DeformConv2d, FusedConv2d
+from accel_rt.models.layers import DeformConv2d, FusedConv2d, keep_inside
 
 
 def prepare(graph: fx.GraphModule, device: torch.device, dtype: torch.dtype) -> None:
@@ -195,17 +195,21 @@ class PreparedDeformConv2d(nn.Module):
         self.offset = _prepared_convolution(conv.offset, None) or conv.offset
         self._packed = packed
         self._bias = None if conv.bias is None else conv.bias.detach()
-        self._geometry = conv.geometry
+        self._geometry, self._inside_only = conv.geometry, conv.inside_only
         self._relu = relu
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         """``[N, C, H, W]`` to ``[N, out_channels, H', W']``; may write over ``shortcut``."""
+        offset, mask = self.offset(x), None
+        if self._inside_only:
+            offset, mask = keep_inside(offset, x, self._geometry)
         return ops.deform_conv2d_packed(
             x,
-            self.offset(x),
+            offset,
             self._packed,
             self._bias,
             *self._geometry,
+            mask=mask,
             shortcut=shortcut,
             relu=self._relu,
         )

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Bits = Literal[4, 8]
+Bits = Literal[4, 8, 32]
+"""32: as they are."""
 
 _SCALE = "|scale"
 _SHAPE = "|shape"
@@ -29,7 +30,7 @@ def quantise(name: str, tensor: Tensor, bits: Bits) -> dict[str, Tensor]:
     """
     tensor = tensor.detach().float()
     depthwise = tensor.ndim == 4 and tensor.shape[1] == 1
-    if tensor.ndim < 2 or tensor.numel() < _QUANTISE_FROM or depthwise:
+    if bits == 32 or tensor.ndim < 2 or tensor.numel() < _QUANTISE_FROM or depthwise:
         return {name: tensor.contiguous()}
     if bits == 8:
         flat = tensor.flatten(1)

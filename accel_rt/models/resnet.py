@@ -21,6 +21,11 @@ class ResNetSpec:
     ``strides``, ``dilations`` and ``deformable`` have one entry per stage conv2 to conv5. The
     defaults are the paper's: conv5's stride becomes dilation (output stride 16) and its 3x3
     convolutions are deformable in 4 groups.
+
+    ``caffe`` is how ResNets first were: bottlenecks have their stride in the first convolution, and
+    the max pool has no padding, but takes what is left over at the lower right.
+    ``plain_first`` keeps the first 3x3 convolution of basic blocks plain, without dilation.
+    ``dilated_offsets`` and ``inside_only`` are :class:`~accel_rt.models.layers.DeformConv2d`'s.
     """
 
     block: Literal["basic", "bottleneck"]
@@ -29,15 +34,27 @@ class ResNetSpec:
     dilations: tuple[int, int, int, int] = (1, 1, 1, 2)
     deformable: tuple[bool, bool, bool, bool] = (False, False, False, True)
     offset_groups: int = 4
+    caffe: bool = False
+    plain_first: bool = False
+    dilated_offsets: bool = True
+    inside_only: bool = False
 
-
-def _conv3x3(
-    in_channels: int, out_channels: int, stride: int, dilation: int, offset_groups: int
-) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the size up to its stride; deformable if it has groups."""
-    if offset_groups:
-        return DeformConv2d(in_channels, out_channels, 3, stride, dilation, dilation, offset_groups)
-    return nn.Conv2d(in_channels, out_channels, 3, stride, dilation, dilation, bias=False)
+    def conv3x3(self, in_channels: int, out_channels: int, stride: int, stage: int) -> nn.Conv2d:
+        """A 3x3 convolution of a stage, 0 to 3; it keeps the size up to its stride."""
+        dilation = self.dilations[stage]
+        if not self.deformable[stage]:
+            return nn.Conv2d(in_channels, out_channels, 3, stride, dilation, dilation, bias=False)
+        return DeformConv2d(
+            in_channels,
+            out_channels,
+            3,
+            stride,
+            dilation,
+            dilation,
+            self.offset_groups,
+            self.dilated_offsets,
+            self.inside_only,
+        )
 
 
 class BasicBlock(nn.Module):
@@ -46,12 +63,15 @@ class BasicBlock(nn.Module):
     expansion = 1
 
     def __init__(
-        self, in_channels: int, width: int, stride: int, dilation: int, offset_groups: int
+        self, spec: ResNetSpec, stage: int, in_channels: int, width: int, stride: int
     ) -> None:
         super().__init__()
-        self.conv1 = _conv3x3(in_channels, width, stride, dilation, offset_groups)
+        if spec.plain_first:
+            self.conv1 = nn.Conv2d(in_channels, width, 3, stride, 1, bias=False)
+        else:
+            self.conv1 = spec.conv3x3(in_channels, width, stride, stage)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = _conv3x3(width, width, 1, dilation, offset_groups)
+        self.conv2 = spec.conv3x3(width, width, 1, stage)
         self.bn2 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = _shortcut(in_channels, width, stride)
@@ -65,17 +85,17 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut (stride on the 3x3, as in torchvision)."""
+    """1x1, 3x3 and 1x1 convolutions and a shortcut; torchvision has the stride on the 3x3."""
 
     expansion = 4
 
     def __init__(
-        self, in_channels: int, width: int, stride: int, dilation: int, offset_groups: int
+        self, spec: ResNetSpec, stage: int, in_channels: int, width: int, stride: int
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, width, 1, stride if spec.caffe else 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = _conv3x3(width, width, stride, dilation, offset_groups)
+        self.conv2 = spec.conv3x3(width, width, 1 if spec.caffe else stride, stage)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, width * self.expansion, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(width * self.expansion)
@@ -100,30 +120,37 @@ def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | N
     )
 
 
+def make_stage(spec: ResNetSpec, stage: int, in_channels: int) -> nn.Sequential:
+    """The residual blocks of a stage, 0 to 3."""
+    block, width = BLOCKS[spec.block], 64 * 2**stage
+    first = block(spec, stage, in_channels, width, spec.strides[stage])
+    channels = width * block.expansion
+    others = (block(spec, stage, channels, width, 1) for _ in range(spec.layers[stage] - 1))
+    return nn.Sequential(first, *others)
+
+
+BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {
+    "basic": BasicBlock,
+    "bottleneck": Bottleneck,
+}
+
+
 class ResNet(FeatureNetwork):
     """A ResNet without its classifier: frame to features at strides 4, 8 and 16."""
 
     def __init__(self, spec: ResNetSpec) -> None:
         super().__init__()
         self.spec = spec
-        block = BasicBlock if spec.block == "basic" else Bottleneck
+        block = BLOCKS[spec.block]
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        channels = 64
-        stages: list[nn.Module] = []
-        for stage in range(4):
-            width = 64 * 2**stage
-            groups = spec.offset_groups if spec.deformable[stage] else 0
-            blocks: list[nn.Module] = []
-            for i in range(spec.layers[stage]):
-                stride = spec.strides[stage] if i == 0 else 1
-                blocks.append(block(channels, width, stride, spec.dilations[stage], groups))
-                channels = width * block.expansion
-            stages.append(nn.Sequential(*blocks))
-        self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        self.channels = 64 * block.expansion, 128 * block.expansion, channels
+        self.maxpool = nn.MaxPool2d(3, 2, 0 if spec.caffe else 1, ceil_mode=spec.caffe)
+        inputs = 64, *(64 * 2**stage * block.expansion for stage in range(3))
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            make_stage(spec, stage, channels) for stage, channels in enumerate(inputs)
+        )
+        self.channels = inputs[1], inputs[2], 512 * block.expansion
         initialise(self)
 
     def forward(self, frame: Tensor) -> Features:

@@ -23,8 +23,10 @@ from accel_rt.models.weights import (
     describing,
     fit,
     load_tensors,
+    part_path,
     read_description,
     save_tensors,
+    split_part,
 )
 
 FOLDERS_VARIABLE = "ACCEL_RT_WEIGHTS"
@@ -62,7 +64,10 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        """``network``, ``fusion``, ``feature-fusion`` or ``flownets``; empty where unreadable."""
+        """``network``, ``fusion``, ``feature-fusion`` or ``flownets``, or ``model`` for several.
+
+        Empty where unreadable.
+        """
         return self.description.get("kind", "")
 
 
@@ -99,6 +104,14 @@ def _entries(folder: Path) -> Iterator[Entry]:
 def _checked_description(path: Path) -> dict[str, Any]:
     """A file's description with all that its kind must say."""
     description = read_description(path)
+    if description["kind"] == "model":
+        with describing(path):
+            member(description, "trained_on", str)
+            for part in member(description, "parts", dict):
+                if not part:
+                    raise ValueError("one of its parts has no name")
+                _checked_description(part_path(path, part))
+        return description
     with describing(path):
         if description["kind"] == "network":
             ModelInfo.from_json(description)
@@ -125,21 +138,24 @@ def class_names(path: Path) -> tuple[str, ...]:
 def find(name_or_path: str, kind: str = "network", role: Role = "reference") -> Path:
     """The weight file of a ``kind`` called ``name_or_path``: an installed name, or a path.
 
-    Of a run's folder it is the file in it, or that of the ``role`` in the pair it holds. Raises
+    Of a run's folder it is the file in it, or that of the ``role`` in the pair it holds; of a
+    model's file the part of that role, or another part of it that is named after a ``#``. Raises
     :class:`~accel_rt.errors.WeightsError` for a path that is not there or an installed
     file that is damaged, and :class:`~accel_rt.errors.UsageError` for an unknown name.
     """
-    path = Path(name_or_path)
+    path, part = split_part(Path(name_or_path))
     if path.is_dir() and (len(path.parts) > 1 or any(path.glob("*.safetensors"))):
         return _in_folder(path, kind, role)
     if path.suffix == ".safetensors" or len(path.parts) > 1:
         if not path.is_file():
             raise WeightsError(f"no weight file {path}: see 'accel-rt models' for those installed")
-        return path
+        return part_path(path, part) if part else _part_for(path, kind, role)
     entries = {entry.name: entry for entry in _first_of_each_name()}
-    found = entries.get(name_or_path)
+    found = entries.get(path.name)
     if found is not None and found.error is not None:
         raise found.error
+    if found is not None and found.kind == "model":
+        return part_path(found.path, part) if part else _part_for(found.path, kind, role)
     if found is None or found.kind != kind:
         names = [entry.name for entry in entries.values() if entry.kind == kind]
         choice = f"choose from {', '.join(names)}, or " if names else ""
@@ -163,6 +179,20 @@ def _in_folder(folder: Path, kind: str, role: Role) -> Path:
     return found[0]
 
 
+def _part_for(path: Path, kind: str, role: Role) -> Path:
+    """The part of a model's file that serves as a ``kind`` in a ``role``; of others the file."""
+    part = {"network": role, "flownets": "flow"}.get(kind, kind)
+    return own_part(path, part) or path
+
+
+def own_part(path: Path, part: str) -> Path | None:
+    """What names another part of the model's file that ``path`` is of; None if there is none."""
+    file, _ = split_part(path)
+    description = read_description(file)
+    parts = description.get("parts") if description["kind"] == "model" else None
+    return part_path(file, part) if isinstance(parts, dict) and part in parts else None
+
+
 def fusion_name(reference: str, update: str, kind: str = "score") -> str:
     """File stem of the ``score`` or ``feature`` fusion of a pair of networks."""
     names = (re.sub(r"[^\w.-]+", "-", name) for name in (reference, update))
@@ -174,14 +204,24 @@ def pair(reference: Path | str, update: Path | str) -> dict[str, str]:
 
     They are weight files, or the names of networks that have none here.
     """
-    described: dict[str, str] = {}
+    described = _pair_names(reference, update)
     for role, place in (("reference", reference), ("update", update)):
         if isinstance(place, Path):
-            name, digest = read_description(place).get("network", place.stem), content_hash(place)
+            digest = content_hash(place)
         else:
-            name, digest = place, hashlib.sha256(place.encode()).hexdigest()
-        described |= {role: name, f"{role}_sha256": digest}
+            digest = hashlib.sha256(place.encode()).hexdigest()
+        described[f"{role}_sha256"] = digest
     return described
+
+
+def _pair_names(reference: Path | str, update: Path | str) -> dict[str, str]:
+    """By role, what the descriptions of two networks call them."""
+    return {
+        role: read_description(place).get("network", place.stem)
+        if isinstance(place, Path)
+        else place
+        for role, place in (("reference", reference), ("update", update))
+    }
 
 
 def find_fusion(reference: Path | str, update: Path | str, kind: str = "score") -> Path | None:
@@ -189,15 +229,20 @@ def find_fusion(reference: Path | str, update: Path | str, kind: str = "score") 
     :func:`pair`.
 
     It belongs to their contents, whatever they are called, and may lie beside them; None if there
-    is none.
+    is none. Two parts of one model's file have, if no other, the fusion of that file, of whatever
+    kind.
     """
     kind = "fusion" if kind == "score" else "feature-fusion"
     beside = {p.parent for p in (reference, update) if isinstance(p, Path)} - set(folders())
     entries = chain(chain.from_iterable(map(_entries, sorted(beside))), _all())
-    fusions = [entry for entry in entries if entry.kind == kind]
+    named = _pair_names(reference, update)
+    fusions = [e for e in entries if e.kind == kind and named.items() <= e.description.items()]
     wanted = pair(reference, update) if fusions else {}
-    hashes = {name: text for name, text in wanted.items() if name.endswith("_sha256")}
-    return next((e.path for e in fusions if hashes.items() <= e.description.items()), None)
+    found = next((e.path for e in fusions if wanted.items() <= e.description.items()), None)
+    if found is None and isinstance(reference, Path) and isinstance(update, Path):
+        same = split_part(reference)[0] == split_part(update)[0]
+        return own_part(reference, "fusion") if same else None
+    return found
 
 
 def no_fusion(reference: str, update: str) -> str:

@@ -57,6 +57,11 @@ class ModelInfo:
     std_rgb: tuple[float, float, float] = STD_RGB
     task: Task | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """What a network's file says; its size is ``[width, height]``."""
+        assert self.size is not None, "networks of ours are for a size"
+        return {"kind": "network", **asdict(self), "size": self.size[::-1]}
+
     @classmethod
     def from_json(cls, stored: Any) -> ModelInfo:
         """What a file's description says; raises ``ValueError`` naming what is missing or wrong."""
@@ -99,9 +104,7 @@ def _numbers(stored: Any, name: str, kind: type, count: int, default: tuple = ()
 
 def save_network(path: Path, network: Network, info: ModelInfo, bits: Bits = 8) -> None:
     """Write ``network`` and ``info`` to ``path``, replacing it only when complete."""
-    assert info.size is not None, "networks of ours are for a size"
-    description = {"kind": "network", **asdict(info), "size": info.size[::-1]}
-    save_tensors(path, network.state_dict(), description, bits)
+    save_tensors(path, network.state_dict(), info.to_json(), bits)
 
 
 def load_network(path: Path) -> tuple[Network, ModelInfo]:
@@ -186,14 +189,51 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, description
 
 
+def save_model(path: Path, parts: dict[str, Part], trained_on: str, bits: Bits = 8) -> None:
+    """Write all networks of a model, by the names of their parts, as one file.
+
+    Everything that reads a network's file reads a part of this one, by :func:`part_path`.
+    """
+    tensors = {
+        f"{name}.{tensor}": value
+        for name, part in parts.items()
+        for tensor, value in part.tensors.items()
+    }
+    described = {name: part.description for name, part in parts.items()}
+    description = {"kind": "model", "trained_on": trained_on, "parts": described}
+    save_tensors(path, tensors, description, bits)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A state dict, and what a file of it alone would say of it."""
+
+    tensors: dict[str, Tensor]
+    description: dict[str, Any]
+
+
+def part_path(path: Path, part: str) -> Path:
+    """What names a part of a model's file, as if it were a file: ``FILE#PART``."""
+    return path.with_name(f"{path.name}#{part}")
+
+
+def split_part(path: Path) -> tuple[Path, str]:
+    """The file, and the part of it that a path names; that is empty for the whole file."""
+    name, mark, part = path.name.rpartition("#")
+    if not mark or path.is_file():
+        return path, ""
+    return path.with_name(name), part
+
+
 def content_hash(path: Path) -> str:
     """SHA-256 of what a network's file computes: its tensors and classes, whatever else it says.
 
     Raises :class:`~accel_rt.errors.WeightsError` as :func:`load_tensors`.
     """
-    if not path.is_file():
+    file, _ = split_part(path)
+    if not file.is_file():
         return _open(path, lambda description, file: "")
-    status = path.stat()
+    status = file.stat()
     return _content_hash(path, status.st_size, status.st_mtime_ns)
 
 
@@ -213,16 +253,23 @@ def _tensors(description: dict[str, Any], file: Any) -> tuple[dict[str, Any], di
 
 def _open(path: Path, read: Callable[[dict[str, Any], Any], T]) -> T:
     """What ``read`` makes of a file's description and the open safetensors file."""
-    if not path.is_file():
-        raise WeightsError(f"no weight file {path}: see 'accel-rt models' for those installed")
+    whole, part = split_part(path)
+    if not whole.is_file():
+        raise WeightsError(f"no weight file {whole}: see 'accel-rt models' for those installed")
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(whole, "pt") as file:
             metadata = file.metadata() or {}
             if METADATA_KEY not in metadata:
                 raise WeightsError(
                     f"{path} has no accel-rt description: it was written by something else"
                 )
             description = parse_json(metadata[METADATA_KEY])
+            if part:
+                parts = member(description, "parts", dict, {})
+                if part not in parts:
+                    raise WeightsError(f"{whole} has no part '{part}', but {', '.join(parts)}")
+                description = parts[part]
+                file = _PartOfFile(file, f"{member(description, 'tensors', str, part)}.")
             member(description, "kind", str)
             return read(description, file)
     except AccelError:
@@ -231,3 +278,19 @@ def _open(path: Path, read: Callable[[dict[str, Any], Any], T]) -> T:
         raise WeightsError(
             f"{path} is not a readable safetensors file ({error}): restore or remove it"
         ) from error
+
+
+class _PartOfFile:
+    """The tensors of an open file whose names begin with ``prefix``, without it."""
+
+    def __init__(self, file: Any, prefix: str) -> None:
+        self._file, self._prefix = file, prefix
+
+    def keys(self) -> list[str]:
+        """The names of the tensors."""
+        names = self._file.keys()
+        return [name[len(self._prefix) :] for name in names if name.startswith(self._prefix)]
+
+    def get_tensor(self, name: str) -> Tensor:
+        """The tensor called ``name``."""
+        return self._file.get_tensor(self._prefix + name)

@@ -8,21 +8,22 @@ from typing import Literal
 from accel_rt.errors import UsageError
 from accel_rt.models.efficientnet_lite import EfficientNetLite, EfficientNetLiteSpec
 from accel_rt.models.layers import FeatureNetwork
-from accel_rt.models.network import Network, SkipTaskNetwork, TaskNetwork
+from accel_rt.models.network import DeconvTaskNetwork, Network, SkipTaskNetwork, TaskNetwork
 from accel_rt.models.plain import PlainNetwork, PlainSpec
+from accel_rt.models.preactivation import PreActivationResNet, PreActivationSpec
 from accel_rt.models.resnet import ResNet, ResNetSpec
 
-Task = Literal["paper", "skip", "plain"]
+Task = Literal["paper", "skip", "plain", "deconv"]
 """Kinds of task networks: ``paper`` (stride 16, the state is the projected features), ``skip``
-(stride 4, the state is the scores) and ``plain`` (the like, narrower and without depthwise
-convolutions)."""
+(stride 4, the state is the scores), ``plain`` (the like, narrower and without depthwise
+convolutions) and ``deconv`` (as ``paper``, but for the authors' details)."""
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
     """A feature network, and the task network that it has unless another one is asked for."""
 
-    feature: ResNetSpec | EfficientNetLiteSpec | PlainSpec
+    feature: ResNetSpec | PreActivationSpec | EfficientNetLiteSpec | PlainSpec
     task: Task
     summary: str
 
@@ -41,6 +42,29 @@ NETWORKS = {
         ResNetSpec("bottleneck", (3, 4, 23, 3)),
         "paper",
         "deformable ResNet-101 (the paper's reference)",
+    ),
+    "resnet18_mxnet": NetworkSpec(
+        PreActivationSpec((2, 2, 2, 2)), "deconv", "the authors' own ResNet-18 (update)"
+    ),
+    "resnet34_mxnet": NetworkSpec(
+        PreActivationSpec((3, 4, 6, 3)), "deconv", "the authors' own ResNet-34 (update)"
+    ),
+    "resnet50_mxnet": NetworkSpec(
+        ResNetSpec("bottleneck", (3, 4, 6, 3), caffe=True, inside_only=True),
+        "deconv",
+        "the authors' own ResNet-50 (update)",
+    ),
+    "resnet101_mxnet": NetworkSpec(
+        ResNetSpec(
+            "bottleneck",
+            (3, 4, 23, 3),
+            offset_groups=1,
+            caffe=True,
+            dilated_offsets=False,
+            inside_only=True,
+        ),
+        "deconv",
+        "the authors' own ResNet-101 (reference)",
     ),
     "efficientnet_lite0": NetworkSpec(
         EfficientNetLiteSpec(1.0, 1.0), "skip", "EfficientNet-Lite0 with a stride-4 skip"
@@ -69,12 +93,16 @@ def build_network(name: str, classes: int, task: Task | None = None) -> Network:
     feature: FeatureNetwork
     if isinstance(spec.feature, ResNetSpec):
         feature = ResNet(spec.feature)
+    elif isinstance(spec.feature, PreActivationSpec):
+        feature = PreActivationResNet(spec.feature)
     elif isinstance(spec.feature, PlainSpec):
         feature = PlainNetwork(spec.feature)
     else:
         feature = EfficientNetLite(spec.feature)
-    if (task or spec.task) == "paper":
-        return Network(feature, TaskNetwork(feature.channels[-1], classes))
-    if (task or spec.task) == "plain":
+    kind = task or spec.task
+    if kind == "skip":
+        return Network(feature, SkipTaskNetwork(feature.channels, classes))
+    if kind == "plain":
         return Network(feature, SkipTaskNetwork(feature.channels, classes, 64, 24, plain=True))
-    return Network(feature, SkipTaskNetwork(feature.channels, classes))
+    make = TaskNetwork if kind == "paper" else DeconvTaskNetwork
+    return Network(feature, make(feature.channels[-1], classes))

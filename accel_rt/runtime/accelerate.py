@@ -101,7 +101,8 @@ class Accelerated:
         assert classes is not None
         settings = replace(self._settings, look_ahead=ahead, gate=ahead)
         info = ModelInfo("accelerated", classes, network.size, "elsewhere")
-        return segmenter_of(LoadedModel(Accel(network), info, {}), settings)
+        incremental = settings.warp == "incremental"
+        return segmenter_of(LoadedModel(Accel(network), info, {}, incremental), settings)
 
     def _answer(self, result: FrameResult) -> Any:
         """A result as the function would have given it; as it is for other networks."""

@@ -82,7 +82,7 @@ class CudaExecutor:
     ) -> None:
         self.program = program
         self._flow, self._schedule, self._margins = flow, schedule, margins
-        self._host_flow = flow if flow is not None and not flow.on_device else None
+        self._host_flow = flow if flow is not None and not flow.normalisation else None
         self._cuda: Device = cuda or CudaDevice(program.device)
         self._main, self._side, self._keyframes = (self._cuda.stream() for _ in range(3))
         self._events: dict[str, Any] = {name: self._cuda.event() for name in _EVENTS}

@@ -26,7 +26,7 @@ from accel_rt.runtime.schedule import Schedule
 class _Pending:
     """A keyframe that is being computed, and the flow since its frame; ``stale`` if of no use."""
 
-    features: Future[Tensor]
+    state: Future[State]
     moved: State
     picture: Tensor | None
     stale: bool = False
@@ -156,21 +156,19 @@ class EagerExecutor:
         )
 
     @torch.inference_mode()
-    def _compute(self, frame: Tensor) -> Tensor:
-        features = self.program.key(frame)[0].features
-        assert features is not None
-        return features
+    def _compute(self, frame: Tensor) -> State:
+        return self.program.key(frame)[0]
 
     def take_pending(self) -> bool:
         pending = self._pending
-        if pending is None or not pending.features.done():
+        if pending is None or not pending.state.done():
             return False
         self._pending = None
-        features = pending.features.result()
+        state = pending.state.result()
         if pending.stale:
             return False
         self._state = self.program.advance(
-            State(features, None, pending.picture), pending.moved.flow
+            replace(state, picture=pending.picture), pending.moved.flow
         )
         return True
 
@@ -208,7 +206,7 @@ class KeyframeThread:
         self._caller: int | None = None
         self._pool = ThreadPoolExecutor(1, "keyframes", torch.set_num_threads, (self._beside,))
 
-    def submit(self, work: Callable[[Tensor], Tensor], frame: Tensor) -> Future[Tensor]:
+    def submit(self, work: Callable[[Tensor], State], frame: Tensor) -> Future[State]:
         """Run ``work`` on ``frame`` in the thread."""
         return self._pool.submit(work, frame)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from accel_rt.flow.grid import Grid
 
 _LONGEST_SIDE = 2048  # pixels; very long strips are processed smaller
+_SHORTEST_SIDE = 16
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Geometry:
 
     The source is resized to ``processed`` and extended right and below to ``padded``, of which
     every branch sees a whole number of cells, so a cell covers the same pixels at every size.
+    Networks that take any size see it without padding, and their last cells reach beyond it.
     """
 
     source: tuple[int, int]
@@ -31,7 +33,7 @@ class Geometry:
 
     def grid(self, stride: int) -> Grid:
         """The feature grid of a network with output stride ``stride``."""
-        cells = self.padded[0] // stride, self.padded[1] // stride
+        cells = -(-self.padded[0] // stride), -(-self.padded[1] // stride)
         return Grid(self.processed, cells, stride)
 
 
@@ -54,8 +56,8 @@ def plan(
         processed = size
     else:
         wanted = min(trained or source) / min(source)
-        scale = min(wanted, _LONGEST_SIDE / max(source))
-        processed = max(cell, round(source[0] * scale)), max(cell, round(source[1] * scale))
+        scale, least = min(wanted, _LONGEST_SIDE / max(source)), max(cell, _SHORTEST_SIDE)
+        processed = max(least, round(source[0] * scale)), max(least, round(source[1] * scale))
     multiple = round(cell / update_scale)
     if not pad:
         height, width = (max(multiple, round(n / multiple) * multiple) for n in processed)

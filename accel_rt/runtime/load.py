@@ -23,7 +23,7 @@ from accel_rt.models.accel import Accel, FeatureFusion, ProbabilityFusion, Score
 from accel_rt.models.foreign.open import is_foreign, load_placed, place
 from accel_rt.models.fuse import for_inference
 from accel_rt.models.mapped import MappedNetwork, read_map
-from accel_rt.models.network import Network
+from accel_rt.models.network import DeconvTaskNetwork, Network
 from accel_rt.models.weights import ModelInfo, content_hash
 from accel_rt.runtime.adaptive import Adaptive
 from accel_rt.runtime.cuda import CudaExecutor
@@ -35,7 +35,7 @@ from accel_rt.runtime.program import FrameProgram
 from accel_rt.runtime.result import FrameSegmenter
 from accel_rt.runtime.schedule import Schedule
 from accel_rt.runtime.segmenter import Segmenter
-from accel_rt.runtime.settings import FLOWS, SegmenterSettings
+from accel_rt.runtime.settings import DEFAULT_UPDATE, FLOWS, SegmenterSettings
 
 FLOWNETS_WEIGHTS = "flownets"
 """Name of the installed FlowNetS weights."""
@@ -46,16 +46,34 @@ LoadNetwork = Callable[[Path | str], tuple[Network, ModelInfo]]
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """The branches that settings name, what the reference's file says, and a description."""
+    """The branches that settings name, what the reference's file says, and a description.
+
+    ``incremental`` is how the state is warped; ``flow`` the flow network in the reference's file.
+    """
 
     model: Accel
     info: ModelInfo
     description: dict[str, Any]
+    incremental: bool = False
+    flow: Path | None = None
 
     def size(self, settings: SegmenterSettings) -> tuple[int, int] | None:
         """The ``(height, width)`` to work in: the user's, or the only one that the reference takes,
         or None."""
         return settings.size or self.model.reference.fixed_size
+
+
+def own_part(settings: SegmenterSettings, part: str) -> Path | None:
+    """A part of the reference's own file, if that is a model's and has it."""
+    reference = place(settings.reference)
+    return store.own_part(reference, part) if isinstance(reference, Path) else None
+
+
+def update_place(settings: SegmenterSettings) -> Path | str:
+    """The :func:`~accel_rt.models.foreign.open.place` of the update network: in the reference's own
+    file, if that has one and no other is asked for."""
+    own = own_part(settings, "update") if settings.update == DEFAULT_UPDATE else None
+    return own or place(settings.update, "update")
 
 
 def load_model(settings: SegmenterSettings, load: LoadNetwork = load_placed) -> LoadedModel:
@@ -69,7 +87,7 @@ def load_model(settings: SegmenterSettings, load: LoadNetwork = load_placed) -> 
     description: dict[str, Any] = {"mode": settings.mode, "reference": info.network}
     model = Accel(reference)
     if settings.mode == "accel" and settings.schedule.updates:
-        update, update_info = load(place(settings.update, "update"))
+        update, update_info = load(update_place(settings))
         if settings.map is not None:
             matrix = read_map(Path(settings.map), update_info.classes, info.classes)
             update = MappedNetwork(update, matrix)
@@ -83,9 +101,12 @@ def load_model(settings: SegmenterSettings, load: LoadNetwork = load_placed) -> 
         description["update"] = update_info.network
         description["update_scale"] = settings.update_scale
         model = Accel(reference, update, fusion)
-    schedule = settings.schedule
-    how = {"interval": schedule.interval, "schedule": schedule.describe(), "warp": settings.warp}
-    return LoadedModel(model, info, {**description, **how})
+    schedule, warp = settings.schedule, settings.warp
+    if warp == "auto":
+        warp = "incremental" if isinstance(reference.task, DeconvTaskNetwork) else "composed"
+    how = {"interval": schedule.interval, "schedule": schedule.describe(), "warp": warp}
+    description |= how
+    return LoadedModel(model, info, description, warp == "incremental", own_part(settings, "flow"))
 
 
 def _fusion(
@@ -96,7 +117,7 @@ def _fusion(
         return ProbabilityFusion(update.known), {"fusion": "mean of probabilities, classes mapped"}
     kind, path = settings.fusion, settings.fusion_weights
     if path is None and kind != "mean":
-        places = place(settings.reference), place(settings.update, "update")
+        places = place(settings.reference), update_place(settings)
         path = store.find_fusion(*places, kind)
     if path is not None:
         return store.load_pair_fusion(path, reference, update), {"fusion": path.stem}
@@ -116,7 +137,7 @@ def weights_digests(settings: SegmenterSettings) -> list[str]:
     """What tells the weights that ``settings`` use from others; raises as :func:`load_model`."""
     used = [place(settings.reference)]
     if settings.mode == "accel" and settings.schedule.updates:
-        used.append(place(settings.update, "update"))
+        used.append(update_place(settings))
         fusion = settings.fusion_weights
         if fusion is None and settings.fusion != "mean":
             fusion = store.find_fusion(used[0], used[1], settings.fusion)
@@ -124,7 +145,9 @@ def weights_digests(settings: SegmenterSettings) -> list[str]:
     if settings.flow not in ("codec", "dis"):
         named = settings.flow in FLOWS
         with suppress(UsageError):  # those that are not installed are not used, or missed later
-            used.append(store.find(FLOWNETS_WEIGHTS if named else settings.flow, "flownets"))
+            own = own_part(settings, "flow") if named else None
+            name = FLOWNETS_WEIGHTS if named else settings.flow
+            used.append(own or store.find(name, "flownets"))
     return [found if isinstance(found, str) else content_hash(found) for found in used]
 
 
@@ -169,10 +192,10 @@ def segmenter_of(
     return build_segmenter(
         loaded.model,
         loaded.info.classes,
-        flow=load_flow(settings, device, dtype),
+        flow=load_flow(settings, device, dtype, loaded.flow),
         policy=keyframe_policy(settings),
         schedule=settings.schedule,
-        incremental=settings.warp == "incremental",
+        incremental=loaded.incremental,
         update_scale=settings.update_scale,
         trained=loaded.info.size,
         size=loaded.size(settings),
@@ -255,16 +278,22 @@ def build_segmenter(
 
 
 def load_flow(
-    settings: SegmenterSettings, device: torch.device, dtype: torch.dtype
+    settings: SegmenterSettings,
+    device: torch.device,
+    dtype: torch.dtype,
+    own: Path | None = None,
 ) -> FlowSource | None:
     """The flow that ``settings`` ask for; None where their mode needs none.
 
-    ``auto`` is DIS on CUDA, there on the device, and elsewhere the video's own vectors, with DIS
-    where it has none that serve.
+    ``auto`` is the model's ``own`` flow network, if it has one, else DIS on CUDA, there on the
+    device, and elsewhere the video's own vectors, with DIS where it has none that serve.
     """
     if settings.mode in ("copy", "deeplab") or settings.interval == 1:
         return None
     on_cuda, automatic = device.type == "cuda", settings.flow == "auto"
+    if not automatic and settings.flow != FLOWNETS_WEIGHTS:
+        own = None
+    automatic = automatic and own is None
     if settings.flow == "dis" or (automatic and on_cuda):
         return DeviceDIS(device) if on_cuda and ops.has_operator("patch_flow") else DISFlow()
     if settings.flow == "codec" or automatic:
@@ -273,7 +302,7 @@ def load_flow(
 
     try:
         named = settings.flow in FLOWS
-        path = store.find(FLOWNETS_WEIGHTS if named else settings.flow, "flownets")
+        path = own or store.find(FLOWNETS_WEIGHTS if named else settings.flow, "flownets")
     except UsageError as error:
         raise UsageError(
             f"no '{FLOWNETS_WEIGHTS}' weights are installed: put {FLOWNETS_WEIGHTS}.safetensors "

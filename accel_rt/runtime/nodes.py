@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from accel_rt.flow.source import FlowSource
-from accel_rt.normalise import IMAGENET
 from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.preprocess import network_input
 from accel_rt.runtime.program import Branch, Brush, FrameProgram, Output, State
 from accel_rt.runtime.result import Overlay
 from accel_rt.runtime.schedule import Schedule
+
+_KEPT_OF_STATE = ("features", "flow", "picture")
 
 
 class FrameNodes:
@@ -34,7 +37,7 @@ class FrameNodes:
         margins: bool = False,
     ) -> None:
         self._program, self._geometry, self._schedule = program, geometry, schedule
-        self._flow = flow if flow is not None and flow.on_device else None
+        self._flow = flow if flow is not None and flow.normalisation else None
         self._moves, self._margins = flow is not None, margins
         self._gates = schedule.gate and self._moves and program.update_stands_alone
         self.grid = geometry.grid(program.stride)
@@ -54,12 +57,12 @@ class FrameNodes:
         """A keyframe of the frame: state and scores."""
         state, scores = self._program.key(self._input("reference"))
         flow = None
-        if self._moves and not self._program.incremental:  # a place for flow, which a graph needs
+        if self._composes(state):  # a place for flow, which a graph needs
             flow = torch.zeros_like(self.newer)
-        self._keep_state("state", State(state.features, flow, self._picture()))
+        self._keep_state("state", replace(state, flow=flow, picture=self._picture()))
         if self._schedule.fuse_keyframes and self._program.model.update is not None:
             fresh = self._program.refresh(self._input("update"))
-            scores = self._program.merge(State(state.features), fresh)
+            scores = self._program.merge(state, fresh)
         self._keep("key scores", scores)
         self._begin_carrying(scores)
 
@@ -124,9 +127,13 @@ class FrameNodes:
     def take_pending(self) -> None:
         """The pending keyframe becomes the state, moved to the frame before this one."""
         picture = self._kept.get("arriving picture")
-        arrived = State(self._kept["arriving features"], None, picture)
+        features = self._kept["arriving features"]
+        arrived = State(features, None, picture, self._geometry.padded)
         flow = self._kept["pending flow"] if self._moves else None
-        self._keep_state("state", self._program.advance(arrived, flow))
+        if self._composes(arrived):
+            self._keep_state("state", replace(arrived, flow=flow))
+        else:
+            self._keep_state("state", self._program.advance(arrived, flow))
 
     def key_output(self) -> None:
         """Results of a keyframe."""
@@ -151,6 +158,12 @@ class FrameNodes:
         for name, result in self.results.items():
             result.copy_(getattr(out, name))
 
+    def _composes(self, state: State) -> bool:
+        """Whether flow is composed: also where warping frame by frame would change the size."""
+        assert state.features is not None
+        off_grid = state.features.shape[-2:] != self.grid.cells
+        return self._moves and (not self._program.incremental or off_grid)
+
     def _begin_carrying(self, scores: Tensor) -> None:
         if self._schedule.carries:
             carried = self._program.carried(scores, self._geometry).features
@@ -160,13 +173,12 @@ class FrameNodes:
             self._keep_state("carried", State(carried, flow if composes else None))
 
     def _state(self, name: str) -> State:
-        features, flow, picture = (
-            self._kept.get(f"{name} {part}") for part in ("features", "flow", "picture")
-        )
-        return State(features, flow, picture)
+        features, flow, picture = (self._kept.get(f"{name} {part}") for part in _KEPT_OF_STATE)
+        return State(features, flow, picture, None if name == "carried" else self._geometry.padded)
 
     def _keep_state(self, name: str, state: State) -> None:
-        for part, value in vars(state).items():
+        for part in _KEPT_OF_STATE:
+            value = getattr(state, part)
             if value is not None and value is not self._kept.get(f"{name} {part}"):
                 self._keep(f"{name} {part}", value)
 
@@ -185,11 +197,17 @@ class FrameNodes:
         return self._program.prepare(self.frame, self._geometry, branch)
 
     def _view(self) -> Tensor:
-        """The frame as the flow wants it: normalised as ImageNet's, without padding."""
+        """The frame as the flow wants it: normalised, without padding."""
         assert self._flow is not None
         height, width = self._geometry.processed
         program = self._program
+        assert self._flow.normalisation is not None
         frame = network_input(
-            self.frame, self._geometry, IMAGENET, 1.0, program.device, program.dtype
+            self.frame,
+            self._geometry,
+            self._flow.normalisation,
+            1.0,
+            program.device,
+            program.dtype,
         )
         return self._flow.view(frame[..., :height, :width])

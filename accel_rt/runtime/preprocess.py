@@ -75,10 +75,10 @@ def thumbnail(
             mean_rgb=(0.0, 0.0, 0.0),
             std_rgb=(1.0, 1.0, 1.0),
         )
-        return 255 * F.avg_pool2d(small.flip(1), stride)
-    cells = geometry.grid(stride).cells
+        return 255 * F.avg_pool2d(small.flip(1), stride, ceil_mode=True)
+    grid = geometry.grid(stride)
     small_bgr = cv2.resize(
-        pad_to(frame, geometry.padded), cells[::-1], interpolation=cv2.INTER_AREA
+        pad_to(frame, grid.padded), grid.cells[::-1], interpolation=cv2.INTER_AREA
     )
     return torch.from_numpy(small_bgr).to(device, torch.float32).permute(2, 0, 1)[None]
 

@@ -54,12 +54,14 @@ class State:
     flow in cells from the frame that the features belong to, None if that is the current frame.
     ``features`` None stands for those of a keyframe that is still being computed. ``picture`` is
     ``[N, 3, h, w]``, the frame that the features belong to in the grid's cells, for
-    :meth:`FrameProgram.residual`.
+    :meth:`FrameProgram.residual`. ``size`` is the keyframe's ``(height, width)`` as the network saw
+    it; None for scores that are carried.
     """
 
     features: Tensor | None
     flow: Tensor | None = None
     picture: Tensor | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -158,24 +160,27 @@ class FrameProgram:
     def key(self, frame: Tensor) -> tuple[State, Tensor]:
         """Keyframe ``[N, 3, H, W]`` to state and scores: ``S_k = N_task^R(N_feat^R(I_k))``."""
         reference, fusion = self.model.reference, self.model.fusion
+        size = frame.shape[-2], frame.shape[-1]
         if isinstance(fusion, FeatureFusion):
             features = reference.feature(frame)
-            return State(fusion.reference_state(features[-1])), reference.score(features)
-        encoded = reference.encode(frame)
-        return State(encoded), self._to_blend(reference.decode(encoded))
+            state = State(fusion.reference_state(features[-1]), size=size)
+            return state, reference.cut(reference.score(features), size)
+        state = State(reference.encode(frame), size=size)
+        return state, self._to_blend(self.reference_scores(state))
 
     def advance(self, state: State, flow: Tensor | None) -> State:
         """The state moved to the next frame by ``flow`` ``[N, 2, h, w]``, backward, in cells.
 
-        None copies it. The flow is composed with that since the keyframe, or else applied to the
-        features: at once if the program is incremental. A state may hold scores, too, on a grid
-        of their own.
+        None copies it. The flow is composed with that since the keyframe, or, if the program is
+        incremental and the state has no flow yet, applied to the features at once. A state may hold
+        scores, too, on a grid of their own.
         """
         if flow is None:
             return state
-        if self.incremental and state.features is not None:
+        if self.incremental and state.features is not None and state.flow is None:
             picture = None if state.picture is None else _warp(state.picture, flow)
-            return State(_warp(state.features, flow), None, picture)
+            moved = self.moved(replace(state, flow=flow))
+            return replace(state, features=moved, flow=None, picture=picture)
         if state.flow is not None:
             flow = ops.compose_flow(state.flow, flow)
         return replace(state, flow=flow)
@@ -204,19 +209,24 @@ class FrameProgram:
         if isinstance(fusion, FeatureFusion):
             features = self.moved(state)
             fresh = resize_grid(fresh, features.shape[-2:])
-            return self.model.reference.decode(features + fresh)
+            return self.reference_scores(replace(state, features=features + fresh, flow=None))
         return fusion(self.reference_scores(state), fresh)
 
     def moved(self, state: State) -> Tensor:
         """The state's features, or scores, ``[N, C, h, w]`` where they belong in its frame."""
         assert state.features is not None
-        return state.features if state.flow is None else _warp(state.features, state.flow)
+        if state.flow is None:
+            return state.features
+        if state.size is None:
+            return _warp(state.features, state.flow)
+        return self.model.reference.warp(state.features, state.flow)
 
     @property
     def finest_stride(self) -> int:
         """Pixels of the processed frame per cell of the grid on which scores are carried."""
-        update = self.model.update
-        return self.stride if update is None else min(self.stride, update.stride)
+        reference, update = self.model.reference, self.model.update
+        strides = [network.score_stride for network in (reference, update) if network is not None]
+        return min(strides)
 
     def carried(self, scores: Tensor, geometry: Geometry, picture: Tensor | None = None) -> State:
         """Scores ``[1, C, h, w]`` of a frame as a state that is carried on.
@@ -263,16 +273,19 @@ class FrameProgram:
         fusion = self.model.fusion
         if fresh is not None and isinstance(fusion, FeatureFusion):
             both = blend(self.moved(before), self.moved(after), share)
-            return self.merge(State(both), fresh)
+            return self.merge(replace(before, features=both, flow=None), fresh)
         scores = blend(self.reference_scores(before), self.reference_scores(after), share)
         return scores if fresh is None or fusion is None else fusion(scores, fresh)
 
     def reference_scores(self, state: State) -> Tensor:
         """The reference branch's scores ``[N, C, h, w]`` of the state's current frame."""
-        assert state.features is not None
+        reference, features = self.model.reference, state.features
+        assert features is not None
         if state.flow is None:
-            return self.model.reference.decode(state.features)
-        return self.model.reference.decode_warped(state.features, state.flow)
+            scores = reference.decode(features)
+        else:
+            scores = reference.decode_warped(features, state.flow)
+        return scores if state.size is None else reference.cut(scores, state.size)
 
     def output(
         self,

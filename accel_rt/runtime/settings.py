@@ -19,7 +19,7 @@ from accel_rt.runtime.schedule import (
 
 Mode = Literal["accel", "dff", "copy", "deeplab"]
 Fusion = Literal["score", "feature", "mean"]
-Warp = Literal["composed", "incremental"]
+Warp = Literal["auto", "composed", "incremental"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 MODES: tuple[str, ...] = get_args(Mode)
@@ -102,8 +102,9 @@ class SegmenterSettings:
         metavar=f"{'|'.join(FLOWS)}|FILE",
     )
     warp: Warp = option(
-        "Warp the keyframe's features once by composed flow, or again for every frame.",
-        "composed",
+        "Warp the keyframe's features once by composed flow, or again for every frame "
+        "(incremental). auto: composed, but incremental for models of the paper's authors.",
+        "auto",
         choices=WARPS,
     )
     update_scale: float = option(

@@ -145,6 +145,7 @@ class DeepLab(TrainingTask):
                 f"{self._data.sets[0][0].name} val, {len(self._validation)} frames at "
                 f"{wxh(size)}, single scale"
             )
+        normalisation = _network(model).normalisation
         info = ModelInfo(
             settings.network,
             self._classes,
@@ -152,7 +153,9 @@ class DeepLab(TrainingTask):
             f"{self._data.describe()}, {step} steps of {settings.batch}",
             scores.get("miou"),
             evaluated,
-            task=settings.task,
+            normalisation.mean_rgb,
+            normalisation.std_rgb,
+            settings.task,
         )
         path = folder / f"{settings.network}.safetensors"
         save_network(path, self._calibrated(model), info)

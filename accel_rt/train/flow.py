@@ -21,7 +21,7 @@ from accel_rt.data.flow_pairs import (
 )
 from accel_rt.data.open import open_dataset
 from accel_rt.data.street_samples import StreetPairs, StreetPictures
-from accel_rt.errors import WeightsError
+from accel_rt.errors import UsageError, WeightsError
 from accel_rt.evaluate.flow import endpoint_error, flow_colours, network_flow
 from accel_rt.flow.flownets import load_flownet, save_flownet
 from accel_rt.models.flownet import FlowNetS
@@ -152,6 +152,11 @@ def _start(settings: FlowSettings) -> FlowNetS:
     if settings.init == "none":
         return FlowNetS(settings.width)
     network = load_flownet(Path(settings.init))
+    if type(network) is not FlowNetS:
+        raise UsageError(
+            f"{settings.init} is a flow network of the paper's authors, which predicts flow at "
+            f"stride 16 alone: train it with the networks ('accel-rt train joint')"
+        )
     if network.width != settings.width:
         raise WeightsError(
             f"{settings.init} is a FlowNetS of width {network.width}: give --width {network.width}"

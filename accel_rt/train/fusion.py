@@ -81,6 +81,7 @@ def train_fusion(
     return out
 
 
+_FINEST_STRIDE = 4  # pixels; finer scores would fill the memory
 Sample = tuple[Tensor, Tensor, Tensor]
 """Reference scores and update scores ``[C, h, w]`` on one grid, and labels ``[H, W]``."""
 
@@ -102,8 +103,7 @@ def _branch_scores(program: FrameProgram, snippet: Snippet) -> Sample:
         state = program.advance(state, flow.between(before, after, geometry.grid(program.stride)))
     warped = program.reference_scores(state).float()
     fresh = program.refresh(program.prepare(frames[-1], geometry, "update")).float()
-    assert program.model.update is not None
-    finer = min(program.stride, program.model.update.stride)
+    finer = max(_FINEST_STRIDE, program.finest_stride)
     cells = geometry.grid(finer).cells
     padded = np.full(geometry.padded, IGNORE_LABEL, np.uint8)
     padded[:height, :width] = labels

@@ -9,10 +9,7 @@ from torch.nn import functional as F
 from accel_rt.models.accel import Accel, FeatureFusion
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.layers import resize_grid
-from accel_rt.normalise import normalise
 from accel_rt.runtime.program import FrameProgram
-
-_FLOWNET_STRIDE = 4
 
 
 class JointModel(nn.Module):
@@ -65,11 +62,13 @@ class JointModel(nn.Module):
         assert self.flow is not None
         stride = self.accel.reference.stride
         height, width = frames.shape[2:4]
+        normalise = self.flow.normalisation
         previous, current = normalise(frames[:, :-1][moves]), normalise(frames[:, 1:][moves])
-        fine = self.flow(previous, current).float()
-        cells = F.avg_pool2d(fine, stride // _FLOWNET_STRIDE) / stride
-        flows = cells.new_zeros(*moves.shape, 2, height // stride, width // stride)
-        flows[moves] = cells
+        fine = self.flow(previous, current).float() / stride
+        if stride > self.flow.stride:
+            fine = F.avg_pool2d(fine, stride // self.flow.stride)
+        flows = fine.new_zeros(*moves.shape, 2, height // stride, width // stride)
+        flows[moves] = resize_grid(fine, flows.shape[-2:])
         return flows
 
     def _refresh(self, program: FrameProgram, frames: Tensor, scales: Tensor) -> Tensor:
@@ -77,7 +76,7 @@ class JointModel(nn.Module):
         accel = self.accel
         assert accel.update is not None
         images = accel.update.normalisation(frames)
-        stride = min(accel.reference.stride, accel.update.stride)
+        stride = program.finest_stride
         if isinstance(accel.fusion, FeatureFusion):
             stride = accel.reference.stride
         cells = images.shape[-2] // stride, images.shape[-1] // stride

@@ -13,8 +13,9 @@ from accel_rt.models.grow import grow
 from accel_rt.models.init import imagenet_file, load_feature_weights
 from accel_rt.models.network import Network
 from accel_rt.models.resnet import ResNet
-from accel_rt.models.weights import fit, load_tensors
+from accel_rt.models.weights import ModelInfo, describing, fit, load_tensors, split_part
 from accel_rt.models.zoo import Task, build_network
+from accel_rt.normalise import Normalisation
 
 
 def start_network(
@@ -37,11 +38,15 @@ def start_network(
         return network
     if init == "imagenet":
         load_feature_weights(network.feature, imagenet_file(name))
-    elif Path(init).suffix in ("", ".safetensors"):
+    elif split_part(Path(init))[0].suffix in ("", ".safetensors"):
         path = store.find(init)
-        tensors, _ = load_tensors(path)
+        tensors, description = load_tensors(path)
         if (known := store.class_names(path)) != classes.names:
             tensors = _rescored(network, tensors, known, classes.names)
+        if description.get("network") == name:
+            with describing(path):
+                info = ModelInfo.from_json(description)
+            network.normalisation = Normalisation(info.mean_rgb, info.std_rgb)
         if isinstance(network.feature, ResNet):
             tensors = grow(network, tensors)
         fit(network, tensors, path)
@@ -55,7 +60,7 @@ def _rescored(
 ) -> dict[str, Tensor]:
     """``tensors`` with ``network``'s own scoring layers, whose rows are taken over by name."""
     rescored = dict(tensors)
-    for layer in ("scoring", "correction"):
+    for layer in ("scoring", "correction", "upsampling"):
         for kind in ("weight", "bias"):
             key = f"task.{layer}.{kind}"
             own = network.state_dict().get(key)

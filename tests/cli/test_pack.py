@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from accel_rt.models.weights import load_network, save_network
 from accel_rt.models.zoo import build_network
+from accel_rt.runtime.load import load_model
+from accel_rt.runtime.settings import SegmenterSettings
 from tests.cli.conftest import Run
+from tests.models.test_model_file import write_model
 from tests.models.test_weights import INFO
 
 
@@ -24,3 +29,15 @@ def test_unknown_weights(accel: Run, tmp_path: Path) -> None:
     done = accel("pack", "nothing", "-o", tmp_path / "x.safetensors")
     assert done.code == 2
     assert "choose from" in done.error
+
+
+def test_a_model_is_packed_whole_and_listed(
+    accel: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, packed = tmp_path / "whole.safetensors", tmp_path / "packed.safetensors"
+    write_model(model)
+    assert accel("pack", model, "-o", packed, "--bits", "8").code == 0
+    assert packed.stat().st_size < 0.4 * model.stat().st_size
+    assert load_model(SegmenterSettings(reference=str(packed))).description["fusion"] == "packed"
+    monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(tmp_path))
+    assert {"whole", "packed"} <= set(accel("models").out.split())

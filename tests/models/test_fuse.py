@@ -11,6 +11,7 @@ from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.fuse import for_inference, fuse_networks, fused
 from accel_rt.models.layers import DeformConv2d, FusedConv2d
 from accel_rt.models.plain import RepConv2d
+from accel_rt.models.preactivation import PreActivationResNet
 from accel_rt.models.zoo import NETWORKS, build_network
 
 CPU = torch.device("cpu")
@@ -30,16 +31,25 @@ def functions(graph: fx.GraphModule) -> list[str]:
 @pytest.mark.parametrize("task", ["paper", "skip", "plain"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_convolution_takes_what_follows_it(name: str, task: str) -> None:
-    """No batch norm and no activation is left, and as many convolutions as before."""
+    """No batch norm and no activation is left, and as many convolutions as before.
+
+    Pre-activation networks keep those of their sums, which are shortcuts, too.
+    """
     network = build_network(name, 5, task).eval()  # type: ignore[arg-type]
     offsets = {id(m.offset) for m in network.modules() if isinstance(m, DeformConv2d)}
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
+    preactivation = isinstance(network.feature, PreActivationResNet)
     beside = sum(isinstance(m, RepConv2d) for m in network.modules())  # a 1x1 beside each 3x3
     encoding = len(convolutions) - len(offsets) - beside - (task == "paper")  # its scoring decodes
     fuse_networks(network)
     graphs = network.feature.graph, network.task.encode
     modules = list(itertools.chain.from_iterable(called(graph) for graph in graphs))
-    assert {type(module) for module in modules} <= {FusedConv2d, nn.MaxPool2d}
+    allowed: set[type] = {FusedConv2d, nn.MaxPool2d}
+    if preactivation:
+        allowed |= {nn.BatchNorm2d, nn.ReLU, nn.ConvTranspose2d}
+        units = sum(isinstance(module, nn.BatchNorm2d) for module in modules)
+        assert units == sum(NETWORKS[name].feature.layers[:3])  # type: ignore[union-attr]
+    assert {type(module) for module in modules} <= allowed
     assert sum(isinstance(module, FusedConv2d) for module in modules) == encoding
     assert set(functions(graphs[0])) == set()
     left = {name for name in functions(graphs[1]) if name not in ("getitem", "getattr")}

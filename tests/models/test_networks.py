@@ -39,8 +39,10 @@ def test_every_network_scores_on_its_grid(name: str) -> None:
     network = build_network(name, 11).eval()
     with torch.inference_mode():
         state = network.encode(torch.randn(1, 3, 64, 96))
-        scores = network.decode(state)
-    assert scores.shape == (1, 11, 64 // network.stride, 96 // network.stride)
+        scores = network.cut(network.decode(state), (64, 96))
+    stride = network.score_stride
+    assert scores.shape == (1, 11, 64 // stride, 96 // stride)
+    assert state.shape[-2:] == (64 // network.stride, 96 // network.stride)
     assert state.shape[1] == (1024 if name.startswith("resnet") else 11)
 
 
@@ -137,7 +139,7 @@ def test_folding_batch_norms_changes_nothing(name: str) -> None:
     assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "efficientnet_lite0"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "efficientnet_lite0", "resnet18_mxnet"])
 def test_preparing_for_inference_keeps_the_scores(name: str) -> None:
     """Prepared convolutions, their activations with them, on two sizes of frame."""
     network = build_network(name, 5)

@@ -8,7 +8,7 @@ from torch.utils._pytree import tree_leaves
 from accel_rt.classes import CAMVID
 from accel_rt.flow.flownets import FlowNetSFlow
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
-from accel_rt.models.flownet import FlowNetS
+from accel_rt.models.flownet import FlowNetS, MXNetFlowNetS
 from accel_rt.models.fuse import fuse_networks
 from accel_rt.models.layers import to_fast_layout
 from accel_rt.models.zoo import build_network
@@ -19,6 +19,7 @@ from accel_rt.runtime.result import Overlay
 from accel_rt.runtime.schedule import Schedule
 
 META = torch.device("meta")
+MXNET: dict = {"flow_network": MXNetFlowNetS}
 CLASSES = 11
 
 
@@ -35,13 +36,20 @@ class OnDeviceOnly(TorchDispatchMode):
 
 
 def nodes(
-    reference: str, update: str, fusion: type, scale=1.0, incremental=False, **options
+    reference: str,
+    update: str,
+    fusion: type,
+    scale=1.0,
+    incremental=False,
+    trained=(90, 120),
+    flow_network=FlowNetS,
+    **options,
 ) -> FrameNodes:
     branches = [build_network(name, CLASSES) for name in (reference, update)]
     both = ScoreFusion(CLASSES) if fusion is ScoreFusion else fusion(*branches)
     model = to_fast_layout(fuse_networks(Accel(*branches, both).eval()), META, torch.float16)
-    flow = FlowNetSFlow(FlowNetS(0.25).eval(), META, torch.float16)
-    geometry = plan((180, 250), (90, 120), None, scale, model.cell)
+    flow = FlowNetSFlow(flow_network(0.25).eval(), META, torch.float16)
+    geometry = plan((180, 250), trained, None, scale, model.cell)
     program = FrameProgram(model, META, torch.float16, incremental=incremental, update_scale=scale)
     return FrameNodes(program, geometry, flow, Schedule(5, 2, True), **options)
 
@@ -52,6 +60,14 @@ def nodes(
         ("resnet50", "resnet18", ScoreFusion, {}),
         ("resnet18", "resnet18", FeatureFusion, {"scale": 0.5}),
         ("efficientnet_lite2", "efficientnet_lite0", ScoreFusion, {"incremental": True}),
+        ("resnet50_mxnet", "resnet18_mxnet", ScoreFusion, {"incremental": True, **MXNET}),
+        # At 82 rows the keyframe's features have another size than the flow.
+        (
+            "resnet50_mxnet",
+            "resnet18_mxnet",
+            ScoreFusion,
+            MXNET | {"trained": (82, 120), "incremental": True},
+        ),
     ],
 )
 def test_nothing_touches_the_host(reference: str, update: str, fusion: type, options: dict) -> None:

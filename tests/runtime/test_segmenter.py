@@ -50,7 +50,7 @@ class KnownFlow:
 
     name = "known"
 
-    on_device = False
+    normalisation = None
 
     def __init__(self, dx: float, dy: float = 0.0) -> None:
         self.vector = dx, dy

@@ -19,9 +19,9 @@ from accel_rt.data.synthetic_motion import Snippet
 from accel_rt.errors import UsageError
 from accel_rt.evaluate.stream import StreamScore, score_stream
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
-from accel_rt.models.flownet import FlowNetS
+from accel_rt.models.flownet import FlowNetS, MXNetFlowNetS
 from accel_rt.models.layers import Features
-from accel_rt.models.network import Network, TaskNetwork
+from accel_rt.models.network import DeconvTaskNetwork, Network, TaskNetwork
 from accel_rt.models.store import find_fusion, load_fusion, load_pair_fusion, save_fusion
 from accel_rt.models.weights import load_network, save_network
 from accel_rt.models.zoo import build_network
@@ -103,6 +103,23 @@ class TestModel:
         monkeypatch.setattr(ops, "flow_warp", eager.flow_warp)
         for name, gradient in gradients().items():
             torch.testing.assert_close(ours[name], gradient, rtol=1e-3, atol=1e-6, msg=name)
+
+    @pytest.mark.parametrize("fusion", ["score", "feature"])
+    def test_the_authors_networks_learn(self, fusion: str) -> None:
+        torch.manual_seed(0)
+        branches = [Network(TinyFeature(), DeconvTaskNetwork(6, CLASSES, 5)) for _ in range(2)]
+        joined = ScoreFusion(CLASSES) if fusion == "score" else FeatureFusion(*branches)
+        flow = MXNetFlowNetS(1 / 16)
+        model = JointModel(Accel(*branches, joined), flow, incremental=True).train()
+        with torch.no_grad():
+            flow.predictors[-1].get_parameter("bias").fill_(0.4)
+        pictures, flows, moves, scales = batch(16, frames=3, distance=2)
+        scores, _ = model(pictures, flows, moves, scales)
+        assert scores.shape == (2, CLASSES, 64, 96)
+        segmentation_loss(scores, LABELS).backward()
+        still = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+        assert all(name.startswith("accel.update.task") for name in still)
+        assert bool(still) == (fusion == "feature")
 
     def test_deep_feature_flow_trains_reference_and_flow(self) -> None:
         torch.manual_seed(0)

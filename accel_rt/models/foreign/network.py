@@ -54,6 +54,10 @@ class ForeignNetwork(Network):
         return STRIDE
 
     @property
+    def score_stride(self) -> int:
+        return STRIDE
+
+    @property
     def cell(self) -> int:
         return STRIDE
 
@@ -78,8 +82,11 @@ class ForeignNetwork(Network):
         """The state is the scores."""
         return state
 
-    def decode_warped(self, state: Tensor, flow: Tensor) -> Tensor:
+    def warp(self, state: Tensor, flow: Tensor) -> Tensor:
         return ops.flow_warp(state, flow)
+
+    def decode_warped(self, state: Tensor, flow: Tensor) -> Tensor:
+        return self.warp(state, flow)
 
     def forward(self, frame: Tensor) -> Tensor:
         return self.encode(frame)

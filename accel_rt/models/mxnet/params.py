@@ -94,8 +94,9 @@ def _named_arrays(cursor: _Cursor) -> dict[str, np.ndarray]:
 
 
 def _name(cursor: _Cursor) -> str:
-    name = cursor.bytes(cursor.count(1, "letters of a name"), "a name").decode("utf-8")
-    if not name.isprintable():
+    letters = cursor.bytes(cursor.count(1, "letters of a name"), "a name")
+    name = letters.decode("utf-8", "replace")
+    if not name.isprintable() or "\ufffd" in name:
         raise ValueError("a name has letters that cannot be printed")
     return name
 

@@ -70,7 +70,7 @@ FLOAT, NAME = v2(1) + CPU_FLOAT + bytes(4), struct.pack("<Q", 1) + b"a"
         (whole(v2(1) + struct.pack("<iii", 1, 0, 7) + bytes(4)), "type 7"),
         (whole(FLOAT, struct.pack("<Q", 0)), "1 arrays and 0 names"),
         (whole(FLOAT, struct.pack("<QQ", 1, 2**50)), "room for"),
-        (whole(FLOAT, struct.pack("<QQ", 1, 1) + b"\xff"), "decode"),
+        (whole(FLOAT, struct.pack("<QQ", 1, 1) + b"\xff"), "printed"),
         (whole(FLOAT, struct.pack("<QQ", 1, 1) + b"\x1b"), "printed"),
         (whole(FLOAT) + b"more", "4 bytes follow its end"),
         (whole(2 * FLOAT, struct.pack("<Q", 2) + 2 * NAME, 2), "one name"),
