@@ -10,6 +10,9 @@ cheap. Import it before torch, so that it can say how torch's threads wait (acce
         for frame, result in accel_rt.segment_frames(source, segmenter):
             print(frame.pts, result.kind, result.labels.shape)
 
+    for frame, answer in accel_rt.accelerate(your_network).stream("drive.mp4"):
+        print(answer)
+
     for picture in accel_rt.live("rtsp://camera/stream"):
         print(picture.kind, picture.labels.shape)
 """
