@@ -6,6 +6,7 @@ What is done with them frame by frame is :mod:`accel_rt.runtime.program`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,35 @@ from accel_rt.models.layers import resize_grid, zero_bias
 from accel_rt.models.network import DeconvTaskNetwork, Network, TaskNetwork
 
 
+@dataclass(frozen=True)
+class Gate:
+    """How far the update branch alone is trusted, by how wrong the flow from the keyframe is.
+
+    The share is ``sigmoid(residual * r + inconsistency * c + bias)``, with ``r`` the difference of
+    colours after warping, 0 to 255, and ``c`` how far the flow and its inverse miss each other, in
+    pixels of the processed frame. The defaults are by CamVid's validation video.
+    """
+
+    residual: float = 1 / 8
+    inconsistency: float = 0.0
+    bias: float = -30 / 8
+
+    def share(self, residual: Tensor, inconsistency: Tensor | None) -> Tensor:
+        """0 to 1 in each cell, ``[N, 1, h, w]``; both are maps of this shape."""
+        odds = self.residual * residual + self.bias
+        if inconsistency is not None:
+            odds = odds + self.inconsistency * inconsistency
+        return torch.sigmoid(odds)
+
+
 class ScoreFusion(nn.Module):
     """SF: a 1x1 convolution from both branches' scores to fused scores (weights C x 2C).
 
-    Starts as the branches' mean.
+    Starts as the branches' mean. ``gate`` is for schedules that ask for one; the fusion itself does
+    without.
     """
+
+    gate = Gate()
 
     def __init__(self, classes: int) -> None:
         super().__init__()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from accel_rt.errors import UsageError, WeightsError
 from accel_rt.jsonfile import member
-from accel_rt.models.accel import FeatureFusion, ScoreFusion
+from accel_rt.models.accel import FeatureFusion, Gate, ScoreFusion
 from accel_rt.models.network import Network
 from accel_rt.models.weights import (
     ModelInfo,
@@ -255,8 +256,10 @@ def no_fusion(reference: str, update: str) -> str:
 
 def save_fusion(path: Path, fusion: ScoreFusion | FeatureFusion, description: dict) -> None:
     """Write a fusion; ``description`` is that of its :func:`pair`, and how it was trained."""
-    kind = "fusion" if isinstance(fusion, ScoreFusion) else "feature-fusion"
-    save_tensors(path, _own_tensors(fusion), {"kind": kind, **description})
+    score = isinstance(fusion, ScoreFusion)
+    gate = {"gate": vars(fusion.gate)} if score and fusion.gate != Gate() else {}
+    kind = "fusion" if score else "feature-fusion"
+    save_tensors(path, _own_tensors(fusion), {"kind": kind, **gate, **description})
 
 
 def _own_tensors(fusion: ScoreFusion | FeatureFusion) -> dict[str, Tensor]:
@@ -291,4 +294,11 @@ def load_fusion(path: Path, classes: int) -> ScoreFusion:
         raise WeightsError(f"{path} does not hold a fusion: name a fusion's weight file")
     fusion = ScoreFusion(classes)
     fit(fusion, tensors, path)
+    if "gate" in description:
+        with describing(path):
+            names = [field.name for field in fields(Gate)]
+            numbers = {name: member(description["gate"], name, float) for name in names}
+            if not all(map(math.isfinite, numbers.values())):
+                raise ValueError("'gate' must hold finite numbers")
+            fusion.gate = Gate(**numbers)
     return fusion.eval()

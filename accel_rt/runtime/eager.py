@@ -115,7 +115,8 @@ class EagerExecutor:
         picture = self._picture()
         if fresh is None or picture is None:
             return scores
-        return self.program.gated(scores, fresh, self.program.residual(state, picture))
+        program, residual = self.program, self.program.residual(state, picture)
+        return program.gated(scores, fresh, residual, program.inconsistency(state))
 
     def _picture(self) -> Tensor | None:
         """The frame for the gate, if there is one."""

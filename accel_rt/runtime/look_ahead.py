@@ -109,7 +109,8 @@ class LookAheadSegmenter:
 
     def describe(self) -> dict[str, Any]:
         """What runs, ready for a report."""
-        return {**self._description, **describe(self._program, self._flow)}
+        delay = {"delay_frames": self._schedule.delay}
+        return {**self._description, **describe(self._program, self._flow), **delay}
 
     def step(
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None
@@ -253,15 +254,18 @@ class LookAheadSegmenter:
     ) -> Tensor:
         """Scores of an update from its sides, the one after it ``distance`` of the way there."""
         program, fresh = self._program, self._refresh(frame)
+        inconsistency = program.inconsistency(before)
         if after is None:
             scores = program.merge(before, fresh)
             residual = self._residual(frame, before)
         else:
             share, residual = self._share(frame, before, after, distance)
             scores = program.merge_sides(before, after, share, fresh)
+            if inconsistency is not None and (other := program.inconsistency(after)) is not None:
+                inconsistency = blend(inconsistency, other, share)
         if fresh is None or residual is None or not program.update_stands_alone:
             return scores
-        return program.gated(scores, fresh, residual)
+        return program.gated(scores, fresh, residual, inconsistency)
 
     def _share(
         self, frame: _Waiting, before: State, after: State, distance: float

@@ -100,8 +100,8 @@ class FrameNodes:
         state, picture = self._state("state"), self._picture()
         scores = self._program.merge(state, fresh)
         if fresh is not None and picture is not None:
-            residual = self._program.residual(state, picture)
-            scores = self._program.gated(scores, fresh, residual)
+            program, residual = self._program, self._program.residual(state, picture)
+            scores = program.gated(scores, fresh, residual, program.inconsistency(state))
         self._keep("scores", scores)
         self._begin_carrying(scores)
 

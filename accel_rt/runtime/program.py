@@ -32,7 +32,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from accel_rt import ops
-from accel_rt.models.accel import Accel, FeatureFusion, ProbabilityFusion, probabilities
+from accel_rt.models.accel import (
+    Accel,
+    FeatureFusion,
+    Gate,
+    ProbabilityFusion,
+    ScoreFusion,
+    probabilities,
+)
 from accel_rt.models.layers import resize_grid
 from accel_rt.runtime.geometry import Geometry, plan
 from accel_rt.runtime.preprocess import network_input, thumbnail
@@ -40,7 +47,7 @@ from accel_rt.runtime.result import Overlay
 
 # Chosen by mIoU on CamVid's validation video; colours are 0 to 255.
 _RESIDUAL_BLUR = 20  # pixels of the processed frame
-_GATE_MIDDLE, _GATE_WIDTH = 30.0, 8.0
+_MOST_INCONSISTENT = 32.0  # pixels; beyond, the flow is wrong and that is all there is to know
 _SIDE_WIDTH = 5.0
 
 Branch = Literal["reference", "update"]
@@ -247,13 +254,36 @@ class FrameProgram:
         moved = state.picture
         if state.flow is not None:
             moved = _warp(moved, state.flow)
-        difference = (moved - picture).abs().mean(1, keepdim=True)
-        side = max(1, _RESIDUAL_BLUR // self.finest_stride) // 2 * 2 + 1
-        return F.avg_pool2d(difference, side, 1, side // 2, count_include_pad=False)
+        return self._blurred((moved - picture).abs().mean(1, keepdim=True))
 
-    def gated(self, scores: Tensor, fresh: Tensor, residual: Tensor) -> Tensor:
-        """Fused scores, but the update branch's where the residual says that warping failed."""
-        share = torch.sigmoid((residual - _GATE_MIDDLE) / _GATE_WIDTH).to(scores.dtype)
+    def inconsistency(self, state: State) -> Tensor | None:
+        """How far the state's flow and its inverse miss each other, ``[N, 1, h, w]`` in pixels of
+        the processed frame: large where surfaces part or come over one another.
+
+        None where the model's gate does not ask for it, or flow is not composed.
+        """
+        if state.flow is None or not self._gate.inconsistency:
+            return None
+        missed = state.flow + ops.flow_warp(inverse_flow(state.flow), state.flow)
+        pixels = self.stride * missed.norm(dim=1, keepdim=True)
+        height, width = (side * self.stride // self.finest_stride for side in pixels.shape[-2:])
+        pixels = resize_grid(pixels.clamp(max=_MOST_INCONSISTENT), (height, width))
+        return self._blurred(pixels)
+
+    def _blurred(self, error: Tensor) -> Tensor:
+        side = max(1, _RESIDUAL_BLUR // self.finest_stride) // 2 * 2 + 1
+        return F.avg_pool2d(error, side, 1, side // 2, count_include_pad=False)
+
+    @property
+    def _gate(self) -> Gate:
+        fusion = self.model.fusion
+        return fusion.gate if isinstance(fusion, ScoreFusion) else Gate()
+
+    def gated(
+        self, scores: Tensor, fresh: Tensor, residual: Tensor, inconsistency: Tensor | None = None
+    ) -> Tensor:
+        """Fused scores, but the update branch's where the flow's errors say that warping failed."""
+        share = self._gate.share(residual, inconsistency).to(scores.dtype)
         return torch.lerp(scores, resize_grid(fresh, scores.shape[-2:]), share)
 
     @staticmethod

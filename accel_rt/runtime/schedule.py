@@ -26,7 +26,7 @@ class Schedule:
     - ``gate``: where the picture does not look as the flow says it should, because something came
       into view since, the update network, or the other side, is trusted instead.
     - ``look_ahead``: frames are also carried back from the next keyframe or update, so that results
-      come up to ``interval`` frames late.
+      come up to ``interval - 1`` frames late.
     - ``policy``: ``fixed`` keeps to the interval; ``adaptive`` keeps to it on average and places
       keyframes where the picture changes.
 
@@ -58,6 +58,17 @@ class Schedule:
         return self.interval > 1 and (self.fuse_keyframes or self.update_every < self.interval)
 
     @property
+    def fused_after(self) -> tuple[int, ...]:
+        """Frames from a keyframe to where both networks' scores are fused, 0 for itself."""
+        between = range(self.update_every, self.interval, self.update_every)
+        return (0, *between) if self.fuse_keyframes else tuple(between)
+
+    @property
+    def delay(self) -> int:
+        """By how many frames results come late, at most."""
+        return self.interval - 1 if self.look_ahead else 0
+
+    @property
     def carries(self) -> bool:
         """Whether there are frames on which no network runs."""
         return self.update_every > 1 and self.interval > 1
@@ -74,7 +85,7 @@ class Schedule:
         elif self.update_every > 1:
             parts.append(f"update every {self.update_every}, others carried")
         if self.look_ahead:
-            parts.append("from both sides")
+            parts.append(f"from both sides, up to {self.delay} frames late")
         if self.gate:
             parts.append("gated")
         return ", ".join(parts)
@@ -97,3 +108,6 @@ LIVE_PRESETS: dict[PresetName, Schedule] = {
     "fastest": Schedule(10, 5, gate=True),
 }
 """Schedules without look-ahead, for what happens now."""
+
+NAMED = {**PRESETS, **{f"live-{name}": schedule for name, schedule in LIVE_PRESETS.items()}}
+"""Both, by names that do not collide."""

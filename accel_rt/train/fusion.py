@@ -1,15 +1,20 @@
 """Joint training, phase 1: score fusion alone, both branches fixed (paper section 3.3).
 
 The branches never change, so their scores are computed once per snippet: the reference's from a
-keyframe 1 to ``interval - 1`` frames back, warped by composed flow, and the update's from the
+keyframe some frames back, warped by composed flow, and the update's from the
 labelled frame.
+
+The fusion learnt, its gate is: how far the update branch alone is trusted where the flow from the
+keyframe is wrong. The fusion itself stays what it is without a gate.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import astuple, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +26,7 @@ from accel_rt.device import resolve_precision
 from accel_rt.errors import UsageError
 from accel_rt.flow.dis import DISFlow
 from accel_rt.models import store
-from accel_rt.models.accel import Accel, ScoreFusion
+from accel_rt.models.accel import Accel, Gate, ScoreFusion
 from accel_rt.models.foreign.open import load_placed, place
 from accel_rt.models.fuse import for_inference
 from accel_rt.models.layers import resize_grid
@@ -53,20 +58,26 @@ def train_fusion(
         report(f"note: {note}")
     cpu = torch.device("cpu")
     dtype = resolve_precision(settings.precision, cpu)
-    model = for_inference(Accel(reference, update, ScoreFusion(len(info.classes))), cpu, dtype)
+    start = ScoreFusion(len(info.classes))
+    start.gate = _EVERY_INPUT
+    model = for_inference(Accel(reference, update, start), cpu, dtype)
     programs = [
         FrameProgram(model, cpu, dtype, update_scale=scale) for scale in settings.update_scales
     ]
-    snippets = SnippetMixture(data, settings.interval)
+    longest = max(settings.distances) + 1
+    snippets = SnippetMixture(data, longest)
     rng = np.random.default_rng(settings.seed)
     samples = []
     for index in range(settings.snippets):
-        snippet = snippets.draw(int(rng.integers(2, settings.interval + 1)), rng)
+        snippet = snippets.draw(int(rng.choice(settings.distances)) + 1, rng)
         program = programs[index % len(programs)]
         samples.append(_branch_scores(program, snippet))
         if (index + 1) % 50 == 0:
             report(f"scored {index + 1} of {settings.snippets} snippets")
     fusion = fit_fusion(samples, len(info.classes), settings, report)
+    if settings.gate:
+        fusion.gate = fit_gate(samples, fusion, settings)
+        report(f"gate: {fusion.gate}")
     if out.suffix != ".safetensors":
         out = out / f"{store.fusion_name(info.network, update_info.network)}.safetensors"
     store.save_fusion(
@@ -74,7 +85,7 @@ def train_fusion(
         fusion,
         {
             **store.pair(*places),
-            "trained_on": f"{settings.snippets} snippets of up to {settings.interval} frames: "
+            "trained_on": f"{settings.snippets} snippets of up to {longest} frames: "
             f"{data.describe()}",
         },
     )
@@ -82,8 +93,18 @@ def train_fusion(
 
 
 _FINEST_STRIDE = 4  # pixels; finer scores would fill the memory
-Sample = tuple[Tensor, Tensor, Tensor]
-"""Reference scores and update scores ``[C, h, w]`` on one grid, and labels ``[H, W]``."""
+_EVERY_INPUT = Gate(inconsistency=1.0)  # makes programs compute all that a gate can ask for
+
+
+class Sample(NamedTuple):
+    """Reference and update scores ``[C, h, w]`` on one grid, labels ``[H, W]``, and the flow's
+    errors ``[1, h, w]``, see :class:`~accel_rt.models.accel.Gate`."""
+
+    warped: Tensor
+    fresh: Tensor
+    labels: Tensor
+    residual: Tensor
+    inconsistency: Tensor
 
 
 @torch.inference_mode()
@@ -98,6 +119,7 @@ def _branch_scores(program: FrameProgram, snippet: Snippet) -> Sample:
     geometry = plan((height, width), None, (height, width), scale, model.cell)
     flow = DISFlow()
     state, _ = program.key(program.prepare(frames[0], geometry))
+    state = replace(state, picture=program.picture(frames[0], geometry))
     views = [flow.view(frame) for frame in frames]
     for before, after in itertools.pairwise(views):
         state = program.advance(state, flow.between(before, after, geometry.grid(program.stride)))
@@ -107,7 +129,17 @@ def _branch_scores(program: FrameProgram, snippet: Snippet) -> Sample:
     cells = geometry.grid(finer).cells
     padded = np.full(geometry.padded, IGNORE_LABEL, np.uint8)
     padded[:height, :width] = labels
-    return resize_grid(warped, cells)[0], resize_grid(fresh, cells)[0], torch.from_numpy(padded)
+    residual = program.residual(state, program.picture(frames[-1], geometry))
+    inconsistency = program.inconsistency(state)
+    if inconsistency is None:  # a keyframe, which nothing has moved
+        inconsistency = torch.zeros_like(residual)
+    return Sample(
+        resize_grid(warped, cells)[0],
+        resize_grid(fresh, cells)[0],
+        torch.from_numpy(padded),
+        resize_grid(residual, cells)[0],
+        resize_grid(inconsistency, cells)[0],
+    )
 
 
 def fit_fusion(
@@ -120,19 +152,53 @@ def fit_fusion(
     torch.manual_seed(settings.seed)
     fusion = ScoreFusion(classes)
     mean = fusion.conv.weight.detach().clone()
-    optimiser = torch.optim.Adam(fusion.parameters(), settings.rate)
+
+    def loss(drawn: Sample) -> Tensor:
+        drift = (fusion.conv.weight - mean).square().sum()
+        fused = fusion(drawn.warped, drawn.fresh)
+        return segmentation_loss(fused, drawn.labels) + settings.anchor * drift
+
+    _descend(list(fusion.parameters()), loss, samples, settings, report)
+    return fusion.eval().requires_grad_(False)
+
+
+def fit_gate(samples: list[Sample], fusion: ScoreFusion, settings: FusionSettings) -> Gate:
+    """The gate that makes the cross-entropy of gated scores least over ``samples``."""
+    torch.manual_seed(settings.seed)
+    start = torch.tensor(astuple(fusion.gate))
+    steps = torch.zeros(3, requires_grad=True)
+    units = torch.tensor([0.1, 0.1, 1.0])  # of what is learnt: all then move at one rate
+
+    def gate() -> Gate:
+        return Gate(*(start + units * steps))  # type: ignore[arg-type]
+
+    def loss(drawn: Sample) -> Tensor:
+        fused = fusion(drawn.warped, drawn.fresh)
+        share = gate().share(drawn.residual, drawn.inconsistency)
+        return segmentation_loss(torch.lerp(fused, drawn.fresh, share), drawn.labels)
+
+    _descend([steps], loss, samples, settings)
+    return Gate(*(float(number) for number in astuple(gate())))
+
+
+def _descend(
+    parameters: list[torch.nn.Parameter] | list[Tensor],
+    loss: Callable[[Sample], Tensor],
+    samples: list[Sample],
+    settings: FusionSettings,
+    report: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Minimise ``loss`` of batches of ``samples``."""
+    optimiser = torch.optim.Adam(parameters, settings.rate)
     for step in range(settings.steps):
         chosen = torch.randint(len(samples), (settings.batch,)).tolist()
-        drawn = zip(*(samples[i] for i in chosen), strict=True)
-        warped, fresh, labels = (torch.stack(tensors) for tensors in drawn)
+        drawn = Sample(*map(torch.stack, zip(*(samples[i] for i in chosen), strict=True)))
         for group in optimiser.param_groups:
             group["lr"] = cosine_rate(step, settings.steps, settings.rate, 10)
-        labels = labels[:, 1::2, 1::2]  # every other pixel; the scores are far coarser
-        loss = segmentation_loss(fusion(warped, fresh), labels)
-        drift = (fusion.conv.weight - mean).square().sum()
+        # Every other pixel; the scores are far coarser.
+        found = loss(drawn._replace(labels=drawn.labels[:, 1::2, 1::2]))
         optimiser.zero_grad()
-        (loss + settings.anchor * drift).backward()
+        found.backward()
         optimiser.step()
         if (step + 1) % 50 == 0:
-            report(f"step {step + 1} of {settings.steps}, loss {float(loss.detach()):.4f}")
-    return fusion.eval()
+            report(f"step {step + 1} of {settings.steps}, loss {float(found.detach()):.4f}")

@@ -70,7 +70,7 @@ class Joint(TrainingTask):
     """Reference, update, flow and fusion: first the fusion alone, then everything."""
 
     model: JointModel
-    resumable = ("reference", "update", "flow", "fusion", "interval", "fusion_steps")
+    resumable = ("reference", "update", "flow", "fusion", "interval", "schedule", "fusion_steps")
 
     def __init__(self, settings: JointSettings, processes: Processes) -> None:
         self._settings, self._processes = settings, processes
@@ -109,9 +109,9 @@ class Joint(TrainingTask):
     def samples(self) -> Dataset:
         settings = self._settings
         return JointSamples(
-            SnippetMixture(self._data, settings.interval),
+            SnippetMixture(self._data, max(settings.distances) + 1),
             Augmentation(settings.crop, settings.scale, whole=settings.whole),
-            settings.interval,
+            settings.distances,
             settings.update_scales,
             self.model.accel.reference.stride,
             self.model.flow is not None,
@@ -250,7 +250,10 @@ class Joint(TrainingTask):
         """Reference, update, their fusion and the flow network, as far as they were trained."""
         model = self._result(model)
         accel, settings = model.accel, self._settings
-        how = f"jointly at intervals up to {settings.interval}, {step} steps of {settings.batch}"
+        how = (
+            f"jointly up to {max(settings.distances)} frames after the keyframe, {step} steps of "
+            f"{settings.batch}"
+        )
         if settings.start_share:
             how += f", a share of {settings.start_share:g} as before"
         written: list[Path] = []

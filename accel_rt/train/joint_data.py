@@ -71,7 +71,7 @@ class SnippetMixture:
 class JointSamples(Dataset):
     """Sample ``i`` depends on ``(seed, i)`` alone: its source, distance, scale and augmentation.
 
-    The distance from the keyframe is 1 to ``interval - 1`` frames. Augmentation is the same for
+    The distance from the keyframe is one of ``distances``, in frames. Augmentation is the same for
     all frames of a snippet, and so is what corrupts a share ``robust`` of the snippets. See
     :meth:`.joint_model.JointModel.forward` for what an item holds, without the first dimension;
     and ``labels`` uint8 ``[H, W]``.
@@ -81,7 +81,7 @@ class JointSamples(Dataset):
         self,
         source: SnippetSource,
         augmentation: Augmentation,
-        interval: int,
+        distances: Sequence[int],
         scales: Sequence[float],
         stride: int,
         every_frame: bool,
@@ -91,7 +91,7 @@ class JointSamples(Dataset):
     ) -> None:
         self._source = source
         self._augmentation = augmentation
-        self._interval, self._scales, self._stride = interval, scales, stride
+        self._distances, self._scales, self._stride = distances, scales, stride
         self._every_frame = every_frame
         self._length, self._seed, self._robust = length, seed, robust
 
@@ -101,25 +101,25 @@ class JointSamples(Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         cv2.setNumThreads(0)  # loader processes share the cores with training
         rng = np.random.default_rng((self._seed, index))
-        distance = int(rng.integers(1, self._interval))
+        distance, longest = int(rng.choice(self._distances)), max(self._distances)
         scale = float(rng.choice(self._scales))
         snippet = self._source.draw(distance + 1, rng)
         view = self._augmentation.draw(snippet.labels.shape, rng)
         frames = [view.image(frame) for frame in snippet.frames]
         corrupt = draw_robust(self._robust, index / self._length, rng)
         frames = frames if corrupt is None else [corrupt(frame, rng) for frame in frames]
-        padding = self._interval - 1 - distance
+        padding = longest - distance
         if self._every_frame:
-            flows = torch.zeros(self._interval - 1, 2, 0, 0)
+            flows = torch.zeros(longest, 2, 0, 0)
             kept = [frames[0]] * padding + frames
         else:
-            flows = torch.cat([torch.zeros(padding, 2, *self._grid.cells), self._flows(frames)])
+            flows = torch.cat([torch.zeros(padding, 2, *self._grid.cells), *self._flows(frames)])
             kept = [frames[0], frames[-1]]
         return {
             "frames": torch.from_numpy(np.stack(kept)),
             "labels": torch.from_numpy(view.labels(snippet.labels)),
             "flows": flows,
-            "moves": torch.arange(self._interval - 1) >= padding,
+            "moves": torch.arange(longest) >= padding,
             "scales": torch.tensor(scale),
         }
 
@@ -129,8 +129,8 @@ class JointSamples(Dataset):
         cells = height // self._stride, width // self._stride
         return Grid(crop, cells, self._stride)
 
-    def _flows(self, frames: list[np.ndarray]) -> Tensor:
+    def _flows(self, frames: list[np.ndarray]) -> list[Tensor]:
         dis = DISFlow()
         views = [dis.view(frame) for frame in frames]
         pairs = itertools.pairwise(views)
-        return torch.cat([dis.between(*pair, self._grid) for pair in pairs])
+        return [dis.between(*pair, self._grid) for pair in pairs]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from accel_rt.data.layouts import LAYOUTS, Layout
 from accel_rt.errors import UsageError
 from accel_rt.option import check, inherited, option
+from accel_rt.runtime.schedule import NAMED
 from accel_rt.runtime.settings import DEFAULT_REFERENCE, DEFAULT_UPDATE
 from accel_rt.size import wxh
 
@@ -87,6 +88,28 @@ def _also() -> Any:
 def _street(default: float) -> Any:
     shown = f"{default:g}; 1 without --data"
     return option("Share of procedural streets.", default, shown_default=shown, **_SHARE)
+
+
+def _interval() -> Any:
+    return option("Keyframes are 1 to N-1 frames back.", 10, low=2, metavar="N")
+
+
+def _schedule() -> Any:
+    help = "Keyframes are as far back as where this preset fuses, instead; live-* are 'live's own."
+    return option(help, None, choices=tuple(NAMED), metavar="PRESET")
+
+
+def _distances(settings: JointSettings | FusionSettings) -> tuple[int, ...]:
+    """How many frames back the keyframe of a sample may be."""
+    if settings.schedule is None:
+        return tuple(range(1, settings.interval))
+    distances = NAMED[settings.schedule].fused_after
+    if not distances:
+        raise UsageError(
+            f"--schedule {settings.schedule} never runs the update network, so that nothing is "
+            f"fused: choose another one"
+        )
+    return distances
 
 
 def _crop(height: int, width: int) -> Any:
@@ -211,7 +234,8 @@ class JointSettings(TrainingSettings):
     layout: Layout = _layout()
     also: tuple[tuple[Path, float], ...] = _also()
     street: float = _street(0.25)
-    interval: int = option("Keyframes are 1 to N-1 frames back.", 10, low=2, metavar="N")
+    interval: int = _interval()
+    schedule: str | None = _schedule()
     update_scales: tuple[float, ...] = option(
         "Sizes of the update network's input to draw from.",
         (1.0, 0.5),
@@ -268,8 +292,14 @@ class JointSettings(TrainingSettings):
     validate_every: int = inherited(TrainingSettings, "validate_every", 200)
     validate_first: int = inherited(TrainingSettings, "validate_first", 0)
 
+    @property
+    def distances(self) -> tuple[int, ...]:
+        """How many frames back a sample's keyframe may be."""
+        return _distances(self)
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        _ = self.distances
         if self.keep_reference and self.update is None and self.flow == "dis":
             raise UsageError(
                 "with --keep-reference, fixed flow and no --update nothing is left to train: name "
@@ -344,19 +374,27 @@ class FusionSettings:
     data: Path = _data(required=True)
     layout: Layout = _layout()
     shorter: int | None = _shorter()
-    interval: int = option("Keyframes are 1 to N-1 frames back.", 10, low=2, metavar="N")
+    interval: int = _interval()
+    schedule: str | None = _schedule()
     snippets: int = option("Snippets to learn from.", 400, low=1)
     street: float = option("Share of procedural streets.", 0.25, **_SHARE)
     update_scales: tuple[float, ...] = (0.5, 1.0)
     steps: int = option("Optimiser steps.", 300, low=1)
     batch: int = option("Snippets of a step.", 8, low=1)
     rate: float = option("Peak learning rate.", 1e-2, **_SIZES)
+    gate: bool = option("Learn where to trust the update network alone, too.", True)
     anchor: float = 1e-3
     precision: str = "auto"
     seed: int = option("Of the snippets.", 0)
 
+    @property
+    def distances(self) -> tuple[int, ...]:
+        """How many frames back a snippet's keyframe may be."""
+        return _distances(self)
+
     def __post_init__(self) -> None:
         check(self)
+        _ = self.distances
 
 
 @dataclass(frozen=True, kw_only=True)

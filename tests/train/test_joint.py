@@ -162,13 +162,17 @@ class TestModel:
 
 class TestSamples:
     def samples(
-        self, source: object, every_frame: bool = False, robust: float = 0.0
+        self,
+        source: object,
+        every_frame: bool = False,
+        robust: float = 0.0,
+        distances: tuple[int, ...] = (1, 2, 3),
     ) -> JointSamples:
         augmentation = Augmentation((48, 64), (1.0, 1.0), colour=0.0)
         return JointSamples(
             source,  # type: ignore[arg-type]
             augmentation,
-            4,
+            distances,
             (1.0, 0.5),
             16,
             every_frame,
@@ -183,6 +187,17 @@ class TestSamples:
         def draw(self, length: int, rng: np.random.Generator) -> Snippet:
             frames = [np.full((48, 64, 3), 10 * (i + 1), np.uint8) for i in range(length)]
             return Snippet(frames, np.full((48, 64), length, np.uint8))
+
+    @pytest.mark.parametrize("every_frame", [False, True])
+    def test_a_fused_keyframe_is_its_own_keyframe(self, every_frame: bool) -> None:
+        samples = self.samples(self.Counting(), every_frame, distances=(0, 3))
+        items = [samples[i] for i in range(12)]
+        alone = [item for item in items if not item["moves"].any()]
+        assert 0 < len(alone) < len(items)
+        for item in alone:
+            assert (item["frames"] == item["frames"][-1]).all()
+            assert item["flows"].shape[0] == 3
+            assert not item["flows"].any()
 
     def test_short_snippets_begin_with_their_keyframe(self) -> None:
         samples = self.samples(self.Counting(), every_frame=True)

@@ -11,12 +11,13 @@ import torch
 
 from accel_rt.errors import OutputError, UsageError
 from accel_rt.evaluate.metrics import ConfusionMatrix
+from accel_rt.models.accel import Gate, ScoreFusion
 from accel_rt.models.store import load_fusion
 from accel_rt.models.weights import load_network, save_network
 from accel_rt.models.zoo import build_network
 from accel_rt.train.deeplab import DeepLabSettings, confusion, train_deeplab
 from accel_rt.train.ema import WeightAverage
-from accel_rt.train.fusion import FusionSettings, fit_fusion, train_fusion
+from accel_rt.train.fusion import FusionSettings, Sample, fit_fusion, fit_gate, train_fusion
 from accel_rt.train.losses import class_weights, segmentation_loss
 from accel_rt.train.optimiser import cosine_rate
 from accel_rt.train.run import RunFolder
@@ -248,7 +249,8 @@ class TestFusion:
                 + noise[1] * torch.tensor([0.1, 0.1, 1])[:, None, None]
             )
             labels = truth.repeat_interleave(16, 0).repeat_interleave(16, 1).to(torch.uint8)
-            samples.append((reference, update, labels))
+            error = torch.zeros(1, 4, 5)
+            samples.append(Sample(reference, update, labels, error, error))
         fusion = fit_fusion(samples, 3, self.settings(steps=150), _quiet)
         weight = fusion.conv.weight.detach()[:, :, 0, 0]
         assert weight[2, 2] > weight[2, 3 + 2]
@@ -266,11 +268,39 @@ class TestFusion:
             street=0.5,
             steps=5,
             batch=2,
-            interval=3,
+            schedule="live-balanced",
         )
         path = train_fusion(settings, tmp_path, _quiet)
         assert path.name == "fusion-resnet18-efficientnet_lite0.safetensors"
-        assert load_fusion(path, 11).conv.weight.shape == (11, 22, 1, 1)
+        fusion = load_fusion(path, 11)
+        assert fusion.conv.weight.shape == (11, 22, 1, 1)
+        assert fusion.gate != Gate()  # learnt, and kept in the file
+
+    def test_the_gate_learns_which_error_tells_and_leaves_the_fusion_alone(self) -> None:
+        """Where the flow is inconsistent the reference is wrong; the residual says nothing."""
+        samples = []
+        for seed in range(12):
+            random = torch.Generator().manual_seed(seed)
+            truth = torch.randint(0, 3, (6, 8), generator=random)
+            onehot = 6 * torch.nn.functional.one_hot(truth, 3).permute(2, 0, 1).float()
+            wrong = torch.rand(1, 6, 8, generator=random) < 0.5
+            warped = torch.where(wrong, 2 * onehot.roll(1, 0), 2 * onehot)
+            labels = truth.repeat_interleave(16, 0).repeat_interleave(16, 1).to(torch.uint8)
+            residual = 30 * torch.rand(1, 6, 8, generator=random)
+            samples.append(Sample(warped, onehot, labels, residual, 10.0 * wrong))
+        fusion = ScoreFusion(3)
+        before = fusion.conv.weight.clone()
+        gate = fit_gate(samples, fusion.requires_grad_(False), self.settings(steps=200))
+        assert gate.inconsistency > 0.1
+        assert gate.residual < Gate().residual
+        torch.testing.assert_close(fusion.conv.weight, before)
+
+    def test_a_schedule_says_how_far_back_keyframes_are(self) -> None:
+        assert self.settings(interval=4).distances == (1, 2, 3)
+        assert self.settings(schedule="fast").distances == (5,)
+        assert self.settings(schedule="live-balanced").distances == (0, 3)
+        with pytest.raises(UsageError, match="--schedule fastest never runs the update network"):
+            self.settings(schedule="fastest")
 
     def test_interval_one_has_nothing_to_fuse(self) -> None:
         with pytest.raises(UsageError, match="--interval must be at least 2, got 1"):
