@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from accel_rt.cli.fields import field_options, from_values
 from accel_rt.cli.options import (
@@ -26,7 +28,14 @@ MAX_RECORDINGS, RECORDING_LENGTH_S, KEEP_FREE_MB = 100, 3600.0, 1000
 
 @click.command()
 @click.argument("source", default="0")
-@segmenter_options
+@partial(segmenter_options, without=("look_ahead",))
+@click.option(
+    "--look-ahead",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Show pictures N frames late, carried from the keyframe after them, too; a keyframe every "
+    "N + 1 frames at most, waited for.",
+)
 @preset_option(LIVE_PRESETS, None)
 @click.option(
     "--async-keyframes/--no-async-keyframes",
@@ -115,7 +124,18 @@ def live(source: str, **values: Any) -> int:
 
     values = with_preset(values, LIVE_PRESETS, None)
     if values["look_ahead"]:
-        raise UsageError("--look-ahead waits for frames that are yet to come: it is for files")
+        values |= _waiting(values["look_ahead"], values["interval"])
     networks = segmenter_settings(values)
     settings = from_values(LiveSettings, {**values, **vars(networks)})
     return run_live(source, settings, networks, values)
+
+
+def _waiting(frames: int, interval: int) -> dict[str, Any]:
+    """The schedule of results so many ``frames`` late; an interval that was given must fit."""
+    source = click.get_current_context().get_parameter_source("interval")
+    if source is not ParameterSource.DEFAULT and interval > frames + 1:
+        raise UsageError(
+            f"with a keyframe every {interval} frames the next one can be {interval - 1} frames "
+            f"away: give --look-ahead {interval - 1}, or --interval {frames + 1}"
+        )
+    return {"look_ahead": True, "interval": min(interval, frames + 1)}

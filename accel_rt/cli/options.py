@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from accel_rt.cli.fields import field_options, from_values
 from accel_rt.cli.text import say
 from accel_rt.data.layouts import LAYOUTS
+from accel_rt.option import options
 from accel_rt.palette import PALETTES
 from accel_rt.runtime.schedule import PresetName, Schedule
 from accel_rt.runtime.settings import DEFAULT_UPDATE, SegmenterSettings
@@ -29,7 +30,6 @@ def layout_option(help: str) -> Callable[[F], F]:
 
 
 _SEGMENTER_OPTIONS = (
-    field_options(SegmenterSettings),
     click.option(
         "--weights",
         metavar="NAME|PATH",
@@ -122,11 +122,15 @@ def with_preset(
     return {**values, **chosen}
 
 
-def segmenter_options(command: F) -> F:
-    """Add the options that choose a segmenter; the command gets them as keyword arguments."""
+def segmenter_options(command: F, without: Sequence[str] = ()) -> F:
+    """Add the options that choose a segmenter; the command gets them as keyword arguments.
+
+    ``without`` names fields that the command has options of its own for.
+    """
     for option in reversed(_SEGMENTER_OPTIONS):
         command = option(command)
-    return command
+    names = (field.name for field, _ in options(SegmenterSettings))
+    return field_options(SegmenterSettings, *(n for n in names if n not in without))(command)
 
 
 def segmenter_settings(choices: dict[str, Any]) -> SegmenterSettings:

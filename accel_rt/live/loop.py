@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.live.black import BlackPictures
 from accel_rt.live.capture import Capture
+from accel_rt.live.delay import DelayLine
 from accel_rt.live.networks import FrameSegmenter, LiveNetworks, LoadSegmenter
 from accel_rt.live.recorder import Recorder, RecordingLimits, Recordings
 from accel_rt.live.settings import LiveSettings
@@ -35,6 +36,15 @@ from accel_rt.video.overlay import class_shares
 _POLL_S = 0.1
 _DAMAGE_SHOWN_S = 3.0
 _DEFAULT_RATE = Fraction(25)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A frame that is being segmented: uint8 BGR ``[H, W, 3]``, and how long converting took."""
+
+    frame: LiveFrame
+    frame_bgr: np.ndarray
+    convert_ms: float
 
 
 class LiveLoop:
@@ -75,6 +85,7 @@ class LiveLoop:
         self._networks = LiveNetworks(networks or SegmenterSettings(), load)
         self._capture = Capture(open_source or source_opener(source, repeat, **(reading or {})))
         self._recordings = Recordings(recording, limits or RecordingLimits())
+        self._line = DelayLine[_Taken]()
         self._recorder: Recorder | None = None
         self._meter = Meter()
         self._picture: LivePicture | None = None
@@ -282,18 +293,23 @@ class LiveLoop:
 
     def _run(self) -> None:
         generation, stood_still = 1, False
+        segmenter: FrameSegmenter | None = None
         try:
             while not self._stopping.is_set():
                 taken = self._capture.take(_POLL_S)
-                segmenter = self._networks.use()
+                before, segmenter = segmenter, self._networks.use()
+                if before is not None and segmenter is not before:
+                    self._line.clear()
                 if taken is None and self._capture.ended:
+                    for shown, result in self._line.flush(segmenter.flush()):
+                        self._present(shown, result, segmenter)
                     self.failure = self._capture.failure
                     return
                 if taken is not None and not self._settings.paused:
                     frame, opened = taken
                     if opened != generation or stood_still:
                         generation, stood_still = opened, False
-                        segmenter.reset()
+                        self._restart(segmenter)
                     self._show(frame, segmenter)
                 stood_still = stood_still or self._settings.paused
                 if self._changed_settings.is_set() and self._settings.paused:
@@ -311,12 +327,23 @@ class LiveLoop:
         frame_bgr = frame.picture()
         converted = time.perf_counter()
         if self._black.ends(frame_bgr, frame.captured_at):
-            segmenter.reset()
-        result = segmenter.step(frame_bgr, frame.pts, frame.motion)
+            self._restart(segmenter)
+        results = segmenter.push(frame_bgr, frame.pts, frame.motion)
+        taken = _Taken(frame, frame_bgr, 1e3 * (converted - started))
+        for shown, result in self._line.push(taken, results, self._networks.delay(self._settings)):
+            self._present(shown, result, segmenter)
+
+    def _restart(self, segmenter: FrameSegmenter) -> None:
+        """The next frame is the first of a video; those that still wait are forgotten."""
+        segmenter.reset()
+        self._line.clear()
+
+    def _present(self, taken: _Taken, result: FrameResult, segmenter: FrameSegmenter) -> None:
+        frame, frame_bgr = taken.frame, taken.frame_bgr
         segmented = time.perf_counter()
         image_bgr, shares = self._render(frame_bgr, result, self._recolor(segmenter.classes))
         stages = {
-            "convert": 1e3 * (converted - started),
+            "convert": taken.convert_ms,
             **result.timings,
             "render": 1e3 * (time.perf_counter() - segmented),
         }

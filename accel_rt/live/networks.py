@@ -74,7 +74,14 @@ class LiveNetworks:
 
     def describe(self, settings: LiveSettings) -> dict[str, Any]:
         """What runs, as far as it is loaded."""
-        return {**self._description, "interval": settings.interval} if self._description else {}
+        if not self._description:
+            return {}
+        chosen = {"interval": settings.interval, "delay_frames": self.delay(settings)}
+        return {**self._description, **chosen}
+
+    def delay(self, settings: LiveSettings) -> int:
+        """By how many frames results come late."""
+        return settings.segmenter(self._base).schedule.delay
 
     def choices(self) -> dict[str, tuple[Any, ...]]:
         """The values that settings with a choice can take, by the settings' names."""

@@ -68,7 +68,8 @@ class LiveStats:
     - ``class_share``: share of the newest picture, 0 to 1, by class name.
     - ``recording``: the path of the file being written, or None.
     - ``memory_mb``: resident memory of the process, in MiB.
-    - ``networks``: what runs: networks, device, precision, threads, flow.
+    - ``networks``: what runs: networks, device, precision, threads, flow, and ``delay_frames``, by
+      how many frames pictures come late because they wait for a keyframe to come.
 
     ``fps``, ``source_fps`` and the percentiles are None until they are known.
     """

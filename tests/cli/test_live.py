@@ -51,6 +51,17 @@ def test_the_report_names_what_counts(accel: Run, fakes: None, clip: Path) -> No
         assert word in result.out
 
 
+def test_looking_ahead_is_so_many_frames_late(accel: Run, fakes: None, clip: Path) -> None:
+    result = accel("live", clip, "--no-window", "--json", "--look-ahead", 3)
+    assert result.code == 0
+    stats = json.loads(result.out)
+    assert stats["settings"]["interval"] == 4
+    assert stats["networks"]["delay_frames"] == 3
+    result = accel("live", clip, "--no-window", "--look-ahead", 3, "--interval", 10)
+    assert result.code == 2
+    assert "give --look-ahead 9, or --interval 4" in result.error
+
+
 def test_recording(accel: Run, fakes: None, clip: Path, tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     result = accel("live", clip, "--no-window", "--repeat", "--seconds", 1, "--record", path)

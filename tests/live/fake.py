@@ -57,6 +57,12 @@ class FakeSegmenter:
     def close(self) -> None:
         self.closed = True
 
+    def push(self, frame_bgr: np.ndarray, *more: Any) -> list[FrameResult]:
+        return [self.step(frame_bgr, *more)]
+
+    def flush(self) -> list[FrameResult]:
+        return []
+
     def step(
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: object = None
     ) -> FrameResult:

@@ -14,7 +14,9 @@ import pytest
 import accel_rt
 from accel_rt.errors import InputError, UsageError
 from accel_rt.live import LiveLoop, LiveSettings
+from accel_rt.live.stats import LivePicture
 from accel_rt.palette import recolor
+from accel_rt.runtime.result import FrameResult
 from accel_rt.runtime.settings import SegmenterSettings
 from tests.live.fake import (
     CAMVID,
@@ -56,6 +58,50 @@ def loops() -> Iterator[Loops]:
     yield loops
     for loop in loops.loops:
         loop.stop()
+
+
+def test_pictures_wait_for_the_keyframe_after_them_and_leave_at_the_pace_of_frames(
+    loops: Loops,
+) -> None:
+    """Keyframe every 4: results come in fours, pictures one by one, three frames late."""
+    shown: list[tuple[int, int]] = []
+    arrived: list[int] = []
+
+    class Late(FakeSegmenter):
+        def push(self, frame_bgr: np.ndarray, *more: object) -> list[FrameResult]:
+            arrived.append(picture_number(frame_bgr))
+            self.late = [*getattr(self, "late", []), self.step(frame_bgr)]
+            ready = len(self.late) if self.late[-1].kind == "key" else 0
+            ready, self.late = self.late[:ready], self.late[ready:]
+            return ready
+
+        def flush(self) -> list[FrameResult]:
+            return self.late
+
+    script: list[object] = []
+    for number in range(10):
+        script += [picture(number), lambda number=number: wait_until(lambda: number in arrived)]
+    settings = LiveSettings(interval=4)
+    loop = LiveLoop(
+        "it",
+        settings,
+        SegmenterSettings(look_ahead=True),
+        load=lambda wanted, asynchronous: Late(wanted, asynchronous),
+        open_source=Openings(ScriptedSource(script, live=False)),  # type: ignore[arg-type]
+    )
+    loops.loops.append(loop)
+    publish = loop._publish
+
+    def published(one: LivePicture) -> None:
+        shown.append((picture_number(one.frame_bgr), arrived[-1]))
+        publish(one)
+
+    loop._publish = published  # type: ignore[method-assign]
+    loop.start()
+    wait_until(lambda: loop.ended)
+    assert [number for number, _ in shown] == list(range(10))
+    assert [at - number for number, at in shown[:7]] == [3] * 7
+    assert loop.stats().networks["delay_frames"] == 3
 
 
 def test_a_slow_model_gets_the_newest_frame_and_drops_are_counted(loops: Loops) -> None:
