@@ -35,6 +35,7 @@ class CodecFlow:
     def __init__(self, search: DISFlow | None = None) -> None:
         self._search = search or DISFlow()
         self.by_codec = self.by_search = 0
+        self.latest = self._search.latest
 
     @property
     def name(self) -> str:
@@ -62,8 +63,10 @@ class CodecFlow:
             and min(map(_covered, motion.fields)) >= _LEAST_COVERED
         ):
             self.by_codec += 1
+            self.latest = "codec"
             return reduce_flow(vector_flow(motion), grid)
         self.by_search += 1
+        self.latest = self._search.latest
         return self._search.between(previous.grey, current.grey, grid)
 
 

@@ -27,7 +27,7 @@ class DISFlow:
     ``scale`` reduces the frames first (0.5 quarters the cost).
     """
 
-    name = "dis"
+    name = latest = "dis"
     normalisation = None
 
     def __init__(self, preset: Preset = "ultrafast", scale: float = 1.0) -> None:

@@ -47,7 +47,7 @@ def load_flownet(path: Path) -> FlowNetS:
 class FlowNetSFlow:
     """Flow by FlowNetS; a :class:`~accel_rt.flow.source.FlowSource`."""
 
-    name = "flownets"
+    name = latest = "flownets"
 
     def __init__(self, network: FlowNetS, device: torch.device, dtype: torch.dtype) -> None:
         self.normalisation = network.normalisation

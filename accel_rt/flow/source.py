@@ -21,6 +21,9 @@ class FlowSource(Protocol):
         None: they are taken as arrays on the CPU.
         """
 
+    latest: str
+    """What computed the flow that :meth:`between` gave last, in a word."""
+
     @property
     def name(self) -> str:
         """Which flow runs, or ran so far, for a report."""

@@ -146,7 +146,7 @@ class CudaExecutor:
         self._stale = self.has_pending
 
     def load(self, frame_bgr: np.ndarray, motion: Motion | None = None) -> None:
-        self._motion = motion
+        self._motion, self._flow_ran = motion, "none"
         self._frame_bgr, self._clock, self._branch = frame_bgr, StageClock(), False
         np.copyto(self._host_frame.numpy(), frame_bgr)
         self._mark("start", self._main)
@@ -209,6 +209,8 @@ class CudaExecutor:
             self._copy(self._side, self._nodes.newer, self._host_newer)
         else:
             self._launch("look")
+            assert self._flow is not None
+            self._flow_ran = self._flow.latest
         if self.has_state:
             self._launch("advance")
         if pending:
@@ -223,6 +225,7 @@ class CudaExecutor:
         if moves:
             flow = self._host_flow.between(before, self._host_view, self._nodes.grid)
             self._host_newer.copy_(flow)
+            self._flow_ran = self._host_flow.latest
 
     def _request(self) -> None:
         """Begin a keyframe of this frame on the stream of keyframes."""
@@ -250,7 +253,8 @@ class CudaExecutor:
         self._mark("done", self._main)
         self._events["done"].synchronize()
         found = {name: host.numpy().copy() for name, host in self._host_results.items()}
-        return FrameData(found["labels"], found.get("margin"), found.get("picture"), self._times())
+        optional = found.get("margin"), found.get("picture")
+        return FrameData(found["labels"], *optional, self._times(), flow=self._flow_ran)
 
     def _processed(self) -> np.ndarray:
         assert self._geometry is not None

@@ -75,7 +75,7 @@ class EagerExecutor:
         return self._pending is not None
 
     def load(self, frame_bgr: np.ndarray, motion: Motion | None = None) -> None:
-        self._motion = motion
+        self._motion, self._flow_ran = motion, "none"
         if self._worker is not None:
             self._worker.share_threads()
         self._clock = StageClock()
@@ -143,6 +143,7 @@ class EagerExecutor:
             return None
         grid = self._geometry.grid(self.program.stride)
         flow = self._flow.between(before, self._view, grid).to(self.program.device)
+        self._flow_ran = self._flow.latest
         if self._state is not None:
             self._state = self.program.advance(self._state, flow)
         if pending is not None:
@@ -178,7 +179,7 @@ class EagerExecutor:
             out = self.program.output(self._scores, self._geometry, margins=self._margins)
             labels = out.labels.cpu().numpy()
             margin = None if out.margin is None else out.margin.cpu().numpy()
-        return FrameData(labels, margin, None, self._clock.ms, self._scores)
+        return FrameData(labels, margin, None, self._clock.ms, self._scores, self._flow_ran)
 
     def draw(self, overlay: Overlay | None) -> bool:
         return False

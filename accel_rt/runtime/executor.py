@@ -26,7 +26,8 @@ class FrameData:
     """A frame's results on the host, and milliseconds by stage.
 
     ``labels`` is uint8 ``[H, W]``, ``margin`` float32 ``[H, W]``, ``picture`` uint8 BGR
-    ``[H, W, 3]``, all at the source's size; ``scores`` are on the network's grid.
+    ``[H, W, 3]``, all at the source's size; ``scores`` are on the network's grid, ``flow`` is as in
+    :class:`~accel_rt.runtime.result.FrameResult`.
     """
 
     labels: np.ndarray
@@ -34,6 +35,7 @@ class FrameData:
     picture: np.ndarray | None
     timings: dict[str, float]
     scores: Tensor | None = None
+    flow: str = "none"
 
 
 class Executor(Protocol):

@@ -185,8 +185,9 @@ def segmenter_of(
     settings: SegmenterSettings,
     asynchronous: bool = False,
     threads: int | None = None,
+    program: Callable[..., FrameProgram] = FrameProgram,
 ) -> FrameSegmenter:
-    """:func:`load_segmenter` of networks that are loaded."""
+    """:func:`load_segmenter` of networks that are loaded; ``program`` makes the frame program."""
     device = resolve_device(settings.device)
     dtype = resolve_precision(settings.precision, device)
     return build_segmenter(
@@ -206,6 +207,7 @@ def segmenter_of(
         cuda_graphs=settings.cuda_graphs,
         background=asynchronous and keyframe_interval(settings) > 1,
         threads=threads,
+        program=program,
     )
 
 
@@ -227,6 +229,7 @@ def build_segmenter(
     cuda_graphs: bool = True,
     background: bool = False,
     threads: int | None = None,
+    program: Callable[..., FrameProgram] = FrameProgram,
 ) -> FrameSegmenter:
     """A segmenter of networks in memory; ``model`` is taken over and changed for inference.
 
@@ -239,7 +242,7 @@ def build_segmenter(
     schedule = schedule or Schedule()
     policy = policy or FixedInterval(schedule.interval, schedule.update_every)
     device = device or torch.device("cpu")
-    program = FrameProgram(
+    steps = program(
         for_inference(model, device, dtype),
         device,
         dtype,
@@ -250,7 +253,7 @@ def build_segmenter(
         return LookAheadSegmenter(
             classes,
             policy,
-            program,
+            steps,
             flow,
             schedule,
             trained=trained,
@@ -261,10 +264,10 @@ def build_segmenter(
     executor: Executor
     if device.type == "cuda":
         graphs = cuda_graphs and not model.foreign
-        executor = CudaExecutor(program, flow, schedule, margins=margins, graphs=graphs)
+        executor = CudaExecutor(steps, flow, schedule, margins=margins, graphs=graphs)
     else:
         executor = EagerExecutor(
-            program, flow, schedule, margins=margins, background=background, threads=threads
+            steps, flow, schedule, margins=margins, background=background, threads=threads
         )
     return Segmenter(
         classes,

@@ -42,6 +42,7 @@ class _Waiting:
     picture: Tensor | None = None
     back: Tensor | None = None
     scores: Tensor | None = None
+    flow_ran: str = "none"
 
 
 @dataclass
@@ -145,6 +146,8 @@ class LookAheadSegmenter:
             picture = self._program.picture(image, geometry) if self._gates else None
         kind = "key" if self._before is None else decision.kind
         frame = _Waiting(self._index, pts, kind, image, flow, clock, picture)
+        if self._flow is not None and flow is not None:
+            frame.flow_ran = self._flow.latest
         self._index += 1
         if kind != "key":
             if kind == "carry" or self._program.model.update is None:
@@ -322,4 +325,5 @@ class LookAheadSegmenter:
             margin,
             classes=self.classes,
             scores=scores,
+            flow=frame.flow_ran,
         )

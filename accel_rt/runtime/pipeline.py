@@ -92,7 +92,7 @@ def run_pipeline(
 
 
 def timing_row(frame: Frame, result: FrameResult) -> dict[str, Any]:
-    """A frame's row of the timing log: ``frame``, ``pts_s``, ``kind`` and milliseconds.
+    """A frame's row of the timing log: ``frame``, ``pts_s``, ``kind``, milliseconds, ``flow``.
 
     A stage that did not run counts 0. ``total_ms`` is the sum over the stages: the work done for
     the frame. Stages of different frames overlap, so frames leave faster than that.
@@ -104,6 +104,7 @@ def timing_row(frame: Frame, result: FrameResult) -> dict[str, Any]:
         "kind": result.kind,
         **{f"{stage}_ms": ms for stage, ms in times.items()},
         "total_ms": sum(times.values()),
+        "flow": result.flow,
     }
 
 

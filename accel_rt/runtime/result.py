@@ -45,7 +45,9 @@ class FrameResult:
     less the second best's, for segmenters that were asked for it; ``picture`` is the frame with its
     classes drawn over it, uint8 BGR ``[H, W, 3]``, where :meth:`.segmenter.Segmenter.draw` said so.
     ``classes`` are what the labels mean; ``scores`` are float ``[1, C, h, w]`` on the networks'
-    grid, None where graphs of a GPU computed them. A notebook shows the picture.
+    grid, None where graphs of a GPU computed them; ``flow`` says where flow from the
+    frame before came from: ``codec``, ``dis``, ``flownets``, or ``none`` where none ran. A notebook
+    shows the picture.
     """
 
     index: int
@@ -57,6 +59,7 @@ class FrameResult:
     picture: np.ndarray | None = None
     classes: ClassSet | None = None
     scores: Tensor | None = None
+    flow: str = "none"
 
     def shares(self) -> dict[str, float]:
         """The share of the picture, 0 to 1, that each class covers, by its name.

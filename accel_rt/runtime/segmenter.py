@@ -114,6 +114,7 @@ class Segmenter:
             data.picture,
             self.classes,
             data.scores,
+            data.flow,
         )
 
     def _geometry_of(self, frame_bgr: np.ndarray) -> Geometry:

@@ -169,16 +169,14 @@ def fit_gate(samples: list[Sample], fusion: ScoreFusion, settings: FusionSetting
     steps = torch.zeros(3, requires_grad=True)
     units = torch.tensor([0.1, 0.1, 1.0])  # of what is learnt: all then move at one rate
 
-    def gate() -> Gate:
-        return Gate(*(start + units * steps))  # type: ignore[arg-type]
-
     def loss(drawn: Sample) -> Tensor:
         fused = fusion(drawn.warped, drawn.fresh)
-        share = gate().share(drawn.residual, drawn.inconsistency)
+        gate = Gate(*(start + units * steps))  # type: ignore[arg-type]
+        share = gate.share(drawn.residual, drawn.inconsistency)
         return segmentation_loss(torch.lerp(fused, drawn.fresh, share), drawn.labels)
 
     _descend([steps], loss, samples, settings)
-    return Gate(*(float(number) for number in astuple(gate())))
+    return Gate(*(start + units * steps).tolist())
 
 
 def _descend(

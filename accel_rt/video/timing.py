@@ -27,7 +27,8 @@ STAGES = (
     "encode_ms",
     "total_ms",
 )
-COLUMNS = ("frame", "pts_s", "kind", *STAGES)
+_WORDS = ("kind", "flow")
+COLUMNS = ("frame", "pts_s", "kind", *STAGES, "flow")
 
 
 class TimingLog:
@@ -60,7 +61,7 @@ class TimingLog:
 
     def row(self, values: Mapping[str, Any]) -> None:
         """Add a frame: a value for each of :data:`COLUMNS`, ``kind`` being ``key``,
-        ``update`` or ``carry``.
+        ``update`` or ``carry``, and ``flow`` ``codec``, ``dis``, ``flownets`` or ``none``.
 
         Raises :class:`UsageError` if a column is missing or unknown.
         """
@@ -191,7 +192,7 @@ def _read_rows(path: Path) -> Iterator[dict[str, Any]]:
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise ValueError("not the columns of a timing file")
         for row in reader:
-            yield {name: row[name] if name == "kind" else _number(row[name]) for name in COLUMNS}
+            yield {name: row[name] if name in _WORDS else _number(row[name]) for name in COLUMNS}
 
 
 def _line(values: Mapping[str, Any]) -> str:

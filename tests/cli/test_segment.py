@@ -212,7 +212,9 @@ def test_timing_csv(accel, fakes, clip, tmp_path):
     assert accel("segment", clip, "--timing", "t.csv", "--interval", 4).code == 0
     with (tmp_path / "t.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    columns = "frame,pts_s,kind,decode_ms,flow_ms,network_ms,output_ms,render_ms,encode_ms,total_ms"
+    columns = (
+        "frame,pts_s,kind,decode_ms,flow_ms,network_ms,output_ms,render_ms,encode_ms,total_ms,flow"
+    )
     assert ",".join(rows[0]) == columns
     assert [int(row["frame"]) for row in rows] == list(range(20))
     assert [row["kind"] for row in rows] == ["key", "update", "update", "update"] * 5

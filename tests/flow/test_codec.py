@@ -57,9 +57,8 @@ def flows(shown: list[Frame]) -> tuple[list[Tensor], str]:
     views = [source.view(frame.image_bgr, frame.motion) for frame in shown]
     found, by = [], ""
     for before, after in pairwise(views):
-        counted = source.by_codec
         found.append(source.between(before, after, GRID))
-        by += "c" if source.by_codec > counted else "s"
+        by += "c" if source.latest == "codec" else "s"
     return found, by
 
 

@@ -109,6 +109,7 @@ def test_row_holds_every_stage_and_their_sum() -> None:
         "render_ms",
         "encode_ms",
         "total_ms",
+        "flow",
     ]
     assert row["pts_s"] == 1 / RATE
     assert row["kind"] == "update"

@@ -139,7 +139,7 @@ class TestCarried:
         program = segmenter._executor.program
         segmenter._executor = CudaExecutor(program, source, schedule, cuda=FakeDevice(4))
         for result, one in zip(run(segmenter, stream), expected, strict=True):
-            assert result.kind == one.kind
+            assert (result.kind, result.flow) == (one.kind, one.flow)
             np.testing.assert_array_equal(result.labels, one.labels)
 
 
@@ -161,6 +161,7 @@ class TestLookAhead:
         )
         assert kinds(results) == "kcuckcuck"
         assert [r.index for r in results] == list(range(9))
+        assert [r.flow for r in results] == ["none", *["known"] * 8]
         assert (deep.runs, light.runs) == (3, 5)
 
     @pytest.mark.parametrize("schedule", [Schedule(4, 4), Schedule(4, 2), Schedule(4, 1)], ids=str)

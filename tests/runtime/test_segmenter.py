@@ -51,6 +51,7 @@ class KnownFlow:
     name = "known"
 
     normalisation = None
+    latest = "known"
 
     def __init__(self, dx: float, dy: float = 0.0) -> None:
         self.vector = dx, dy
@@ -87,6 +88,7 @@ def test_keyframes_come_every_interval() -> None:
     assert [r.kind for r in results] == ["key", "update", "update", "update"] * 2 + ["key"]
     assert [r.index for r in results] == list(range(9))
     assert results[3].pts == Fraction(3, 25)
+    assert [r.flow for r in results[:3]] == ["none", "known", "known"]
     assert set(results[1].timings) == {"flow", "network", "output"}
 
 

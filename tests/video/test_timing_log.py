@@ -14,7 +14,7 @@ from accel_rt.errors import OutputError, UsageError
 from accel_rt.video.timing import COLUMNS, STAGES, TimingLog, count_rows
 
 COLUMNS_OF_THE_CONTRACT = (
-    "frame,pts_s,kind,decode_ms,flow_ms,network_ms,output_ms,render_ms,encode_ms,total_ms"
+    "frame,pts_s,kind,decode_ms,flow_ms,network_ms,output_ms,render_ms,encode_ms,total_ms,flow"
 )
 
 
@@ -22,7 +22,8 @@ def some_rows(count=25):
     values = np.random.default_rng(0).gamma(2, 10, (count, len(STAGES)))
     for number, row in enumerate(values):
         kind = "update" if number % 5 else "key"
-        yield {"frame": number, "pts_s": Fraction(number, 30), "kind": kind} | dict(
+        flow = "none" if kind == "key" else "codec" if number % 2 else "dis"
+        yield {"frame": number, "pts_s": Fraction(number, 30), "kind": kind, "flow": flow} | dict(
             zip(STAGES, row, strict=True)
         )
 
@@ -42,7 +43,7 @@ def write(path):
 
 def same(found, row):
     assert int(found["frame"]) == row["frame"]
-    assert found["kind"] == row["kind"]
+    assert (found["kind"], found["flow"]) == (row["kind"], row["flow"])
     for name in ("pts_s", *STAGES):
         assert float(found[name]) == pytest.approx(float(row[name]), abs=1e-6)
 
