@@ -15,11 +15,12 @@ from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say, show, table
 from accel_rt.errors import UsageError
 from accel_rt.files import write_whole
+from accel_rt.plotting import require_matplotlib
 from accel_rt.runtime.settings import SegmenterSettings
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data")
 @field_options(
     SegmenterSettings, "reference", "update", "fusion", "flow", "size", "device", "precision"
 )
@@ -40,46 +41,68 @@ from accel_rt.runtime.settings import SegmenterSettings
     metavar="FILE",
     help="Write the numbers to FILE, too.",
 )
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.svg",
+    help="Draw accuracy against time.",
+)
 def schedules(
-    data: Path,
+    data: str,
     split: str,
     layout: Any,
     threads: int | None,
     seconds: float,
     json_file: Path | None,
+    plot: Path | None,
     **values: Any,
 ) -> None:
     """Compare single networks, the paper's modes and the presets on DATA.
 
     DATA is a folder of which one sequence is labelled on every frame, as CamVid's validation video
-    is. Every schedule begins at every frame it can begin at. mVC is the share of still pixels that
-    are predicted right over 8 and 16 frames.
+    is, or a rendered drive (street:7:150, or street:7:150:stops, which stands still and drives on).
+    Every schedule begins at every frame it can begin at.
+
+    mVC is the share of still pixels that are predicted right over 8 and 16 frames; flicker is how
+    often a still pixel changes in a second; 'new' is the mIoU on what came into sight since the
+    keyframe, which rendered drives know; 'live' is that of the newest finished answer at each
+    moment of a camera, by the times measured here.
     """
     import torch
 
     from accel_rt.bench.harness import Effort
-    from accel_rt.data.open import open_dataset
-    from accel_rt.evaluate.schedules import WINDOWS, compared, score_schedules
+    from accel_rt.evaluate.footage import open_footage
+    from accel_rt.evaluate.schedules import (
+        SHORTEST,
+        LabelledVideo,
+        compared,
+        schedule_rows,
+        score_schedules,
+    )
 
+    if plot is not None:
+        require_matplotlib()
+        if not seconds:
+            raise UsageError("--plot draws accuracy against time: it needs --seconds above 0")
     base = from_values(SegmenterSettings, values)
     if threads:
         torch.set_num_threads(threads)
-    sequences = open_dataset(data, split, layout).sequences
-    dense = [s.frames for s in sequences if len(list(s.labelled())) == len(s.frames)]
-    frames = max(dense, key=len, default=())
-    if len(frames) < 2 * max(WINDOWS):
+    footage = open_footage(data, split, layout)
+    frames = footage.longest_dense()
+    if len(frames) < SHORTEST:
         raise UsageError(
-            f"{data} has no sequence of {2 * max(WINDOWS)} frames that are all labelled: "
+            f"{data} has no sequence of {SHORTEST} frames that are all labelled: "
             f"'accel-rt eval' takes sparse labels"
         )
     effort = Effort(seconds, 3, 1000, 2.0) if seconds else None
-    scores = score_schedules(compared(base), frames, effort, say)
-    rows = [("", "schedule", "mIoU", *(f"mVC{window}" for window in WINDOWS), "ms a frame")]
-    for name, score in scores.items():
-        consistency = (f"{value:.1f}" for value in score.consistency.values())
-        ms = "" if score.ms is None else f"{score.ms:.1f}"
-        rows.append((name, score.schedule, f"{score.miou:.1f}", *consistency, ms))
+    video = LabelledVideo.read(frames, footage.rate)
+    scores = score_schedules(compared(base), video, effort, say)
     if json_file is not None:
         found = {name: asdict(score) for name, score in scores.items()}
         write_whole(json_file, json.dumps({"scores": found, "machine": machine()}, indent=1) + "\n")
-    show(f"{len(frames)} labelled frames of {data}\n\n{table(rows, (2, 3, 4, 5))}")
+    if plot is not None:
+        from accel_rt.evaluate.report.figures import schedules_chart
+
+        write_whole(plot, schedules_chart(scores).svg())
+    lines = schedule_rows(scores)
+    show(f"{len(frames)} labelled frames of {data}\n\n{table(lines, range(2, len(lines[0])))}")

@@ -19,7 +19,7 @@ from accel_rt.errors import InputError, UsageError
 from accel_rt.evaluate.schedule import Density
 
 if TYPE_CHECKING:
-    from accel_street import StreetDrive
+    from accel_street import StreetDrive, StreetFrame
 
 STREET = "street"
 """Name that stands for rendered drives, as in ``street:7:60`` (seed and number of frames); the
@@ -64,11 +64,17 @@ class RenderedFrame:
         return f"{STREET}{self.seed}_{self.index:05d}"
 
     def image_bgr(self) -> np.ndarray:
-        return _drive(self.seed, self.stops).frame(self.index).image_bgr
+        return _frame(self.seed, self.stops, self.index).image_bgr
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        frame = _drive(self.seed, self.stops).frame(self.index)
+        frame = _frame(self.seed, self.stops, self.index)
         return frame.image_bgr, frame.labels
+
+    def motion(self) -> tuple[np.ndarray, np.ndarray]:
+        """Exact flow float32 ``[H, W, 2]`` back to the frame before, in pixels, and where what is
+        seen was not in sight there, bool ``[H, W]``."""
+        frame = _frame(self.seed, self.stops, self.index)
+        return frame.flow, frame.occluded
 
     def stamp(self) -> tuple:
         return self.seed, self.index, self.stops, _STREET_SIZE, _STREET_RATE
@@ -115,6 +121,11 @@ def _drive(seed: int, stops: bool) -> StreetDrive:
     return StreetDrive(seed=seed, size=_STREET_SIZE, rate=_STREET_RATE, stops=stops)
 
 
+@lru_cache(maxsize=1)
+def _frame(seed: int, stops: bool, index: int) -> StreetFrame:
+    return _drive(seed, stops).frame(index)
+
+
 _FRAME_NUMBER = re.compile(r"(?<!\d\.)(?<!\d)(\d+)(?:_[A-Za-z]\w*)?$")
 """Of a frame's name; digits behind a decimal point are a fraction of a second."""
 
@@ -153,6 +164,11 @@ class Footage:
             for number, clip in enumerate(self.clips)
         )
         return replace(self, name=f"{self.name}, {corruption} {strength:g}", clips=clips)
+
+    def longest_dense(self) -> tuple[FootageFrame, ...]:
+        """The longest clip of which every frame is labelled; nothing if there is none."""
+        dense = [clip.frames for clip in self.clips if all(f.labelled for f in clip.frames)]
+        return max(dense, key=len, default=())
 
     def density(self) -> Density:
         """``dense`` if at least half of the frames are labelled."""

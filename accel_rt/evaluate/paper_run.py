@@ -17,6 +17,13 @@ from accel_rt.evaluate.paper import INTERVAL, ModelSet, NetworkFamily
 from accel_rt.evaluate.predict import SharedPredictor
 from accel_rt.evaluate.results import DatasetInfo, Results, model_result
 from accel_rt.evaluate.run import Evaluation, evaluate
+from accel_rt.evaluate.schedules import (
+    SHORTEST,
+    LabelledVideo,
+    ScheduleScore,
+    compared,
+    score_schedules,
+)
 from accel_rt.runtime.load import keyframe_interval
 from accel_rt.runtime.settings import SegmenterSettings
 
@@ -70,6 +77,7 @@ def run_paper(plan: PaperRun, report: Callable[[str], None]) -> tuple[Results, l
         "device": str(device),
         "precision": str(resolve_precision(any_model.precision, device)).removeprefix("torch."),
     }
+    results.schedules = _schedules(plan, report)
     report("drawing")
     return results, [figure_row(plan.footage, models, family) for family in plan.model_set.families]
 
@@ -94,6 +102,24 @@ def _costs(plan: PaperRun, report: Callable[[str], None]) -> dict[str, dict]:
     effort = Effort(plan.seconds, 3, 60)
     measured = cost.time_and_memory(models, images, effort, threads, report)
     return {name: found[name] | measured[name] for name in models}
+
+
+def _schedules(
+    plan: PaperRun, report: Callable[[str], None]
+) -> dict[str, dict[str, ScheduleScore]]:
+    """Each family's schedules on the longest densely labelled clip, if there is one."""
+    frames = plan.footage.longest_dense()
+    families = [f for f in plan.model_set.families if f"Accel-{f.first}" in plan.model_set.models]
+    if len(frames) < SHORTEST or not families:
+        return {}
+    video = LabelledVideo.read(frames, plan.dataset.rate)
+    effort = None if plan.seconds is None else Effort(plan.seconds / 2, 3, 1000)
+    found = {}
+    for family in families:
+        report(f"schedules of {family.title}")
+        pair = replace(plan.model_set.models[f"Accel-{family.first}"], interval=INTERVAL)
+        found[family.title] = score_schedules(compared(pair), video, effort, report)
+    return found
 
 
 def figure_row(

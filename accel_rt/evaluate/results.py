@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from accel_rt.evaluate.schedule import DENSITIES, Density
 from accel_rt.files import write_whole
 from accel_rt.jsonfile import member, read_json, typed
 from accel_rt.runtime.settings import SegmenterSettings
+
+if TYPE_CHECKING:
+    from accel_rt.evaluate.schedules import ScheduleScore
 
 FORMAT = "accel-rt eval 1"
 MOST_FRAMES = 1_000_000
@@ -93,6 +96,8 @@ class Results:
     command: str = ""
     machine: dict[str, Any] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    schedules: dict[str, dict[str, ScheduleScore]] = field(default_factory=dict)
+    """By family and name; not read back from a file."""
 
     def summary(self, name: str, interval: int) -> dict[str, float]:
         """Scores of a model at an interval."""
@@ -125,6 +130,10 @@ def to_json(results: Results) -> dict[str, Any]:
         "machine": results.machine,
         "about": {**dataset, "resamples": len(results.dataset.weights)},
         "missing": results.missing,
+        "schedules": {
+            family: {name: asdict(score) for name, score in scores.items()}
+            for family, scores in results.schedules.items()
+        },
         "models": {name: _model_json(results, name) for name in results.models},
     }
 

@@ -4,23 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from itertools import chain, cycle, islice
+from functools import cache, partial
+from itertools import chain, cycle, islice, pairwise
+from statistics import median
+from time import perf_counter
 
+import cv2
 import numpy as np
 
 from accel_rt.bench.harness import Effort, interleave
 from accel_rt.classes import IGNORE_LABEL
-from accel_rt.data.dataset import DatasetFrame
+from accel_rt.evaluate.footage import FootageFrame, RenderedFrame
 from accel_rt.evaluate.metrics import ConfusionMatrix
+from accel_rt.evaluate.remembered import RememberedProgram
+from accel_rt.evaluate.streaming import Costs, streaming_miou
+from accel_rt.evaluate.temporal import Motion, MotionEstimator, flicker_counts
 from accel_rt.models.foreign.open import load_placed
-from accel_rt.runtime.load import load_segmenter
-from accel_rt.runtime.result import FrameSegmenter
-from accel_rt.runtime.schedule import LIVE_PRESETS, PRESETS
+from accel_rt.runtime.load import load_model, load_segmenter, segmenter_of
+from accel_rt.runtime.result import FrameResult, FrameSegmenter
+from accel_rt.runtime.schedule import LIVE_PRESETS, PRESETS, Schedule
 from accel_rt.runtime.settings import SegmenterSettings
 
 WINDOWS = (8, 16)
 """Frames over which predictions should stay right, as in VSPW (Miao et al. 2021, mVC8, mVC16)."""
+
+SHORTEST = 2 * max(WINDOWS)
+"""Frames that a video needs for that."""
+
+
+@dataclass(frozen=True)
+class LabelledVideo:
+    """Consecutive frames uint8 BGR ``[H, W, 3]`` with their labels, at ``rate`` Hz if known.
+
+    ``moved`` is the motion to each frame from the one before, None for the first; ``exact`` its
+    true flow and occlusion (:meth:`.footage.RenderedFrame.motion`), where they are known.
+    """
+
+    images: Sequence[np.ndarray]
+    labels: Sequence[np.ndarray]
+    rate: float | None
+    moved: Sequence[Motion | None]
+    exact: Sequence[tuple[np.ndarray, np.ndarray]] | None
+
+    @classmethod
+    def read(cls, frames: Sequence[FootageFrame], rate: float | None) -> LabelledVideo:
+        """Everything into memory."""
+        images, labels, moved, exact = [], [], [], []
+        estimator = MotionEstimator()
+        for frame in frames:
+            image, truth = frame.read()
+            images.append(image)
+            labels.append(truth)
+            moved.append(estimator.step(image))
+            if isinstance(frame, RenderedFrame):
+                exact.append(frame.motion())
+        return cls(images, labels, rate, moved, exact or None)
 
 
 @dataclass(frozen=True)
@@ -28,23 +66,33 @@ class ScheduleScore:
     """Percent, the mean over all places that the first keyframe can have; milliseconds a frame.
 
     ``consistency`` has mVC of each of :data:`WINDOWS`: of the pixels whose label stays the same for
-    so many frames, the share that is predicted right in all of them.
+    so many frames, the share that is predicted right in all of them. ``flicker`` is how often a
+    still pixel's label changes, per second, or per frame if nobody knows the rate. ``uncovered`` is
+    the mIoU on what came into sight since the keyframe, where that is known, and ``streaming``
+    :func:`~accel_rt.evaluate.streaming.streaming_miou`, for schedules that are for live video.
     """
 
     schedule: str
     miou: float
     consistency: dict[int, float]
+    flicker: float
+    uncovered: float | None = None
+    streaming: float | None = None
     ms: float | None = None
 
 
 def compared(base: SegmenterSettings) -> dict[str, SegmenterSettings]:
-    """What is compared: single networks, the paper's modes, and the presets, all of one pair."""
+    """What is compared: single networks, the paper's modes, what is done to these, and the presets,
+    all of one pair."""
     base = replace(base, scene_cuts=False)
     return {
         "reference on every frame": replace(base, mode="deeplab"),
         "update network on every frame": replace(base, mode="deeplab", reference=base.update),
         "paper: dff, interval 5": replace(base, mode="dff"),
         "paper: accel, interval 5": base,
+        "dff, adaptive": replace(base, mode="dff", policy="adaptive"),
+        "accel, adaptive": replace(base, policy="adaptive"),
+        "accel, gated": replace(base, gate=True),
         **{f"{name}": replace(base, **vars(schedule)) for name, schedule in PRESETS.items()},
         **{
             f"live {name}": replace(base, **vars(schedule))
@@ -55,55 +103,118 @@ def compared(base: SegmenterSettings) -> dict[str, SegmenterSettings]:
 
 def score_schedules(
     models: Mapping[str, SegmenterSettings],
-    frames: Sequence[DatasetFrame],
+    video: LabelledVideo,
     effort: Effort | None,
     report: Callable[[str], None],
 ) -> dict[str, ScheduleScore]:
-    """Accuracy of each model on consecutive labelled ``frames``, and its time.
+    """Accuracy of each model on ``video``, and its time.
 
-    With ``effort`` the models then take turns, an interval each, for their time a frame: that of
-    ``push``, without reading files. Raises as :func:`accel_rt.runtime.load.load_segmenter`.
+    For accuracy the networks see each frame once. With ``effort`` the models then take turns, an
+    interval each, for their time a frame: that of ``push``, without reading files. Raises as
+    :func:`accel_rt.runtime.load.load_segmenter`.
     """
-    images, labels = zip(*(frame.read() for frame in frames), strict=True)
-    load = cache(load_placed)
-    scores, runs = {}, {}
+    load, program = cache(load_placed), partial(RememberedProgram, memory={})
+    scores, remembered = {}, {}
     for name, settings in models.items():
-        segmenter = load_segmenter(settings, load=load)
-        interval = settings.schedule.interval
-        scores[name] = _accuracy(segmenter, settings.schedule.describe(), interval, images, labels)
+        segmenter = segmenter_of(load_model(settings, load), settings, program=program)
+        scores[name] = _accuracy(segmenter, settings.schedule, video)
         report(f"{name}: mIoU {scores[name].miou:.1f}")
-        runs[name] = _interval_of_frames(segmenter, interval, images)
+        remembered[name] = segmenter
     if effort is None:
         return scores
-    rounds = interleave(runs, effort)
-    return {
-        name: replace(score, ms=rounds[name].median / models[name].schedule.interval)
-        for name, score in scores.items()
+    runs = {
+        name: _Run(load_segmenter(settings, load=load), settings.schedule.interval, video.images)
+        for name, settings in models.items()
     }
+    rounds = interleave(runs, effort)
+    for name, settings in models.items():
+        schedule, segmenter = settings.schedule, remembered[name]
+        streaming = None
+        if video.rate is not None and not schedule.look_ahead:
+            seen = video.images, video.labels, video.rate
+            streaming = streaming_miou(segmenter, *seen, runs[name].costs())
+        ms = rounds[name].median / schedule.interval
+        scores[name] = replace(scores[name], ms=ms, streaming=streaming)
+    return scores
 
 
-def _accuracy(
-    segmenter: FrameSegmenter,
-    schedule: str,
-    interval: int,
-    images: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
-) -> ScheduleScore:
-    matrix = ConfusionMatrix(len(segmenter.classes))
+def schedule_rows(scores: Mapping[str, ScheduleScore]) -> list[tuple[str, ...]]:
+    """A heading, then a row for each schedule; a column for each measure that was taken."""
+    rows = [
+        {
+            "schedule": score.schedule,
+            "mIoU": score.miou,
+            **{f"mVC{window}": value for window, value in score.consistency.items()},
+            "flicker": score.flicker,
+            "new": score.uncovered,
+            "live": score.streaming,
+            "ms a frame": score.ms,
+        }
+        for score in scores.values()
+    ]
+    columns = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+
+    def cell(column: str, value: object) -> str:
+        if not isinstance(value, float):
+            return str(value or "")
+        return f"{value:.2f}" if column == "flicker" else f"{value:.1f}"
+
+    lines = [
+        (name, *(cell(column, row[column]) for column in columns))
+        for name, row in zip(scores, rows, strict=True)
+    ]
+    return [("", *columns), *lines]
+
+
+def _accuracy(segmenter: FrameSegmenter, schedule: Schedule, video: LabelledVideo) -> ScheduleScore:
+    classes = len(segmenter.classes)
+    matrix, uncovered = ConfusionMatrix(classes), ConfusionMatrix(classes)
     kept = {window: np.zeros(2, np.int64) for window in WINDOWS}
-    for phase in range(interval):
+    changed = np.zeros(2, np.int64)
+    for phase in range(schedule.interval):
         segmenter.reset()
-        results = list(chain.from_iterable(map(segmenter.push, images[phase:])))
+        results = list(chain.from_iterable(map(segmenter.push, video.images[phase:])))
         results += segmenter.flush()
-        predicted = [result.labels for result in results]
-        for truth, found in zip(labels[phase:], predicted, strict=True):
+        labels, predicted = video.labels[phase:], [result.labels for result in results]
+        for truth, found in zip(labels, predicted, strict=True):
             matrix.add(truth, found)
         for window, counts in kept.items():
-            counts += consistent_pixels(labels[phase:], predicted, window)
+            counts += consistent_pixels(labels, predicted, window)
+        for (before, after), moved in zip(
+            pairwise(predicted), video.moved[phase + 1 :], strict=True
+        ):
+            assert moved is not None
+            changed += flicker_counts(before, after, moved)
+        if video.exact is not None:
+            _count_uncovered(uncovered, results, labels, video.exact[phase:])
     consistency = {
         window: 100 * float(right) / max(1, int(still)) for window, (right, still) in kept.items()
     }
-    return ScheduleScore(schedule, matrix.miou(), consistency)
+    flicker = (video.rate or 1.0) * float(changed[0]) / max(1, int(changed[1]))
+    score = ScheduleScore(schedule.describe(), matrix.miou(), consistency, flicker)
+    seen = uncovered.counts.any()
+    return replace(score, uncovered=uncovered.miou()) if seen else score
+
+
+def _count_uncovered(
+    matrix: ConfusionMatrix,
+    results: Sequence[FrameResult],
+    labels: Sequence[np.ndarray],
+    exact: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> None:
+    """Count what each frame shows that its keyframe, the last before it, did not."""
+    hidden: np.ndarray | None = None
+    for result, truth, (flow, occluded) in zip(results, labels, exact, strict=True):
+        if result.kind == "key":
+            hidden = np.zeros(truth.shape, np.uint8)
+            continue
+        assert hidden is not None
+        height, width = truth.shape
+        y, x = np.mgrid[:height, :width].astype(np.float32)
+        places = flow + np.stack([x, y], -1)
+        before = cv2.remap(hidden, places, None, cv2.INTER_NEAREST, borderValue=1)  # type: ignore[call-overload]
+        hidden = np.maximum(before, occluded.astype(np.uint8))
+        matrix.add(np.where(hidden > 0, truth, IGNORE_LABEL), result.labels)
 
 
 def consistent_pixels(
@@ -123,15 +234,24 @@ def consistent_pixels(
     return counts
 
 
-def _interval_of_frames(
-    segmenter: FrameSegmenter, interval: int, images: Sequence[np.ndarray]
-) -> Callable[[], None]:
-    """Pushes one interval of frames, going through ``images`` there and back."""
-    stream = cycle([*images, *images[-2:0:-1]])
-    segmenter.reset()
+class _Run:
+    """Pushes one interval of frames, going through ``images`` there and back, and keeps count."""
 
-    def run() -> None:
-        for image in islice(stream, interval):
-            segmenter.push(image)
+    def __init__(
+        self, segmenter: FrameSegmenter, interval: int, images: Sequence[np.ndarray]
+    ) -> None:
+        self._segmenter, self._interval = segmenter, interval
+        self._stream = cycle([*images, *images[-2:0:-1]])
+        self._seconds: dict[tuple[str, ...], list[float]] = {}
+        segmenter.reset()
 
-    return run
+    def __call__(self) -> None:
+        for image in islice(self._stream, self._interval):
+            started = perf_counter()
+            results = self._segmenter.push(image)
+            kinds = tuple(result.kind for result in results)
+            self._seconds.setdefault(kinds, []).append(perf_counter() - started)
+
+    def costs(self) -> Costs:
+        """Median seconds of a push by the kinds of its results."""
+        return {kinds: median(seconds) for kinds, seconds in self._seconds.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,25 @@ def test_help_imports_nothing_heavy():
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+
+
+@pytest.mark.slow
+def test_schedules_of_a_rendered_drive(accel, light_only, tmp_path):
+    args = ("--size", "64x48", "--precision", "fp32", "--seconds", 0.1)
+    done = accel("eval", "schedules", "street:3:32", *args, "--json", "a.json", "--plot", "a.svg")
+    assert done.code == 0, done.err
+    header = next(line for line in done.out.splitlines() if "mIoU" in line)
+    columns = "schedule mIoU mVC8 mVC16 flicker new live ms a frame"
+    assert header.split() == columns.split()
+    scores = json.loads((tmp_path / "a.json").read_text())["scores"]
+    assert scores["fast"]["streaming"] is None
+    assert scores["live fast"]["streaming"] > 0
+    assert scores["reference on every frame"]["uncovered"] is None
+    assert scores["paper: accel, interval 5"]["uncovered"] > 0
+    assert ET.fromstring((tmp_path / "a.svg").read_text()).tag.endswith("svg")
+
+
+def test_a_plot_needs_times(accel):
+    done = accel("eval", "schedules", "street:3:32", "--seconds", 0, "--plot", "a.svg")
+    assert done.code == 2
+    assert "it needs --seconds above 0" in done.error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from accel_rt.evaluate.paper import (
@@ -24,6 +25,8 @@ from accel_rt.evaluate.report.tables import (
     offsets_table,
 )
 from accel_rt.evaluate.results import Results
+from accel_rt.evaluate.schedules import ScheduleScore, schedule_rows
+from accel_rt.runtime.schedule import PRESETS
 
 _MIOU, _DISTANCE = "mIoU (%)", "frames since the keyframe"
 
@@ -175,4 +178,49 @@ def beyond(results: Results, family: NetworkFamily) -> list[Figure]:
             [],
             "Not measured: no FlowNetS weights are installed. Every model here uses DIS.",
         )
+    if family.title in results.schedules:
+        found.append(_schedules(results.schedules[family.title], family))
     return [figure for figure in found if figure is not None]
+
+
+def _schedules(scores: Mapping[str, ScheduleScore], family: NetworkFamily) -> Figure:
+    """What schedules beyond the paper's give and cost."""
+    timed = any(score.ms is not None for score in scores.values())
+    columns, *rows = schedule_rows(scores)
+    title = "Schedules: accuracy against time"
+    table = Table(f"schedules-{family.reference}", title, columns, [list(row) for row in rows])
+    text = (
+        "Every schedule begins at every frame it can begin at. mVC8 and mVC16: the share of still "
+        "pixels that are right over so many frames. flicker: changes of a still pixel in a second. "
+        "live: mIoU of the newest finished answer at each frame of the camera, by the times here."
+    )
+    charts = [("", schedules_chart(scores))] if timed else []
+    return Figure(f"schedules-{family.reference}", title, charts, text, (table,))
+
+
+def schedules_chart(scores: Mapping[str, ScheduleScore]) -> Chart:
+    """Accuracy against time of schedules, those that nothing beats in both joined by a line."""
+    timed = [(score.ms, score.miou, name) for name, score in scores.items() if score.ms is not None]
+    groups: dict[str, list[tuple[float, float, str]]] = {}
+    for point in timed:
+        groups.setdefault(_group(point[2]), []).append(point)
+    best, front = -math.inf, []
+    for ms, miou, _ in sorted(timed):
+        if miou > best:
+            best = miou
+            front.append((ms, miou))
+    series = []
+    for name, points in groups.items():
+        xs, ys, names = zip(*sorted(points), strict=True)
+        series.append(Series(name, xs, ys, labels=names))
+    xs, ys = zip(*front, strict=True)
+    return Chart("milliseconds a frame", _MIOU, [*series, Series("best", xs, ys, quiet=True)])
+
+
+def _group(name: str) -> str:
+    if name.endswith("on every frame"):
+        return "one network"
+    first = name.split()[0]
+    return {"live": "live presets", "paper:": "the paper's"}.get(
+        first, "presets" if first in PRESETS else "the paper's, changed"
+    )
