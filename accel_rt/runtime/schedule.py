@@ -109,5 +109,8 @@ LIVE_PRESETS: dict[PresetName, Schedule] = {
 }
 """Schedules without look-ahead, for what happens now."""
 
-NAMED = {**PRESETS, **{f"live-{name}": schedule for name, schedule in LIVE_PRESETS.items()}}
+NAMED: dict[str, Schedule] = {
+    **{f"{name}": schedule for name, schedule in PRESETS.items()},
+    **{f"live-{name}": schedule for name, schedule in LIVE_PRESETS.items()},
+}
 """Both, by names that do not collide."""

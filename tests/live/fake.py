@@ -20,12 +20,13 @@ from accel_rt.live.source import LiveFrame
 from accel_rt.runtime.policy import FixedInterval, KeyframePolicy
 from accel_rt.runtime.result import FrameKind, FrameResult
 from accel_rt.runtime.settings import SegmenterSettings
+from tests.stepper import Stepper
 from tests.video.clips import picture
 
 ROAD, CAR = CAMVID.names.index("road"), CAMVID.names.index("car")
 
 
-class FakeSegmenter:
+class FakeSegmenter(Stepper):
     """Left half road, right half car; ``before_step`` is called with each frame."""
 
     classes = CAMVID
@@ -56,12 +57,6 @@ class FakeSegmenter:
 
     def close(self) -> None:
         self.closed = True
-
-    def push(self, frame_bgr: np.ndarray, *more: Any) -> list[FrameResult]:
-        return [self.step(frame_bgr, *more)]
-
-    def flush(self) -> list[FrameResult]:
-        return []
 
     def step(
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: object = None
