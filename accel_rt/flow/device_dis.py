@@ -27,7 +27,7 @@ class DeviceDIS:
     which :class:`~accel_rt.flow.dis.DISFlow` runs on the CPU (``python -m benchmarks.flow``).
     """
 
-    name = "dis"
+    name = latest = "dis"
     normalisation = IMAGENET
 
     def __init__(self, device: torch.device) -> None:

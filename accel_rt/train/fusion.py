@@ -171,7 +171,7 @@ def fit_gate(samples: list[Sample], fusion: ScoreFusion, settings: FusionSetting
 
     def loss(drawn: Sample) -> Tensor:
         fused = fusion(drawn.warped, drawn.fresh)
-        gate = Gate(*(start + units * steps))  # type: ignore[arg-type]
+        gate = Gate(*(start + units * steps))
         share = gate.share(drawn.residual, drawn.inconsistency)
         return segmentation_loss(torch.lerp(fused, drawn.fresh, share), drawn.labels)
 
