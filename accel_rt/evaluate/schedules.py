@@ -18,7 +18,7 @@ from accel_rt.evaluate.footage import FootageFrame, RenderedFrame
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.evaluate.remembered import RememberedProgram
 from accel_rt.evaluate.streaming import Costs, streaming_miou
-from accel_rt.evaluate.temporal import Motion, MotionEstimator, flicker_counts
+from accel_rt.evaluate.temporal import Correspondence, CorrespondenceEstimator, flicker_counts
 from accel_rt.models.foreign.open import load_placed
 from accel_rt.runtime.load import load_model, load_segmenter, segmenter_of
 from accel_rt.runtime.result import FrameResult, FrameSegmenter
@@ -43,14 +43,14 @@ class LabelledVideo:
     images: Sequence[np.ndarray]
     labels: Sequence[np.ndarray]
     rate: float | None
-    moved: Sequence[Motion | None]
+    moved: Sequence[Correspondence | None]
     exact: Sequence[tuple[np.ndarray, np.ndarray]] | None
 
     @classmethod
     def read(cls, frames: Sequence[FootageFrame], rate: float | None) -> LabelledVideo:
         """Everything into memory."""
         images, labels, moved, exact = [], [], [], []
-        estimator = MotionEstimator()
+        estimator = CorrespondenceEstimator()
         for frame in frames:
             image, truth = frame.read()
             images.append(image)

@@ -94,7 +94,7 @@ def test_keyframes_beside_the_frames_go_by_it_too() -> None:
         for frame in itertools.islice(changing(1), 12):
             kinds.append(segmenter.step(frame).kind)
             if segmenter._executor._pending is not None:
-                segmenter._executor._pending.features.exception(timeout=10)
+                segmenter._executor._pending.state.exception(timeout=10)
         assert kinds.count("key") >= 3
     finally:
         segmenter.close()

@@ -287,7 +287,7 @@ class TestGate:
         )
         try:
             segmenter.step(picture(-200))
-            segmenter._executor._pending.features.exception(timeout=10)
+            segmenter._executor._pending.state.exception(timeout=10)
             result = segmenter.step(picture(48))
             assert result.kind == "key"
             assert abs(left(result) - 48) <= 4
