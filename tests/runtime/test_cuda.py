@@ -11,7 +11,9 @@ from accel_rt.classes import ClassSet
 from accel_rt.flow.dis import DISFlow
 from accel_rt.flow.flownets import FlowNetSFlow
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
+from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.network import Network, SkipTaskNetwork, TaskNetwork
+from accel_rt.normalise import IMAGENET
 from accel_rt.runtime.cuda import CudaExecutor
 from accel_rt.runtime.executor import in_background
 from accel_rt.runtime.load import build_segmenter
@@ -62,6 +64,8 @@ def accel(task: type = TaskNetwork, update: type | None = TaskNetwork, fusion: t
 
 class Pair(nn.Module):
     """A flow network of one layer: some pixels everywhere, at a quarter of the resolution."""
+
+    normalisation, stride, covers = IMAGENET, 4, FlowNetS.covers
 
     def __init__(self) -> None:
         super().__init__()
