@@ -74,13 +74,16 @@ def finishing_on_signals(interruption: Interruption, patient: bool = False) -> I
 
 @contextmanager
 def interrupting_on_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise ``KeyboardInterrupt`` as Ctrl-C does, in the main thread."""
+    """Let every signal raise ``KeyboardInterrupt`` as Ctrl-C does, in the main thread.
+
+    SIGINT, too: by itself it does nothing in the background jobs of a script.
+    """
 
     def handle(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     main = threading.current_thread() is threading.main_thread()
-    with _handling(handle, _SIGNALS[1:] if main else ()):
+    with _handling(handle, _SIGNALS if main else ()):
         yield
 
 
