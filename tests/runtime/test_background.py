@@ -76,7 +76,7 @@ def settle(runner: Segmenter) -> None:
     """Wait until what is coming has come."""
     pending = runner._executor._pending
     assert pending is not None
-    pending.features.exception(timeout=10)
+    pending.state.exception(timeout=10)
 
 
 def left(labels: np.ndarray) -> int:
