@@ -289,7 +289,7 @@ class TestTraining:
         ]
         before, _ = load_network(weights / "a.safetensors")
         reference, info = load_network(whole[0])
-        assert "jointly at intervals up to 3, 6 steps of 2" in info.trained_on
+        assert "jointly up to 2 frames after the keyframe, 6 steps of 2" in info.trained_on
         assert not torch.equal(reference.task.scoring.weight, before.task.scoring.weight)
         load_fusion(whole[2], 11)
         monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(tmp_path / "whole"))
