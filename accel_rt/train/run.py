@@ -65,12 +65,13 @@ class RunFolder:
             made_with, step = member(state, "settings", dict), member(state, "step", int)
             if step < 0 or not isinstance(made_with.get("steps", step), int):
                 raise ValueError(f"it is at step {step} of {made_with.get('steps')}")
-        for name, value in settings.items():
-            if made_with.get(name) != value:
-                raise UsageError(
-                    f"{self.path} holds a run with {name} = {made_with.get(name)}, not "
-                    f"{value}: use the same settings to resume it, or another --out"
-                )
+            others = [name for name in settings if made_with.get(name) != settings[name]]
+        if others:
+            name = others[0]
+            raise UsageError(
+                f"{self.path} holds a run with {name} = {made_with.get(name)}, not "
+                f"{settings[name]}: use the same settings to resume it, or another --out"
+            )
         return state
 
     @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from accel_rt.errors import OutputError, UsageError
+from accel_rt.errors import InputError, OutputError, UsageError
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.models.accel import Gate, ScoreFusion
 from accel_rt.models.store import load_fusion
@@ -158,6 +158,14 @@ def test_other_settings_do_not_resume(settings: DeepLabSettings, tmp_path: Path)
     folder = RunFolder(tmp_path)
     folder.save({"settings": {"batch": 2}, "step": 1})
     with pytest.raises(UsageError, match="holds a run with batch = 2, not 4: use the same"):
+        folder.load({"batch": 4})
+
+
+def test_a_checkpoint_whose_settings_are_damaged_is_told(tmp_path: Path) -> None:
+    """A tensor in the place of a number cannot be compared with one."""
+    folder = RunFolder(tmp_path)
+    folder.save({"settings": {"batch": torch.zeros(3)}, "step": 1})
+    with pytest.raises(InputError, match="cannot go on from .*remove it to start again"):
         folder.load({"batch": 4})
 
 
