@@ -13,9 +13,9 @@ from accel_rt import ops
 from accel_rt.flow.grid import Grid
 from accel_rt.flow.motion import Motion
 from accel_rt.normalise import IMAGENET, normalise
+from accel_rt.ops.eager import PATCH
 
 _FINEST = 2  # halvings of the frame at which flow is sought last, as in OpenCV's ultrafast preset
-_PATCH = 8
 _FARTHEST = 4  # a part of the longer side: the largest motion that the coarsest level begins with
 _GREY_OF_RGB = (0.299, 0.587, 0.114)
 
@@ -45,7 +45,7 @@ class DeviceDIS:
         if isinstance(frame, np.ndarray):
             frame = normalise(torch.from_numpy(frame)[None].to(self._device))
         height, width = frame.shape[-2:]
-        finest = min(_FINEST, _halvings(min(height, width) / _PATCH))
+        finest = min(_FINEST, _halvings(min(height, width) / PATCH))
         small = F.interpolate(frame, _level((height, width), finest), mode="area")
         return F.conv2d(small.float(), self._weight, self._bias)[:, 0]
 
@@ -66,8 +66,8 @@ class DeviceDIS:
     def finest(self, previous: Tensor, current: Tensor) -> Tensor:
         """Flow ``[1, 2, h, w]`` between two views, in their pixels."""
         height, width = current.shape[1:]
-        farthest = math.log2(max(height, width) / (_FARTHEST * _PATCH))
-        levels = max(0, min(round(farthest), _halvings(min(height, width) / _PATCH)))
+        farthest = math.log2(max(height, width) / (_FARTHEST * PATCH))
+        levels = max(0, min(round(farthest), _halvings(min(height, width) / PATCH)))
         sizes = [_level((height, width), halvings) for halvings in range(levels + 1)]
         flow = current.new_zeros((1, 2, *sizes[-1]))
         for size in reversed(sizes):

@@ -8,9 +8,6 @@ from accel_rt.ops import eager
 from accel_rt.ops._checks import check_sides, check_tensors, with_memory
 from accel_rt.ops._extension import has_kernels, has_operator
 
-PATCH = eager.PATCH
-"""Pixels that a patch is high and wide: frames are no smaller."""
-
 
 def patch_flow(
     current: Tensor,
@@ -55,9 +52,10 @@ def patch_flow(
         )
     if len({tensor.device for tensor in (current, previous, flow)}) > 1:
         raise UsageError("patch_flow: images and flow must be on one device")
-    if min(shapes[0][1:]) < PATCH:
+    if min(shapes[0][1:]) < eager.PATCH:
         raise UsageError(
-            f"patch_flow: images must be at least {PATCH} pixels high and wide, got {shapes[0][1:]}"
+            f"patch_flow: images must be at least {eager.PATCH} pixels high and wide, got "
+            f"{shapes[0][1:]}"
         )
     check_sides("patch_flow", "images", *shapes[0][1:])
     if not (1 <= rounds <= 100 and 0 <= iterations <= 100 and damping > 0):

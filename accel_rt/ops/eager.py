@@ -226,6 +226,7 @@ def reduce_flow(
 
 
 PATCH, _PATCH_STEP = 8, 4
+"""Pixels that a patch of :func:`patch_flow` is high and wide, and to the next one."""
 
 
 def patch_flow(
