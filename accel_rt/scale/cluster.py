@@ -51,8 +51,8 @@ class RayCrew:
                 ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
                 raise InputError(
-                    f"there is no Ray cluster at '{address}' "
-                    f"({' '.join(str(error).split())}): begin one with 'ray start --head'"
+                    f"cannot connect to a Ray cluster at '{address}' "
+                    f"({' '.join(str(error).split())}): 'ray start --head' begins one"
                 ) from error
         there = ray.cluster_resources()
         has_gpus = gpus and there.get("GPU", 0) >= 1
