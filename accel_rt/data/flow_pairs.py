@@ -169,7 +169,7 @@ class PairMixture(Dataset):
         cv2.setNumThreads(0)  # loader processes share the cores with training
         rng = np.random.default_rng((self._seed, index))
         pair = self._sources.choose(rng).draw(rng)
-        view = self._augmentation.draw((pair.valid.shape[1], pair.valid.shape[0]), rng)
+        view = self._augmentation.draw(pair.valid.shape, rng)
         flow, valid = view.flow(pair.flow, pair.valid)
         frames = (_exposed(view.image(f), rng) for f in (pair.previous_bgr, pair.current_bgr))
         previous, current = (torch.from_numpy(frame) for frame in frames)

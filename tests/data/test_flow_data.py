@@ -338,6 +338,12 @@ class TestPairMixture:
         bright = sum(float(mixture[i][0].float().mean()) > 120 for i in range(200))
         assert 30 < bright < 70
 
+    def test_crops_of_wide_frames_lie_in_them(self) -> None:
+        frame = np.full((40, 120, 3), 200, np.uint8)
+        pair = FlowPair(frame, frame, np.zeros((40, 120, 2), np.float32), np.ones((40, 120), bool))
+        mixture = PairMixture([(Constant(pair), 1.0)], Augmentation((40, 40), (1, 1.001)), 9, 0)  # type: ignore[list-item]
+        assert all(mixture[i][3][:-1].all() for i in range(9))
+
     def test_files_are_a_source(self, tmp_path: Path) -> None:
         write_chairs(tmp_path)
         _, _, flow, valid = self.mixture((FilePairs(flow_files(tmp_path)), 1.0))[0]
