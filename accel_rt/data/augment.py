@@ -1,14 +1,24 @@
-"""Augmentation: random views (scale, rotation, crop, flip, colour) and mixes of two samples."""
+"""Augmentation: random views (scale, rotation, crop, flip, colour) and mixes of two samples.
+
+Views are of pictures in memory, by OpenCV, or of tensors on any device; both give the same but for
+how they round.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from accel_rt.classes import IGNORE_LABEL
 from accel_rt.normalise import IMAGENET
+
+P = TypeVar("P", np.ndarray, Tensor)
 
 
 @dataclass(frozen=True)
@@ -23,18 +33,22 @@ class View:
     crop: tuple[int, int]
     colour: np.ndarray | None
 
-    def image(self, image_bgr: np.ndarray) -> np.ndarray:
+    def image(self, image_bgr: P) -> P:
         """uint8 ``[H, W, 3]`` to the crop; mean colour where it reaches beyond the image."""
-        shrinking = abs(np.linalg.det(self.matrix[:, :2])) > 0.75**-2
+        if isinstance(image_bgr, Tensor):
+            return self._tensor_image(image_bgr)
         seen = self._sample(
-            cv2.blur(image_bgr, (2, 2)) if shrinking else image_bgr,
+            cv2.blur(image_bgr, (2, 2)) if self._shrinks else image_bgr,
             cv2.INTER_LINEAR,
             IMAGENET.padding_bgr,
         )
         return seen if self.colour is None else cv2.transform(seen, self.colour)
 
-    def labels(self, labels: np.ndarray) -> np.ndarray:
+    def labels(self, labels: P) -> P:
         """uint8 ``[H, W]`` to the crop; ignored where it reaches beyond."""
+        if isinstance(labels, Tensor):
+            seen = self._sample_tensor(labels[None].float(), "nearest", IGNORE_LABEL)
+            return seen[0].to(torch.uint8)
         return self._sample(labels, cv2.INTER_NEAREST, IGNORE_LABEL)
 
     def flow(self, flow: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -58,6 +72,34 @@ class View:
             flags=method | cv2.WARP_INVERSE_MAP,
             borderValue=outside,
         )
+
+    @property
+    def _shrinks(self) -> bool:
+        return abs(np.linalg.det(self.matrix[:, :2])) > 0.75**-2
+
+    def _tensor_image(self, image_bgr: Tensor) -> Tensor:
+        seen = image_bgr.permute(2, 0, 1).float()
+        if self._shrinks:
+            seen = F.avg_pool2d(F.pad(seen, (1, 0, 1, 0), mode="reflect"), 2, 1)
+        outside = seen.new_tensor(IMAGENET.padding_bgr)[:, None, None]
+        seen = self._sample_tensor(seen, "bilinear", outside)
+        if self.colour is not None:
+            colour = seen.new_tensor(self.colour)
+            seen = torch.einsum("ij,jhw->ihw", colour[:, :3], seen) + colour[:, 3, None, None]
+        return seen.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+
+    def _sample_tensor(self, planes: Tensor, mode: str, outside: float | Tensor) -> Tensor:
+        """:meth:`_sample` of float32 ``[C, H, W]``."""
+        height, width = planes.shape[1:]
+        crop_h, crop_w = self.crop
+        matrix = planes.new_tensor(self.matrix)
+        u = torch.arange(crop_w, device=planes.device)[None, :, None]
+        v = torch.arange(crop_h, device=planes.device)[:, None, None]
+        places = matrix[:, 0] * u + matrix[:, 1] * v + matrix[:, 2]
+        grid = (2 * places + 1) / planes.new_tensor((width, height)) - 1
+        # Outside of the picture grid_sample sees zeros.
+        planes = (planes - outside)[None]
+        return F.grid_sample(planes, grid[None], mode, "zeros", align_corners=False)[0] + outside
 
 
 def stays_inside(flow: np.ndarray) -> np.ndarray:
@@ -86,14 +128,12 @@ class Augmentation:
     upright: bool = True
     whole: float = 0.0
 
-    def __call__(
-        self, image_bgr: np.ndarray, labels: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, image_bgr: P, labels: P, rng: np.random.Generator) -> tuple[P, P]:
         """uint8 ``[H, W, 3]`` and ``[H, W]`` to the same at the crop's size.
 
         Where the scaled image is smaller than the crop the rest is mean colour and ignored.
         """
-        view = self.draw(labels.shape, rng)
+        view = self.draw((labels.shape[0], labels.shape[1]), rng)
         return view.image(image_bgr), view.labels(labels)
 
     def draw(self, size: tuple[int, int], rng: np.random.Generator) -> View:
@@ -136,32 +176,36 @@ def draw_colour(amount: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def class_mix(
-    image_bgr: np.ndarray,
-    labels: np.ndarray,
-    other_bgr: np.ndarray,
-    other_labels: np.ndarray,
+    image_bgr: Tensor,
+    labels: Tensor,
+    other_bgr: Tensor,
+    other_labels: Tensor,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Tensor, Tensor]:
     """Paste half of the other frame's classes, drawn at random, onto a frame of the same size.
 
     Images are uint8 ``[H, W, 3]``, labels uint8 ``[H, W]`` (Olsson et al., ClassMix, 2021, with
     labels in place of predictions). Ignored pixels are never pasted.
     """
-    present = np.unique(other_labels)
-    present = present[present != IGNORE_LABEL]
-    chosen = rng.permutation(present)[: (len(present) + 1) // 2]
-    pasted = np.isin(other_labels, chosen)
-    mixed = np.where(pasted[..., None], other_bgr, image_bgr)
-    return mixed, np.where(pasted, other_labels, labels)
+    # What is drawn is an order of all classes, so that no device has to say which are there.
+    order = torch.from_numpy(rng.permutation(IGNORE_LABEL)).to(labels.device)
+    present = torch.zeros(256, dtype=torch.bool, device=labels.device)
+    present[other_labels.long()] = True
+    ranked = present[order]
+    chosen = torch.zeros_like(present)
+    chosen[order] = ranked & (ranked.cumsum(0) <= (ranked.sum() + 1) // 2)
+    pasted = chosen[other_labels.long()]
+    mixed = torch.where(pasted[..., None], other_bgr, image_bgr)
+    return mixed, torch.where(pasted, other_labels, labels)
 
 
 def cut_mix(
-    image_bgr: np.ndarray,
-    labels: np.ndarray,
-    other_bgr: np.ndarray,
-    other_labels: np.ndarray,
+    image_bgr: Tensor,
+    labels: Tensor,
+    other_bgr: Tensor,
+    other_labels: Tensor,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Tensor, Tensor]:
     """Paste a box of the other frame, of half its area on average, into the same place.
 
     Images are uint8 ``[H, W, 3]``, labels uint8 ``[H, W]`` (Yun et al., CutMix, 2019; French et
@@ -173,7 +217,7 @@ def cut_mix(
     box_w = round(width * share ** (1 - narrow))
     top, left = int(rng.integers(height - box_h + 1)), int(rng.integers(width - box_w + 1))
     box = slice(top, top + box_h), slice(left, left + box_w)
-    mixed, mixed_labels = image_bgr.copy(), labels.copy()
+    mixed, mixed_labels = image_bgr.clone(), labels.clone()
     mixed[box], mixed_labels[box] = other_bgr[box], other_labels[box]
     return mixed, mixed_labels
 

@@ -2,7 +2,8 @@
 
 A corruption is drawn once for a video and then done to each of its frames, so that what stays the
 same (a blur's direction, the fog) does, while noise is drawn anew. Strengths grow with the harm but
-for ``jpeg``, whose strength is the usual quality.
+for ``jpeg``, whose strength is the usual quality. Frames may lie on any device, where all is done but for
+what a codec does, and noise is other noise.
 """
 
 from __future__ import annotations
@@ -14,19 +15,22 @@ from fractions import Fraction
 import av
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from accel_rt.errors import UsageError
 
 Random = np.random.Generator
-Corrupt = Callable[[np.ndarray, Random], np.ndarray]
-"""A frame uint8 BGR ``[H, W, 3]`` of a video to the same."""
+Corrupt = Callable[[Tensor, Random], Tensor]
+"""A frame uint8 BGR ``[H, W, 3]`` of a video to the same, on its device."""
 
 
 def _fog(density: float, rng: Random) -> Corrupt:
     """Air light over ``density`` of the contrast at the horizon, less towards the camera."""
     horizon, light = rng.uniform(0.35, 0.6), rng.uniform(170, 230)
 
-    def corrupt(frame: np.ndarray, rng: Random) -> np.ndarray:
+    def corrupt(frame: Tensor, rng: Random) -> Tensor:
         below = np.linspace(0, 1, len(frame), dtype=np.float32) - horizon
         nearness = np.where(below > 0, below / (1 - horizon), -0.3 * below)
         return _scaled(frame, (1 - density * (1 - nearness) ** 2)[:, None, None], light)
@@ -38,9 +42,9 @@ def _rain(amount: float, rng: Random) -> Corrupt:
     """Streaks of ``amount`` of the brightness, all of one slant, and a veil of a third of it."""
     slant = _line(int(rng.integers(9, 20)), rng.uniform(70, 110))
 
-    def corrupt(frame: np.ndarray, rng: Random) -> np.ndarray:
-        drops = (rng.random(frame.shape[:2], np.float32) > 0.99).astype(np.float32)
-        streaks = cv2.filter2D(drops, -1, slant * len(slant)).clip(0, 1)[..., None]
+    def corrupt(frame: Tensor, rng: Random) -> Tensor:
+        drops = _uniform((*frame.shape[:2], 1), frame, rng) > 0.99
+        streaks = filtered(255 * drops.to(torch.uint8), slant * len(slant)) / 255
         return _scaled(frame, 1 - amount * (streaks + 0.3) / 1.3, 200.0)
 
     return corrupt
@@ -49,8 +53,8 @@ def _rain(amount: float, rng: Random) -> Corrupt:
 def _dark(stops: float, rng: Random) -> Corrupt:
     """Underexposed by ``stops``, with the noise of a picture that was brightened in part."""
     noise = _noise(2 * stops, rng)
-    table = (np.arange(256) * 2 ** (-stops / 2.2)).astype(np.uint8)
-    return lambda frame, rng: noise(cv2.LUT(frame, table), rng)
+    share = 2 ** (-stops / 2.2)
+    return lambda frame, rng: noise((frame * share).to(torch.uint8), rng)
 
 
 def _white(amount: float, rng: Random) -> Corrupt:
@@ -64,7 +68,7 @@ def _bands(amount: float, rng: Random) -> Corrupt:
     """Bands of ``amount`` of the brightness roll through: lamps, under a rolling shutter."""
     waves = rng.uniform(0.5, 3)
 
-    def corrupt(frame: np.ndarray, rng: Random) -> np.ndarray:
+    def corrupt(frame: Tensor, rng: Random) -> Tensor:
         angles = np.linspace(0, 2 * np.pi * waves, len(frame), dtype=np.float32)
         angles += np.float32(rng.uniform(0, 2 * np.pi))
         return _scaled(frame, (1 + amount * np.sin(angles))[:, None, None])
@@ -75,7 +79,7 @@ def _bands(amount: float, rng: Random) -> Corrupt:
 def _blur(length_px: float, rng: Random) -> Corrupt:
     """Motion of so many pixels in one direction, mostly sideways, while the shutter was open."""
     kernel = _line(round(length_px), rng.normal(0, 35))
-    return lambda frame, rng: cv2.filter2D(frame, -1, kernel)
+    return lambda frame, rng: filtered(frame, kernel)
 
 
 def _focus(diameter_px: float, rng: Random) -> Corrupt:
@@ -83,7 +87,7 @@ def _focus(diameter_px: float, rng: Random) -> Corrupt:
     half = int(np.ceil(diameter_px / 2))
     y, x = np.mgrid[-half : half + 1, -half : half + 1]
     disk = np.clip(diameter_px / 2 + 0.5 - np.hypot(x, y), 0, 1).astype(np.float32)
-    return lambda frame, rng: cv2.filter2D(frame, -1, disk / disk.sum())
+    return lambda frame, rng: filtered(frame, disk / disk.sum())
 
 
 def _noise(sigma: float, rng: Random) -> Corrupt:
@@ -93,31 +97,31 @@ def _noise(sigma: float, rng: Random) -> Corrupt:
 
 def _shot(sigma: float, rng: Random) -> Corrupt:
     """Shot noise: of standard deviation ``sigma`` where white, less with the root of the light."""
-    return lambda frame, rng: _added(frame, _normal(frame, rng) * (np.sqrt(frame / 255.0) * sigma))
+    return lambda frame, rng: _added(frame, _normal(frame, rng) * ((frame / 255.0).sqrt() * sigma))
 
 
 def _video(quantiser: float, rng: Random) -> Corrupt:
     """A frame that MPEG-4 predicted from one that was a little elsewhere, at this quantiser."""
     shift = np.array([[1, 0, rng.normal(0, 3)], [0, 1, rng.normal(0, 1)]])
 
-    def corrupt(frame: np.ndarray, rng: Random) -> np.ndarray:
+    def coded(frame: np.ndarray) -> np.ndarray:
         size = frame.shape[1::-1]
         before = cv2.warpAffine(frame, shift, size, borderMode=cv2.BORDER_REPLICATE)
         return _coded([before, frame], round(quantiser))
 
-    return corrupt
+    return lambda frame, rng: _on_cpu(frame, coded)
 
 
 def _jpeg(quality: float, rng: Random) -> Corrupt:
     """Saved as JPEG of this ``quality``, 1 to 100."""
 
-    def corrupt(frame: np.ndarray, rng: Random) -> np.ndarray:
-        _, coded = cv2.imencode(".jpg", frame, (cv2.IMWRITE_JPEG_QUALITY, round(quality)))
-        decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    def coded(frame: np.ndarray) -> np.ndarray:
+        _, file = cv2.imencode(".jpg", frame, (cv2.IMWRITE_JPEG_QUALITY, round(quality)))
+        decoded = cv2.imdecode(file, cv2.IMREAD_COLOR)
         assert decoded is not None
         return decoded
 
-    return corrupt
+    return lambda frame, rng: _on_cpu(frame, coded)
 
 
 @dataclass(frozen=True)
@@ -193,7 +197,7 @@ def draw_corruptions(level: float, rng: Random) -> Corrupt:
         strength = kind.mild + level * rng.uniform() * (kind.severe - kind.mild)
         steps.append(kind.draw(strength, rng))
 
-    def corrupt(frame: np.ndarray, rng: Random) -> np.ndarray:
+    def corrupt(frame: Tensor, rng: Random) -> Tensor:
         for step in steps:
             frame = step(frame, rng)
         return frame
@@ -211,17 +215,54 @@ def _line(length: int, degrees: float) -> np.ndarray:
     return kernel / kernel.sum()
 
 
-def _scaled(frame: np.ndarray, gain: np.ndarray, light: float = 0.0) -> np.ndarray:
+def filtered(frame: Tensor, kernel: np.ndarray) -> Tensor:
+    """A frame uint8 ``[H, W, C]`` by a kernel float32 of odd sides; borders are mirrored."""
+    if frame.device.type == "cpu":
+        return torch.from_numpy(cv2.filter2D(frame.numpy(), -1, kernel)).reshape(frame.shape)
+    return filtered_on_device(frame, kernel)
+
+
+def filtered_on_device(frame: Tensor, kernel: np.ndarray) -> Tensor:
+    """:func:`filtered` wherever the frame lies."""
+    y, x = kernel.shape[0] // 2, kernel.shape[1] // 2
+    planes = F.pad(frame.permute(2, 0, 1)[:, None].float(), (x, x, y, y), mode="reflect")
+    seen = F.conv2d(planes, torch.from_numpy(kernel).to(frame.device)[None, None])[:, 0]
+    return to_bytes(seen).permute(1, 2, 0)
+
+
+def to_bytes(picture: Tensor) -> Tensor:
+    """Values of 0 to 255, rounded and cut off there, as uint8."""
+    return (picture + 0.5).clamp(0, 255).to(torch.uint8)
+
+
+def _scaled(frame: Tensor, gain: np.ndarray | Tensor, light: float = 0.0) -> Tensor:
     """``gain`` of the frame, and as much of ``light`` as is missing from it."""
-    return (frame * gain + light * (1 - gain) + 0.5).clip(0, 255).astype(np.uint8)
+    gain = torch.as_tensor(gain, device=frame.device)
+    return to_bytes(frame * gain + light * (1 - gain))
 
 
-def _normal(frame: np.ndarray, rng: Random) -> np.ndarray:
-    return rng.standard_normal(frame.shape, np.float32)
+def _added(frame: Tensor, noise: Tensor) -> Tensor:
+    return to_bytes(frame + noise)
 
 
-def _added(frame: np.ndarray, noise: np.ndarray) -> np.ndarray:
-    return (frame + noise + 0.5).clip(0, 255).astype(np.uint8)
+def _normal(frame: Tensor, rng: Random) -> Tensor:
+    if frame.device.type == "cpu":
+        return torch.from_numpy(rng.standard_normal(frame.shape, np.float32))
+    return torch.randn(frame.shape, generator=_generator(frame, rng), device=frame.device)
+
+
+def _uniform(shape: tuple[int, ...], frame: Tensor, rng: Random) -> Tensor:
+    if frame.device.type == "cpu":
+        return torch.from_numpy(rng.random(shape, np.float32))
+    return torch.rand(shape, generator=_generator(frame, rng), device=frame.device)
+
+
+def _generator(frame: Tensor, rng: Random) -> torch.Generator:
+    return torch.Generator(frame.device).manual_seed(int(rng.integers(2**62)))
+
+
+def _on_cpu(frame: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:
+    return torch.from_numpy(change(frame.cpu().numpy())).to(frame.device)
 
 
 def _coded(frames_bgr: list[np.ndarray], quantiser: int) -> np.ndarray:

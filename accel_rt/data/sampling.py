@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import MIXES, Augmentation
@@ -33,25 +34,33 @@ class WeightedSources(Generic[S]):
 class FrameSource(Protocol):
     """Draws one labelled frame."""
 
-    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """A frame uint8 BGR ``[H, W, 3]`` and its labels uint8 ``[H, W]``."""
+    def draw(self, rng: np.random.Generator) -> tuple[Any, Any]:
+        """A frame uint8 BGR ``[H, W, 3]`` and its labels uint8 ``[H, W]``, arrays or tensors."""
 
 
 class FrameCache:
-    """Labelled frames by number, kept in memory as long as they fit into ``budget`` bytes."""
+    """Labelled frames by number, kept in memory as long as they fit into ``budget`` bytes.
 
-    def __init__(self, frames: Sequence[DatasetFrame], budget: int = 2**30) -> None:
-        self._frames, self._left = frames, budget
-        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    With a ``device`` they are tensors there, and kept in its memory.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[DatasetFrame],
+        budget: int = 2**30,
+        device: torch.device | None = None,
+    ) -> None:
+        self._frames, self._left, self._device = frames, budget, device
+        self._kept: dict[int, tuple[Any, Any]] = {}
 
     def __len__(self) -> int:
         return len(self._frames)
 
-    def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, index: int) -> tuple[Any, Any]:
         """Image uint8 BGR ``[H, W, 3]`` and labels uint8 ``[H, W]``."""
         if index in self._kept:
             return self._kept[index]
-        image, labels = self._frames[index].read()
+        image, labels = (placed(picture, self._device) for picture in self._frames[index].read())
         size = image.nbytes + labels.nbytes
         if size <= self._left:
             self._left -= size
@@ -59,13 +68,24 @@ class FrameCache:
         return image, labels
 
 
+def placed(picture: Any, device: torch.device | None) -> Any:
+    """A picture as samples are made of it: an array for OpenCV, or a tensor on ``device``."""
+    if device is None:
+        return picture
+    tensor = torch.as_tensor(picture, device=device)
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()  # it may be used on other streams
+    return tensor
+
+
 class DataSetSource:
-    """A data set's labelled frames."""
+    """A data set's labelled frames; see :class:`FrameCache`."""
 
-    def __init__(self, dataset: DataSet) -> None:
-        self._frames = FrameCache(dataset.labelled())
+    def __init__(self, dataset: DataSet, device: torch.device | None = None) -> None:
+        budget = 2**30 if device is None else 2**33
+        self._frames = FrameCache(dataset.labelled(), budget, device)
 
-    def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, rng: np.random.Generator) -> tuple[Any, Any]:
         return self._frames.read(int(rng.integers(len(self._frames))))
 
 
@@ -74,7 +94,8 @@ class Mixture(Dataset):
 
     Each item is ``(image uint8 BGR [h, w, 3], labels uint8 [h, w])`` at the crop's size; a share
     ``mix`` of them has classes, or a box, of another sample pasted in (``mix_with``), and a share
-    ``robust`` is corrupted as :func:`.corrupt.draw_robust` draws it.
+    ``robust`` is corrupted as :func:`.corrupt.draw_robust` draws it. With a ``device`` all that is
+    done there, to the same samples but for rounding and for what noise is made of.
     """
 
     def __init__(
@@ -86,6 +107,7 @@ class Mixture(Dataset):
         mix: float = 0.0,
         mix_with: str = "class",
         robust: float = 0.0,
+        device: torch.device | None = None,
     ) -> None:
         self._sources = WeightedSources(sources)
         self._augmentation = augmentation
@@ -93,19 +115,21 @@ class Mixture(Dataset):
         self._seed = seed
         self._mix, self._blend = mix, MIXES[mix_with]
         self._robust = robust
+        self._device = device
 
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         cv2.setNumThreads(0)  # loader processes share the cores with training
         rng = np.random.default_rng((self._seed, index))
         image, labels = self._draw(rng)
         if rng.random() < self._mix:
             image, labels = self._blend(image, labels, *self._draw(rng), rng)
         corrupt = draw_robust(self._robust, index / self._length, rng)
-        image = image if corrupt is None else corrupt(image, rng)
-        return torch.from_numpy(image), torch.from_numpy(labels)
+        return image if corrupt is None else corrupt(image, rng), labels
 
-    def _draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        return self._augmentation(*self._sources.choose(rng).draw(rng), rng)
+    def _draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        frame = [placed(picture, self._device) for picture in self._sources.choose(rng).draw(rng)]
+        image, labels = self._augmentation(frame[0], frame[1], rng)
+        return torch.as_tensor(image), torch.as_tensor(labels)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import torch
 
 from accel_rt.classes import CAMVID, ClassSet
 from accel_rt.data.corrupt import CORRUPTIONS
@@ -111,7 +112,8 @@ class CorruptFrame:
     def _corrupt(self, image_bgr: np.ndarray) -> np.ndarray:
         video = np.random.default_rng(self.clip)
         corrupt = CORRUPTIONS[self.corruption].draw(self.strength, video)
-        return corrupt(image_bgr, np.random.default_rng((self.clip, self.index)))
+        rng = np.random.default_rng((self.clip, self.index))
+        return corrupt(torch.from_numpy(image_bgr), rng).numpy()
 
 
 @lru_cache(maxsize=1)

@@ -58,6 +58,7 @@ class DeepLab(TrainingTask):
 
     def __init__(self, settings: DeepLabSettings, processes: Processes) -> None:
         self._settings, self._processes = settings, processes
+        self.sample_device = None if processes.device.type == "cpu" else processes.device
         data = training_data(
             settings.data, settings.layout, settings.also, settings.street, settings.shorter
         )
@@ -87,8 +88,9 @@ class DeepLab(TrainingTask):
 
     def samples(self) -> Dataset:
         settings = self._settings
+        device = self.sample_device
         sources: list[tuple[FrameSource, float]] = [
-            (DataSetSource(dataset), share) for dataset, share in self._data.sets
+            (DataSetSource(dataset, device), share) for dataset, share in self._data.sets
         ]
         if settings.street:
             sources.append((StreetFrames(), settings.street))
@@ -102,6 +104,7 @@ class DeepLab(TrainingTask):
             settings.mix,
             settings.mix_with,
             settings.robust,
+            device,
         )
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:

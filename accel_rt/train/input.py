@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import signal
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from itertools import islice
 from typing import Any
 
 import torch
@@ -43,9 +47,16 @@ class StepSampler(Sampler[list[int]]):
 
 
 def batches(
-    samples: Dataset, settings: TrainingSettings, processes: Processes, first_step: int
+    samples: Dataset,
+    settings: TrainingSettings,
+    processes: Processes,
+    first_step: int,
+    device: torch.device | None = None,
 ) -> Iterator[Any]:
-    """The parts of all steps' batches from ``first_step`` on, for this process."""
+    """The parts of all steps' batches from ``first_step`` on, for this process.
+
+    ``samples`` are made by other processes, or by threads where they lie on ``device``.
+    """
     sampler = StepSampler(
         first_step,
         settings.steps,
@@ -54,6 +65,50 @@ def batches(
         processes.rank,
         processes.world,
     )
+    made = (
+        _by_processes(samples, sampler, settings, processes)
+        if device is None
+        else _by_threads(samples, sampler, settings, device)
+    )
+    for batch in made:
+        if isinstance(batch, AccelError):
+            raise batch
+        yield batch
+
+
+def _by_threads(
+    samples: Dataset, sampler: StepSampler, settings: TrainingSettings, device: torch.device
+) -> Iterator[Any]:
+    """Batches that threads make on ``device``, beside what is done with the ones before."""
+    guarded = _Guarded(samples)
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def make(numbers: list[int]) -> tuple[Any, torch.cuda.Event | None]:
+        with nullcontext() if stream is None else torch.cuda.stream(stream):
+            batch = _collated([guarded[number] for number in numbers])
+            return batch, None if stream is None else stream.record_event()
+
+    threads = max(2, settings.workers)
+    numbers = iter(sampler)
+    pool = ThreadPoolExecutor(threads)
+    try:
+        waiting: deque[Future] = deque(pool.submit(make, n) for n in islice(numbers, 2 * threads))
+        while waiting:
+            batch, ready = waiting.popleft().result()
+            waiting.extend(pool.submit(make, n) for n in islice(numbers, 1))
+            if ready is not None:
+                current = torch.cuda.current_stream(device)
+                current.wait_event(ready)
+                for tensor in batch if not isinstance(batch, AccelError) else ():
+                    tensor.record_stream(current)  # the memory is not used again before
+            yield batch
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _by_processes(
+    samples: Dataset, sampler: StepSampler, settings: TrainingSettings, processes: Processes
+) -> Iterator[Any]:
     loader = DataLoader(
         _Guarded(samples),
         batch_sampler=sampler,
@@ -64,10 +119,7 @@ def batches(
         worker_init_fn=_leave_signals_alone,
     )
     try:
-        for batch in loader:
-            if isinstance(batch, AccelError):
-                raise batch
-            yield batch
+        yield from loader
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

@@ -107,7 +107,8 @@ class JointSamples(Dataset):
         view = self._augmentation.draw(snippet.labels.shape, rng)
         frames = [view.image(frame) for frame in snippet.frames]
         corrupt = draw_robust(self._robust, index / self._length, rng)
-        frames = frames if corrupt is None else [corrupt(frame, rng) for frame in frames]
+        if corrupt is not None:
+            frames = [corrupt(torch.from_numpy(frame), rng).numpy() for frame in frames]
         padding = longest - distance
         if self._every_frame:
             flows = torch.zeros(longest, 2, 0, 0)

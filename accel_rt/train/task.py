@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -24,6 +25,8 @@ class TrainingTask(ABC):
     """Of the main score."""
     resumable: tuple[str, ...] = ()
     """Settings, beside the loop's own, that must be the same when a run goes on."""
+    sample_device: torch.device | None = None
+    """Where :meth:`samples` makes them, if not in the CPU's memory."""
     notes: tuple[str, ...] = ()
     """What the user should know before training starts."""
 

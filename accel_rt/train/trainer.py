@@ -87,7 +87,7 @@ class Trainer:
         for note in task.notes:
             self._report(f"note: {note}")
         samples = task.samples()
-        parts = batches(samples, settings, self._processes, self._step)
+        parts = batches(samples, settings, self._processes, self._step, task.sample_device)
         with self._open_log() as log:
             first = self._step == 0 and task.scores and settings.validate_first == 0
             if first and not self._stop():

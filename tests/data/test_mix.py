@@ -1,10 +1,17 @@
 """Mixing classes of two samples."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+import torch
 
 from accel_rt.classes import IGNORE_LABEL
-from accel_rt.data.augment import class_mix, cut_mix
+from accel_rt.data import augment
+
+
+def _mixed(mix: Callable, *pictures: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    return [each.numpy() for each in mix(*(torch.from_numpy(p) for p in pictures), rng)]
 
 
 def test_half_the_classes_move_with_their_pixels() -> None:
@@ -13,7 +20,7 @@ def test_half_the_classes_move_with_their_pixels() -> None:
     labels = np.full((24, 32), 9, np.uint8)
     other_labels = rng.integers(0, 5, (24, 32), dtype=np.uint8)
     other_labels[:4] = IGNORE_LABEL
-    mixed, mixed_labels = class_mix(image, labels, other, other_labels, rng)
+    mixed, mixed_labels = _mixed(augment.class_mix, image, labels, other, other_labels, rng=rng)
     pasted = mixed_labels != 9
     assert len(np.unique(mixed_labels[pasted])) == 3  # of five, rounded up
     np.testing.assert_array_equal(mixed_labels[pasted], other_labels[pasted])
@@ -25,7 +32,9 @@ def test_half_the_classes_move_with_their_pixels() -> None:
 def test_nothing_to_paste() -> None:
     image, other = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)
     labels, ignored = np.zeros((4, 4), np.uint8), np.full((4, 4), IGNORE_LABEL, np.uint8)
-    mixed, mixed_labels = class_mix(image, labels, other, ignored, np.random.default_rng(0))
+    mixed, mixed_labels = _mixed(
+        augment.class_mix, image, labels, other, ignored, rng=np.random.default_rng(0)
+    )
     np.testing.assert_array_equal(mixed, image)
     np.testing.assert_array_equal(mixed_labels, labels)
 
@@ -37,7 +46,7 @@ def test_a_box_of_the_other_frame_is_pasted() -> None:
     shares = []
     for seed in range(50):
         rng = np.random.default_rng(seed)
-        mixed, mixed_labels = cut_mix(image, labels, other, other_labels, rng)
+        mixed, mixed_labels = _mixed(augment.cut_mix, image, labels, other, other_labels, rng=rng)
         assert ((mixed == 9).all(-1) == (mixed_labels == 1)).all()
         rows, columns = np.nonzero(mixed_labels)
         assert mixed_labels[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].all()

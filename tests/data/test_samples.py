@@ -149,6 +149,27 @@ class TestMixture:
             changed += not torch.equal(robust[index][0], plain[index][0])
         assert 10 < changed < 30
 
+    def test_samples_made_on_a_device_are_those_of_the_cpu(self, tmp_path: Path) -> None:
+        """But for rounding and, at borders of labels, the nearest of two that are as near."""
+        root = write_camvid(tmp_path)
+        for path in (root / "train").iterdir():
+            picture = np.random.default_rng(0).integers(0, 256, (7, 9, 3), np.uint8)
+            cv2.imwrite(str(path), cv2.resize(picture, (64, 48), interpolation=cv2.INTER_LINEAR))
+
+        def mixture(device: torch.device | None) -> Mixture:
+            source = DataSetSource(open_dataset(root, "train"), device)
+            view = Augmentation((40, 56), (0.4, 2.0), turn=10.0, upright=False, whole=0.2)
+            return Mixture([(source, 1.0)], view, 60, seed=4, mix=0.5, device=device)
+
+        here, there = mixture(None), mixture(torch.device("cpu"))
+        for index in range(60):
+            (image, labels), (image_there, labels_there) = here[index], there[index]
+            same = labels == labels_there
+            assert same.float().mean() > 0.97
+            difference = (image.int() - image_there.int()).abs()[same].float()
+            assert difference.mean() < 1.5
+            assert difference.quantile(0.99) < 12
+
     def test_weights_share_the_samples(self) -> None:
         class Constant:
             def __init__(self, label: int) -> None:
