@@ -150,6 +150,27 @@ def soup(networks: tuple[str, ...], out: Path) -> None:
     show(mean_network(networks, out))
 
 
+@train.command("pack-data")
+@click.argument("data", type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE"
+)
+@field_options(DeepLabSettings, "layout", "shorter")
+@click.option(
+    "--quality", type=click.IntRange(1, 100), default=92, show_default=True, help="JPEG's."
+)
+def pack_data(data: Path, out: Path, **values: Any) -> None:
+    """Write DATA's labelled frames to one small file, to carry to another machine.
+
+    It is a tar archive: unpack it there, and train on the folder.
+    """
+    from accel_rt.data.packed import pack_data as pack
+
+    counts = pack(data, out, **{name: v for name, v in values.items() if v is not None})
+    frames = ", ".join(f"{count} frames of {split}" for split, count in counts.items())
+    show(f"{out}: {frames}, {out.stat().st_size / 1e6:.1f} MB")
+
+
 def _with_street(values: dict[str, Any]) -> dict[str, Any]:
     """``values`` with streets alone where there is no other data, and no share is given."""
     if values["street"] is None and values["data"] is None and not values["also"]:

@@ -2,8 +2,10 @@
 
 A corruption is drawn once for a video and then done to each of its frames, so that what stays the
 same (a blur's direction, the fog) does, while noise is drawn anew. Strengths grow with the harm but
-for ``jpeg``, whose strength is the usual quality. Frames may lie on any device, where all is done but for
-what a codec does, and noise is other noise.
+for ``jpeg``, whose strength is the usual quality.
+
+Frames may lie on any device: only what codecs do to them is done on the CPU, and noise is drawn
+where the frame is.
 """
 
 from __future__ import annotations

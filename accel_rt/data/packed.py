@@ -1,0 +1,65 @@
+"""One file of a data set's labelled splits, small enough to carry to another machine.
+
+It is a tar archive of the layout :mod:`.folders`, with JPEG images and PNG label maps: unpack it
+with ``tar -xf FILE`` and give the folder to any command.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from accel_rt.classes import IGNORE_LABEL
+from accel_rt.data.folders import CLASSES_FILE
+from accel_rt.data.layouts import Layout
+from accel_rt.data.open import open_dataset, open_training
+from accel_rt.files import replacing
+
+
+def pack_data(
+    data: Path, out: Path, layout: Layout = "auto", shorter: int | None = None, quality: int = 92
+) -> dict[str, int]:
+    """Write the labelled frames of ``data``'s training and validation splits to ``out``.
+
+    ``quality`` is JPEG's; images are reduced to ``shorter`` pixels on their shorter side. Returns
+    the number of frames of each split. Raises as :func:`~accel_rt.data.open.open_dataset`, and
+    :class:`~accel_rt.errors.OutputError` if ``out`` cannot be written.
+    """
+    splits = {
+        "train": open_training(data, layout, shorter),
+        "val": open_dataset(data, "val", layout, shorter),
+    }
+    counts = {}
+    with replacing(out) as file, tarfile.open(fileobj=file, mode="w") as archive:
+        classes = splits["train"].classes
+        listed = [
+            {"name": name, "color": list(color)}
+            for name, color in zip(classes.names, classes.colors_rgb, strict=True)
+        ]
+        described = {"classes": listed, "ignore": [IGNORE_LABEL]}
+        _add(archive, CLASSES_FILE, json.dumps(described, indent=1).encode())
+        for split, dataset in splits.items():
+            counts[split] = len(dataset.labelled())
+            for sequence in dataset.sequences:
+                folder = split if len(sequence.frames) == 1 else f"{split}/{sequence.name}"
+                for frame in (sequence.frames[i] for i in sequence.labelled()):
+                    image, labels = frame.read()
+                    jpeg = _coded(image, ".jpg", (cv2.IMWRITE_JPEG_QUALITY, quality))
+                    _add(archive, f"images/{folder}/{frame.name}.jpg", jpeg)
+                    _add(archive, f"labels/{folder}/{frame.name}.png", _coded(labels, ".png"))
+    return counts
+
+
+def _coded(picture: np.ndarray, suffix: str, options: tuple[int, ...] = ()) -> bytes:
+    return cv2.imencode(suffix, picture, options)[1].tobytes()
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(data)
+    archive.addfile(entry, io.BytesIO(data))

@@ -1,0 +1,35 @@
+"""A data set as one file: what is unpacked is the data set, but for JPEG's loss."""
+
+import tarfile
+
+import numpy as np
+import pytest
+
+from accel_rt.data.open import open_dataset, open_training
+from accel_rt.data.packed import pack_data
+from accel_rt.errors import InputError
+from tests.data.test_samples import write_camvid
+
+
+def test_what_is_unpacked_is_the_data_set(tmp_path):
+    root = write_camvid(tmp_path / "data")
+    write_camvid(root, "val", 4)
+    assert pack_data(root, tmp_path / "data.pack") == {"train": 3, "val": 4}
+    with tarfile.open(tmp_path / "data.pack") as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    before = [open_training(root), open_dataset(root, "val")]
+    after = [open_training(tmp_path / "unpacked"), open_dataset(tmp_path / "unpacked", "val")]
+    for one, other in zip(before, after, strict=True):
+        assert other.classes == one.classes
+        assert [len(s.frames) for s in other.sequences] == [len(s.frames) for s in one.sequences]
+        for a, b in zip(one.labelled(), other.labelled(), strict=True):
+            (image, labels), (image_after, labels_after) = a.read(), b.read()
+            np.testing.assert_array_equal(labels_after, labels)
+            assert np.abs(image_after.astype(int) - image).mean() < 2
+
+
+def test_a_folder_without_data_leaves_no_file(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no known layout"):
+        pack_data(tmp_path / "empty", tmp_path / "data.pack")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
