@@ -73,6 +73,7 @@ TOOLS: dict[str, tuple[Callable[[], Any], str]] = {
     "root": (lambda: os.geteuid() == 0, "only root can mount a small disk"),
     "rtsp-server": (_rtsp_server, "GStreamer's RTSP server is not installed"),
     "tensorboard": (_package("tensorboard"), "tensorboard is not installed"),
+    "timm": (_package("timm"), "timm, or torchvision that it needs, is not installed"),
     "torchvision": (_package("torchvision.ops"), "torchvision is not installed"),
     "yaml": (_package("yaml"), "PyYAML is not installed"),
     "xvfb": (_program("Xvfb"), "Xvfb is not installed"),

@@ -40,8 +40,7 @@ def for_inference(model: ModelT, device: torch.device, dtype: torch.dtype) -> Mo
     """``model`` in ``eval`` mode on ``device`` in ``dtype``, changed in place to run fast.
 
     Its parameters are no longer all there: keep a copy of a model that is to be trained on.
-    Feature networks that are not ours (no :class:`~accel_rt.models.layers.FeatureNetwork`) are
-    only moved.
+    Feature networks that are not ours are only moved.
     """
     fuse_networks(model.eval())
     to_fast_layout(model, device, dtype)
@@ -57,7 +56,7 @@ def fuse_networks(model: ModelT) -> ModelT:
             module.fused_pyramid = fused(module, "pyramid")
         elif isinstance(module, Network):
             feature = module.feature
-            if isinstance(feature, FeatureNetwork) and not isinstance(feature, FusedFeatures):
+            if isinstance(feature, FeatureNetwork) and feature.fusible:
                 module.feature = FusedFeatures(feature)
             if isinstance(module.task, (TaskNetwork, SkipTaskNetwork)):
                 module.task = FusedTask(module.task)  # type: ignore[assignment]
@@ -82,6 +81,8 @@ class FusedTask(nn.Module):
 
 class FusedFeatures(FeatureNetwork):
     """A feature network as a fused graph."""
+
+    fusible = False
 
     def __init__(self, feature: FeatureNetwork) -> None:
         super().__init__()

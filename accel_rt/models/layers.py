@@ -19,11 +19,13 @@ Features = tuple[Tensor, Tensor, Tensor]
 class FeatureNetwork(nn.Module):
     """Normalised RGB frames ``[N, 3, H, W]`` to :data:`Features`, ``channels`` wide.
 
-    Height and width must be multiples of ``cell`` pixels.
+    Height and width must be multiples of ``cell`` pixels. Those that are ``fusible`` are traced by
+    :mod:`accel_rt.models.fuse`.
     """
 
     channels: tuple[int, int, int]
     cell = 16
+    fusible = True
 
 
 class DeformConv2d(nn.Conv2d):

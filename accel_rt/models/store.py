@@ -194,9 +194,14 @@ def own_part(path: Path, part: str) -> Path | None:
     return part_path(file, part) if isinstance(parts, dict) and part in parts else None
 
 
+def file_stem(network: str) -> str:
+    """What a file of the network called so is called, without its suffix."""
+    return re.sub(r"[^\w.-]+", "-", network)
+
+
 def fusion_name(reference: str, update: str, kind: str = "score") -> str:
     """File stem of the ``score`` or ``feature`` fusion of a pair of networks."""
-    names = (re.sub(r"[^\w.-]+", "-", name) for name in (reference, update))
+    names = file_stem(reference), file_stem(update)
     return "-".join(("fusion" if kind == "score" else "feature-fusion", *names))
 
 

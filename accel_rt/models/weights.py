@@ -27,7 +27,7 @@ from accel_rt.files import why_unwritable, write_whole
 from accel_rt.jsonfile import member, parse_json, typed
 from accel_rt.models.network import Network
 from accel_rt.models.quantise import Bits, dequantise, quantise
-from accel_rt.models.zoo import NETWORKS, Task, build_network
+from accel_rt.models.zoo import Task, build_network, is_network
 from accel_rt.normalise import MEAN_RGB, STD_RGB, Normalisation
 
 T = TypeVar("T")
@@ -36,6 +36,7 @@ METADATA_KEY = "accel_rt"
 """Where a file's description is found in its safetensors metadata."""
 
 _NONE = type(None)
+_TASKS = None, *get_args(Task)
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ class ModelInfo:
     def from_json(cls, stored: Any) -> ModelInfo:
         """What a file's description says; raises ``ValueError`` naming what is missing or wrong."""
         network, task = member(stored, "network", str), member(stored, "task", (str, _NONE), None)
-        for name, known in ((network, NETWORKS), (task, (None, *get_args(Task)))):
-            if name not in known:
+        for name, known in ((network, is_network(network)), (task, task in _TASKS)):
+            if not known:
                 raise ValueError(f"it is of a network '{name}' that is not known here")
         width, height = _numbers(stored, "size", int, 2)
         if not all(16 <= side <= 8192 for side in (width, height)):

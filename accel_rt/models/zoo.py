@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,7 @@ from accel_rt.models.network import DeconvTaskNetwork, Network, SkipTaskNetwork,
 from accel_rt.models.plain import PlainNetwork, PlainSpec
 from accel_rt.models.preactivation import PreActivationResNet, PreActivationSpec
 from accel_rt.models.resnet import ResNet, ResNetSpec
+from accel_rt.models.timm import TimmFeatures
 
 Task = Literal["paper", "skip", "plain", "deconv"]
 """Kinds of task networks: ``paper`` (stride 16, the state is the projected features), ``skip``
@@ -81,28 +83,52 @@ NETWORKS = {
 }
 
 
+_TIMM = re.compile(r"timm:([\w.]+)")
+
+
+def is_network(name: str) -> bool:
+    """Whether there may be a network of that name: one of :data:`NETWORKS`, or timm's."""
+    return name in NETWORKS or _TIMM.fullmatch(name) is not None
+
+
+def split_checkpoint(name: str) -> tuple[str, str]:
+    """``timm:NAME@FILE`` as ``timm:NAME`` and ``FILE``; of other names the second is empty."""
+    bare, _, file = name.partition("@")
+    return (bare, file) if is_network(bare) and bare not in NETWORKS else (name, "")
+
+
 def build_network(name: str, classes: int, task: Task | None = None) -> Network:
     """The network called ``name`` with fresh weights, scoring ``classes`` classes.
 
-    ``task`` chooses another task network than its own.
+    ``timm:NAME`` is a feature network of timm. ``task`` chooses another task network than its own.
     Raises :class:`~accel_rt.errors.UsageError` if there is no such network.
     """
+    if timm := _TIMM.fullmatch(name):
+        feature = TimmFeatures(timm[1])
+        network = _with_task(feature, task or "skip", classes)
+        network.normalisation = feature.normalisation
+        return network
     if name not in NETWORKS:
-        raise UsageError(f"unknown network '{name}': choose from {', '.join(NETWORKS)}")
+        choice = ", ".join(NETWORKS)
+        raise UsageError(f"unknown network '{name}': choose from {choice}, or timm:NAME of timm's")
     spec = NETWORKS[name]
-    feature: FeatureNetwork
-    if isinstance(spec.feature, ResNetSpec):
-        feature = ResNet(spec.feature)
-    elif isinstance(spec.feature, PreActivationSpec):
-        feature = PreActivationResNet(spec.feature)
-    elif isinstance(spec.feature, PlainSpec):
-        feature = PlainNetwork(spec.feature)
-    else:
-        feature = EfficientNetLite(spec.feature)
-    kind = task or spec.task
-    if kind == "skip":
+    return _with_task(_feature(spec.feature), task or spec.task, classes)
+
+
+def _feature(
+    spec: ResNetSpec | PreActivationSpec | EfficientNetLiteSpec | PlainSpec,
+) -> FeatureNetwork:
+    if isinstance(spec, ResNetSpec):
+        return ResNet(spec)
+    if isinstance(spec, PreActivationSpec):
+        return PreActivationResNet(spec)
+    return PlainNetwork(spec) if isinstance(spec, PlainSpec) else EfficientNetLite(spec)
+
+
+def _with_task(feature: FeatureNetwork, task: Task, classes: int) -> Network:
+    if task == "skip":
         return Network(feature, SkipTaskNetwork(feature.channels, classes))
-    if kind == "plain":
+    if task == "plain":
         return Network(feature, SkipTaskNetwork(feature.channels, classes, 64, 24, plain=True))
-    make = TaskNetwork if kind == "paper" else DeconvTaskNetwork
+    make = TaskNetwork if task == "paper" else DeconvTaskNetwork
     return Network(feature, make(feature.channels[-1], classes))

@@ -18,8 +18,10 @@ from accel_rt.data.open import open_dataset
 from accel_rt.data.sampling import DataSetSource, FrameSource, Mixture
 from accel_rt.data.street_samples import StreetFrames
 from accel_rt.evaluate.metrics import ConfusionMatrix
+from accel_rt.models import store
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, save_network
+from accel_rt.models.zoo import split_checkpoint
 from accel_rt.normalise import pad_to
 from accel_rt.size import wxh
 from accel_rt.train.distil import HintedNetwork, Teacher, distillation_loss, hint_loss
@@ -149,8 +151,9 @@ class DeepLab(TrainingTask):
                 f"{wxh(size)}, single scale"
             )
         normalisation = _network(model).normalisation
+        name, _ = split_checkpoint(settings.network)
         info = ModelInfo(
-            settings.network,
+            name,
             self._classes,
             size,
             f"{self._data.describe()}, {step} steps of {settings.batch}",
@@ -160,7 +163,7 @@ class DeepLab(TrainingTask):
             normalisation.std_rgb,
             settings.task,
         )
-        path = folder / f"{settings.network}.safetensors"
+        path = folder / f"{store.file_stem(name)}.safetensors"
         save_network(path, self._calibrated(model), info)
         return [path]
 

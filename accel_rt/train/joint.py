@@ -265,9 +265,10 @@ class Joint(TrainingTask):
             if settings.keep_reference and network is accel.reference:
                 pair.append(store.find(settings.reference))
             elif network is not None and info is not None:
-                path = folder / f"{info.network}.safetensors"
+                stem = store.file_stem(info.network)
+                path = folder / f"{stem}.safetensors"
                 if path in written:
-                    path = folder / f"{info.network}-update.safetensors"
+                    path = folder / f"{stem}-update.safetensors"
                 trained_on = f"{info.trained_on}; then {how}"
                 save_network(path, network, replace(info, trained_on=trained_on, miou=score))
                 written.append(path)

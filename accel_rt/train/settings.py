@@ -167,7 +167,11 @@ class DeepLabSettings(TrainingSettings):
     that it no longer finds rare classes too often (Menon et al., logit adjustment, 2021).
     """
 
-    network: str = option("Such as resnet18.", metavar="NAME")
+    network: str = option(
+        "Such as resnet18, or timm:NAME, a feature network of timm's (from a checkpoint of its: "
+        "timm:NAME@FILE).",
+        metavar="NAME",
+    )
     data: Path | None = _data()
     task: Task | None = option(
         "Its task network, if not its own: the paper's, one with skips from strides 8 and 4, or "
@@ -198,8 +202,9 @@ class DeepLabSettings(TrainingSettings):
     distil: float = _distil()
     hints: float = option("Weight of also guessing the first teacher's features.", 0.0, low=0)
     init: str = option(
-        "Start from nothing, from installed ImageNet weights, from an ImageNet checkpoint, or from "
-        "weights of this network, of a shallower ResNet, or of a ResNet with another task network.",
+        "Start from nothing, from installed ImageNet weights (for timm's networks its own), from "
+        "an ImageNet checkpoint, or from weights of this network, of a shallower ResNet, or of a "
+        "ResNet with another task network.",
         "none",
         metavar="none|imagenet|NAME|FILE",
     )

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from accel_rt.classes import ClassSet
+from accel_rt.errors import UsageError
 from accel_rt.models import store
 from accel_rt.models.grow import grow
 from accel_rt.models.init import imagenet_file, load_feature_weights
 from accel_rt.models.network import Network
 from accel_rt.models.resnet import ResNet
+from accel_rt.models.timm import TimmFeatures
 from accel_rt.models.weights import ModelInfo, describing, fit, load_tensors, split_part
-from accel_rt.models.zoo import Task, build_network
+from accel_rt.models.zoo import Task, build_network, split_checkpoint
 from accel_rt.normalise import Normalisation
 
 
@@ -23,21 +25,32 @@ def start_network(
 ) -> Network:
     """A network, with its own or another ``task`` network, that starts from ``init``.
 
-    ``init`` is ``none`` (random weights of ``seed``), ``imagenet`` (the installed ImageNet
-    checkpoint), an ImageNet checkpoint in torchvision's format (such as ``.pth``), or weights of
-    this package (an installed name or a ``.safetensors`` file), which may be those of a shallower
-    ResNet of the same block type, or of one with another task network. Weights of other classes
-    keep all but their scoring layers, which begin anew for classes that they do not know by name.
+    ``name`` may be ``timm:NAME@FILE``, which starts from a checkpoint of timm's. Else ``init`` is
+    ``none`` (random weights of ``seed``), ``imagenet`` (the installed ImageNet checkpoint; timm's
+    own weights for its networks), an ImageNet checkpoint in torchvision's format (such as
+    ``.pth``), or weights of this package (an installed name or a ``.safetensors`` file), which may
+    be those of a shallower ResNet of the same block type, or of one with another task network.
+    Weights of other classes keep all but their scoring layers, which begin anew for classes that
+    they do not know by name.
 
     Raises :class:`~accel_rt.errors.UsageError` for an unknown name and
     :class:`~accel_rt.errors.WeightsError` for a file that does not fit.
     """
     torch.manual_seed(seed)
+    name, file = split_checkpoint(name)
     network = build_network(name, len(classes), task)
-    if init == "none":
-        return network
-    if init == "imagenet":
-        load_feature_weights(network.feature, imagenet_file(name))
+    feature = network.feature
+    if file:
+        if init != "none":
+            raise UsageError(f"the network starts from {file}: leave --init {init} out")
+        assert isinstance(feature, TimmFeatures)
+        feature.load_checkpoint(Path(file))
+    elif init == "none":
+        pass
+    elif init == "imagenet" and isinstance(feature, TimmFeatures):
+        feature.load_pretrained()
+    elif init == "imagenet":
+        load_feature_weights(feature, imagenet_file(name))
     elif split_part(Path(init))[0].suffix in ("", ".safetensors"):
         path = store.find(init)
         tensors, description = load_tensors(path)
@@ -47,11 +60,11 @@ def start_network(
             with describing(path):
                 info = ModelInfo.from_json(description)
             network.normalisation = Normalisation(info.mean_rgb, info.std_rgb)
-        if isinstance(network.feature, ResNet):
+        if isinstance(feature, ResNet):
             tensors = grow(network, tensors)
         fit(network, tensors, path)
     else:
-        load_feature_weights(network.feature, Path(init))
+        load_feature_weights(feature, Path(init))
     return network
 
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 import accel_rt
 from accel_rt.errors import UsageError, WeightsError
 from accel_rt.models.foreign.place import Place
+from accel_rt.models.zoo import build_network
 from accel_rt.normalise import IMAGENET, normalise
 from accel_rt.runtime.settings import SegmenterSettings
 from tests.need import need
@@ -224,7 +225,7 @@ class TestHuggingFace:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         need("transformers")
-        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         with pytest.raises(WeightsError, match=r"hf:nobody/nothing cannot be used \("):
             load("hf:nobody/nothing")
         (tmp_path / "config.json").write_text('{"model_type": "bert"}')
@@ -270,15 +271,18 @@ class TestTorchvision:
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    from accel_rt.models.foreign import place
+    from accel_rt.models import optional
 
     def missing(name: str) -> None:
         raise ModuleNotFoundError(f"No module named '{name}'")
 
-    monkeypatch.setattr(place, "import_module", missing)
-    for prefix, extra in {"hf": "hub", "onnx": "onnx", "openvino": "openvino"}.items():
+    monkeypatch.setattr(optional, "import_module", missing)
+    extras = {"hf": "hub", **{name: name for name in ("onnx", "openvino", "torchvision")}}
+    for prefix, extra in extras.items():
         with pytest.raises(UsageError, match=rf"'{prefix}:' networks .*accel-rt\[{extra}\]"):
             load(f"{prefix}:something")
+    with pytest.raises(UsageError, match=r"'timm:' networks .*accel-rt\[timm\]"):
+        build_network("timm:resnet18", 3)
 
 
 def test_options_follow_a_question_mark() -> None:

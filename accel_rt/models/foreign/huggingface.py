@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError, WeightsError
 from accel_rt.models.foreign.network import ModuleNetwork
-from accel_rt.models.foreign.place import Place, package
+from accel_rt.models.foreign.place import Place
+from accel_rt.models.optional import package, reason
 from accel_rt.normalise import IMAGENET, Normalisation
 
 
@@ -43,10 +44,9 @@ def open_huggingface(text: str) -> tuple[HuggingFaceNetwork, ClassSet]:
         kind = _kind(transformers, config)
         model = kind.from_pretrained(place.name, config=config, dtype=torch.float32, **where)
     except Exception as error:  # of the hub, of files, of models
-        reason = str(error).strip().splitlines()[0]
         raise WeightsError(
-            f"hf:{place.name} cannot be used ({reason}): name a segmentation model of the hub, or "
-            f"a folder that one was saved in"
+            f"hf:{place.name} cannot be used ({reason(error)}): name a segmentation model of the "
+            f"hub, or a folder that one was saved in"
         ) from error
     try:
         mixin = transformers.image_processing_utils.ImageProcessingMixin

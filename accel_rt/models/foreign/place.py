@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qsl
 
 from accel_rt.class_sets import class_set, known
@@ -80,14 +78,3 @@ class Place:
                 f"{self.name} scores {count} classes, and {len(found)} are named: name as many"
             )
         return found
-
-
-def package(name: str, extra: str, prefix: str) -> Any:
-    """An optional package; raises :class:`~accel_rt.errors.UsageError` if it is missing."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise UsageError(
-            f"'{prefix}:' networks need {name.partition('.')[0]} ({error}): pip install "
-            f"'accel-rt[{extra}]'"
-        ) from error

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError, WeightsError
 from accel_rt.models.foreign.network import ForeignNetwork
-from accel_rt.models.foreign.place import Place, package
+from accel_rt.models.foreign.place import Place
+from accel_rt.models.optional import package, reason
 from accel_rt.normalise import Normalisation
 
 OPTIONS = ("input", "output", "classes", "normalise")
@@ -81,9 +82,9 @@ class RuntimeNetwork(ForeignNetwork):
             found = torch.from_numpy(np.asarray(self._run(image[None])))
         except Exception as error:  # runtimes raise many kinds
             height, width = image.shape[:2] if self._channels_last else image.shape[1:]
-            reason = str(error).strip().splitlines()[0]
             raise WeightsError(
-                f"{self._name} failed on a frame of {width}x{height} ({reason}): try another --size"
+                f"{self._name} failed on a frame of {width}x{height} ({reason(error)}): try "
+                f"another --size"
             ) from error
         if found.is_floating_point():
             if found.ndim != 4 or found.shape[1] < 2:
@@ -208,5 +209,6 @@ def _names(told: str | None) -> ClassSet | list[str] | None:
 
 
 def _unreadable(name: str, kind: str, error: Exception) -> WeightsError:
-    reason = str(error).strip().splitlines()[0]
-    return WeightsError(f"{name} is not a readable {kind} file ({reason}): restore or remove it")
+    return WeightsError(
+        f"{name} is not a readable {kind} file ({reason(error)}): restore or remove it"
+    )

@@ -10,7 +10,8 @@ import torch
 from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError, WeightsError
 from accel_rt.models.foreign.network import ModuleNetwork
-from accel_rt.models.foreign.place import Place, package
+from accel_rt.models.foreign.place import Place
+from accel_rt.models.optional import package, reason
 from accel_rt.normalise import Normalisation
 
 _SIZE = 520  # of the shorter side, that torchvision's own weights were trained for
@@ -22,9 +23,9 @@ def open_torchvision(text: str) -> tuple[ModuleNetwork, ClassSet]:
     Without weights those that torchvision thinks best, which it fetches or has in its cache.
     """
     place = Place.parse(text, ("classes", "normalise"))
-    package("torchvision", "hub", "torchvision")
-    segmentation = package("torchvision.models.segmentation", "hub", "torchvision")
-    models = package("torchvision.models", "hub", "torchvision")
+    package("torchvision", "torchvision", "torchvision")
+    segmentation = package("torchvision.models.segmentation", "torchvision", "torchvision")
+    models = package("torchvision.models", "torchvision", "torchvision")
     names = models.list_models(segmentation)
     if place.name not in names:
         raise UsageError(f"torchvision has no '{place.name}': choose from {', '.join(names)}")
@@ -40,10 +41,9 @@ def open_torchvision(text: str) -> tuple[ModuleNetwork, ClassSet]:
             f"{place.name} has no weights '{place.weights}': choose from {choice}, or name a file"
         ) from None
     except Exception as error:  # of the network, of the cache
-        reason = str(error).strip().splitlines()[0]
         raise WeightsError(
             f"the weights of torchvision's {place.name} are not in its cache and could not be "
-            f"fetched ({reason}): name a file as {place.name}@FILE"
+            f"fetched ({reason(error)}): name a file as {place.name}@FILE"
         ) from error
     transform: Any = weights.transforms()
     classes = place.classes(len(weights.meta["categories"]), weights.meta["categories"])
@@ -67,7 +67,6 @@ def _from_file(models: Any, place: Place) -> tuple[ModuleNetwork, ClassSet]:
         model.aux_classifier = None
         model.load_state_dict(main)
     except Exception as error:  # of damaged and of other files, many kinds
-        reason = str(error).strip().splitlines()[0]
-        raise WeightsError(f"{file} holds no weights of {place.name} ({reason})") from error
+        raise WeightsError(f"{file} holds no weights of {place.name} ({reason(error)})") from error
     classes = place.classes(count)
     return ModuleNetwork(model, count, place.normalisation(), size=(_SIZE, _SIZE)), classes
