@@ -11,7 +11,7 @@ keyframe is wrong. The fusion itself stays what it is without a gate.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -30,13 +30,15 @@ from accel_rt.models.accel import Accel, Gate, ScoreFusion
 from accel_rt.models.foreign.open import load_placed, place
 from accel_rt.models.fuse import for_inference
 from accel_rt.models.layers import resize_grid
+from accel_rt.redact import redact
 from accel_rt.runtime.geometry import plan
 from accel_rt.runtime.program import FrameProgram
 from accel_rt.train.joint_data import SnippetMixture
 from accel_rt.train.losses import segmentation_loss
 from accel_rt.train.optimiser import cosine_rate
+from accel_rt.train.own_labels import own_snippets
 from accel_rt.train.settings import FusionSettings
-from accel_rt.train.sources import training_data
+from accel_rt.train.sources import TrainingData, training_data
 
 
 def train_fusion(
@@ -46,53 +48,83 @@ def train_fusion(
 
     Returns the file written; in a folder it has the name the runtime looks for.
     """
-    data = training_data(settings.data, settings.layout, (), settings.street, settings.shorter)
+    data = _data(settings)
     places = place(settings.reference), place(settings.update, "update")
     (reference, info), (update, update_info) = map(load_placed, places)
-    if not info.classes == update_info.classes == data.classes:
+    known = [update_info.classes.names, *([] if data is None else [data.classes.names])]
+    if any(names != info.classes.names for names in known):
+        named = "" if data is None else f" and {data.describe()}"
         raise UsageError(
-            f"'{settings.reference}', '{settings.update}' and {data.describe()} are of different "
-            f"classes: choose those of one class set"
+            f"'{settings.reference}', '{settings.update}'{named} are of different classes: choose "
+            f"those of one class set"
         )
-    for note in data.notes():
-        report(f"note: {note}")
-    cpu = torch.device("cpu")
-    dtype = resolve_precision(settings.precision, cpu)
-    start = ScoreFusion(len(info.classes))
-    start.gate = _EVERY_INPUT
-    model = for_inference(Accel(reference, update, start), cpu, dtype)
-    programs = [
-        FrameProgram(model, cpu, dtype, update_scale=scale) for scale in settings.update_scales
-    ]
-    longest = max(settings.distances) + 1
-    snippets = SnippetMixture(data, longest)
-    rng = np.random.default_rng(settings.seed)
-    samples = []
-    for index in range(settings.snippets):
-        snippet = snippets.draw(int(rng.choice(settings.distances)) + 1, rng)
-        program = programs[index % len(programs)]
-        samples.append(_branch_scores(program, snippet))
-        if (index + 1) % 50 == 0:
-            report(f"scored {index + 1} of {settings.snippets} snippets")
+    model = Accel(reference, update, ScoreFusion(len(info.classes)))
+    samples = _samples(settings, model, data, info.size, report)
     fusion = fit_fusion(samples, len(info.classes), settings, report)
     if settings.gate:
         fusion.gate = fit_gate(samples, fusion, settings)
         report(f"gate: {fusion.gate}")
     if out.suffix != ".safetensors":
         out = out / f"{store.fusion_name(info.network, update_info.network)}.safetensors"
-    store.save_fusion(
-        out,
-        fusion,
-        {
-            **store.pair(*places),
-            "trained_on": f"{settings.snippets} snippets of up to {longest} frames: "
-            f"{data.describe()}",
-        },
-    )
+    source = f"{settings.video}, as the reference labels it" if data is None else data.describe()
+    frames = f"up to {max(settings.distances) + 1} frames"
+    told = f"{settings.snippets} snippets of {frames}: {redact(source)}"
+    store.save_fusion(out, fusion, {**store.pair(*places), "trained_on": told})
     return out
 
 
-_FINEST_STRIDE = 4  # pixels; finer scores would fill the memory
+def _data(settings: FusionSettings) -> TrainingData | None:
+    """What labelled snippets are drawn from; None for a video without labels."""
+    if settings.video is not None:
+        return None
+    street = 0.25 if settings.street is None else settings.street
+    return training_data(settings.data, settings.layout, (), street, settings.shorter)
+
+
+def _samples(
+    settings: FusionSettings,
+    model: Accel,
+    data: TrainingData | None,
+    trained: tuple[int, int] | None,
+    report: Callable[[str], None],
+) -> list[Sample]:
+    """Both branches' scores of snippets of ``data``, or of a video that the reference labels."""
+    cpu = torch.device("cpu")
+    dtype = resolve_precision(settings.precision, cpu)
+    assert isinstance(model.fusion, ScoreFusion)
+    model.fusion.gate = _EVERY_INPUT
+    model = for_inference(model, cpu, dtype)
+    programs = [
+        FrameProgram(model, cpu, dtype, update_scale=scale) for scale in settings.update_scales
+    ]
+    rng, distances = np.random.default_rng(settings.seed), settings.distances
+    if data is None:
+        assert settings.video is not None
+        smallest = min(programs, key=lambda program: program.update_scale)
+        snippets = own_snippets(
+            settings.video, smallest, trained, distances, settings.snippets, rng
+        )
+    else:
+        for note in data.notes():
+            report(f"note: {note}")
+        snippets = _labelled(SnippetMixture(data, max(distances) + 1), settings, rng)
+    samples = []
+    for index, snippet in enumerate(snippets):
+        samples.append(_branch_scores(programs[index % len(programs)], snippet))
+        if (index + 1) % 50 == 0:
+            report(f"scored {index + 1} of {settings.snippets} snippets")
+    return samples
+
+
+def _labelled(
+    mixture: SnippetMixture, settings: FusionSettings, rng: np.random.Generator
+) -> Iterator[Snippet]:
+    for _ in range(settings.snippets):
+        yield mixture.draw(int(rng.choice(settings.distances)) + 1, rng)
+
+
+# Finer scores, or those of more classes on such a grid, would fill the memory.
+_FINEST_STRIDE, _MANY_CLASSES = 4, 32
 _EVERY_INPUT = Gate(inconsistency=1.0)  # makes programs compute all that a gate can ask for
 
 
@@ -125,7 +157,8 @@ def _branch_scores(program: FrameProgram, snippet: Snippet) -> Sample:
         state = program.advance(state, flow.between(before, after, geometry.grid(program.stride)))
     warped = program.reference_scores(state).float()
     fresh = program.refresh(program.prepare(frames[-1], geometry, "update")).float()
-    finer = max(_FINEST_STRIDE, program.finest_stride)
+    finest = _FINEST_STRIDE if model.reference.classes <= _MANY_CLASSES else 2 * _FINEST_STRIDE
+    finer = max(finest, program.finest_stride)
     cells = geometry.grid(finer).cells
     padded = np.full(geometry.padded, IGNORE_LABEL, np.uint8)
     padded[:height, :width] = labels

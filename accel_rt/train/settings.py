@@ -65,9 +65,7 @@ class TrainingSettings:
         return {name: _plain(value) for name, value in asdict(self).items()}
 
 
-def _data(required: bool = False) -> Any:
-    if required:
-        return option("Data set.", kind="folder")
+def _data() -> Any:
     return option("Data set; without it, procedural streets only.", None, kind="folder")
 
 
@@ -376,13 +374,21 @@ class FusionSettings:
 
     reference: str = option("Reference weights.", metavar="NAME|PATH")
     update: str = option("Update weights.", metavar="NAME|PATH")
-    data: Path = _data(required=True)
+    data: Path | None = option("Data set.", None, kind="folder")
+    video: str | None = option(
+        "A video without labels in place of a data set: what the reference says of a frame itself "
+        "is what the pair learns to say.",
+        None,
+        metavar="FILE",
+    )
     layout: Layout = _layout()
     shorter: int | None = _shorter()
     interval: int = _interval()
     schedule: str | None = _schedule()
     snippets: int = option("Snippets to learn from.", 400, low=1)
-    street: float = option("Share of procedural streets.", 0.25, **_SHARE)
+    street: float | None = option(
+        "Share of procedural streets beside --data.", None, shown_default="0.25", **_SHARE
+    )
     update_scales: tuple[float, ...] = (0.5, 1.0)
     steps: int = option("Optimiser steps.", 300, low=1)
     batch: int = option("Snippets of a step.", 8, low=1)
@@ -400,6 +406,13 @@ class FusionSettings:
     def __post_init__(self) -> None:
         check(self)
         _ = self.distances
+        if (self.data is None) == (self.video is None):
+            raise UsageError(
+                "a fusion learns from --data, a labelled data set, or from --video, a video that "
+                "the reference labels itself: give one of them"
+            )
+        if self.video is not None and (self.street is not None or self.shorter is not None):
+            raise UsageError("--street and --shorter are for labelled pictures: leave them out")
 
 
 @dataclass(frozen=True, kw_only=True)
