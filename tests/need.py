@@ -58,6 +58,7 @@ TOOLS: dict[str, tuple[Callable[[], Any], str]] = {
         "no Chromium to open the page with",
     ),
     "cuda": (_cuda, "no CUDA device, or an extension without CUDA kernels"),
+    "datumaro": (_package("datumaro"), "datumaro is not installed"),
     "label-studio-sdk": (
         _package("label_studio_sdk.converter.brush"),
         "label-studio-sdk is not installed",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # slow to import
 
 # Named here because their modules are slow to import; a test holds them together.
 _CODECS = ("h264", "hevc", "vp9", "av1")
-_MASK_FORMATS = ("png", "npz", "rle", "cvat", "label-studio")
+_MASK_FORMATS = ("png", "npz", "rle", "coco", "cvat", "label-studio")
 
 
 @click.command()

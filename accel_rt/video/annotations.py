@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 from xml.etree import ElementTree
@@ -21,13 +22,23 @@ from accel_rt.classes import ClassSet
 Frames = Callable[[], Iterator[dict[str, Any]]]
 """Begins to read the stored frames."""
 
-FILES = {"rle": "masks.json", "cvat": "annotations.xml", "label-studio": "label_studio.json"}
+FILES = {
+    "rle": "masks.json",
+    "coco": "instances_default.json",
+    "cvat": "annotations.xml",
+    "label-studio": "label_studio.json",
+}
 """The file of each format."""
 
 
 def write_annotations(fmt: str, file: BinaryIO, classes: ClassSet, frames: Frames) -> None:
     """Write the frames in one of the formats of :data:`FILES`."""
-    writers = {"rle": _coco, "cvat": _cvat, "label-studio": _label_studio}
+    writers = {
+        "rle": partial(_coco, 0),
+        "coco": partial(_coco, 1),
+        "cvat": _cvat,
+        "label-studio": _label_studio,
+    }
     for part in writers[fmt](classes, frames):
         file.write(part.encode())
 
@@ -41,7 +52,7 @@ def count_frames(path: Path, fmt: str) -> int:
         except ElementTree.ParseError as error:
             raise ValueError(str(error)) from error
     stored = json.loads(path.read_bytes())
-    return len(stored["images"] if fmt == "rle" else stored)
+    return len(stored["images"] if fmt in ("rle", "coco") else stored)
 
 
 def class_annotations(labels: np.ndarray, classes: int) -> Iterator[dict[str, Any]]:
@@ -57,9 +68,12 @@ def class_annotations(labels: np.ndarray, classes: int) -> Iterator[dict[str, An
         }
 
 
-def _coco(classes: ClassSet, frames: Frames) -> Iterator[str]:
-    """COCO's layout for videos: each image has its ``video_id`` and ``frame_id``."""
-    categories = [{"id": n, "name": name} for n, name in enumerate(classes.names)]
+def _coco(first: int, classes: ClassSet, frames: Frames) -> Iterator[str]:
+    """COCO's layout for videos: each image has its ``video_id`` and ``frame_id``.
+
+    ``first`` is the first category's id: to some of COCO's tools 0 is no class.
+    """
+    categories = [{"id": n, "name": name} for n, name in enumerate(classes.names, first)]
     videos = [{"id": 1, "name": "video"}]
     yield f'{{"categories": {json.dumps(categories)},\n"videos": {json.dumps(videos)},\n'
     yield '"annotations": ['
@@ -68,7 +82,8 @@ def _coco(classes: ClassSet, frames: Frames) -> Iterator[str]:
         for annotation in frame["annotations"]:
             number += 1  # from 1 on: to COCO's tools 0 is no annotation
             separator = ",\n" if number > 1 else "\n"
-            yield separator + json.dumps({"id": number, **annotation})
+            category = {"category_id": annotation["category_id"] + first}
+            yield separator + json.dumps({"id": number, **annotation, **category})
     yield '\n],\n"images": ['
     for position, frame in enumerate(frames()):
         image = {**frame["image"], "video_id": 1, "frame_id": frame["image"]["id"]}

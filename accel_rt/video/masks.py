@@ -40,6 +40,8 @@ class MaskWriter:
     * ``rle``: one ``masks.json`` as COCO lays it out: ``categories`` (``id`` is the label),
       ``annotations`` (one per class and frame, with compressed run lengths, ``area`` and
       ``bbox``) and ``images`` (``id`` is the frame's index). Labels without a class are left out;
+    * ``coco``: the same as ``instances_default.json``, with categories from 1 on, as tools such as
+      CVAT and datumaro need them;
     * ``cvat``: one ``annotations.xml`` as 'CVAT for images' has it, and ``label-studio`` one
       ``label_studio.json`` of tasks with predictions, likewise.
 

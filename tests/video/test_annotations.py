@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import cv2
@@ -47,8 +48,11 @@ def only(written: Path, fmt: str) -> None:
         pytest.skip("another format's test")
 
 
-def test_cocos_tools_find_every_pixel_and_each_frames_place(written: Path) -> None:
-    only(written, "rle")
+@pytest.mark.parametrize(("fmt", "first"), [("rle", 0), ("coco", 1)])
+def test_cocos_tools_find_every_pixel_and_each_frames_place(
+    written: Path, fmt: str, first: int
+) -> None:
+    only(written, fmt)
     stored = COCO(written)
     assert [video["id"] for video in stored.dataset["videos"]] == [1]
     for index, labels in enumerate(MAPS):
@@ -56,8 +60,48 @@ def test_cocos_tools_find_every_pixel_and_each_frames_place(written: Path) -> No
         assert (image["video_id"], image["frame_id"]) == (1, index)
         found = np.full(SIZE, 255, np.uint8)
         for annotation in stored.imgToAnns[index]:
-            found[stored.annToMask(annotation) == 1] = annotation["category_id"]
+            found[stored.annToMask(annotation) == 1] = annotation["category_id"] - first
         np.testing.assert_array_equal(found, labels)
+
+
+def of_datumaro(written: Path) -> Any:
+    """The file and its pictures as a data set of datumaro's, which CVAT's imports go through."""
+    root, datumaro = written.parent, need("datumaro")
+    images = root / "images" / "default"
+    images.mkdir(parents=True)
+    for picture in root.glob("*.png"):
+        picture.rename((images if written.suffix == ".json" else images.parent) / picture.name)
+    if written.name == FILES["cvat"]:
+        return datumaro.Dataset.import_from(str(root), "cvat")
+    (root / "annotations").mkdir()
+    written.rename(root / "annotations" / written.name)
+    return datumaro.Dataset.import_from(str(root), "coco_instances")
+
+
+@pytest.mark.parametrize("fmt", ["coco", "cvat"])
+def test_datumaro_finds_every_pixel(written: Path, fmt: str) -> None:
+    only(written, fmt)
+    types, data = need("datumaro").AnnotationType, of_datumaro(written)
+    names = [label.name for label in data.categories()[types.label]]
+    for index, labels in enumerate(MAPS):
+        (item,) = (item for item in data if item.id == f"frame_{index:06d}")
+        found = np.full(SIZE, 255, np.uint8)
+        for mask in item.annotations:
+            if mask.type == types.mask:  # COCO's have boxes beside them
+                found[mask.image.astype(bool)] = CLASSES.names.index(names[mask.label])
+        np.testing.assert_array_equal(found, labels)
+
+
+def test_what_datumaro_exports_comes_back(written: Path, tmp_path: Path) -> None:
+    only(written, "coco")
+    out = tmp_path / "out"
+    exact = {"save_media": True, "segmentation_mode": "mask"}  # no polygons around them
+    of_datumaro(written).export(str(out), "coco_instances", **exact)
+    back = open_dataset(out, "train")
+    label_of = np.array(back.classes.indices(CLASSES.names))
+    assert len(back.labelled()) == len(MAPS)
+    for frame, labels in zip(back.labelled(), MAPS, strict=True):
+        np.testing.assert_array_equal(frame.labels(), label_of[labels])
 
 
 def test_cvats_runs_fill_their_boxes(written: Path) -> None:
@@ -78,7 +122,7 @@ def test_cvats_runs_fill_their_boxes(written: Path) -> None:
         np.testing.assert_array_equal(found, labels)
 
 
-@pytest.mark.parametrize("fmt", ["rle", "cvat"])
+@pytest.mark.parametrize("fmt", ["rle", "coco", "cvat"])
 def test_a_corrected_result_comes_back_as_training_data(written: Path, fmt: str) -> None:
     only(written, fmt)
     data = open_dataset(written.parent, "train")
