@@ -16,10 +16,8 @@ from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
-from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
-import av
 import click
 import cv2
 import numpy as np
@@ -31,6 +29,7 @@ from accel_rt.data.camvid import camvid
 from accel_rt.data.flow_files import flow_files
 from accel_rt.device import resolve_precision
 from accel_rt.evaluate.flow import endpoint_error, network_flow, warped_label_miou
+from accel_rt.evaluate.low_delay import low_delay_copy
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.evaluate.remembered import RememberedProgram
 from accel_rt.flow.device_dis import DeviceDIS
@@ -40,8 +39,6 @@ from accel_rt.models.foreign.open import load_placed
 from accel_rt.models.fuse import for_inference
 from accel_rt.runtime.load import load_model, segmenter_of
 from accel_rt.runtime.settings import SegmenterSettings
-from accel_rt.video.reader import open_source
-from accel_rt.video.source import Frame as SourceFrame
 from accel_street import StreetDrive
 
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -136,27 +133,10 @@ def _labels_table(methods: dict[str, Method], root: Path) -> None:
         click.echo(_row(name, *mious, times[name].median))
 
 
-LOW_DELAY = {"tune": "zerolatency", "preset": "veryfast", "refs": "1", "g": "1000", "crf": "20"}
-
-
-def low_delay_copy(path: Path, images: list[np.ndarray], rate: int = 15) -> list[SourceFrame]:
-    """``images`` as H.264 whose pictures are each predicted from the one before, and back."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options=LOW_DELAY)
-        stream.height, stream.width = images[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        for image in images:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))
-        container.mux(stream.encode(None))
-    with open_source(path) as source:
-        return list(source)
-
-
 def _codec_table(root: Path) -> None:
     frames = camvid(root, "val").labelled()
     labels = [frame.labels() for frame in frames]
-    with TemporaryDirectory() as folder:
-        copied = low_delay_copy(Path(folder) / "copy.mp4", [f.image_bgr() for f in frames])
+    copied = low_delay_copy([frame.image_bgr() for frame in frames])
     click.echo("\n| on a low-delay H.264 copy | mIoU at interval 10: dff | accel | flow that ran |")
     click.echo("|---|---|---|---|")
     memory: dict[Any, Any] = {}

@@ -26,6 +26,11 @@ from accel_rt.runtime.settings import SegmenterSettings
 )
 @click.option("--split", default="val", show_default=True, help="Part of the data set.")
 @layout_option("How the folder is laid out.")
+@click.option(
+    "--low-delay",
+    is_flag=True,
+    help="Take an H.264 copy of the frames as low-delay encoders make it, with its motion vectors.",
+)
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads.")
 @click.option(
     "--seconds",
@@ -51,6 +56,7 @@ def schedules(
     data: str,
     split: str,
     layout: Any,
+    low_delay: bool,
     threads: int | None,
     seconds: float,
     json_file: Path | None,
@@ -95,7 +101,7 @@ def schedules(
             f"'accel-rt eval' takes sparse labels"
         )
     effort = Effort(seconds, 3, 1000, 2.0) if seconds else None
-    video = LabelledVideo.read(frames, footage.rate)
+    video = LabelledVideo.read(frames, footage.rate, low_delay)
     scores = score_schedules(compared(base), video, effort, say)
     if json_file is not None:
         found = {name: asdict(score) for name, score in scores.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from itertools import chain, cycle, islice, pairwise
+from itertools import chain, cycle, islice, pairwise, starmap
 from statistics import median
 from time import perf_counter
 
@@ -15,10 +15,12 @@ import numpy as np
 from accel_rt.bench.harness import Effort, interleave
 from accel_rt.classes import IGNORE_LABEL
 from accel_rt.evaluate.footage import FootageFrame, RenderedFrame
+from accel_rt.evaluate.low_delay import low_delay_copy
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.evaluate.remembered import RememberedProgram
 from accel_rt.evaluate.streaming import Costs, streaming_miou
 from accel_rt.evaluate.temporal import Correspondence, CorrespondenceEstimator, flicker_counts
+from accel_rt.flow.motion import Motion
 from accel_rt.models.foreign.open import load_placed
 from accel_rt.runtime.load import load_model, load_segmenter, segmenter_of
 from accel_rt.runtime.result import FrameResult, FrameSegmenter
@@ -37,7 +39,8 @@ class LabelledVideo:
     """Consecutive frames uint8 BGR ``[H, W, 3]`` with their labels, at ``rate`` Hz if known.
 
     ``moved`` is the motion to each frame from the one before, None for the first; ``exact`` its
-    true flow and occlusion (:meth:`.footage.RenderedFrame.motion`), where they are known.
+    true flow and occlusion (:meth:`.footage.RenderedFrame.motion`), where they are known, and
+    ``vectors`` what its compression says of it, if there is one.
     """
 
     images: Sequence[np.ndarray]
@@ -45,20 +48,29 @@ class LabelledVideo:
     rate: float | None
     moved: Sequence[Correspondence | None]
     exact: Sequence[tuple[np.ndarray, np.ndarray]] | None
+    vectors: Sequence[Motion | None] | None = None
 
     @classmethod
-    def read(cls, frames: Sequence[FootageFrame], rate: float | None) -> LabelledVideo:
-        """Everything into memory."""
-        images, labels, moved, exact = [], [], [], []
-        estimator = CorrespondenceEstimator()
+    def read(
+        cls, frames: Sequence[FootageFrame], rate: float | None, compressed: bool = False
+    ) -> LabelledVideo:
+        """Everything into memory; ``compressed`` as :func:`.low_delay.low_delay_copy`."""
+        images, labels, vectors = [], [], None
+        exact = [frame.motion() for frame in frames if isinstance(frame, RenderedFrame)]
         for frame in frames:
             image, truth = frame.read()
             images.append(image)
             labels.append(truth)
-            moved.append(estimator.step(image))
-            if isinstance(frame, RenderedFrame):
-                exact.append(frame.motion())
-        return cls(images, labels, rate, moved, exact or None)
+        if compressed:
+            copy = low_delay_copy(images)
+            images, vectors = [f.image_bgr for f in copy], [f.motion for f in copy]
+        moved = [*map(CorrespondenceEstimator().step, images)]
+        return cls(images, labels, rate, moved, exact or None, vectors)
+
+    def pushes(self) -> list[tuple[np.ndarray, None, Motion | None]]:
+        """The arguments of each frame's push."""
+        vectors = self.vectors or [None] * len(self.images)
+        return [(image, None, known) for image, known in zip(self.images, vectors, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -123,14 +135,14 @@ def score_schedules(
     if effort is None:
         return scores
     runs = {
-        name: _Run(load_segmenter(settings, load=load), settings.schedule.interval, video.images)
+        name: _Run(load_segmenter(settings, load=load), settings.schedule.interval, video)
         for name, settings in models.items()
     }
     rounds = interleave(runs, effort)
     for name, settings in models.items():
         schedule, segmenter = settings.schedule, remembered[name]
         streaming = None
-        if video.rate is not None and not schedule.look_ahead:
+        if video.rate is not None and not schedule.look_ahead and video.vectors is None:
             seen = video.images, video.labels, video.rate
             streaming = streaming_miou(segmenter, *seen, runs[name].costs())
         ms = rounds[name].median / schedule.interval
@@ -173,7 +185,7 @@ def _accuracy(segmenter: FrameSegmenter, schedule: Schedule, video: LabelledVide
     changed = np.zeros(2, np.int64)
     for phase in range(schedule.interval):
         segmenter.reset()
-        results = list(chain.from_iterable(map(segmenter.push, video.images[phase:])))
+        results = list(chain.from_iterable(starmap(segmenter.push, video.pushes()[phase:])))
         results += segmenter.flush()
         labels, predicted = video.labels[phase:], [result.labels for result in results]
         for truth, found in zip(labels, predicted, strict=True):
@@ -235,20 +247,22 @@ def consistent_pixels(
 
 
 class _Run:
-    """Pushes one interval of frames, going through ``images`` there and back, and keeps count."""
+    """Pushes one interval of frames, going through ``video`` there and back, and keeps count.
 
-    def __init__(
-        self, segmenter: FrameSegmenter, interval: int, images: Sequence[np.ndarray]
-    ) -> None:
+    Vectors lead one way: with these it goes through it again and again.
+    """
+
+    def __init__(self, segmenter: FrameSegmenter, interval: int, video: LabelledVideo) -> None:
         self._segmenter, self._interval = segmenter, interval
-        self._stream = cycle([*images, *images[-2:0:-1]])
+        frames = video.pushes()
+        self._stream = cycle(frames if video.vectors else [*frames, *frames[-2:0:-1]])
         self._seconds: dict[tuple[str, ...], list[float]] = {}
         segmenter.reset()
 
     def __call__(self) -> None:
-        for image in islice(self._stream, self._interval):
+        for frame in islice(self._stream, self._interval):
             started = perf_counter()
-            results = self._segmenter.push(image)
+            results = self._segmenter.push(*frame)
             kinds = tuple(result.kind for result in results)
             self._seconds.setdefault(kinds, []).append(perf_counter() - started)
 

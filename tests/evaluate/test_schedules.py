@@ -1,8 +1,10 @@
 """Comparing schedules: what is counted, on a clock of its own, and with networks run once."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
+import pytest
 import torch
 
 from accel_rt.classes import IGNORE_LABEL
@@ -11,9 +13,17 @@ from accel_rt.evaluate.paper import NetworkFamily
 from accel_rt.evaluate.remembered import RememberedProgram
 from accel_rt.evaluate.report.figures import _schedules, schedules_chart
 from accel_rt.evaluate.results import to_json
-from accel_rt.evaluate.schedules import ScheduleScore, _count_uncovered, consistent_pixels
+from accel_rt.evaluate.schedules import (
+    LabelledVideo,
+    ScheduleScore,
+    _count_uncovered,
+    _Run,
+    consistent_pixels,
+)
 from accel_rt.evaluate.streaming import streaming_miou
+from accel_rt.flow.codec import CodecFlow
 from accel_rt.models.fuse import for_inference
+from accel_rt.runtime.load import build_segmenter
 from accel_rt.runtime.program import FrameProgram
 from accel_rt.runtime.result import FrameResult
 from tests.evaluate.made_up import results
@@ -36,6 +46,17 @@ class Named:
         self.seen.append(int(frame_bgr[0, 0, 0]))
         kind = "key" if len(self.seen) % 2 else "update"
         return [FrameResult(0, None, kind, frame_bgr[..., 0])]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A frame with labels that do not matter."""
+
+    image_bgr: np.ndarray
+    name, labelled = "shown", True
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.image_bgr, np.zeros(self.image_bgr.shape[:2], np.uint8)
 
 
 IMAGES = [np.full((2, 2, 3), number, np.uint8) for number in range(12)]
@@ -74,6 +95,40 @@ def test_what_came_into_sight_counts_until_the_next_keyframe() -> None:
     matrix = ConfusionMatrix(3)
     _count_uncovered(matrix, results, [truth] * 5, exact)
     assert matrix.counts.sum() == matrix.counts[0, 1] == 2 * 4  # frames 1 and 2; then all is seen
+
+
+@pytest.fixture(scope="module")
+def video() -> LabelledVideo:
+    """A picture that moves left by four pixels a frame."""
+    rng = np.random.default_rng(0)
+    wide = cv2.resize(rng.integers(0, 256, (12, 40, 3), np.uint8), (320, 96))
+    frames = [Shown(wide[:, 4 * number : 4 * number + 160]) for number in range(8)]
+    return LabelledVideo.read(frames, 15.0, compressed=True)
+
+
+class TestLowDelayCopy:
+    def test_flow_is_that_of_its_vectors(self, video: LabelledVideo) -> None:
+        segmenter = build_segmenter(pair()[0], CLASSES, flow=CodecFlow(), size=(96, 160))
+        flows = [segmenter.push(*frame)[0].flow for frame in video.pushes()]
+        assert flows == ["none", *["codec"] * 4, "none", "codec", "codec"]
+
+    def test_time_is_taken_the_way_that_vectors_lead(self, video: LabelledVideo) -> None:
+        shown: list[np.ndarray] = []
+
+        class Watched(Named):
+            def push(self, image: np.ndarray, pts: None, motion: object) -> list[FrameResult]:
+                shown.append(image)
+                return []
+
+        for one_way, steps in (
+            (video, [1, 1, 1, -7, 1]),
+            (replace(video, vectors=None), [1, 1, 1, -1, -1]),
+        ):
+            run = _Run(Watched(), 13, one_way)
+            shown.clear()
+            run()
+            places = [next(n for n, i in enumerate(video.images) if i is image) for image in shown]
+            assert np.diff(places)[4:9].tolist() == steps
 
 
 def test_consistency_asks_for_the_whole_window() -> None:
