@@ -14,6 +14,7 @@ from numpy.random import Generator
 
 PERIOD_M = 4096
 STOP_EVERY_S, STANDING = 8.0, 0.4
+_TURN_RAD = 0.5
 
 
 class Road:
@@ -62,8 +63,8 @@ class Camera:
     """A forward-looking camera on a moving car, deterministic at any time.
 
     ``speed_mps`` is the mean speed; with 0 the camera stands perfectly still. With ``stops`` it
-    does so for the first :data:`STANDING` of every :data:`STOP_EVERY_S` seconds, and drives faster
-    for the rest.
+    does so for the first :data:`STANDING` of every :data:`STOP_EVERY_S` seconds; for the rest it
+    drives faster, and turns aside and back, to the left and to the right by turns.
     """
 
     def __init__(
@@ -103,17 +104,23 @@ class Camera:
         """The time that the camera moves by, which stands still where it stops."""
         if not self._stops:
             return time_s
-        count, part = divmod(time_s / STOP_EVERY_S, 1.0)
-        driven = max(0.0, part - STANDING) / (1 - STANDING)
+        count, driven = _since_stop(time_s)
         return STOP_EVERY_S * (count + driven * driven * (3 - 2 * driven))
+
+    def _turned(self, time_s: float) -> float:
+        """By how much the camera is turned aside, in radians to the left."""
+        if not self._stops:
+            return 0.0
+        count, driven = _since_stop(time_s)
+        return float(_TURN_RAD * np.cos(np.pi * count) * np.sin(np.pi * driven) ** 2)
 
     def pose(self, time_s: float) -> Pose:
         """The camera at ``time_s`` seconds."""
-        s = self.travelled(time_s)
+        s, turned = self.travelled(time_s), self._turned(time_s)
         time_s = self._own_time(time_s)
         wave = self._shake * np.sin(self._sway_rate * time_s + self._phase[:8])
         d = self._lane_d + 0.25 * wave[0]
-        yaw = self._road.heading(s) + self._yaw + 0.012 * wave[1] + 0.002 * wave[2]
+        yaw = self._road.heading(s) + self._yaw + turned + 0.012 * wave[1] + 0.002 * wave[2]
         pitch = self._pitch + 0.004 * wave[3] + 0.0025 * wave[6]
         roll = 0.006 * wave[4] + 0.0015 * wave[5]
         height = self._height + 0.015 * wave[7]
@@ -132,3 +139,9 @@ class Camera:
         """``[3, 3]`` from normalised image coordinates to pixels (centres at integers)."""
         (cx, cy), f = self.centre_px, self.focal_px
         return np.array(((f, 0, cx), (0, f, cy), (0, 0, 1)))
+
+
+def _since_stop(time_s: float) -> tuple[float, float]:
+    """How many stops are over, and which share of the drive to the next one, 0 to 1."""
+    count, part = divmod(time_s / STOP_EVERY_S, 1.0)
+    return count, max(0.0, part - STANDING) / (1 - STANDING)

@@ -30,7 +30,8 @@ def models(as_json: bool) -> int:
         show(json.dumps(rows, indent=2))
     elif rows:
         flows, whole = _kind(rows, "flownets", "flow network"), _kind(rows, "model", "model")
-        tables = (_networks(rows), _pairs(rows), flows, whole)
+        policies = _kind(rows, "policy", "keyframe policy")
+        tables = (_networks(rows), _pairs(rows), flows, policies, whole)
         shown = [table(lines, right) for lines, right in tables if len(lines) > 1]
         show("\n\n".join([*shown, *_classes(rows)]))
     else:

@@ -17,14 +17,17 @@ from accel_rt.cli.text import show
 @click.option("--seed", type=click.IntRange(min=0), default=7, help="Another seed, another street.")
 @click.option("--size", type=Size(), default="480x360", help="Width and height in pixels.")
 @click.option("--rate", type=click.IntRange(1, 120), default=15, help="Frames per second.")
-def street(output: Path, seconds: float, seed: int, size: tuple[int, int], rate: int) -> None:
+@click.option("--stops", is_flag=True, help="Stand still, turn aside and drive on, by turns.")
+def street(
+    output: Path, seconds: float, seed: int, size: tuple[int, int], rate: int, stops: bool
+) -> None:
     """Render a procedural street drive to the video file OUTPUT and print its path."""
     from accel_rt.video.output import check_output_path
     from accel_rt.video.writer import VideoWriter
     from accel_street import StreetDrive
 
     check_output_path(output, [])
-    drive = StreetDrive(seed=seed, size=size, rate=rate)
+    drive = StreetDrive(seed=seed, size=size, rate=rate, stops=stops)
     with VideoWriter(output, size, Fraction(rate)) as writer:
         for frame in drive.frames(max(1, round(seconds * rate))):
             writer.write(frame.image_bgr, Fraction(frame.index, rate))

@@ -21,6 +21,7 @@ from accel_rt.train.settings import (
     FusionSettings,
     JointSettings,
     PairSettings,
+    PolicySettings,
 )
 
 _RUN = click.option(
@@ -132,6 +133,28 @@ def fusion(out: Path, **values: Any) -> None:
     from accel_rt.train.fusion import train_fusion
 
     show(train_fusion(from_values(FusionSettings, values), out, say))
+
+
+@train.command()
+@click.argument(
+    "videos", nargs=-1, required=True, metavar="VIDEO...", type=click.Path(path_type=Path)
+)
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The file to write, or a folder for it.",
+)
+@field_options(PolicySettings)
+def policy(videos: tuple[Path, ...], out: Path, **values: Any) -> None:
+    """Learn where keyframes help most, from videos without labels, for '--policy budget'.
+
+    Prints the weight file it ends with; its folder can be $ACCEL_RT_WEIGHTS.
+    """
+    from accel_rt.train.policy import train_policy
+
+    show(train_policy(videos, from_values(PolicySettings, values), out, say))
 
 
 @train.command()

@@ -104,6 +104,8 @@ def compared(base: SegmenterSettings) -> dict[str, SegmenterSettings]:
         "paper: accel, interval 5": base,
         "dff, adaptive": replace(base, mode="dff", policy="adaptive"),
         "accel, adaptive": replace(base, policy="adaptive"),
+        "dff, budget": replace(base, mode="dff", policy="budget"),
+        "accel, budget": replace(base, policy="budget"),
         "accel, gated": replace(base, gate=True),
         **{f"{name}": replace(base, **vars(schedule)) for name, schedule in PRESETS.items()},
         **{

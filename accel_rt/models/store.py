@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from torch import Tensor
 from accel_rt.errors import UsageError, WeightsError
 from accel_rt.jsonfile import member
 from accel_rt.models.accel import FeatureFusion, Gate, ScoreFusion
+from accel_rt.models.keyframe_gru import KeyframeGRU
 from accel_rt.models.network import Network
 from accel_rt.models.weights import (
     ModelInfo,
@@ -65,7 +67,8 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        """``network``, ``fusion``, ``feature-fusion`` or ``flownets``, or ``model`` for several.
+        """``network``, ``fusion``, ``feature-fusion``, ``flownets`` or ``policy``; ``model`` is
+        several.
 
         Empty where unreadable.
         """
@@ -119,6 +122,8 @@ def _checked_description(path: Path) -> dict[str, Any]:
         elif description["kind"] in ("fusion", "feature-fusion"):
             for name in ("reference", "update", "trained_on"):
                 member(description, name, str)
+        elif description["kind"] == "policy":
+            member(description, "trained_on", str)
         elif description["kind"] == "flownets":
             member(description, "width", float)
             member(description, "trained_on", str)
@@ -307,3 +312,23 @@ def load_fusion(path: Path, classes: int) -> ScoreFusion:
                 raise ValueError("'gate' must hold finite numbers")
             fusion.gate = Gate(**numbers)
     return fusion.eval()
+
+
+POLICY_WEIGHTS = "policy"
+"""Name of the installed :class:`~accel_rt.models.keyframe_gru.KeyframeGRU`, and its file's kind."""
+
+
+def load_policy() -> KeyframeGRU:
+    """What has learnt to place keyframes, as installed; read once.
+
+    Raises as :func:`find`, and :class:`~accel_rt.errors.WeightsError` for what does not fit.
+    """
+    return _policy(tuple(folders()))
+
+
+@lru_cache(maxsize=1)
+def _policy(looked_up_in: tuple[Path, ...]) -> KeyframeGRU:
+    path = find(POLICY_WEIGHTS, POLICY_WEIGHTS)
+    network = KeyframeGRU()
+    fit(network, load_tensors(path)[0], path)
+    return network.eval().requires_grad_(False)

@@ -26,6 +26,7 @@ from accel_rt.models.mapped import MappedNetwork, read_map
 from accel_rt.models.network import DeconvTaskNetwork, Network
 from accel_rt.models.weights import ModelInfo, content_hash
 from accel_rt.runtime.adaptive import Adaptive
+from accel_rt.runtime.budget import Budget
 from accel_rt.runtime.cuda import CudaExecutor
 from accel_rt.runtime.eager import EagerExecutor
 from accel_rt.runtime.executor import Executor, in_background, in_turn
@@ -159,8 +160,10 @@ def keyframe_interval(settings: SegmenterSettings) -> int:
 def keyframe_policy(settings: SegmenterSettings) -> KeyframePolicy:
     """When ``settings`` want keyframes."""
     schedule = settings.schedule
-    adapts = schedule.policy == "adaptive" and schedule.interval > 1
-    policy = (Adaptive if adapts else FixedInterval)(schedule.interval, schedule.update_every)
+    kinds: dict[str, Callable[[int, int], KeyframePolicy]]
+    kinds = {"fixed": FixedInterval, "adaptive": Adaptive, "budget": Budget}
+    name = schedule.policy if schedule.interval > 1 else "fixed"
+    policy = kinds[name](schedule.interval, schedule.update_every)
     return SceneCuts(policy) if settings.scene_cuts and schedule.interval > 1 else policy
 
 

@@ -11,7 +11,7 @@ FrameKind = Literal["key", "update", "carry"]
 """What was computed of a frame: the reference network (``key``); the update network, where there is
 one, and the keyframe's state moved here (``update``); or nothing but flow (``carry``)."""
 
-PolicyName = Literal["fixed", "adaptive"]
+PolicyName = Literal["fixed", "adaptive", "budget"]
 POLICIES: tuple[str, ...] = get_args(PolicyName)
 
 
@@ -28,7 +28,7 @@ class Schedule:
     - ``look_ahead``: frames are also carried back from the next keyframe or update, so that results
       come up to ``interval - 1`` frames late.
     - ``policy``: ``fixed`` keeps to the interval; ``adaptive`` keeps to it on average and places
-      keyframes where the picture changes.
+      keyframes where the picture changes, ``budget`` where they are learnt to help most.
 
     Raises :class:`~accel_rt.errors.UsageError` for a value out of range, and for what does not go
     together.
@@ -78,8 +78,8 @@ class Schedule:
         parts = [f"keyframe every {self.interval}"]
         if self.fuse_keyframes:
             parts[0] += " (fused)"
-        if self.policy == "adaptive" and self.interval > 1:
-            parts[0] += " on average"
+        if self.policy != "fixed" and self.interval > 1:
+            parts[0] += f" on average ({self.policy})"
         if self.update_every >= self.interval:
             parts.append("others carried")
         elif self.update_every > 1:

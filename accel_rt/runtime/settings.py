@@ -82,7 +82,8 @@ class SegmenterSettings:
         "Trust the update network alone where something new has come into view.", False
     )
     policy: PolicyName = option(
-        "Where keyframes go: every N frames, or, as many of them, where the picture changes.",
+        "Where keyframes go: every N frames, or, as many of them, where the picture changes "
+        "(adaptive), or where they are learnt to help most (budget).",
         "fixed",
         choices=POLICIES,
     )

@@ -415,6 +415,20 @@ class FusionSettings:
             raise UsageError("--street and --shorter are for labelled pictures: leave them out")
 
 
+@dataclass(frozen=True)
+class PolicySettings:
+    """A keyframe policy of :mod:`accel_rt.train.policy`."""
+
+    reference: str = option("Reference weights.", DEFAULT_REFERENCE, metavar="NAME|PATH")
+    steps: int = option("Optimiser steps.", 220, low=1)
+    batch: int = option("Windows of a step.", 8, low=1)
+    rate: float = option("Peak learning rate.", 1e-2, **_SIZES)
+    seed: int = option("Of the windows.", 0)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PairSettings:
     """A pair for somebody's own classes; ``steps`` are each network's."""

@@ -1,4 +1,4 @@
-"""Keyframes where the picture changes, as many as asked for."""
+"""Keyframes where the picture changes, or where they help most, as many as asked for."""
 
 import itertools
 from collections.abc import Iterator
@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from accel_rt.errors import UsageError
+from accel_rt.models import store
 from accel_rt.models.accel import Accel
 from accel_rt.runtime.adaptive import Adaptive
+from accel_rt.runtime.budget import Budget
 from accel_rt.runtime.load import build_segmenter, keyframe_policy
-from accel_rt.runtime.policy import FixedInterval
+from accel_rt.runtime.policy import FixedInterval, KeyframePolicy
 from accel_rt.runtime.schedule import Schedule
 from accel_rt.runtime.settings import SegmenterSettings
 from tests.runtime.test_segmenter import CLASSES, KnownFlow, colour_network
@@ -31,7 +33,7 @@ def changing(rounds: int) -> Iterator[np.ndarray]:
         yield np.clip(picture + rng.normal(0, 2, picture.shape), 0, 255).astype(np.uint8)
 
 
-def keyframes(policy: Adaptive, frames: Iterator[np.ndarray]) -> list[bool]:
+def keyframes(policy: KeyframePolicy, frames: Iterator[np.ndarray]) -> list[bool]:
     since, keys = 0, []
     for frame in frames:
         keys.append(policy.decide(frame, since).kind == "key" or not since)
@@ -46,10 +48,27 @@ def test_keyframes_are_spent_where_the_picture_changes_and_their_average_holds()
     assert wild > 1.4 * calm
 
 
-def test_no_interval_is_longer_than_four_times_the_average() -> None:
+@pytest.mark.parametrize("interval", [4, 6, 10])
+def test_a_budget_is_spent_where_the_picture_changes_and_not_exceeded(interval: int) -> None:
+    keys = np.array(keyframes(Budget(interval), changing(4))).reshape(4, -1)
+    assert keys.mean() == pytest.approx(1 / interval, rel=0.1)
+    calm, wild = keys[1:, :CALM].mean(), keys[1:, CALM:].mean()
+    assert wild > 1.1 * calm
+
+
+@pytest.mark.parametrize("policy", [Adaptive(5), Budget(5)], ids=["adaptive", "budget"])
+def test_no_interval_is_longer_than_four_times_the_average(policy: KeyframePolicy) -> None:
     still = itertools.repeat(np.full((72, 96, 3), 90, np.uint8), 200)
-    places = np.flatnonzero(keyframes(Adaptive(5), itertools.chain(changing(1), still)))
-    assert np.diff(places).max() == 20
+    places = np.flatnonzero(keyframes(policy, itertools.chain(changing(1), still)))
+    assert np.diff(places).max() <= 20
+    assert isinstance(policy, Budget) or np.diff(places).max() == 20
+
+
+def test_a_budget_without_what_was_learnt_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    store._policy.cache_clear()
+    monkeypatch.setattr(store, "_all", lambda: iter(()))
+    with pytest.raises(UsageError, match="no installed policy weights"):
+        keyframe_policy(SegmenterSettings(policy="budget"))
 
 
 def test_a_keyframe_that_could_not_be_begun_is_asked_for_again() -> None:
@@ -66,10 +85,12 @@ def test_updates_and_carried_frames_are_those_of_the_schedule() -> None:
     assert kinds[1:] == ["carry", "carry", "update", "carry", "carry"]
 
 
-def test_settings_choose_it_and_say_so() -> None:
-    settings = SegmenterSettings(policy="adaptive", scene_cuts=False)
-    assert isinstance(keyframe_policy(settings), Adaptive)
-    assert settings.schedule.describe() == "keyframe every 5 on average"
+@pytest.mark.parametrize("kind", [Adaptive, Budget])
+def test_settings_choose_it_and_say_so(kind: type) -> None:
+    name = kind.__name__.lower()
+    settings = SegmenterSettings(policy=name, scene_cuts=False)
+    assert isinstance(keyframe_policy(settings), kind)
+    assert settings.schedule.describe() == f"keyframe every 5 on average ({name})"
     assert isinstance(
         keyframe_policy(SegmenterSettings(policy="adaptive", mode="deeplab")), FixedInterval
     )

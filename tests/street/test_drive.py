@@ -157,6 +157,13 @@ def test_a_camera_that_stops_stands_still_and_drives_on() -> None:
     assert drive._scene.camera.travelled(8.0 + 3.0) == pytest.approx(again)
 
 
+def test_a_camera_that_stops_turns_aside_in_between() -> None:
+    camera, other = (StreetDrive(4, SMALL, stops=s)._scene.camera for s in (True, False))
+    turned = [camera._turned(time_s) for time_s in (1.0, 3.2, 5.6, 8.0, 13.6)]
+    assert turned == pytest.approx([0, 0, 0.5, 0, -0.5], abs=1e-9)
+    assert other._turned(5.6) == 0
+
+
 def test_effects_leave_geometry_alone() -> None:
     for seed in (0, 7):
         with_effects = StreetDrive(seed, SMALL).frame(25)
