@@ -64,6 +64,8 @@ TOOLS: dict[str, tuple[Callable[[], Any], str]] = {
         "label-studio-sdk is not installed",
     ),
     "onnxruntime": (_package("onnxruntime"), "onnxruntime is not installed"),
+    "nncf": (_package("nncf"), "nncf is not installed"),
+    "onnxscript": (_package("onnxscript"), "onnxscript is not installed"),
     "openvino": (_package("openvino"), "OpenVINO is not installed"),
     "transformers": (_package("transformers"), "transformers is not installed"),
     "nm": (_program("nm"), "nm of binutils is not installed"),

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from accel_rt import ops
 from accel_rt.bench import limits, peers
 from accel_rt.bench.harness import Effort, Samples, interleave
+from accel_rt.ops.eager import sampling_grid
 
 Role = Literal["ours", "peer", "limit"]
 
@@ -165,7 +166,7 @@ def _flow_warp(bench: Bench, shape: tuple[int, int, int], dtype: torch.dtype) ->
     name = f"{channels}x{height}x{width}"
     input = bench.normal(1, channels, height, width, dtype=dtype)
     flow = bench.flow(height, width)
-    grid = peers.sampling_grid(flow)
+    grid = sampling_grid(flow)
     out = torch.empty_like(input)
     traffic = 2 * input.nbytes
     runs = [
@@ -275,7 +276,7 @@ def _warp_score(bench: Bench, shape: tuple[int, int, int], dtype: torch.dtype) -
     classes = bench.shapes.classes
     cache = bench.normal(1, depth, height, width, dtype=dtype)
     flow = bench.flow(height, width)
-    grid = peers.sampling_grid(flow)
+    grid = sampling_grid(flow)
     weight = bench.normal(classes, depth, dtype=dtype)
     bias = bench.normal(classes, dtype=dtype)
     runs = (

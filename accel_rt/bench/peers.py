@@ -12,18 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def sampling_grid(flow: Tensor) -> Tensor:
-    """Flow ``[N, 2, H, W]`` in pixels as the grid ``[N, H, W, 2]`` that F.grid_sample takes."""
-    height, width = flow.shape[2:]
-    rows = torch.arange(height, dtype=torch.float32, device=flow.device)[:, None]
-    columns = torch.arange(width, dtype=torch.float32, device=flow.device)
-    x = (columns + flow[:, 0].float()) * (2 / max(width - 1, 1)) - 1
-    y = (rows + flow[:, 1].float()) * (2 / max(height - 1, 1)) - 1
-    return torch.stack((x, y), -1)
-
-
 def grid_sample_warp(input: Tensor, grid: Tensor) -> Tensor:
-    """``flow_warp`` by F.grid_sample, for a :func:`sampling_grid` that is already there.
+    """``flow_warp`` by F.grid_sample, for a
+    :func:`~accel_rt.ops.eager.sampling_grid` that is already there.
 
     Samples in float32: a bfloat16 grid would be off by half a pixel (and is slower).
     """

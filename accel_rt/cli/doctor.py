@@ -61,6 +61,7 @@ def examine() -> Iterator[Check]:
         _extension,
         _load,
         _devices,
+        _backends,
         _codecs,
         _weights,
     )
@@ -126,6 +127,15 @@ def _devices() -> Iterator[Check]:
     device = resolve_device("auto")
     precision = str(resolve_precision("auto", device)).removeprefix("torch.")
     yield Check("device in use", "ok", f"{device}, {precision}")
+
+
+def _backends() -> Iterator[Check]:
+    from accel_rt.models.exported import ENGINES, engine_version
+
+    for engine in ENGINES:
+        found = engine_version(engine)
+        missing = f"not installed: pip install 'accel-rt[{engine}]'"
+        yield Check(f"backend {engine}", "ok" if found else "note", found or missing)
 
 
 def _cuda() -> Check:

@@ -16,6 +16,7 @@ from accel_rt.cli.cameras import cameras
 from accel_rt.cli.completion import completion
 from accel_rt.cli.doctor import doctor
 from accel_rt.cli.eval import evaluation
+from accel_rt.cli.export import export
 from accel_rt.cli.importing import importing
 from accel_rt.cli.interrupt import EXIT_INTERRUPTED, interrupting_on_signals
 from accel_rt.cli.live import live
@@ -56,6 +57,7 @@ _COMMANDS = (
     street,
     train,
     pack,
+    export,
     importing,
     completion,
 )

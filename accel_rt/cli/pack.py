@@ -27,11 +27,40 @@ from accel_rt.cli.text import show
     show_default=True,
     help="Bits of a weight. Large networks lose little with 4, small ones more.",
 )
-def pack(weights: str, output: Path, bits: str) -> None:
+@click.option(
+    "--int8",
+    is_flag=True,
+    help="Keep the weights, and add the network in 8-bit integers for --backend openvino or onnx.",
+)
+@click.option(
+    "--calibrate",
+    metavar="VIDEO|FOLDER",
+    help="Typical frames, which tell --int8 the ranges of the activations.",
+)
+@click.option(
+    "--frames",
+    type=click.IntRange(min=1),
+    default=60,
+    show_default=True,
+    metavar="N",
+    help="Calibrate by so many of them, evenly spread.",
+)
+def pack(
+    weights: str, output: Path, bits: str, int8: bool, calibrate: str | None, frames: int
+) -> None:
     """Write the weights of a network or model again with fewer bits; prints the file.
 
     What the file says of its accuracy was measured before; 'accel-rt eval' measures it again.
     """
+    if int8 != (calibrate is not None):
+        raise click.UsageError("--int8 and --calibrate VIDEO|FOLDER go together: give both")
+    if calibrate is not None:
+        from accel_rt.runtime.calibrate import pack_int8
+
+        pack_int8(weights, calibrate, frames, output)
+        show(output)
+        return
+
     from dataclasses import replace
 
     from accel_rt.models import store

@@ -75,7 +75,7 @@ def _spread(samples: Samples) -> dict[str, float]:
 
 def sizes(settings: SegmenterSettings) -> dict[str, Any]:
     """``parameters`` in all branches, and ``file_mb`` of their weight files on disk."""
-    model = load_model(settings).model
+    model = load_model(replace(settings, backend="torch")).model
     paths = [place(settings.reference)]
     if model.update is not None:
         paths.append(update_place(settings))

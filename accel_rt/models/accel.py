@@ -57,10 +57,7 @@ class ScoreFusion(nn.Module):
 
     def forward(self, reference_scores: Tensor, update_scores: Tensor) -> Tensor:
         """Two score maps ``[N, C, h, w]`` of one extent, fused on the finer of their grids."""
-        size = (
-            max(reference_scores.shape[-2], update_scores.shape[-2]),
-            max(reference_scores.shape[-1], update_scores.shape[-1]),
-        )
+        size = max(reference_scores.shape[-2:], update_scores.shape[-2:])
         dtype = self.conv.weight.dtype
         both = [resize_grid(scores.to(dtype), size) for scores in (reference_scores, update_scores)]
         return self.conv(torch.cat(both, 1))

@@ -129,15 +129,34 @@ class DeconvTaskNetwork(TaskNetwork):
         return self.decode(self.warp(state, flow))
 
 
-class SkipTaskNetwork(nn.Module):
+class ScoresState(nn.Module):
+    """A task network whose state is its scores, on a grid of ``stride`` pixels."""
+
+    def __init__(self, stride: int) -> None:
+        super().__init__()
+        self.stride = self.score_stride = stride
+
+    def decode(self, state: Tensor) -> Tensor:
+        """The state already is the scores."""
+        return state
+
+    @staticmethod
+    def warp(state: Tensor, flow: Tensor) -> Tensor:
+        """As :meth:`TaskNetwork.warp`."""
+        return ops.flow_warp(state, flow)
+
+    def decode_warped(self, state: Tensor, flow: Tensor) -> Tensor:
+        """Warped scores."""
+        return self.warp(state, flow)
+
+
+class SkipTaskNetwork(ScoresState):
     """A light decoder: deep features joined with shallow ones at stride 8, then at stride 4.
 
     What is thin or small (poles, signs, pedestrians) shows at stride 4 only, where a few channels
     suffice to correct the scores of stride 8. Its state is its scores: one warped map per class,
     decoded by the identity. ``plain`` takes dense convolutions in place of depthwise ones.
     """
-
-    stride = score_stride = 4
 
     def __init__(
         self,
@@ -147,7 +166,7 @@ class SkipTaskNetwork(nn.Module):
         fine_width: int = 48,
         plain: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(4)
         channels4, channels8, channels16 = channels
         self.deep = conv_bn_relu(nn.Conv2d(channels16, width, 1, bias=False))
         self.context = conv_bn_relu(_dense(width, 2) if plain else DepthwiseConv2d(width, 5))
@@ -174,19 +193,6 @@ class SkipTaskNetwork(nn.Module):
         fine = resize_grid(self.narrow(mixed), finer) + self.fine_skip(stride4)
         correction = self.correction(self.fine_mix(F.relu(fine)))
         return resize_grid(self.scoring(mixed), finer) + correction
-
-    def decode(self, state: Tensor) -> Tensor:
-        """The state already is the scores."""
-        return state
-
-    @staticmethod
-    def warp(state: Tensor, flow: Tensor) -> Tensor:
-        """As :meth:`TaskNetwork.warp`."""
-        return ops.flow_warp(state, flow)
-
-    def decode_warped(self, state: Tensor, flow: Tensor) -> Tensor:
-        """Warped scores."""
-        return self.warp(state, flow)
 
 
 def _dense(width: int, dilation: int = 1) -> nn.Conv2d:

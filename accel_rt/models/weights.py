@@ -35,6 +35,9 @@ T = TypeVar("T")
 METADATA_KEY = "accel_rt"
 """Where a file's description is found in its safetensors metadata."""
 
+_BESIDE = "|"  # begins the names of what lies in a file beside its weights
+_INT8 = f"{_BESIDE}int8.onnx"
+
 _NONE = type(None)
 _TASKS = None, *get_args(Task)
 
@@ -155,6 +158,25 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict, bits
     write_whole(path, save(stored, {METADATA_KEY: json.dumps(description)}))
 
 
+def save_int8(path: Path, weights: Path, onnx: bytes) -> None:
+    """Write the network's file ``weights`` anew, with a graph of integers for other runtimes.
+
+    Whoever reads the weights reads the same as before.
+    """
+    description, tensors = _open(weights, _tensors)
+    graph = torch.frombuffer(bytearray(onnx), dtype=torch.uint8)
+    write_whole(path, save({**tensors, _INT8: graph}, {METADATA_KEY: json.dumps(description)}))
+
+
+def read_int8(path: Path) -> bytes | None:
+    """The ONNX file of :func:`save_int8` in the network's file ``path``, if it has one."""
+
+    def read(description: dict[str, Any], file: Any) -> bytes | None:
+        return file.get_tensor(_INT8).numpy().tobytes() if _INT8 in file.keys() else None  # noqa: SIM118
+
+    return _open(path, read)
+
+
 @contextmanager
 def describing(path: Path) -> Iterator[None]:
     """Turn a ``ValueError`` about the content of a weight file into one sentence."""
@@ -249,7 +271,8 @@ def _content_hash(path: Path, size: int, changed_ns: int) -> str:
 
 
 def _tensors(description: dict[str, Any], file: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    return description, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    names = [name for name in file.keys() if not name.startswith(_BESIDE)]  # noqa: SIM118
+    return description, {name: file.get_tensor(name) for name in names}
 
 
 def _open(path: Path, read: Callable[[dict[str, Any], Any], T]) -> T:

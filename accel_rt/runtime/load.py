@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from accel_rt.models.mapped import MappedNetwork, read_map
 from accel_rt.models.network import DeconvTaskNetwork, Network
 from accel_rt.models.weights import ModelInfo, content_hash
 from accel_rt.runtime.adaptive import Adaptive
+from accel_rt.runtime.backends import LoadNetwork, describe, on_backend
 from accel_rt.runtime.budget import Budget
 from accel_rt.runtime.cuda import CudaExecutor
 from accel_rt.runtime.eager import EagerExecutor
@@ -40,9 +41,6 @@ from accel_rt.runtime.settings import DEFAULT_UPDATE, FLOWS, SegmenterSettings
 
 FLOWNETS_WEIGHTS = "flownets"
 """Name of the installed FlowNetS weights."""
-
-
-LoadNetwork = Callable[[Path | str], tuple[Network, ModelInfo]]
 
 
 @dataclass(frozen=True)
@@ -84,6 +82,8 @@ def load_model(settings: SegmenterSettings, load: LoadNetwork = load_placed) -> 
     :class:`~accel_rt.errors.UsageError` for unknown names or networks that do not go together, and
     :class:`~accel_rt.errors.WeightsError` for files that cannot be used.
     """
+    own = load
+    load = on_backend(own, settings)
     reference, info = load(place(settings.reference))
     description: dict[str, Any] = {"mode": settings.mode, "reference": info.network}
     model = Accel(reference)
@@ -98,6 +98,10 @@ def load_model(settings: SegmenterSettings, load: LoadNetwork = load_placed) -> 
                 f"classes: choose networks of one class set, or say which stand for which by --map"
             )
         fusion, fused = _fusion(settings, reference, update)
+        if isinstance(fusion, FeatureFusion) and load is not own:
+            if settings.backend != "auto":
+                raise UsageError("the fusion of features runs on torch alone: omit --backend")
+            return load_model(replace(settings, backend="torch"), own)
         description |= fused
         description["update"] = update_info.network
         description["update_scale"] = settings.update_scale
@@ -106,6 +110,7 @@ def load_model(settings: SegmenterSettings, load: LoadNetwork = load_placed) -> 
     if warp == "auto":
         warp = "incremental" if isinstance(reference.task, DeconvTaskNetwork) else "composed"
     how = {"interval": schedule.interval, "schedule": schedule.describe(), "warp": warp}
+    how["backend"] = describe(model)
     description |= how
     return LoadedModel(model, info, description, warp == "incremental", own_part(settings, "flow"))
 

@@ -21,12 +21,14 @@ Mode = Literal["accel", "dff", "copy", "deeplab"]
 Fusion = Literal["score", "feature", "mean"]
 Warp = Literal["auto", "composed", "incremental"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Backend = Literal["auto", "torch", "openvino", "onnx"]
 
 MODES: tuple[str, ...] = get_args(Mode)
 FLOWS = ("auto", "codec", "dis", "flownets")
 WARPS: tuple[str, ...] = get_args(Warp)
 FUSIONS: tuple[str, ...] = get_args(Fusion)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
+BACKENDS: tuple[str, ...] = get_args(Backend)
 UPDATE_SCALES = (0.25, 0.5, 1.0)
 
 DEFAULT_REFERENCE = "efficientnet_lite2"
@@ -127,6 +129,12 @@ class SegmenterSettings:
         "auto: bf16 on CPUs that have it in hardware, fp16 on CUDA, else fp32.",
         "auto",
         choices=PRECISIONS,
+    )
+    backend: Backend = option(
+        "What runs the networks on a CPU: torch, openvino or onnx (onnxruntime), where installed. "
+        "auto: torch, or a faster one for weights packed by 'accel-rt pack --int8'.",
+        "auto",
+        choices=BACKENDS,
     )
     scene_cuts: bool = option("Place a keyframe wherever the picture changes at once, too.", True)
     margins: bool = False

@@ -14,9 +14,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from accel_rt.classes import ClassSet
-from accel_rt.errors import UsageError, WeightsError
+from accel_rt.errors import AccelError, UsageError, WeightsError
+from accel_rt.models.exported import (
+    ExportedNetwork,
+    Run,
+    described,
+    model_run,
+    openvino_core,
+    session_run,
+)
 from accel_rt.models.foreign.network import ForeignNetwork
 from accel_rt.models.foreign.place import Place
+from accel_rt.models.network import Network
+from accel_rt.models.onnx import DESCRIPTION_KEY
 from accel_rt.models.optional import package, reason
 from accel_rt.normalise import Normalisation
 
@@ -96,7 +106,7 @@ class RuntimeNetwork(ForeignNetwork):
         return found.reshape(1, *found.shape[-2:]).long()
 
 
-def open_onnx(text: str) -> tuple[ForeignNetwork, ClassSet]:
+def open_onnx(text: str) -> tuple[Network, ClassSet]:
     """An ONNX file, by onnxruntime on torch's number of threads."""
     place = Place.parse(text, OPTIONS)
     runtime = package("onnxruntime", "onnx", "onnx")
@@ -108,7 +118,9 @@ def open_onnx(text: str) -> tuple[ForeignNetwork, ClassSet]:
         session = runtime.InferenceSession(path, options, ["CPUExecutionProvider"])
     except Exception as error:
         raise _unreadable(place.name, "ONNX", error) from error
-    return of_session(session, place)
+    told = session.get_modelmeta().custom_metadata_map
+    own = _own(place, session_run(session), told.get(DESCRIPTION_KEY), told.get("classes"))
+    return own or of_session(session, place)
 
 
 def of_session(session: Any, place: Place) -> tuple[ForeignNetwork, ClassSet]:
@@ -130,15 +142,20 @@ def of_session(session: Any, place: Place) -> tuple[ForeignNetwork, ClassSet]:
     return _finished(place, run, into, metadata.get("classes") or metadata.get("names"))
 
 
-def open_openvino(text: str) -> tuple[ForeignNetwork, ClassSet]:
+def open_openvino(text: str) -> tuple[Network, ClassSet]:
     """An OpenVINO or ONNX file, by OpenVINO on torch's number of threads."""
     place = Place.parse(text, OPTIONS)
-    openvino = package("openvino", "openvino", "openvino")
-    path = place.file()
+    package("openvino", "openvino", "openvino")
+    path, core = place.file(), openvino_core()
     try:
-        model = openvino.Core().read_model(path)
+        model = core.read_model(path)
+        info = {key: _rt_info(model, "framework", key) for key in (DESCRIPTION_KEY, "classes")}
+        if own := _own(place, model_run(core, model), *info.values()):
+            return own
         threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        compiled = openvino.Core().compile_model(model, "CPU", threads)
+        compiled = core.compile_model(model, "CPU", threads)
+    except AccelError:
+        raise
     except Exception as error:
         raise _unreadable(place.name, "OpenVINO", error) from error
 
@@ -152,11 +169,28 @@ def open_openvino(text: str) -> tuple[ForeignNetwork, ClassSet]:
     def run(image: np.ndarray) -> np.ndarray:
         return compiled({into.name: image})[out.name]
 
-    told = None
-    for key in (["framework", "classes"], ["framework", "names"], ["model_info", "labels"]):
-        if told is None and model.has_rt_info(key):
-            told = str(model.get_rt_info(key).value)
-    return _finished(place, run, into, told)
+    told = info["classes"] or _rt_info(model, "framework", "names")
+    return _finished(place, run, into, told or _rt_info(model, "model_info", "labels"))
+
+
+def _rt_info(model: Any, *key: str) -> str | None:
+    return str(model.get_rt_info([*key]).value) if model.has_rt_info([*key]) else None
+
+
+def _own(
+    place: Place, run: Run, told: str | None, classes: str | None
+) -> tuple[Network, ClassSet] | None:
+    """The network of a file that ``accel-rt export`` wrote; None for those of others."""
+    if told is None:
+        return None
+    try:
+        description = described(told)
+        found = ClassSet.from_json(json.loads(classes or ""))
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{place.name} does not say what its network wants ({error}): export it again"
+        ) from error
+    return ExportedNetwork(description, run, len(found)), found
 
 
 def _finished(
