@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from accel_rt.models.exported import ENGINES, engine_version
 from accel_rt.runtime.load import keyframe_interval
 from accel_rt.runtime.settings import Precision, SegmenterSettings
 
@@ -48,5 +49,10 @@ MODELS = (
     Model("DeepLab-Lite2", replace(_LIGHT, mode="deeplab")),
     Model("DFF-Lite", replace(_LIGHT, mode="dff")),
     QUICK_MODELS[-1],
+    *(
+        Model(f"Accel-Lite0, {engine}", replace(_LIGHT, backend=engine))
+        for engine in ENGINES
+        if engine_version(engine)
+    ),
     Model("Accel-Lite0, update x0.5", replace(_LIGHT, update_scale=0.5)),
 )

@@ -220,6 +220,10 @@ def _deform_conv2d(bench: Bench, shape: tuple[int, int, int], dtype: torch.dtype
         runs.append(Run("deform_conv2d_packed", "ours", run))
     if theirs is not None:
         runs.append(Run("torchvision", "peer", lambda: peer(*nchw)))
+    if on_cpu and dtype == torch.float32:
+        by_onnx = peers.onnxruntime_deform_conv2d(nchw[0], nchw[2], nchw[1], dilation)
+        if by_onnx is not None:
+            runs.append(Run("onnxruntime", "peer", by_onnx))
     runs.append(Run("F.conv2d", "limit", limits.plain_conv2d(input, weight, dilation)))
     yield Case("deform_conv2d", name, dtype, tuple(runs), flops=flops, skipped=skipped)
     if not bench.thorough:

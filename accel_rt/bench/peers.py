@@ -5,11 +5,16 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from accel_rt import ops
+from accel_rt.models import onnx
+from accel_rt.models.exported import start
 
 
 def grid_sample_warp(input: Tensor, grid: Tensor) -> Tensor:
@@ -49,6 +54,22 @@ class OutputBlock(nn.Module):
     def forward(self, scores: Tensor) -> Tensor:
         """``[N, C, h, w]`` to int64 labels ``[N, 16 h, 16 w]``."""
         return self.upsample(scores).softmax(1).argmax(1)
+
+
+def onnxruntime_deform_conv2d(
+    input: Tensor, offset: Tensor, weight: Tensor, dilation: int
+) -> Callable[[], Tensor] | None:
+    """onnxruntime's DeformConv of these float32 tensors on the CPU; None where it is missing."""
+    if not all(find_spec(name) for name in ("onnxruntime", "onnx", "onnxscript")):
+        return None
+
+    class Convolution(nn.Module):
+        def forward(self, picture: Tensor) -> tuple[Tensor]:
+            return (ops.deform_conv2d(picture, offset, weight, None, 1, dilation, dilation),)
+
+    program = onnx.trace(Convolution(), {"picture": (input, None)})
+    _, run = start("onnx", onnx.to_onnx(program, ("out",), {onnx.DESCRIPTION_KEY: ""}))
+    return lambda: run(input, "out")
 
 
 @cache

@@ -15,6 +15,7 @@ from accel_rt.bench.harness import Effort
 from accel_rt.bench.models import MODELS, QUICK_MODELS
 from accel_rt.device import resolve_device, resolve_precision
 from accel_rt.errors import UsageError
+from accel_rt.models.exported import ENGINES
 from accel_rt.runtime.settings import Precision
 
 Part = Literal["ops", "e2e", "all"]
@@ -124,9 +125,11 @@ def _operators(
 def _models(
     settings: BenchSettings, threads: int, report: Callable[[str], None]
 ) -> list[stream.ModelTimes]:
+    on_cpu = resolve_device(settings.device).type == "cpu"
     models = [
         model.on(settings.device, settings.precision)
         for model in (QUICK_MODELS if settings.quick else MODELS)
+        if on_cpu or model.settings.backend not in ENGINES
     ]
     report("rendering frames and loading networks")
     frames = stream.street_frames(_FRAMES, FRAME_SIZE)

@@ -16,6 +16,7 @@ from accel_rt.bench.baseline import PlainDeepLab
 from accel_rt.bench.harness import Effort, Samples, interleave
 from accel_rt.bench.models import Model
 from accel_rt.device import resolve_device
+from accel_rt.models.exported import ENGINES
 from accel_rt.models.foreign.open import load_placed, place
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo
@@ -84,6 +85,8 @@ class ModelTimes:
 
     def other_share(self) -> float | None:
         """The share of an intermediate frame that is neither a network nor the flow."""
+        if self.model.settings.backend in ENGINES:  # whose networks are not timed by themselves
+            return None
         updates = [frame for frame in self.frames if frame.kind == "update"]
         shares = [1 - (frame.branch + frame.stage("flow")) / frame.step for frame in updates]
         return float(np.median(shares)) if shares else None
@@ -132,7 +135,9 @@ def make_streams(models: Iterable[Model], frames: Sequence[np.ndarray]) -> Itera
             continue
         segmenter = load_segmenter(model.settings, load=networks.load)
         # On CUDA the segmenter tells the branch's time: a hook in it would wait amid the frame.
-        has_branch = model.settings.mode == "accel" and device.type == "cpu"
+        # A backend's network is another one than that which was loaded.
+        in_torch = device.type == "cpu" and model.settings.backend not in ENGINES
+        has_branch = model.settings.mode == "accel" and in_torch
         clock = networks.clock(update_place(model.settings)) if has_branch else None
         yield Stream(model, _timed(segmenter, clock), frames)
 

@@ -20,6 +20,7 @@ from accel_rt.flow.dis import DISFlow
 from accel_rt.flow.source import FlowSource
 from accel_rt.models import store
 from accel_rt.models.accel import Accel, FeatureFusion, ProbabilityFusion, ScoreFusion
+from accel_rt.models.exported import ExportedNetwork
 from accel_rt.models.foreign.open import is_foreign, load_placed, place
 from accel_rt.models.fuse import for_inference
 from accel_rt.models.mapped import MappedNetwork, read_map
@@ -82,13 +83,12 @@ def load_model(settings: SegmenterSettings, load: LoadNetwork = load_placed) -> 
     :class:`~accel_rt.errors.UsageError` for unknown names or networks that do not go together, and
     :class:`~accel_rt.errors.WeightsError` for files that cannot be used.
     """
-    own = load
-    load = on_backend(own, settings)
-    reference, info = load(place(settings.reference))
+    put = on_backend(load, settings)
+    reference, info = put(place(settings.reference))
     description: dict[str, Any] = {"mode": settings.mode, "reference": info.network}
     model = Accel(reference)
     if settings.mode == "accel" and settings.schedule.updates:
-        update, update_info = load(update_place(settings))
+        update, update_info = put(update_place(settings))
         if settings.map is not None:
             matrix = read_map(Path(settings.map), update_info.classes, info.classes)
             update = MappedNetwork(update, matrix)
@@ -98,10 +98,10 @@ def load_model(settings: SegmenterSettings, load: LoadNetwork = load_placed) -> 
                 f"classes: choose networks of one class set, or say which stand for which by --map"
             )
         fusion, fused = _fusion(settings, reference, update)
-        if isinstance(fusion, FeatureFusion) and load is not own:
+        if isinstance(fusion, FeatureFusion) and ExportedNetwork in map(type, (reference, update)):
             if settings.backend != "auto":
                 raise UsageError("the fusion of features runs on torch alone: omit --backend")
-            return load_model(replace(settings, backend="torch"), own)
+            return load_model(replace(settings, backend="torch"), load)
         description |= fused
         description["update"] = update_info.network
         description["update_scale"] = settings.update_scale
