@@ -18,9 +18,9 @@ def test_a_pair_is_written_for_torch_as_two_files(accel: Run, tmp_path: Path) ->
     assert "no fusion is trained" in done.err
 
 
-def test_half_of_a_pair_is_no_network(accel: Run, tmp_path: Path) -> None:
-    onnx, helper = need("onnxruntime"), pytest.importorskip("onnx").helper
-    assert onnx
+def test_half_of_a_pair_is_no_network(accel: Run, clip: Path) -> None:
+    need("onnxruntime")
+    helper = pytest.importorskip("onnx").helper
     sides = 1, [1, 3, 8, 8]
     ports = [helper.make_tensor_value_info(name, *sides) for name in ("picture", "scores")]
     node = helper.make_node("Relu", ["picture"], ["scores"])
@@ -28,12 +28,12 @@ def test_half_of_a_pair_is_no_network(accel: Run, tmp_path: Path) -> None:
     model = helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 20)])
     helper.set_model_props(model, {"accel_rt": '{"piece": "update"}', "classes": "{}"})
     Path("half.onnx").write_bytes(model.SerializeToString())
-    done = accel("segment", tmp_path, "--reference", "onnx:half.onnx", "--mode", "deeplab")
+    done = accel("segment", clip, "--reference", "onnx:half.onnx", "--mode", "deeplab")
     assert done.code == 2
     assert "name the keyframe's file" in done.error
     helper.set_model_props(model, {"accel_rt": "{", "classes": "{}"})
     Path("half.onnx").write_bytes(model.SerializeToString())
-    done = accel("segment", tmp_path, "--reference", "onnx:half.onnx", "--mode", "deeplab")
+    done = accel("segment", clip, "--reference", "onnx:half.onnx", "--mode", "deeplab")
     assert done.code == 1
     assert "export it again" in done.error
 

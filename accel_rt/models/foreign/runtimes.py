@@ -186,6 +186,8 @@ def _own(
     try:
         description = described(told)
         found = ClassSet.from_json(json.loads(classes or ""))
+    except AccelError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"{place.name} does not say what its network wants ({error}): export it again"
