@@ -33,7 +33,7 @@ FILES = {
 
 def write_annotations(fmt: str, file: BinaryIO, classes: ClassSet, frames: Frames) -> None:
     """Write the frames in one of the formats of :data:`FILES`."""
-    writers = {
+    writers: dict[str, Callable[[ClassSet, Frames], Iterator[str]]] = {
         "rle": partial(_coco, 0),
         "coco": partial(_coco, 1),
         "cvat": _cvat,
