@@ -62,7 +62,7 @@ def speed(threads: int) -> None:
                 "every": partial(each, cycle(frames), predict),
                 "ours": partial(each, cycle(frames), segmenter.push),
             }
-            found = interleave(runs, Effort(60, 8, 100))
+            found = interleave(runs, Effort(40, 5, 100))
             every, ours = (1e3 * INTERVAL / found[run].median for run in runs)
             print(f"| {library.__name__} | {every:.1f} | {ours:.1f} | {ours / every:.2f} |")
 

@@ -125,10 +125,13 @@ class ModuleNetwork(ForeignNetwork):
 
 
 def on_cells(scores: Tensor, cells: tuple[int, int]) -> Tensor:
-    """Scores ``[N, C, h, w]`` on a grid of the same extent: means where it is coarser."""
-    if scores.shape[-2] > cells[0] and scores.shape[-1] > cells[1]:
-        return F.adaptive_avg_pool2d(scores.float(), cells)
-    return resize_grid(scores.float(), cells)
+    """Scores ``[N, C, h, w]`` on a grid of the same extent; on a coarser one nearly those that come
+    closest to ``scores`` when they are upsampled: means would blur what was upsampled before."""
+    scores = scores.float()
+    found = resize_grid(scores, cells)
+    if scores.shape[-2] <= cells[0] or scores.shape[-1] <= cells[1]:
+        return found
+    return found + resize_grid(scores - resize_grid(found, scores.shape[-2:]), cells)
 
 
 def one_hot_cells(labels: Tensor, classes: int, cells: tuple[int, int]) -> Tensor:
