@@ -74,7 +74,8 @@ def on_backend(load: LoadNetwork, settings: SegmenterSettings) -> LoadNetwork:
 def describe(model: Accel) -> str:
     """What runs the branches of ``model``, in words."""
     branches = [branch for branch in (model.reference, model.update) if branch is not None]
-    engines = [getattr(branch, "engine", "torch") for branch in branches]
+    others = {False: "torch", True: "its own library"}
+    engines = [getattr(branch, "engine", others[branch.foreign]) for branch in branches]
     if len(set(engines)) == 1:
         return engines[0]
     return f"reference on {engines[0]}, update on {engines[1]}"

@@ -9,6 +9,7 @@ from tests.need import need
 from tests.runtime.exported import write_network
 
 
+@pytest.mark.slow
 def test_a_pair_is_written_for_torch_as_two_files(accel: Run, tmp_path: Path) -> None:
     network = write_network(tmp_path / "network.safetensors")
     done = accel("export", network, "--update", network, "-o", tmp_path / "pair.pt2")

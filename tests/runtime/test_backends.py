@@ -57,6 +57,7 @@ def has(engine: str) -> None:
     need({"onnx": "onnxruntime"}.get(engine, engine))
 
 
+@pytest.mark.slow
 @ENGINES
 def test_a_backend_gives_the_same_labels(settings: SegmenterSettings, engine: str) -> None:
     has(engine)
@@ -90,6 +91,7 @@ def test_an_exported_file_is_a_network_of_the_same_labels(
     found = np.stack([segmenter.step(frame).labels for frame in FRAMES])
     assert np.mean(found == wanted) >= 0.999
     assert segmenter.classes == info.classes
+    assert segmenter.describe()["backend"] == engine
 
 
 @pytest.fixture(scope="module")

@@ -53,9 +53,9 @@ RUNNERS = {"onnxruntime": by_onnxruntime, "openvino": by_openvino, "torch": by_t
 class Pair:
     """A model, its pieces, and what the frame program makes of a keyframe and the next frame."""
 
-    def __init__(self, model: Accel, scale: float) -> None:
+    def __init__(self, model: Accel, scale: float, size: tuple[int, int] | None = None) -> None:
         program = copy.deepcopy(model)
-        self.pieces = halves(model, INFO, scale)
+        self.pieces = halves(model, INFO, scale, size)
         steps = FrameProgram(program, torch.device("cpu"), torch.float32, update_scale=scale)
         self.picture = torch.randn(1, 3, 160, 224)
         self.smaller = torch.randn(1, 3, round(160 * scale), round(224 * scale))
@@ -76,7 +76,7 @@ def pair(request: pytest.FixtureRequest) -> Pair:
     nn.init.normal_(fusion.conv.weight)
     if request.param == "light":
         return Pair(Accel(plain(), plain(), fusion).eval(), 0.5)
-    return Pair(Accel(deformable(), plain(), fusion).eval(), 1)
+    return Pair(Accel(deformable(), plain(), fusion).eval(), 1, (160, 224))
 
 
 def agree(found: Any, wanted: Tensor) -> None:
@@ -85,6 +85,7 @@ def agree(found: Any, wanted: Tensor) -> None:
     assert np.mean(found.argmax(1) == wanted.numpy().argmax(1)) >= 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runner", RUNNERS)
 def test_halves_give_what_the_frame_program_gives(pair: Pair, runner: str) -> None:
     run = RUNNERS[runner]

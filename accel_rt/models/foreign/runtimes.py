@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from accel_rt.classes import ClassSet
 from accel_rt.errors import AccelError, UsageError, WeightsError
 from accel_rt.models.exported import (
+    Engine,
     ExportedNetwork,
     Run,
     described,
@@ -119,7 +120,7 @@ def open_onnx(text: str) -> tuple[Network, ClassSet]:
     except Exception as error:
         raise _unreadable(place.name, "ONNX", error) from error
     told = session.get_modelmeta().custom_metadata_map
-    own = _own(place, session_run(session), told.get(DESCRIPTION_KEY), told.get("classes"))
+    own = _own(place, "onnx", session_run(session), told.get(DESCRIPTION_KEY), told.get("classes"))
     return own or of_session(session, place)
 
 
@@ -150,7 +151,7 @@ def open_openvino(text: str) -> tuple[Network, ClassSet]:
     try:
         model = core.read_model(path)
         info = {key: _rt_info(model, "framework", key) for key in (DESCRIPTION_KEY, "classes")}
-        if own := _own(place, model_run(core, model), *info.values()):
+        if own := _own(place, "openvino", model_run(core, model), *info.values()):
             return own
         threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
         compiled = core.compile_model(model, "CPU", threads)
@@ -178,7 +179,7 @@ def _rt_info(model: Any, *key: str) -> str | None:
 
 
 def _own(
-    place: Place, run: Run, told: str | None, classes: str | None
+    place: Place, engine: Engine, run: Run, told: str | None, classes: str | None
 ) -> tuple[Network, ClassSet] | None:
     """The network of a file that ``accel-rt export`` wrote; None for those of others."""
     if told is None:
@@ -192,7 +193,7 @@ def _own(
         raise WeightsError(
             f"{place.name} does not say what its network wants ({error}): export it again"
         ) from error
-    return ExportedNetwork(description, run, len(found)), found
+    return ExportedNetwork(description, run, len(found), engine=engine), found
 
 
 def _finished(
