@@ -291,6 +291,25 @@ def test_train_fusion_passes_its_options_on(accel, monkeypatch, tmp_path):
     assert settings.steps == fusion.FusionSettings("a", "b", tmp_path).steps
 
 
+def test_train_policy_passes_its_options_on(accel, monkeypatch, tmp_path):
+    import accel_rt.train.policy as policy
+
+    calls = []
+
+    def train(videos, settings, out, report):
+        calls.append((videos, settings))
+        return out
+
+    monkeypatch.setattr(policy, "train_policy", train)
+    done = accel("train", "policy", "a.mp4", "b.mp4", "--out", "p.safetensors", "--steps", 5)
+    assert (done.code, done.out) == (0, "p.safetensors\n")
+    assert calls == [((Path("a.mp4"), Path("b.mp4")), policy.PolicySettings(steps=5))]
+    monkeypatch.undo()
+    done = accel("train", "policy", tmp_path / "missing.mp4", "--out", tmp_path)
+    assert done.code == 1
+    assert "missing.mp4" in done.err
+
+
 def test_train_joint_passes_its_options_on(accel, monkeypatch, tmp_path):
     import accel_rt.train.joint as joint
 
