@@ -22,14 +22,17 @@ from accel_rt.runtime.settings import SegmenterSettings
 @click.command()
 @click.argument("data")
 @field_options(
-    SegmenterSettings, "reference", "update", "fusion", "flow", "size", "device", "precision"
+    SegmenterSettings,
+    *("reference", "update", "fusion", "interval", "flow", "size", "device", "precision"),
 )
 @click.option("--split", default="val", show_default=True, help="Part of the data set.")
 @layout_option("How the folder is laid out.")
 @click.option(
     "--low-delay",
-    is_flag=True,
-    help="Take an H.264 copy of the frames as low-delay encoders make it, with its motion vectors.",
+    type=click.IntRange(0, 51),
+    metavar="CRF",
+    help="Take an H.264 copy of the frames as low-delay encoders make it, with its motion vectors; "
+    "of x264's quality 8 (hardly any loss), 20 or 28.",
 )
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads.")
 @click.option(
@@ -56,7 +59,7 @@ def schedules(
     data: str,
     split: str,
     layout: Any,
-    low_delay: bool,
+    low_delay: int | None,
     threads: int | None,
     seconds: float,
     json_file: Path | None,
@@ -67,7 +70,7 @@ def schedules(
 
     DATA is a folder of which one sequence is labelled on every frame, as CamVid's validation video
     is, or a rendered drive (street:7:150, or street:7:150:stops, which stands still and drives on).
-    Every schedule begins at every frame it can begin at.
+    Every schedule begins at every frame it can begin at; --interval is that of the paper's modes.
 
     mVC is the share of still pixels that are predicted right over 8 and 16 frames; flicker is how
     often a still pixel changes in a second; 'new' is the mIoU on what came into sight since the

@@ -52,17 +52,17 @@ class LabelledVideo:
 
     @classmethod
     def read(
-        cls, frames: Sequence[FootageFrame], rate: float | None, compressed: bool = False
+        cls, frames: Sequence[FootageFrame], rate: float | None, crf: int | None = None
     ) -> LabelledVideo:
-        """Everything into memory; ``compressed`` as :func:`.low_delay.low_delay_copy`."""
+        """Everything into memory; with ``crf`` a :func:`.low_delay.low_delay_copy` of it."""
         images, labels, vectors = [], [], None
         exact = [frame.motion() for frame in frames if isinstance(frame, RenderedFrame)]
         for frame in frames:
             image, truth = frame.read()
             images.append(image)
             labels.append(truth)
-        if compressed:
-            copy = low_delay_copy(images)
+        if crf is not None:
+            copy = low_delay_copy(images, crf)
             images, vectors = [f.image_bgr for f in copy], [f.motion for f in copy]
         moved = [*map(CorrespondenceEstimator().step, images)]
         return cls(images, labels, rate, moved, exact or None, vectors)
@@ -100,8 +100,8 @@ def compared(base: SegmenterSettings) -> dict[str, SegmenterSettings]:
     return {
         "reference on every frame": replace(base, mode="deeplab"),
         "update network on every frame": replace(base, mode="deeplab", reference=base.update),
-        "paper: dff, interval 5": replace(base, mode="dff"),
-        "paper: accel, interval 5": base,
+        f"paper: dff, interval {base.interval}": replace(base, mode="dff"),
+        f"paper: accel, interval {base.interval}": base,
         "dff, adaptive": replace(base, mode="dff", policy="adaptive"),
         "accel, adaptive": replace(base, policy="adaptive"),
         "dff, budget": replace(base, mode="dff", policy="budget"),

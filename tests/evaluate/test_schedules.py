@@ -103,7 +103,7 @@ def video() -> LabelledVideo:
     rng = np.random.default_rng(0)
     wide = cv2.resize(rng.integers(0, 256, (12, 40, 3), np.uint8), (320, 96))
     frames = [Shown(wide[:, 4 * number : 4 * number + 160]) for number in range(8)]
-    return LabelledVideo.read(frames, 15.0, compressed=True)
+    return LabelledVideo.read(frames, 15.0, crf=20)
 
 
 class TestLowDelayCopy:
