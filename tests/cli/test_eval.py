@@ -23,11 +23,11 @@ SMALL = "--size 64x48 --workers 1 --no-timing --precision fp32"
 
 @pytest.fixture
 def light_only(tmp_path, monkeypatch):
-    """Only the light pair is installed: the paper's networks take long."""
+    """Of networks only the light pair is installed: the paper's networks take long."""
     folder = tmp_path / "weights"
     folder.mkdir()
     for entry in store.installed():
-        if "efficientnet" in entry.name:
+        if "efficientnet" in entry.name or entry.kind == "policy":
             (folder / entry.path.name).symlink_to(entry.path)
     monkeypatch.setattr(store, "folders", lambda: [folder])
 
