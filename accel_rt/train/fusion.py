@@ -62,8 +62,12 @@ def train_fusion(
     samples = _samples(settings, model, data, info.size, report)
     fusion = fit_fusion(samples, len(info.classes), settings, report)
     if settings.gate:
-        fusion.gate = fit_gate(samples, fusion, settings)
-        report(f"gate: {fusion.gate}")
+        gate = fusion.gate = fit_gate(samples, fusion, settings)
+        report(
+            f"the update network alone is trusted by sigmoid({gate.residual:.3g} * difference of "
+            f"colours after warping + {gate.inconsistency:.3g} * flow's inconsistency "
+            f"{gate.bias:+.3g})"
+        )
     if out.suffix != ".safetensors":
         out = out / f"{store.fusion_name(info.network, update_info.network)}.safetensors"
     source = f"{settings.video}, as the reference labels it" if data is None else data.describe()
