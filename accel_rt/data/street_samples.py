@@ -81,7 +81,7 @@ class StreetPairs:
 
 
 class StreetSnippets:
-    """Runs of frames of ``pool`` drives of ``frames`` frames, the last one labelled."""
+    """Runs of frames of ``pool`` drives of ``frames`` frames, one of each run labelled."""
 
     _FIRST_SEED = 2000
 
@@ -89,15 +89,16 @@ class StreetSnippets:
         self._frames, self._size, self._pool = frames, size, pool
         self._cache: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
 
-    def draw(self, length: int, rng: np.random.Generator) -> Snippet:
-        """``length`` consecutive frames, at most as many as a drive has."""
+    def draw(self, length: int, rng: np.random.Generator, after: int = 0) -> Snippet:
+        """``length`` frames up to the labelled one and ``after`` more, at most as many as a drive
+        has."""
         drive = int(rng.integers(self._pool))
         if drive not in self._cache:
             frames = _render(self._FIRST_SEED + drive, self._size, self._frames)
             self._cache[drive] = [(frame.image_bgr, frame.labels) for frame in frames]
-        first = int(rng.integers(self._frames - length + 1))
-        run = self._cache[drive][first : first + length]
-        return Snippet([image for image, _ in run], run[-1][1])
+        first = int(rng.integers(self._frames - length - after + 1))
+        run = self._cache[drive][first : first + length + after]
+        return Snippet([image for image, _ in run], run[length - 1][1], after=after)
 
 
 def _render(

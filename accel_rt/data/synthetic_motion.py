@@ -20,8 +20,9 @@ _MOVERS = CAMVID.indices(["car", "pedestrian", "bicyclist"])
 
 @dataclass(frozen=True)
 class Snippet:
-    """Consecutive frames uint8 BGR ``[H, W, 3]`` and the last one's labels uint8 ``[H, W]``.
+    """Consecutive frames uint8 BGR ``[H, W, 3]`` and the labels uint8 ``[H, W]`` of one of them.
 
+    That is the last one, or the one that ``after`` more come after.
     ``flows[i]`` float32 ``[H, W, 2]`` is the exact backward flow of frame ``i + 1``: where the
     point that a pixel shows was in frame ``i``, as (dx, dy) in pixels. ``visible[i]`` bool
     ``[H, W]`` is True where that point was in sight there. Real video has neither.
@@ -31,6 +32,7 @@ class Snippet:
     labels: np.ndarray
     flows: list[np.ndarray] = field(default_factory=list)
     visible: list[np.ndarray] = field(default_factory=list)
+    after: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,11 @@ def moving_snippet(
     objects: tuple[np.ndarray, np.ndarray],
     length: int,
     rng: np.random.Generator,
+    after: int = 0,
 ) -> Snippet:
     """Drive through a labelled image; movers of ``objects`` (image, labels) cross the view.
 
+    There are ``length`` frames up to the labelled one, and ``after`` more.
     Each frame moves by a constant zoom (0 to 3%, mostly forward), shift and roll with a little
     jitter.
     """
@@ -71,7 +75,7 @@ def moving_snippet(
     start = rng.uniform(-0.2, 0.2, 2) * (width, height)
     centre = (width * rng.uniform(0.35, 0.65), height * rng.uniform(0.4, 0.55))
     cameras, movers = [], []
-    for t in range(length):
+    for t in range(length + after):
         jitter = rng.normal(0, 0.4, 2) if t else np.zeros(2)
         camera = np.array(cv2.getRotationMatrix2D(centre, roll * t, zoom**t), np.float64)
         camera[:, 2] += velocity * t + jitter
@@ -83,10 +87,11 @@ def moving_snippet(
             Layer(mover_image, mover_labels, mask, movers),
         ],
         (height, width),
+        after,
     )
 
 
-def film(layers: Sequence[Layer], size: tuple[int, int]) -> Snippet:
+def film(layers: Sequence[Layer], size: tuple[int, int], after: int = 0) -> Snippet:
     """The snippet of ``size`` ``(height, width)`` that shows ``layers``, the first one behind."""
     length = len(layers[0].poses)
     frames, owners = [], []
@@ -94,17 +99,18 @@ def film(layers: Sequence[Layer], size: tuple[int, int]) -> Snippet:
         frame, owner = _picture(layers, t, size)
         frames.append(frame)
         owners.append(owner)
-    labels = np.full(owners[-1].shape, IGNORE_LABEL, np.uint8)
+    labelled = length - 1 - after
+    labels = np.full(owners[labelled].shape, IGNORE_LABEL, np.uint8)
     for index, layer in enumerate(layers):
         if layer.labels is not None:
-            own = owners[-1] == index
-            labels[own] = _move(layer.labels, layer, -1, size, cv2.INTER_NEAREST)[own]
+            own = owners[labelled] == index
+            labels[own] = _move(layer.labels, layer, labelled, size, cv2.INTER_NEAREST)[own]
     flows, visible = [], []
     for t in range(1, length):
         flow = _flow(layers, t, owners[t])
         flows.append(flow)
         visible.append(_seen_before(flow, owners[t], owners[t - 1]))
-    return Snippet(frames, labels, flows, visible)
+    return Snippet(frames, labels, flows, visible, after)
 
 
 def _picture(

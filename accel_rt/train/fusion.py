@@ -1,8 +1,8 @@
 """Joint training, phase 1: score fusion alone, both branches fixed (paper section 3.3).
 
 The branches never change, so their scores are computed once per snippet: the reference's from a
-keyframe some frames back, warped by composed flow, and the update's from the
-labelled frame.
+keyframe some frames back, warped by composed flow (and from one ahead where the schedule looks
+ahead), and the update's from the labelled frame.
 
 The fusion learnt, its gate is: how far the update branch alone is trusted where the flow from the
 keyframe is wrong. The fusion itself stays what it is without a gate.
@@ -31,8 +31,8 @@ from accel_rt.models.foreign.open import load_placed, place
 from accel_rt.models.fuse import for_inference
 from accel_rt.models.layers import resize_grid
 from accel_rt.redact import redact
-from accel_rt.runtime.geometry import plan
-from accel_rt.runtime.program import FrameProgram
+from accel_rt.runtime.geometry import Geometry, plan
+from accel_rt.runtime.program import FrameProgram, State, blend
 from accel_rt.train.joint_data import SnippetMixture
 from accel_rt.train.losses import segmentation_loss
 from accel_rt.train.optimiser import cosine_rate
@@ -71,7 +71,7 @@ def train_fusion(
     if out.suffix != ".safetensors":
         out = out / f"{store.fusion_name(info.network, update_info.network)}.safetensors"
     source = f"{settings.video}, as the reference labels it" if data is None else data.describe()
-    frames = f"up to {max(settings.distances) + 1} frames"
+    frames = f"up to {settings.longest} frames"
     told = f"{settings.snippets} snippets of {frames}: {redact(source)}"
     store.save_fusion(out, fusion, {**store.pair(*places), "trained_on": told})
     return out
@@ -101,20 +101,20 @@ def _samples(
     programs = [
         FrameProgram(model, cpu, dtype, update_scale=scale) for scale in settings.update_scales
     ]
-    rng, distances = np.random.default_rng(settings.seed), settings.distances
+    rng = np.random.default_rng(settings.seed)
     if data is None:
         assert settings.video is not None
         smallest = min(programs, key=lambda program: program.update_scale)
-        snippets = own_snippets(
-            settings.video, smallest, trained, distances, settings.snippets, rng
-        )
+        drawn = rng.choice(settings.distances, settings.snippets).tolist()
+        spans = [(distance, settings.after(distance)) for distance in drawn]
+        snippets = own_snippets(settings.video, smallest, trained, spans, rng)
     else:
         for note in data.notes():
             report(f"note: {note}")
-        snippets = _labelled(SnippetMixture(data, max(distances) + 1), settings, rng)
+        snippets = _labelled(SnippetMixture(data, settings.longest), settings, rng)
     samples = []
     for index, snippet in enumerate(snippets):
-        samples.append(_branch_scores(programs[index % len(programs)], snippet))
+        samples.append(branch_scores(programs[index % len(programs)], snippet))
         if (index + 1) % 50 == 0:
             report(f"scored {index + 1} of {settings.snippets} snippets")
     return samples
@@ -124,7 +124,8 @@ def _labelled(
     mixture: SnippetMixture, settings: FusionSettings, rng: np.random.Generator
 ) -> Iterator[Snippet]:
     for _ in range(settings.snippets):
-        yield mixture.draw(int(rng.choice(settings.distances)) + 1, rng)
+        distance = int(rng.choice(settings.distances))
+        yield mixture.draw(distance + 1, rng, settings.after(distance))
 
 
 # Finer scores, or those of more classes on such a grid, would fill the memory.
@@ -144,8 +145,9 @@ class Sample(NamedTuple):
 
 
 @torch.inference_mode()
-def _branch_scores(program: FrameProgram, snippet: Snippet) -> Sample:
-    """Both branches' scores of the snippet's last frame, its first being the keyframe."""
+def branch_scores(program: FrameProgram, snippet: Snippet) -> Sample:
+    """Both branches' scores of the snippet's labelled frame, its first being the keyframe, and its
+    last one the next keyframe if there are frames after the labelled one."""
     scale, model = min(0.5, program.update_scale), program.model
     frames, labels = snippet.frames, snippet.labels
     if model.foreign:
@@ -153,23 +155,29 @@ def _branch_scores(program: FrameProgram, snippet: Snippet) -> Sample:
         frames, labels = [frame[:height, :width] for frame in frames], labels[:height, :width]
     height, width = labels.shape
     geometry = plan((height, width), None, (height, width), scale, model.cell)
-    flow = DISFlow()
-    state, _ = program.key(program.prepare(frames[0], geometry))
-    state = replace(state, picture=program.picture(frames[0], geometry))
-    views = [flow.view(frame) for frame in frames]
-    for before, after in itertools.pairwise(views):
-        state = program.advance(state, flow.between(before, after, geometry.grid(program.stride)))
+    here = len(frames) - 1 - snippet.after
+    picture = program.picture(frames[here], geometry)
+    state = _moved(program, frames[: here + 1], geometry)
     warped = program.reference_scores(state).float()
-    fresh = program.refresh(program.prepare(frames[-1], geometry, "update")).float()
+    residual = program.residual(state, picture)
+    inconsistency = program.inconsistency(state)
+    if inconsistency is None:  # a keyframe, which nothing has moved
+        inconsistency = torch.zeros_like(residual)
+    if snippet.after:
+        other = _moved(program, frames[here:][::-1], geometry)
+        residual_after = program.residual(other, picture)
+        inconsistency_after = program.inconsistency(other)
+        share = program.share_after(here / (len(frames) - 1), residual, residual_after)
+        warped = blend(warped, program.reference_scores(other).float(), share)
+        residual = torch.lerp(residual, residual_after, share)
+        if inconsistency_after is not None:
+            inconsistency = blend(inconsistency, inconsistency_after, share)
+    fresh = program.refresh(program.prepare(frames[here], geometry, "update")).float()
     finest = _FINEST_STRIDE if model.reference.classes <= _MANY_CLASSES else 2 * _FINEST_STRIDE
     finer = max(finest, program.finest_stride)
     cells = geometry.grid(finer).cells
     padded = np.full(geometry.padded, IGNORE_LABEL, np.uint8)
     padded[:height, :width] = labels
-    residual = program.residual(state, program.picture(frames[-1], geometry))
-    inconsistency = program.inconsistency(state)
-    if inconsistency is None:  # a keyframe, which nothing has moved
-        inconsistency = torch.zeros_like(residual)
     return Sample(
         resize_grid(warped, cells)[0],
         resize_grid(fresh, cells)[0],
@@ -177,6 +185,17 @@ def _branch_scores(program: FrameProgram, snippet: Snippet) -> Sample:
         resize_grid(residual, cells)[0],
         resize_grid(inconsistency, cells)[0],
     )
+
+
+def _moved(program: FrameProgram, frames: list[np.ndarray], geometry: Geometry) -> State:
+    """The state of a keyframe, the first of ``frames``, moved to the last of them."""
+    flow, grid = DISFlow(), geometry.grid(program.stride)
+    state, _ = program.key(program.prepare(frames[0], geometry))
+    state = replace(state, picture=program.picture(frames[0], geometry))
+    views = [flow.view(frame) for frame in frames]
+    for before, after in itertools.pairwise(views):
+        state = program.advance(state, flow.between(before, after, grid))
+    return state
 
 
 def fit_fusion(

@@ -26,15 +26,15 @@ from accel_rt.train.sources import TrainingData
 class SnippetSource(Protocol):
     """Draws runs of consecutive frames."""
 
-    def draw(self, length: int, rng: np.random.Generator) -> Snippet:
-        """``length`` frames, of which the last one is labelled."""
+    def draw(self, length: int, rng: np.random.Generator, after: int = 0) -> Snippet:
+        """``length`` frames, of which the last one is labelled, and ``after`` more."""
 
 
 class DataSetSnippets:
-    """Snippets that end in a data set's labelled frames.
+    """Snippets about a data set's labelled frames.
 
-    The frames before a labelled one are the video's own where there are enough of them; else the
-    camera is made to move through the labelled image. Labelled frames stay in memory.
+    The frames before and after a labelled one are the video's own where there are enough of them;
+    else the camera is made to move through the labelled image. Labelled frames stay in memory.
     """
 
     def __init__(self, dataset: DataSet) -> None:
@@ -43,14 +43,15 @@ class DataSetSnippets:
         ]
         self._labelled = FrameCache(dataset.labelled())
 
-    def draw(self, length: int, rng: np.random.Generator) -> Snippet:
+    def draw(self, length: int, rng: np.random.Generator, after: int = 0) -> Snippet:
         chosen, other = (int(i) for i in rng.integers(len(self._places), size=2))
         sequence, index = self._places[chosen]
         image, labels = self._labelled.read(chosen)
-        if index + 1 >= length:
-            before = sequence.frames[index + 1 - length : index]
-            return Snippet([*(frame.image_bgr() for frame in before), image], labels)
-        return moving_snippet(image, labels, self._labelled.read(other), length, rng)
+        if index + 1 >= length and index + after < len(sequence.frames):
+            before = [f.image_bgr() for f in sequence.frames[index + 1 - length : index]]
+            later = [f.image_bgr() for f in sequence.frames[index + 1 : index + 1 + after]]
+            return Snippet([*before, image, *later], labels, after=after)
+        return moving_snippet(image, labels, self._labelled.read(other), length, rng, after)
 
 
 class SnippetMixture:
@@ -64,8 +65,8 @@ class SnippetMixture:
             sources.append((StreetSnippets(longest), data.street))
         self._sources = WeightedSources(sources)
 
-    def draw(self, length: int, rng: np.random.Generator) -> Snippet:
-        return self._sources.choose(rng).draw(length, rng)
+    def draw(self, length: int, rng: np.random.Generator, after: int = 0) -> Snippet:
+        return self._sources.choose(rng).draw(length, rng, after)
 
 
 class JointSamples(Dataset):

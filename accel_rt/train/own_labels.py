@@ -21,39 +21,39 @@ def own_snippets(
     video: str,
     program: FrameProgram,
     trained: tuple[int, int] | None,
-    distances: Sequence[int],
-    count: int,
+    spans: Sequence[tuple[int, int]],
     rng: np.random.Generator,
 ) -> Iterator[Snippet]:
-    """``count`` snippets from anywhere in ``video``, in its order, at the size they are processed.
+    """A snippet for each of ``spans``, from anywhere in ``video``, at the size they are processed.
 
-    The keyframe, their first frame, is one of ``distances`` frames back; their labels are those of
-    the reference of ``program``, which was ``trained`` for that ``(height, width)``.
+    A span says how many frames there are before the labelled one and after it. Labels are those of
+    the reference of ``program``, which was ``trained`` for that ``(height, width)``. They come in
+    the video's order.
     Raises as :func:`~accel_rt.video.reader.open_source`, and
-    :class:`~accel_rt.errors.InputError` for a video with fewer frames than the distances need.
+    :class:`~accel_rt.errors.InputError` for a video with fewer frames than a span needs.
     """
     if is_read_once(video):
         raise UsageError(f"'{video}' can be read only once, and is read twice here: give a file")
     with open_source(video) as source:
         frames = sum(1 for _ in source)
-    if frames <= max(distances):
+    longest = max(before + after for before, after in spans)
+    if frames <= longest:
         raise InputError(
-            f"{video} has {frames} frames, and the keyframe may be {max(distances)} frames back: "
+            f"{video} has {frames} frames, and {longest + 1} are needed from keyframe to keyframe: "
             f"give a longer one, or a shorter --interval"
         )
-    drawn = [(int(rng.integers(d, frames)), d) for d in rng.choice(distances, count).tolist()]
-    recent: deque[np.ndarray] = deque(maxlen=max(distances) + 1)
+    ends = [int(rng.integers(before + after, frames)) for before, after in spans]
+    recent: deque[np.ndarray] = deque(maxlen=longest + 1)
     geometry: Geometry | None = None
     with open_source(video) as source:
         for position, frame in enumerate(source):
             image, fixed = frame.image_bgr, program.model.reference.fixed_size
             geometry = geometry or program.plan(image.shape[:2], trained, fixed)
             recent.append(resize_frame(image, geometry.processed))
-            ending = [distance for last, distance in drawn if last == position]
-            labels = _own_labels(program, recent[-1]) if ending else None
-            for distance in ending:
-                assert labels is not None
-                yield Snippet(list(recent)[-1 - distance :], labels)
+            for (before, after), end in zip(spans, ends, strict=True):
+                if end == position:
+                    run = list(recent)[-1 - before - after :]
+                    yield Snippet(run, _own_labels(program, run[before]), after=after)
 
 
 @torch.inference_mode()

@@ -403,6 +403,18 @@ class FusionSettings:
         """How many frames back a snippet's keyframe may be."""
         return _distances(self)
 
+    def after(self, distance: int) -> int:
+        """How many frames ahead the next keyframe is; 0 where a schedule does not look ahead."""
+        schedule = None if self.schedule is None else NAMED[self.schedule]
+        if schedule is None or not schedule.look_ahead or not distance:
+            return 0
+        return schedule.interval - distance
+
+    @property
+    def longest(self) -> int:
+        """Frames of the longest snippet."""
+        return max(distance + 1 + self.after(distance) for distance in self.distances)
+
     def __post_init__(self) -> None:
         check(self)
         _ = self.distances

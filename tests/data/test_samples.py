@@ -204,3 +204,18 @@ def test_moving_snippet_keeps_labels_on_the_picture() -> None:
     assert core.any()
     assert np.all(last[core] > 200)
     assert any(not np.array_equal(last, frame) for frame in snippet.frames[:-1])
+
+
+def test_a_moving_snippet_goes_on_after_the_labelled_frame() -> None:
+    """The same frames and labels, and more of them."""
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    labels = np.random.default_rng(1).integers(0, 11, (48, 64), np.uint8)
+    ends, goes_on = (
+        moving_snippet(picture, labels, (picture, labels), 4, np.random.default_rng(2), after)
+        for after in (0, 3)
+    )
+    assert (ends.after, goes_on.after) == (0, 3)
+    assert len(goes_on.frames) == 7
+    for frame, same in zip(ends.frames, goes_on.frames, strict=False):
+        np.testing.assert_array_equal(frame, same)
+    np.testing.assert_array_equal(ends.labels, goes_on.labels)

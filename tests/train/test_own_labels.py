@@ -48,18 +48,21 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_snippets_end_in_what_the_reference_says(video: Path) -> None:
+def test_labels_are_what_the_reference_says(video: Path) -> None:
     networks = FunctionNetwork(bright, 2), FunctionNetwork(wrong, 2)
     program = FrameProgram(Accel(*networks, ScoreFusion(2)), torch.device("cpu"), torch.float32)
     rng = np.random.default_rng(0)
-    snippets = list(own_snippets(str(video), program, None, (0, 2, 3), 12, rng))
-    assert {len(snippet.frames) for snippet in snippets} == {1, 3, 4}
+    spans = [(0, 0), (2, 0), (3, 0), (1, 3)] * 3
+    snippets = list(own_snippets(str(video), program, None, spans, rng))
+    found = sorted((len(snippet.frames) - 1 - snippet.after, snippet.after) for snippet in snippets)
+    assert found == sorted(spans)
     images = [moving(index) for index in range(14)]
     for snippet in snippets:
         (last,) = (n for n, image in enumerate(images) if np.array_equal(image, snippet.frames[-1]))
         for back, frame in enumerate(reversed(snippet.frames)):
             np.testing.assert_array_equal(frame, images[last - back])
-        assert np.mean(snippet.labels == bright(snippet.frames[-1])) > 0.97
+        labelled = snippet.frames[-1 - snippet.after]
+        assert np.mean(snippet.labels == bright(labelled)) > 0.97
 
 
 def test_a_pair_of_others_learns_from_its_reference(
@@ -89,7 +92,7 @@ def test_what_cannot_be_learnt_from_is_said(video: Path, tmp_path: Path) -> None
     with pytest.raises(UsageError, match="--street and --shorter are for labelled pictures"):
         FusionSettings("a", "b", video=str(video), street=0.5)
     pair = (f"python:{__name__}:bright",) * 2
-    with pytest.raises(InputError, match="has 14 frames, and the keyframe may be 19 frames back"):
+    with pytest.raises(InputError, match="has 14 frames, and 20 are needed from keyframe"):
         train_fusion(FusionSettings(*pair, video=str(video), interval=20), tmp_path)
     with pytest.raises(UsageError, match="'-' can be read only once"):
         train_fusion(FusionSettings(*pair, video="-"), tmp_path)

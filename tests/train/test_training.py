@@ -9,20 +9,30 @@ import numpy as np
 import pytest
 import torch
 
+from accel_rt.data.synthetic_motion import Snippet
 from accel_rt.errors import InputError, OutputError, UsageError
 from accel_rt.evaluate.metrics import ConfusionMatrix
-from accel_rt.models.accel import Gate, ScoreFusion
+from accel_rt.models.accel import Accel, Gate, ScoreFusion
 from accel_rt.models.store import load_fusion
 from accel_rt.models.weights import load_network, save_network
 from accel_rt.models.zoo import build_network
+from accel_rt.runtime.program import FrameProgram
 from accel_rt.train.deeplab import DeepLabSettings, confusion, train_deeplab
 from accel_rt.train.ema import WeightAverage
-from accel_rt.train.fusion import FusionSettings, Sample, fit_fusion, fit_gate, train_fusion
+from accel_rt.train.fusion import (
+    FusionSettings,
+    Sample,
+    branch_scores,
+    fit_fusion,
+    fit_gate,
+    train_fusion,
+)
 from accel_rt.train.losses import class_weights, segmentation_loss
 from accel_rt.train.optimiser import cosine_rate
 from accel_rt.train.run import RunFolder
 from tests.data.test_samples import write_camvid
 from tests.models.test_weights import INFO
+from tests.runtime.test_segmenter import colour_network
 
 
 def _quiet(message: str) -> None: ...
@@ -283,6 +293,28 @@ class TestFusion:
         fusion = load_fusion(path, 11)
         assert fusion.conv.weight.shape == (11, 22, 1, 1)
         assert fusion.gate != Gate()  # learnt, and kept in the file
+
+    def test_the_keyframe_ahead_counts_where_it_fits_better(self) -> None:
+        """Two frames of a blue and a red scene, the second one with a keyframe ahead or without."""
+        model = Accel(colour_network(), colour_network(), ScoreFusion(3))
+        program = FrameProgram(model, torch.device("cpu"), torch.float32)
+        blue, red = (
+            np.full((64, 96, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255))
+        )
+        labels = np.zeros((64, 96), np.uint8)
+        alone = branch_scores(program, Snippet([blue, red], labels))
+        ahead = branch_scores(program, Snippet([blue, red, red], labels, after=1))
+        torch.testing.assert_close(ahead.fresh, alone.fresh)
+        seen = alone.fresh.argmax(0)
+        assert (ahead.warped.argmax(0) == seen).all()
+        assert (alone.warped.argmax(0) != seen).all()
+        assert (ahead.residual < alone.residual).all()
+
+    def test_schedules_that_look_ahead_have_frames_after_the_labelled_one(self) -> None:
+        plain, ahead = self.settings(), self.settings(schedule="balanced")
+        assert [plain.after(distance) for distance in plain.distances] == [0] * 9
+        assert {distance: ahead.after(distance) for distance in ahead.distances} == {0: 0, 4: 4}
+        assert (plain.longest, ahead.longest) == (10, 9)
 
     def test_the_gate_learns_which_error_tells_and_leaves_the_fusion_alone(self) -> None:
         """The reference is wrong where the flow is inconsistent, the update network elsewhere; the
