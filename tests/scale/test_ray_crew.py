@@ -134,5 +134,5 @@ def test_without_ray_or_without_a_cluster_a_sentence_says_so(monkeypatch):
 
     ray.init = refuse
     monkeypatch.setitem(sys.modules, "ray", ray)
-    with pytest.raises(InputError, match="begin one with 'ray start --head'"):
+    with pytest.raises(InputError, match="'ray start --head' begins one"):
         RayCrew(EasyWork(), "auto", 1, 1)
