@@ -93,10 +93,11 @@ def sizes(settings: SegmenterSettings) -> dict[str, Any]:
 def arithmetic(settings: SegmenterSettings, image_bgr: np.ndarray) -> dict[str, float]:
     """GFLOPs (two per multiply-add) of a keyframe, of an update frame, and in the mean.
 
-    Optical flow on the CPU (DIS) is no network and does not count; FlowNetS does.
+    Optical flow on the CPU (DIS) is no network and does not count; FlowNetS does. They are those of
+    our networks in PyTorch, whatever backend runs them.
     """
     interval = keyframe_interval(settings)
-    segmenter = load_segmenter(replace(settings, scene_cuts=False))
+    segmenter = load_segmenter(replace(settings, scene_cuts=False, backend="torch"))
     flops = [count_flops(lambda: segmenter.step(image_bgr)) for _ in range(min(2, interval))]
     key, update = flops[0], flops[-1]
     mean = (key + (interval - 1) * update) / interval

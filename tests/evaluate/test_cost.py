@@ -48,6 +48,7 @@ def test_operations_by_hand() -> None:
 
 def test_arithmetic_of_the_modes() -> None:
     accel = cost.arithmetic(SMALL, FRAMES[0])
+    assert cost.arithmetic(replace(SMALL, backend="openvino"), FRAMES[0]) == accel
     dff = cost.arithmetic(replace(SMALL, mode="dff"), FRAMES[0])
     deeplab = cost.arithmetic(replace(SMALL, mode="deeplab"), FRAMES[0])
     assert deeplab == {"key_gflops": deeplab["key_gflops"], "mean_gflops": deeplab["key_gflops"]}
