@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from accel_rt.cli.fields import Size
+from accel_rt.cli.fields import Size, field_options, from_values
 from accel_rt.cli.text import say, show
+from accel_rt.runtime.settings import SegmenterSettings
 
 _SUFFIXES = ".onnx", ".pt2"
 
@@ -20,13 +20,7 @@ _SUFFIXES = ".onnx", ".pt2"
     metavar="NAME|PATH",
     help="The update network of a pair, with its trained fusion if there is one: writes two files.",
 )
-@click.option(
-    "--update-scale",
-    type=click.Choice(["1", "0.5", "0.25"]),
-    default="1",
-    show_default=True,
-    help="Linear size of the update network's input.",
-)
+@field_options(SegmenterSettings, "update_scale")
 @click.option(
     "-o",
     "--output",
@@ -44,7 +38,7 @@ _SUFFIXES = ".onnx", ".pt2"
 def export(
     reference: str,
     update: str | None,
-    update_scale: str,
+    update_scale: float | None,
     output: Path,
     size: tuple[int, int] | None,
 ) -> None:
@@ -60,12 +54,10 @@ def export(
     from accel_rt.files import write_whole
     from accel_rt.runtime.halves import halves
     from accel_rt.runtime.load import load_model
-    from accel_rt.runtime.settings import SegmenterSettings
 
-    chosen: dict[str, Any] = {"mode": "deeplab"} if update is None else {"update": update}
-    settings = SegmenterSettings(
-        reference=reference, update_scale=float(update_scale), backend="torch", **chosen
-    )
+    values = {"reference": reference, "update": update, "update_scale": update_scale}
+    mode = "deeplab" if update is None else "accel"
+    settings = from_values(SegmenterSettings, {**values, "mode": mode, "backend": "torch"})
     loaded = load_model(settings)
     if "note" in loaded.description:
         say(f"note: {loaded.description['note']}")

@@ -27,6 +27,13 @@ from accel_rt.train.settings import (
 _RUN = click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Run folder."
 )
+_FILE_OR_FOLDER = click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The file to write, or a folder for it.",
+)
 _THREADS = click.option(
     "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of each process."
 )
@@ -116,13 +123,7 @@ def joint(out: Path, threads: int | None, **values: Any) -> int:
 
 
 @train.command()
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="The file to write, or a folder for it.",
-)
+@_FILE_OR_FOLDER
 @field_options(FusionSettings)
 def fusion(out: Path, **values: Any) -> None:
     """Train the score fusion of two trained networks, both left as they are.
@@ -139,13 +140,7 @@ def fusion(out: Path, **values: Any) -> None:
 @click.argument(
     "videos", nargs=-1, required=True, metavar="VIDEO...", type=click.Path(path_type=Path)
 )
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="The file to write, or a folder for it.",
-)
+@_FILE_OR_FOLDER
 @field_options(PolicySettings)
 def policy(videos: tuple[Path, ...], out: Path, **values: Any) -> None:
     """Learn where keyframes help most, from videos without labels, for '--policy budget'.

@@ -46,7 +46,7 @@ def pack_data(
         for split, dataset in splits.items():
             counts[split] = len(dataset.labelled())
             for sequence in dataset.sequences:
-                folder = split if len(sequence.frames) == 1 else f"{split}/{sequence.name}"
+                folder = f"{split}/{sequence.name}"
                 for frame in (sequence.frames[i] for i in sequence.labelled()):
                     image, labels = frame.read()
                     jpeg = _coded(image, ".jpg", (cv2.IMWRITE_JPEG_QUALITY, quality))

@@ -45,6 +45,7 @@ def own_snippets(
     ends = [int(rng.integers(before + after, frames)) for before, after in spans]
     recent: deque[np.ndarray] = deque(maxlen=longest + 1)
     geometry: Geometry | None = None
+    known: dict[int, np.ndarray] = {}
     with open_source(video) as source:
         for position, frame in enumerate(source):
             image, fixed = frame.image_bgr, program.model.reference.fixed_size
@@ -52,8 +53,10 @@ def own_snippets(
             recent.append(resize_frame(image, geometry.processed))
             for (before, after), end in zip(spans, ends, strict=True):
                 if end == position:
-                    run = list(recent)[-1 - before - after :]
-                    yield Snippet(run, _own_labels(program, run[before]), after=after)
+                    run, labelled = list(recent)[-1 - before - after :], end - after
+                    if labelled not in known:
+                        known[labelled] = _own_labels(program, run[before])
+                    yield Snippet(run, known[labelled], after=after)
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 import tarfile
 
+import cv2
 import numpy as np
 import pytest
 
@@ -26,6 +27,23 @@ def test_what_is_unpacked_is_the_data_set(tmp_path):
             (image, labels), (image_after, labels_after) = a.read(), b.read()
             np.testing.assert_array_equal(labels_after, labels)
             assert np.abs(image_after.astype(int) - image).mean() < 2
+
+
+def test_frames_of_one_name_in_several_videos_are_all_there(tmp_path):
+    """The one frame of drive a is called like that of drive b."""
+    root = tmp_path / "data"
+    for value, drive in enumerate(("a", "b")):
+        for split in ("train", "val"):
+            picture = np.full((16, 16, 3), 100 + 50 * value, np.uint8)
+            for folder, content in (("images", picture), ("labels", picture[..., 0] * 0 + value)):
+                (root / folder / split / drive).mkdir(parents=True)
+                cv2.imwrite(str(root / folder / split / drive / "0001.png"), content)
+    (root / "classes.json").write_text('{"classes": ["road", "sky"]}')
+    assert pack_data(root, tmp_path / "data.pack") == {"train": 2, "val": 2}
+    with tarfile.open(tmp_path / "data.pack") as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    frames = open_training(tmp_path / "unpacked").labelled()
+    assert [int(frame.labels()[0, 0]) for frame in frames] == [0, 1]
 
 
 def test_a_folder_without_data_leaves_no_file(tmp_path):
