@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from accel_rt.classes import IGNORE_LABEL
+from accel_rt.data.corrupt import to_bytes
 from accel_rt.normalise import IMAGENET
 
 P = TypeVar("P", np.ndarray, Tensor)
@@ -86,7 +87,7 @@ class View:
         if self.colour is not None:
             colour = seen.new_tensor(self.colour)
             seen = torch.einsum("ij,jhw->ihw", colour[:, :3], seen) + colour[:, 3, None, None]
-        return seen.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+        return to_bytes(seen).permute(1, 2, 0)
 
     def _sample_tensor(self, planes: Tensor, mode: str, outside: float | Tensor) -> Tensor:
         """:meth:`_sample` of float32 ``[C, H, W]``."""

@@ -61,10 +61,10 @@ def _pixel_grid(flow: Tensor) -> tuple[Tensor, Tensor]:
 def sampling_grid(flow: Tensor) -> Tensor:
     """Flow ``[N, 2, H, W]`` in pixels as the grid ``[N, H, W, 2]`` that F.grid_sample takes."""
     height, width = flow.shape[2:]
-    rows = torch.arange(height, dtype=torch.float32, device=flow.device)[:, None]
-    columns = torch.arange(width, dtype=torch.float32, device=flow.device)
-    x = (columns + flow[:, 0].float()) * (2 / max(width - 1, 1)) - 1
-    y = (rows + flow[:, 1].float()) * (2 / max(height - 1, 1)) - 1
+    flow = flow.float()
+    rows, columns = _pixel_grid(flow)
+    x = (columns + flow[:, 0]) * (2 / max(width - 1, 1)) - 1
+    y = (rows + flow[:, 1]) * (2 / max(height - 1, 1)) - 1
     return torch.stack((x, y), -1)
 
 
