@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Everything to be known of a CUDA device, in six minutes of an H100: benchmarks/device.sh OUT
+# Everything to be known of a CUDA device: benchmarks/device.sh OUT
 #
+# It is meant for six minutes of an H100; none has run it yet.
 # Builds the library with its CUDA kernels, runs the tests that need a device, the sanitizers, and all
 # that is timed. Each step has its own time limit, and one that fails does not stop the next. OUT gets
 # NAME.log for each step, device.json and table.md. Networks' weights may be left behind, all or some:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Trains on a CUDA device, each stage within ten minutes of an H100: recipes/device.sh PACK OUT [STAGE...]
+# Trains on a CUDA device: recipes/device.sh PACK OUT [STAGE...]
+# A stage is meant to take less than ten minutes of an H100; none has run it yet.
 # PACK is what 'accel-rt train pack-data' wrote. Stages are efficientnet_lite2, efficientnet_lite0
 # and joint (the default: all three, in this order), and resnet18, resnet34, resnet50, resnet101.
 # A stage goes on where it was interrupted, and is interrupted after SECONDS_EACH (570). EPOCHS (300),
