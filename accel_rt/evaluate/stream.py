@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,25 @@ def score_stream(
             predicted = _step(segmenter, images[index], offset, interval)
             matrices[offset].add(labels[index], predicted)
     return StreamScore(matrices)
+
+
+def predictions(
+    segmenter: FrameSegmenter, frames: Iterable[DatasetFrame]
+) -> Iterator[tuple[DatasetFrame, np.ndarray]]:
+    """A video's labelled frames with what is found in them, uint8 ``[H, W]``, by whatever schedule
+    the segmenter has."""
+    segmenter.reset()
+    waiting: deque[DatasetFrame] = deque()
+    for frame in (*frames, None):
+        if frame is None:
+            results = segmenter.flush()
+        else:
+            waiting.append(frame)
+            results = segmenter.push(frame.image_bgr())
+        for result in results:
+            done = waiting.popleft()
+            if done.labelled:
+                yield done, np.asarray(result.labels)
 
 
 def score_snippets(

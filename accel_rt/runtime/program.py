@@ -22,7 +22,6 @@ to one, four rewrites of the paper's equations make it fast without changing its
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -287,10 +286,10 @@ class FrameProgram:
         return torch.lerp(scores, resize_grid(fresh, scores.shape[-2:]), share)
 
     @staticmethod
-    def share_after(share: float, before: Tensor, after: Tensor) -> Tensor:
+    def share_after(share: float | Tensor, before: Tensor, after: Tensor) -> Tensor:
         """How much the side after a frame counts, 0 to 1 in each cell: its ``share`` by distance,
         less where its residual ``after`` is larger than that of the side ``before``."""
-        odds = math.log(share / (1 - share)) + (before - after) / _SIDE_WIDTH
+        odds = torch.logit(torch.as_tensor(share)) + (before - after) / _SIDE_WIDTH
         return torch.sigmoid(odds)
 
     def merge_sides(

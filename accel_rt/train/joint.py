@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
+from accel_rt.data.dataset import DatasetFrame
 from accel_rt.data.open import open_dataset
 from accel_rt.device import resolve_precision
+from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.evaluate.stream import (
     StreamScore,
+    predictions,
     score_snippets,
     score_stream,
     selected_in_snippets,
@@ -32,10 +35,11 @@ from accel_rt.models.weights import save_network
 from accel_rt.runtime.load import build_segmenter
 from accel_rt.runtime.policy import FixedInterval
 from accel_rt.runtime.result import FrameSegmenter
+from accel_rt.runtime.schedule import NAMED, Schedule
 from accel_rt.train.distil import Teacher, distillation_loss
 from accel_rt.train.ema import blended
 from accel_rt.train.joint_data import JointSamples, SnippetMixture
-from accel_rt.train.joint_model import JointModel
+from accel_rt.train.joint_model import JointModel, JointScores
 from accel_rt.train.joint_start import start_joint
 from accel_rt.train.losses import disagreement, label_weights, segmentation_sums
 from accel_rt.train.optimiser import parameter_groups
@@ -46,7 +50,7 @@ from accel_rt.train.sources import training_data
 from accel_rt.train.task import TrainingTask
 from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never
 
-_INPUTS = ("frames", "flows", "moves", "scales")
+_INPUTS = ("frames", "flows", "moves", "scales", "shares")
 
 
 def train_joint(
@@ -75,7 +79,8 @@ class Joint(TrainingTask):
     def __init__(self, settings: JointSettings, processes: Processes) -> None:
         self._settings, self._processes = settings, processes
         self._data = training_data(settings.data, settings.layout, settings.also, settings.street)
-        self._validation = _validation(settings)
+        self._video = _densely_labelled(settings)
+        self._validation = _validation(settings, self._video)
         self.notes = self._data.notes()
         start = start_joint(settings, self._data.classes)
         self.model, self._info, self._update_info = start.model, start.reference, start.update
@@ -107,11 +112,11 @@ class Joint(TrainingTask):
         return groups
 
     def samples(self) -> Dataset:
-        settings = self._settings
+        settings, places = self._settings, self._settings.places
         return JointSamples(
-            SnippetMixture(self._data, max(settings.distances) + 1),
+            SnippetMixture(self._data, max(n + ahead for n, ahead in places.items()) + 1),
             Augmentation(settings.crop, settings.scale, whole=settings.whole),
-            settings.distances,
+            places,
             settings.update_scales,
             self.model.accel.reference.stride,
             self.model.flow is not None,
@@ -145,10 +150,10 @@ class Joint(TrainingTask):
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         """The fused scores' loss on the last frame, and a share of the branches' own."""
         settings, labels = self._settings, batch["labels"]
-        fused, branches = model(*(batch[name] for name in _INPUTS))
+        fused, branches, sizes = self._scores(model, batch)
         lesson = None
         if self._teacher is not None:
-            lesson = self._teacher(batch["frames"][:, -1])
+            lesson = self._teacher(self._labelled(batch))
 
         def sums(scores: Tensor) -> tuple[Tensor, Tensor]:
             scores = scores.float()
@@ -168,7 +173,15 @@ class Joint(TrainingTask):
             carried, fresh = (scores.float() for scores in branches)
             for scores in (fused.float(), fresh):
                 loss = loss + settings.agree * weight * disagreement(scores, carried, labels)
+        if self._phase == 2 and sizes:
+            reduced, whole = (scores.float() for scores in sizes)
+            taught = distillation_loss(reduced, whole.softmax(1))
+            loss = loss + settings.same_at_half * weight * taught
         return loss, weight
+
+    def _scores(self, model: nn.Module, batch: Any) -> JointScores:
+        ahead = max(self._settings.places.values())
+        return model(*(batch[name] for name in _INPUTS), ahead)
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """mIoU on the validation frames at ``validate_interval``, each branch's own among them.
@@ -187,18 +200,21 @@ class Joint(TrainingTask):
         if self.model.accel.update is not None:
             names += [f"miou_update_{scale:g}" for scale in self._settings.update_scales[1:]]
             names.append("update_alone")
+        if self._settings.schedule is not None and self._video:
+            names.append("miou_schedule")
         return tuple(names)
 
     def _measure(self, model: JointModel) -> dict[str, float]:
-        """By :meth:`_score_names`: at the first update scale, at the others, the update alone."""
+        """By :meth:`_score_names`: at the first update scale, at the others, the update alone, and
+        once through the video by the schedule trained for."""
         assert self._validation is not None
         interval = self._settings.validate_interval
         first, *others = self._settings.update_scales
-        score = self._validation(self._segmenter(model, interval, first), interval)
+        score = self._validation(self._segmenter(model, Schedule(interval), first), interval)
         values = [score.miou(), score.by_offset[0].miou(), score.by_offset[-1].miou()]
         if model.accel.update is not None:
             for scale in others:
-                segmenter = self._segmenter(model, interval, scale)
+                segmenter = self._segmenter(model, Schedule(interval), scale)
                 values.append(self._validation(segmenter, interval).miou())
             alone = build_segmenter(
                 Accel(copy.deepcopy(model.accel.update)),
@@ -207,6 +223,12 @@ class Joint(TrainingTask):
                 **self._segmenter_options(),
             )
             values.append(self._validation(alone, 1).miou())
+        if "miou_schedule" in self._score_names():
+            schedule = NAMED[str(self._settings.schedule)]
+            matrix = ConfusionMatrix(len(self._info.classes))
+            for frame, found in predictions(self._segmenter(model, schedule, first), self._video):
+                matrix.add(frame.labels(), found)
+            values.append(matrix.miou())
         return dict(zip(self._score_names(), values, strict=True))
 
     def _result(self, model: nn.Module) -> JointModel:
@@ -216,7 +238,7 @@ class Joint(TrainingTask):
             return model
         return blended(model, self._start, self._settings.start_share)
 
-    def _segmenter(self, model: JointModel, interval: int, scale: float) -> FrameSegmenter:
+    def _segmenter(self, model: JointModel, schedule: Schedule, scale: float) -> FrameSegmenter:
         """The runtime on copies of the networks, which it folds and casts."""
         options = self._segmenter_options()
         flow: FlowSource = DISFlow()
@@ -226,7 +248,7 @@ class Joint(TrainingTask):
             copy.deepcopy(model.accel),
             self._info.classes,
             flow=flow,
-            policy=FixedInterval(interval),
+            schedule=schedule,
             incremental=self._settings.warp == "incremental",
             update_scale=scale,
             **options,
@@ -240,9 +262,14 @@ class Joint(TrainingTask):
             "dtype": resolve_precision("auto", device),
         }
 
+    def _labelled(self, batch: Any) -> Tensor:
+        """The frames that have labels."""
+        here = max(self._settings.places) if self.model.flow is not None else 1
+        return batch["frames"][:, here]
+
     def pictures(self, model: nn.Module, batch: Any) -> np.ndarray | None:
-        scores, _ = model(*(batch[name] for name in _INPUTS))
-        return comparison(batch["frames"][:, -1], batch["labels"], scores, self._info.classes)
+        fused = self._scores(model, batch).fused
+        return comparison(self._labelled(batch), batch["labels"], fused, self._info.classes)
 
     def write(
         self, model: nn.Module, folder: Path, step: int, scores: dict[str, float]
@@ -288,17 +315,26 @@ class Joint(TrainingTask):
         return written
 
 
-def _validation(settings: JointSettings) -> Callable[[FrameSegmenter, int], StreamScore] | None:
-    """What scores a segmenter at an interval: the longest fully labelled validation sequence, or
-    else the sparsely labelled ones; None if there are too few frames for either."""
+def _densely_labelled(settings: JointSettings) -> Sequence[DatasetFrame]:
+    """The longest validation sequence whose frames are all labelled, if there is one."""
+    if not settings.data:
+        return ()
+    sequences = open_dataset(settings.data, "val", settings.layout).sequences
+    dense = [s.frames for s in sequences if len(list(s.labelled())) == len(s.frames)]
+    return max(dense, key=len, default=())
+
+
+def _validation(
+    settings: JointSettings, video: Sequence[DatasetFrame]
+) -> Callable[[FrameSegmenter, int], StreamScore] | None:
+    """What scores a segmenter at an interval: on ``video``, or else on the sparsely labelled
+    validation sequences; None if there are too few frames for either."""
     if not settings.data:
         return None
     interval = settings.validate_interval
+    if len(video) >= interval:
+        return lambda segmenter, interval: score_stream(segmenter, video, interval)
     sequences = open_dataset(settings.data, "val", settings.layout).sequences
-    dense = [s.frames for s in sequences if len(list(s.labelled())) == len(s.frames)]
-    longest = max(dense, key=len, default=())
-    if len(longest) >= interval:
-        return lambda segmenter, interval: score_stream(segmenter, longest, interval)
     if len(selected_in_snippets(sequences, interval)) >= interval:
         return lambda segmenter, interval: score_snippets(segmenter, sequences, interval)
     return None

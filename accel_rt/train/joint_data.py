@@ -1,9 +1,9 @@
-"""Samples of joint training: a keyframe, a labelled frame after it, and the flow between them."""
+"""Samples of joint training: a labelled frame, its keyframes, and the flow between them."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import cv2
@@ -72,8 +72,9 @@ class SnippetMixture:
 class JointSamples(Dataset):
     """Sample ``i`` depends on ``(seed, i)`` alone: its source, distance, scale and augmentation.
 
-    The distance from the keyframe is one of ``distances``, in frames. Augmentation is the same for
-    all frames of a snippet, and so is what corrupts a share ``robust`` of the snippets. See
+    ``distances`` holds, for each distance from the keyframe that is drawn, in frames, how far ahead
+    the next keyframe is; 0 for none. Augmentation is the same for all frames of a snippet, and so
+    is what corrupts a share ``robust`` of the snippets. See
     :meth:`.joint_model.JointModel.forward` for what an item holds, without the first dimension;
     and ``labels`` uint8 ``[H, W]``.
     """
@@ -82,7 +83,7 @@ class JointSamples(Dataset):
         self,
         source: SnippetSource,
         augmentation: Augmentation,
-        distances: Sequence[int],
+        distances: Mapping[int, int],
         scales: Sequence[float],
         stride: int,
         every_frame: bool,
@@ -102,27 +103,34 @@ class JointSamples(Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         cv2.setNumThreads(0)  # loader processes share the cores with training
         rng = np.random.default_rng((self._seed, index))
-        distance, longest = int(rng.choice(self._distances)), max(self._distances)
+        distance = int(rng.choice(list(self._distances)))
+        ahead = self._distances[distance]
         scale = float(rng.choice(self._scales))
-        snippet = self._source.draw(distance + 1, rng)
+        snippet = self._source.draw(distance + 1, rng, ahead)
         view = self._augmentation.draw(snippet.labels.shape, rng)
         frames = [view.image(frame) for frame in snippet.frames]
         corrupt = draw_robust(self._robust, index / self._length, rng)
         if corrupt is not None:
             frames = [corrupt(torch.from_numpy(frame), rng).numpy() for frame in frames]
-        padding = longest - distance
+        before, after = max(self._distances) - distance, max(self._distances.values()) - ahead
+        moves = torch.zeros(before + distance + ahead + after, dtype=torch.bool)
+        moves[before : before + distance + ahead] = True
         if self._every_frame:
-            flows = torch.zeros(longest, 2, 0, 0)
-            kept = [frames[0]] * padding + frames
+            flows = torch.zeros(len(moves), 2, 0, 0)
+            kept = [frames[0]] * before + frames + [frames[-1]] * after
         else:
-            flows = torch.cat([torch.zeros(padding, 2, *self._grid.cells), *self._flows(frames)])
-            kept = [frames[0], frames[-1]]
+            flows = torch.zeros(len(moves), 2, *self._grid.cells)
+            if len(frames) > 1:
+                flows[moves] = torch.cat(self._flows(frames))
+            kept = [frames[0], frames[distance]]
+            kept += [frames[-1]] if any(self._distances.values()) else []
         return {
             "frames": torch.from_numpy(np.stack(kept)),
             "labels": torch.from_numpy(view.labels(snippet.labels)),
             "flows": flows,
-            "moves": torch.arange(longest) >= padding,
+            "moves": moves,
             "scales": torch.tensor(scale),
+            "shares": torch.tensor(distance / (distance + ahead) if ahead else 0.0),
         }
 
     @property

@@ -1,6 +1,10 @@
-"""Both branches, flow and fusion as one trainable module, from keyframe to labelled frame."""
+"""Both branches, flow and fusion as one trainable module, from keyframes to labelled frame."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,53 +13,118 @@ from torch.nn import functional as F
 from accel_rt.models.accel import Accel, FeatureFusion
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.layers import resize_grid
-from accel_rt.runtime.program import FrameProgram
+from accel_rt.runtime.program import FrameProgram, State, inverse_flow
+
+
+class JointScores(NamedTuple):
+    """Scores ``[N, C, h, w]`` of labelled frames.
+
+    ``branches`` are each one's own under score fusion: the reference's, carried to the frame, and
+    the update's. ``sizes`` are the update's of those frames that it saw reduced, and what it says
+    of them whole, if that was asked for.
+    """
+
+    fused: Tensor
+    branches: Sequence[Tensor] = ()
+    sizes: Sequence[Tensor] = ()
 
 
 class JointModel(nn.Module):
-    """Scores of a snippet's last frame, differentiable in everything that is trained.
+    """Scores of a snippet's labelled frame, differentiable in everything that is trained.
 
-    What the update branch makes of the frames in between does not reach the last frame (equations
-    1 and 2), so only its pass over the last frame is computed. ``flow`` is None where flow comes
-    with the samples; ``incremental`` warps the state frame by frame as the paper does, instead of
-    once by composed flow.
+    What the update branch makes of the frames in between does not reach the labelled one (equations
+    1 and 2), so only its pass over that is computed. ``flow`` is None where flow comes with the
+    samples; ``incremental`` warps the state frame by frame as the paper does, instead of once by
+    composed flow. With ``gate`` the flow's errors say how much each side and the update count, as
+    in the runtime. ``compare`` fills :attr:`JointScores.sizes`.
     """
 
-    def __init__(self, accel: Accel, flow: FlowNetS | None, incremental: bool = False) -> None:
+    def __init__(
+        self,
+        accel: Accel,
+        flow: FlowNetS | None,
+        incremental: bool = False,
+        gate: bool = False,
+        compare: bool = False,
+    ) -> None:
         super().__init__()
         self.accel = accel
         self.flow = flow
-        self._incremental = incremental
+        self._incremental, self._gate, self._compare = incremental, gate, compare
 
     def forward(
-        self, frames: Tensor, flows: Tensor, moves: Tensor, scales: Tensor
-    ) -> tuple[Tensor, list[Tensor]]:
-        """Fused scores ``[N, C, h, w]``, and each branch's own under score fusion.
+        self,
+        frames: Tensor,
+        flows: Tensor,
+        moves: Tensor,
+        scales: Tensor,
+        shares: Tensor,
+        ahead: int = 0,
+    ) -> JointScores:
+        """Fused scores, and each branch's own under score fusion.
 
         Args:
-            frames: uint8 BGR ``[N, F, H, W, 3]``, keyframe first, labelled frame last. With a
-                flow network also the ``T - 1`` frames between them, and copies of the keyframe
-                before it where a snippet is shorter; else just these two.
+            frames: uint8 BGR ``[N, F, H, W, 3]``: keyframe, labelled frame, and the next keyframe
+                if any sample has one. With a flow network also the frames between them, and copies
+                of the keyframes before and behind these where a snippet is shorter.
             flows: backward flow ``[N, T, 2, h, w]`` in cells from each frame to the next, zero
                 where a snippet is shorter; not read if there is a flow network.
             moves: bool ``[N, T]``, False where a snippet is shorter.
             scales: the update branch's input scale ``[N]``: 1, 0.5 or 0.25.
+            shares: how much of the way from the keyframe to the next one lies behind the labelled
+                frame, ``[N]``, 0 to 1; 0 where there is no next one.
+            ahead: how many of the ``T`` flows come after the labelled frame.
         """
         accel = self.accel
         program = FrameProgram(accel, frames.device, torch.float32, incremental=self._incremental)
-        state, _ = program.key(accel.reference.normalisation(frames[:, 0]))
         if self.flow is not None:
             flows = self._flows(frames, moves)
-        for flow in flows.unbind(1):
-            state = program.advance(state, flow)
+        there, behind = flows.split((flows.shape[1] - ahead, ahead), 1)
+        seen = frames[:, 1 if self.flow is None else there.shape[1]]
+        sides = [self._moved(program, frames[:, 0], there.unbind(1))]
+        if ahead:
+            back = [inverse_flow(flow) for flow in behind.flip(1).unbind(1)]
+            sides.append(self._moved(program, frames[:, -1], back))
+        share, residual, inconsistency = self._errors(program, sides, seen, shares)
         if accel.update is None:
-            return program.merge(state, None), []
-        fresh = self._refresh(program, frames[:, -1], scales)
+            return JointScores(_carried(program, sides, share))
+        fresh, sizes = self._refresh(program, seen, scales)
         if isinstance(accel.fusion, FeatureFusion):
-            return program.merge(state, fresh), []
+            return JointScores(_carried(program, sides, share, fresh))
         assert accel.fusion is not None
-        carried = program.reference_scores(state)
-        return accel.fusion(carried, fresh), [carried, fresh]
+        carried = _carried(program, sides, share)
+        fused = accel.fusion(carried, fresh)
+        if residual is not None:
+            fused = program.gated(fused, fresh, residual, inconsistency)
+        return JointScores(fused, (carried, fresh), sizes)
+
+    def _moved(self, program: FrameProgram, frames: Tensor, flows: Sequence[Tensor]) -> State:
+        """The state of keyframes ``[N, H, W, 3]`` moved by each flow in turn."""
+        state, _ = program.key(self.accel.reference.normalisation(frames))
+        if self._gate:
+            state = replace(state, picture=_picture(program, frames))
+        for flow in flows:
+            state = program.advance(state, flow)
+        return state
+
+    @torch.no_grad()
+    def _errors(
+        self, program: FrameProgram, sides: Sequence[State], seen: Tensor, shares: Tensor
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The second side's share, and what the gate takes: maps ``[N, 1, h, w]``."""
+        shares = shares[:, None, None, None]
+        if not self._gate:
+            return shares, None, None
+        picture = _picture(program, seen)
+        residual, *after = (program.residual(side, picture) for side in sides)
+        inconsistency, *others = (program.inconsistency(side) for side in sides)
+        if after:
+            shares = program.share_after(shares, residual, after[0])
+            residual = torch.lerp(residual, after[0], shares)
+        for other in others:
+            if inconsistency is not None and other is not None:
+                inconsistency = torch.lerp(inconsistency, other, shares)
+        return shares, residual, inconsistency
 
     def _flows(self, frames: Tensor, moves: Tensor) -> Tensor:
         """The flow network's ``[N, T, 2, h, w]`` in cells of the reference's grid."""
@@ -71,8 +140,11 @@ class JointModel(nn.Module):
         flows[moves] = resize_grid(fine, flows.shape[-2:])
         return flows
 
-    def _refresh(self, program: FrameProgram, frames: Tensor, scales: Tensor) -> Tensor:
-        """The update branch over frames ``[N, H, W, 3]`` of several scales, on one grid."""
+    def _refresh(
+        self, program: FrameProgram, frames: Tensor, scales: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The update branch over frames ``[N, H, W, 3]`` of several scales, on one grid; and
+        :attr:`JointScores.sizes`."""
         accel = self.accel
         assert accel.update is not None
         images = accel.update.normalisation(frames)
@@ -88,4 +160,25 @@ class JointModel(nn.Module):
                 shrunk = F.avg_pool2d(shrunk, round(1 / scale))
             parts.append(resize_grid(program.refresh(shrunk), cells))
             order.append(chosen)
-        return torch.cat(parts)[torch.cat(order).argsort()]
+        fresh = torch.cat(parts)[torch.cat(order).argsort()]
+        reduced = scales < 1
+        if not self._compare or not reduced.any():
+            return fresh, []
+        with torch.no_grad():
+            whole = resize_grid(program.refresh(images[reduced]), cells)
+        return fresh, [fresh[reduced], whole]
+
+
+def _carried(
+    program: FrameProgram, sides: Sequence[State], share: Tensor, fresh: Tensor | None = None
+) -> Tensor:
+    """What the keyframes on one or both sides of a frame say of it, merged with ``fresh``."""
+    before, *after = sides
+    if not after:
+        return program.merge(before, fresh)
+    return program.merge_sides(before, after[0], share, fresh)
+
+
+def _picture(program: FrameProgram, frames: Tensor) -> Tensor:
+    """Mean colours of frames ``[N, H, W, 3]`` in the cells that scores are carried in."""
+    return F.avg_pool2d(frames.permute(0, 3, 1, 2).float(), program.finest_stride)

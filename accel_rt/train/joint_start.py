@@ -50,7 +50,13 @@ def start_joint(settings: JointSettings, classes: ClassSet) -> JointStart:
     if update is not None and update_info is not None:
         fusion = _start_fusion(settings, reference, update, (paths[0], paths[1]))
     flow = None if flow_path is None else load_flownet(flow_path)
-    model = JointModel(Accel(reference, update, fusion), flow, settings.warp == "incremental")
+    model = JointModel(
+        Accel(reference, update, fusion),
+        flow,
+        settings.warp == "incremental",
+        gate=settings.gate,
+        compare=settings.same_at_half > 0,
+    )
     return JointStart(model, info, update_info)
 
 

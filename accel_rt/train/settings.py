@@ -110,6 +110,14 @@ def _distances(settings: JointSettings | FusionSettings) -> tuple[int, ...]:
     return distances
 
 
+def _after(settings: JointSettings | FusionSettings, distance: int) -> int:
+    """How many frames ahead the next keyframe is; 0 where a schedule does not look ahead."""
+    schedule = None if settings.schedule is None else NAMED[settings.schedule]
+    if schedule is None or not schedule.look_ahead or not distance:
+        return 0
+    return schedule.interval - distance
+
+
 def _crop(height: int, width: int) -> Any:
     return option("Size of the training crops.", (height, width), kind="size", low=1)
 
@@ -227,6 +235,8 @@ class JointSettings(TrainingSettings):
     - ``start_share``: both ends of training have learned, and what lies between them is often
       better than either (Wortsman et al., Robust fine-tuning of zero-shot models, 2022).
     - The teacher teaches the branches, too.
+    - ``same_at_half`` makes a reduced input worth taking: what the update network says of it is to
+      be what it says of the whole one.
     """
 
     reference: str = option("Reference weights.", metavar="NAME|PATH")
@@ -266,6 +276,11 @@ class JointSettings(TrainingSettings):
         0.0,
         low=0,
     )
+    same_at_half: float = option(
+        "Weight of the update's scores at reduced sizes being those at full size (score fusion).",
+        0.0,
+        low=0,
+    )
     batch_norms: str = option(
         "Keep their statistics, or take them from the batch in phase 2.",
         "frozen",
@@ -300,6 +315,16 @@ class JointSettings(TrainingSettings):
         """How many frames back a sample's keyframe may be."""
         return _distances(self)
 
+    @property
+    def places(self) -> dict[int, int]:
+        """For each of the distances, how many frames ahead the next keyframe is, 0 for none."""
+        return {distance: _after(self, distance) for distance in self.distances}
+
+    @property
+    def gate(self) -> bool:
+        """Whether the schedule trusts the other side, or the update, where the flow is wrong."""
+        return self.schedule is not None and NAMED[self.schedule].gate
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _ = self.distances
@@ -310,6 +335,10 @@ class JointSettings(TrainingSettings):
             )
         if self.agree and (self.fusion != "score" or self.update is None):
             raise UsageError("--agree compares both branches: it needs --update and score fusion")
+        if self.same_at_half and (self.fusion != "score" or self.update is None):
+            raise UsageError(
+                "--same-at-half compares the update's scores: it needs --update and score fusion"
+            )
         if not self.update_scales:
             raise UsageError("--update-scales must be of 1, 0.5 and 0.25, got none")
         cell = round(16 / min(self.update_scales))
@@ -404,11 +433,8 @@ class FusionSettings:
         return _distances(self)
 
     def after(self, distance: int) -> int:
-        """How many frames ahead the next keyframe is; 0 where a schedule does not look ahead."""
-        schedule = None if self.schedule is None else NAMED[self.schedule]
-        if schedule is None or not schedule.look_ahead or not distance:
-            return 0
-        return schedule.interval - distance
+        """How many frames ahead the next keyframe is, 0 for none."""
+        return _after(self, distance)
 
     @property
     def longest(self) -> int:

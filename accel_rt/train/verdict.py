@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from accel_rt.classes import ClassSet
-from accel_rt.data.dataset import DataSet, DatasetFrame
+from accel_rt.data.dataset import DataSet
 from accel_rt.evaluate.bootstrap import block_length, interval_95, resampled_weights
 from accel_rt.evaluate.metrics import class_counts, confusion, iou, miou
+from accel_rt.evaluate.stream import predictions
 from accel_rt.files import write_whole
 from accel_rt.palette import recolor
 from accel_rt.runtime.load import load_segmenter
-from accel_rt.runtime.result import FrameSegmenter
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.video.overlay import Legend, class_shares
 from accel_rt.video.picture_file import save_picture
@@ -49,7 +48,8 @@ def judge(weights: Path, dataset: DataSet, device: str = "auto") -> Verdict:
     classes, frames = dataset.classes, dataset.labelled()
     shown = {frames[n].image_path for n in np.linspace(0, len(frames) - 1, _PICTURED).astype(int)}
     counts, rows = [], []
-    for frame, predicted in _predictions(segmenter, dataset):
+    found = (predictions(segmenter, sequence.frames) for sequence in dataset.sequences)
+    for frame, predicted in chain.from_iterable(found):
         image, labels = frame.read()
         counts.append(confusion(labels, predicted, len(classes)))
         if frame.image_path in shown:
@@ -58,25 +58,6 @@ def judge(weights: Path, dataset: DataSet, device: str = "auto") -> Verdict:
     save_picture(weights / PICTURE, _picture(rows, classes))
     write_whole(weights / ACCURACY, json.dumps(asdict(verdict), indent=1) + "\n")
     return verdict
-
-
-def _predictions(
-    segmenter: FrameSegmenter, dataset: DataSet
-) -> Iterator[tuple[DatasetFrame, np.ndarray]]:
-    """The labelled frames with what is found in them, uint8 ``[H, W]``."""
-    for sequence in dataset.sequences:
-        segmenter.reset()
-        waiting: deque[DatasetFrame] = deque()
-        for frame in (*sequence.frames, None):
-            if frame is None:
-                results = segmenter.flush()
-            else:
-                waiting.append(frame)
-                results = segmenter.push(frame.image_bgr())
-            for result in results:
-                done = waiting.popleft()
-                if done.labelled:
-                    yield done, result.labels
 
 
 def _verdict(classes: ClassSet, matrices: np.ndarray, dataset: DataSet) -> Verdict:

@@ -1,6 +1,7 @@
 """Joint training: gradients reach every part, the fast form equals the plain one, files load."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,11 +28,11 @@ from accel_rt.models.weights import load_network, save_network
 from accel_rt.models.zoo import build_network
 from accel_rt.normalise import normalise
 from accel_rt.ops import eager
-from accel_rt.runtime.program import FrameProgram
+from accel_rt.runtime.program import FrameProgram, State, inverse_flow
 from accel_rt.train.distil import Teacher, distillation_loss
-from accel_rt.train.joint import Joint, train_joint
+from accel_rt.train.joint import _INPUTS, Joint, train_joint
 from accel_rt.train.joint_data import DataSetSnippets, JointSamples
-from accel_rt.train.joint_model import JointModel
+from accel_rt.train.joint_model import JointModel, JointScores
 from accel_rt.train.losses import disagreement, segmentation_loss
 from accel_rt.train.processes import joined
 from accel_rt.train.settings import JointSettings
@@ -66,7 +67,7 @@ def batch(stride: int, frames: int = 2, distance: int = 3) -> tuple[torch.Tensor
     pictures = torch.randint(0, 256, (2, frames, 64, 96, 3), generator=generator).to(torch.uint8)
     flows = torch.randn(2, distance, 2, 64 // stride, 96 // stride, generator=generator)
     moves = torch.ones(2, distance, dtype=torch.bool)
-    return pictures, flows, moves, torch.tensor([1.0, 0.5])
+    return pictures, flows, moves, torch.tensor([1.0, 0.5]), torch.zeros(2)
 
 
 LABELS = torch.arange(64 * 96).reshape(1, 64, 96).remainder(CLASSES).to(torch.uint8).repeat(2, 1, 1)
@@ -85,12 +86,12 @@ class TestModel:
         model = JointModel(Accel(reference, update, joined), flow, incremental).train()
         with torch.no_grad():  # an untrained flow network moves nothing
             flow.predictors[-1].get_parameter("bias").fill_(0.4)
-        pictures, flows, moves, scales = batch(16, frames=3, distance=2)
+        pictures, flows, moves, scales, shares = batch(16, frames=3, distance=2)
         moves[0, 0] = False  # the first snippet is shorter
 
         def gradients() -> dict[str, torch.Tensor]:
             model.zero_grad(set_to_none=True)
-            scores, _ = model(pictures, flows, moves, scales)
+            scores = model(pictures, flows, moves, scales, shares).fused
             segmentation_loss(scores, LABELS).backward()
             named = dict(model.named_parameters())
             return {name: p.grad.clone() for name, p in named.items() if p.grad is not None}
@@ -113,8 +114,8 @@ class TestModel:
         model = JointModel(Accel(*branches, joined), flow, incremental=True).train()
         with torch.no_grad():
             flow.predictors[-1].get_parameter("bias").fill_(0.4)
-        pictures, flows, moves, scales = batch(16, frames=3, distance=2)
-        scores, _ = model(pictures, flows, moves, scales)
+        pictures, flows, moves, scales, shares = batch(16, frames=3, distance=2)
+        scores = model(pictures, flows, moves, scales, shares).fused
         assert scores.shape == (2, CLASSES, 64, 96)
         segmentation_loss(scores, LABELS).backward()
         still = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
@@ -124,8 +125,8 @@ class TestModel:
     def test_deep_feature_flow_trains_reference_and_flow(self) -> None:
         torch.manual_seed(0)
         model = JointModel(Accel(paper_network()), FlowNetS(1 / 16)).train()
-        pictures, flows, moves, scales = batch(16, frames=3, distance=2)
-        scores, branches = model(pictures, flows, moves, scales)
+        pictures, flows, moves, scales, shares = batch(16, frames=3, distance=2)
+        scores, branches, _ = model(pictures, flows, moves, scales, shares)
         assert not branches
         segmentation_loss(scores, LABELS).backward()
         assert all(p.grad is not None and p.grad.any() for p in model.accel.parameters())
@@ -134,30 +135,114 @@ class TestModel:
     def test_each_sample_has_its_own_update_scale(self) -> None:
         torch.manual_seed(0)
         model = JointModel(Accel(paper_network(), paper_network(), ScoreFusion(CLASSES)), None)
-        pictures, flows, moves, scales = batch(16)
+        pictures, flows, moves, scales, shares = batch(16)
         with torch.no_grad():
-            together, _ = model(pictures, flows, moves, scales)
+            together = model(pictures, flows, moves, scales, shares).fused
             for i in (0, 1):
                 one = slice(i, i + 1)
-                alone, _ = model(pictures[one], flows[one], moves[one], scales[one])
+                inputs = pictures[one], flows[one], moves[one], scales[one], shares[one]
+                alone = model(*inputs).fused
                 torch.testing.assert_close(together[one], alone)
-            other, _ = model(pictures, flows, moves, scales.flip(0))
+            other = model(pictures, flows, moves, scales.flip(0), shares).fused
         assert (together - other).abs().max() > 1e-4
 
     def test_is_what_the_runtime_computes(self) -> None:
         """Two frames of known flow: composed by the model, and by hand for the branches."""
         torch.manual_seed(0)
         accel = Accel(paper_network(), paper_network(), ScoreFusion(CLASSES))
-        pictures, flows, moves, _ = batch(16, distance=2)
+        pictures, flows, moves, _, shares = batch(16, distance=2)
         flows[:, 0] = torch.tensor([1.0, 0])[:, None, None]
         flows[:, 1] = torch.tensor([0, -1.0])[:, None, None]
         composed = torch.tensor([1.0, -1.0])[None, :, None, None].expand(2, 2, 4, 6).contiguous()
         with torch.no_grad():
-            scores, _ = JointModel(accel, None)(pictures, flows, moves, torch.ones(2))
+            scores = JointModel(accel, None)(pictures, flows, moves, torch.ones(2), shares).fused
             program = FrameProgram(accel, torch.device("cpu"), torch.float32)
             state = program.advance(program.key(normalise(pictures[:, 0]))[0], composed)
             expected = program.merge(state, program.refresh(normalise(pictures[:, -1])))
         torch.testing.assert_close(scores, expected)
+
+    @pytest.mark.parametrize("learnt_flow", [False, True])
+    @pytest.mark.parametrize("gate", [False, True])
+    def test_is_what_the_runtime_computes_from_both_sides(
+        self, gate: bool, learnt_flow: bool
+    ) -> None:
+        """The first snippet has a keyframe ahead, the second has none and trains as without."""
+        torch.manual_seed(0)
+        accel = Accel(paper_network(), paper_network(), ScoreFusion(CLASSES))
+        flow = FlowNetS(1 / 16) if learnt_flow else None
+        model = JointModel(accel, flow, gate=gate)
+        pictures, flows, moves, *_ = batch(16, frames=4 if flow else 3, distance=3)
+        moves[1, 2] = False
+        flows[1, 2] = 0
+        shares = torch.tensor([2 / 3, 0])
+        if flow is not None:
+            with torch.no_grad():
+                flow.predictors[-1].get_parameter("bias").fill_(0.4)
+        program = FrameProgram(accel, torch.device("cpu"), torch.float32)
+        here = 2 if flow else 1
+        with torch.no_grad():
+            scores = model(pictures, flows, moves, torch.ones(2), shares, ahead=1).fused
+            found = flows if flow is None else model._flows(pictures, moves)
+            geometry = program.plan((64, 96), None, (64, 96))
+
+            def picture(sample: int, place: int) -> torch.Tensor:
+                return program.picture(pictures[sample, place].numpy(), geometry)
+
+            def state(sample: int, place: int, *steps: torch.Tensor) -> State:
+                frame = normalise(pictures[sample, place][None])
+                state = replace(program.key(frame)[0], picture=picture(sample, place))
+                for step in steps:
+                    state = program.advance(state, step[None])
+                return state
+
+            for sample, ahead in enumerate((True, False)):
+                fresh = program.refresh(normalise(pictures[sample, here][None]))
+                before = state(sample, 0, *found[sample, :2])
+                if ahead:
+                    after = state(sample, -1, inverse_flow(found[sample, 2:])[0])
+                    share: float | torch.Tensor = 2 / 3
+                if gate:
+                    residual = program.residual(before, picture(sample, here))
+                    if ahead:
+                        other = program.residual(after, picture(sample, here))
+                        share = program.share_after(2 / 3, residual, other)
+                        residual = torch.lerp(residual, other, share)
+                if ahead:
+                    expected = program.merge_sides(before, after, share, fresh)
+                else:
+                    expected = program.merge(before, fresh)
+                if gate:
+                    expected = program.gated(expected, fresh, residual)
+                # the runtime's pictures are of whole numbers
+                torch.testing.assert_close(scores[sample : sample + 1], expected, atol=1e-3, rtol=0)
+
+    def test_both_sides_and_both_branches_learn(self) -> None:
+        torch.manual_seed(0)
+        accel = Accel(paper_network(), paper_network(), ScoreFusion(CLASSES))
+        model = JointModel(accel, None, gate=True)
+        pictures, flows, moves, scales, _ = batch(16, frames=3)
+        pictures.zero_()
+        pictures[:, 2] = 200  # the keyframe ahead alone has features to learn from
+        pictures[:, 1] = 200
+        segmentation_loss(
+            model(pictures, flows, moves, scales, torch.full((2,), 0.5), ahead=1).fused, LABELS
+        ).backward()
+        assert accel.reference.feature.four.weight.grad.abs().sum() > 0
+        assert accel.update.feature.four.weight.grad.abs().sum() > 0
+
+    def test_reduced_frames_come_with_what_is_said_of_them_whole(self) -> None:
+        torch.manual_seed(0)
+        accel = Accel(paper_network(), paper_network(), ScoreFusion(CLASSES))
+        pictures, flows, moves, scales, shares = batch(16)  # the second frame is reduced
+        inputs = pictures, flows, moves
+        found = JointModel(accel, None, compare=True)(*inputs, scales, shares)
+        whole = JointModel(accel, None)(*inputs, torch.ones(2), shares)
+        reduced, said = found.sizes
+        torch.testing.assert_close(reduced, found.branches[1][1:])
+        torch.testing.assert_close(said, whole.branches[1][1:])
+        assert reduced.requires_grad
+        assert not said.requires_grad
+        assert not whole.sizes
 
 
 class TestSamples:
@@ -166,13 +251,13 @@ class TestSamples:
         source: object,
         every_frame: bool = False,
         robust: float = 0.0,
-        distances: tuple[int, ...] = (1, 2, 3),
+        distances: dict[int, int] | None = None,
     ) -> JointSamples:
         augmentation = Augmentation((48, 64), (1.0, 1.0), colour=0.0)
         return JointSamples(
             source,  # type: ignore[arg-type]
             augmentation,
-            distances,
+            distances or {1: 0, 2: 0, 3: 0},
             (1.0, 0.5),
             16,
             every_frame,
@@ -184,13 +269,13 @@ class TestSamples:
     class Counting:
         """Frame ``i`` of a snippet of ``length`` is grey level ``10 * (i + 1)``."""
 
-        def draw(self, length: int, rng: np.random.Generator) -> Snippet:
-            frames = [np.full((48, 64, 3), 10 * (i + 1), np.uint8) for i in range(length)]
-            return Snippet(frames, np.full((48, 64), length, np.uint8))
+        def draw(self, length: int, rng: np.random.Generator, after: int = 0) -> Snippet:
+            frames = [np.full((48, 64, 3), 10 * (i + 1), np.uint8) for i in range(length + after)]
+            return Snippet(frames, np.full((48, 64), length, np.uint8), after=after)
 
     @pytest.mark.parametrize("every_frame", [False, True])
     def test_a_fused_keyframe_is_its_own_keyframe(self, every_frame: bool) -> None:
-        samples = self.samples(self.Counting(), every_frame, distances=(0, 3))
+        samples = self.samples(self.Counting(), every_frame, distances={0: 0, 3: 0})
         items = [samples[i] for i in range(12)]
         alone = [item for item in items if not item["moves"].any()]
         assert 0 < len(alone) < len(items)
@@ -211,6 +296,30 @@ class TestSamples:
             assert levels == [1] * (3 - distance) + list(range(1, distance + 2))
             assert item["moves"].tolist() == [False] * (3 - distance) + [True] * distance
         assert distances == {1, 2, 3}
+
+    @pytest.mark.parametrize("every_frame", [False, True])
+    def test_the_next_keyframe_comes_last(self, every_frame: bool) -> None:
+        samples = self.samples(self.Counting(), every_frame, distances={0: 0, 1: 3, 2: 2})
+        seen = set()
+        for i in range(30):
+            item = samples[i]
+            level = int(item["labels"].unique())
+            distance = level - 1
+            ahead = {0: 0, 1: 3, 2: 2}[distance]
+            seen.add(distance)
+            assert item["flows"].shape[0] == len(item["moves"]) == 5
+            assert item["moves"].tolist() == [
+                2 - distance <= place < 2 + ahead for place in range(5)
+            ]
+            levels = [int(frame.float().mean()) // 10 for frame in item["frames"]]
+            if every_frame:
+                assert levels == [
+                    max(1, min(level + place, level + ahead)) for place in range(-2, 4)
+                ]
+            else:
+                assert levels == [1, level, level + ahead]
+            assert float(item["shares"]) == pytest.approx(distance / 4)
+        assert seen == {0, 1, 2}
 
     def test_every_frame_of_a_share_of_snippets_is_corrupted(self, tmp_path: Path) -> None:
         data = open_dataset(write_camvid(tmp_path, count=2), "train")
@@ -309,6 +418,37 @@ class TestTraining:
         parts = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
         for name, tensor in full["network"].items():
             torch.testing.assert_close(parts["network"][name], tensor, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("schedule", ["balanced", "live-balanced"])
+    def test_a_schedule_is_trained_for_and_validated(
+        self, weights: Path, tmp_path: Path, schedule: str
+    ) -> None:
+        write_camvid(tmp_path / "data", "train", 2)
+        data = write_camvid(tmp_path / "data", "val", 3)
+        settings = self.settings(weights, data, steps=2, fusion_steps=1, schedule=schedule)
+        train_joint(settings, tmp_path / "run", _quiet)
+        rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+        assert 0 <= float(rows[-1]["miou_schedule"]) <= 100
+
+    def test_reduced_frames_are_held_to_whole_ones(self, weights: Path, tmp_path: Path) -> None:
+        data = write_camvid(tmp_path / "data", "train", 2)
+        batch = {name: torch.zeros(1) for name in _INPUTS}
+        batch["labels"] = torch.zeros(2, 8, 8, dtype=torch.uint8)
+        fused, reduced, whole = torch.randn(3, 2, 11, 2, 2)
+        with joined("cpu") as processes:
+            found = {}
+            for weight in (0.0, 0.5):
+                settings = self.settings(
+                    weights, data, fusion_steps=1, balance=0, same_at_half=weight
+                )
+                stage = Joint(settings, processes)
+                for step in (0, 1):
+                    stage.begin(step)
+                    loss, _ = stage.loss(_Returning(fused, [], [reduced, whole]), batch)
+                    found[weight, step] = float(loss)
+        assert found[0.5, 0] == found[0.0, 0]
+        apart = float(distillation_loss(reduced, whole.softmax(1))) * 2 * 8 * 8
+        assert found[0.5, 1] - found[0.0, 1] == pytest.approx(0.5 * apart, rel=1e-4)
 
     def test_sparse_labels_train_and_validate(self, tmp_path: Path) -> None:
         """Cityscapes' layout: snippets of three frames whose last one is labelled."""
@@ -450,7 +590,7 @@ class TestTraining:
     ) -> None:
         """In phase 2: by the weight of the labels, as often as the one or the other differs."""
         data = write_camvid(tmp_path / "data", "train", 2)
-        batch = {name: torch.zeros(1) for name in ("frames", "flows", "moves", "scales")}
+        batch = {name: torch.zeros(1) for name in _INPUTS}
         batch["labels"] = torch.zeros(2, 8, 8, dtype=torch.uint8)
         carried = torch.zeros(2, 11, 2, 2)
         carried[:, 0] = 5  # right everywhere
@@ -486,11 +626,16 @@ class TestTraining:
 class _Returning(nn.Module):
     """Stands for a model of which only the scores matter."""
 
-    def __init__(self, fused: torch.Tensor, branches: list[torch.Tensor]) -> None:
+    def __init__(
+        self,
+        fused: torch.Tensor,
+        branches: list[torch.Tensor],
+        sizes: Sequence[torch.Tensor] = (),
+    ) -> None:
         super().__init__()
-        self._scores = fused, branches
+        self._scores = JointScores(fused, branches, sizes)
 
-    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def forward(self, *inputs: torch.Tensor) -> JointScores:
         return self._scores
 
 
