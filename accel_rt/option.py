@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal
 
 from accel_rt.errors import UsageError
@@ -42,17 +42,18 @@ def option(help: str, default: Any = MISSING, **details: Any) -> Any:
     return field(default=default, metadata={"option": Option(help, **details)})
 
 
-def inherited(settings: type, name: str, default: Any) -> Any:
-    """The field ``name`` of ``settings`` with another default."""
+def inherited(settings: type, name: str, default: Any, **details: Any) -> Any:
+    """The field ``name`` of ``settings`` with another default and other ``details``."""
     (known,) = (f for f in fields(settings) if f.name == name)
-    return field(default=default, metadata=known.metadata, kw_only=known.kw_only)
+    metadata = {"option": replace(known.metadata["option"], **details)}
+    return field(default=default, metadata=metadata, kw_only=known.kw_only)
 
 
 def options(settings: type) -> Iterator[tuple[Field, Option]]:
     """The fields that have an :class:`Option`, those that only ``settings`` has first."""
-    bases = (base for base in settings.__bases__ if is_dataclass(base))
-    based = {f.name for base in bases for f in fields(base)}
-    for f in sorted(fields(settings), key=lambda f: f.name in based):
+    classes = [each for each in settings.__mro__ if is_dataclass(each)]
+    depth = {f.name: number for number, each in enumerate(classes) for f in fields(each)}
+    for f in sorted(fields(settings), key=lambda f: depth[f.name]):
         if "option" in f.metadata:
             yield f, f.metadata["option"]
 

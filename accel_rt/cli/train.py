@@ -15,14 +15,8 @@ from accel_rt.cli.interrupt import EXIT_INTERRUPTED, Interruption, finishing_on_
 from accel_rt.cli.progress import steps_bar
 from accel_rt.cli.text import say, show
 from accel_rt.errors import UsageError
-from accel_rt.train.settings import (
-    DeepLabSettings,
-    FlowSettings,
-    FusionSettings,
-    JointSettings,
-    PairSettings,
-    PolicySettings,
-)
+from accel_rt.train.pair_settings import FusionSettings, JointSettings, PairSettings
+from accel_rt.train.settings import DeepLabSettings, FlowSettings, PolicySettings
 
 _RUN = click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="RUN", help="Run folder."

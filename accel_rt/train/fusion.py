@@ -37,7 +37,7 @@ from accel_rt.train.joint_data import SnippetMixture
 from accel_rt.train.losses import segmentation_loss
 from accel_rt.train.optimiser import cosine_rate
 from accel_rt.train.own_labels import own_snippets
-from accel_rt.train.settings import FusionSettings
+from accel_rt.train.pair_settings import FusionSettings
 from accel_rt.train.sources import TrainingData, training_data
 
 
@@ -106,7 +106,7 @@ def _samples(
         assert settings.video is not None
         smallest = min(programs, key=lambda program: program.update_scale)
         drawn = rng.choice(settings.distances, settings.snippets).tolist()
-        spans = [(distance, settings.after(distance)) for distance in drawn]
+        spans = [(distance, settings.places[distance]) for distance in drawn]
         snippets = own_snippets(settings.video, smallest, trained, spans, rng)
     else:
         for note in data.notes():
@@ -125,7 +125,7 @@ def _labelled(
 ) -> Iterator[Snippet]:
     for _ in range(settings.snippets):
         distance = int(rng.choice(settings.distances))
-        yield mixture.draw(distance + 1, rng, settings.after(distance))
+        yield mixture.draw(distance + 1, rng, settings.places[distance])
 
 
 # Finer scores, or those of more classes on such a grid, would fill the memory.

@@ -43,9 +43,9 @@ from accel_rt.train.joint_model import JointModel, JointScores
 from accel_rt.train.joint_start import start_joint
 from accel_rt.train.losses import disagreement, label_weights, segmentation_sums
 from accel_rt.train.optimiser import parameter_groups
+from accel_rt.train.pair_settings import JointSettings
 from accel_rt.train.pictures import comparison
 from accel_rt.train.processes import Processes, joined
-from accel_rt.train.settings import JointSettings
 from accel_rt.train.sources import training_data
 from accel_rt.train.task import TrainingTask
 from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never

@@ -13,7 +13,7 @@ from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, load_network
 from accel_rt.train.joint_model import JointModel
-from accel_rt.train.settings import JointSettings
+from accel_rt.train.pair_settings import JointSettings
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from accel_rt.files import write_whole
 from accel_rt.models import store
 from accel_rt.train.deeplab import train_deeplab
 from accel_rt.train.fusion import train_fusion
-from accel_rt.train.settings import DeepLabSettings, FusionSettings, PairSettings
+from accel_rt.train.pair_settings import FusionSettings, PairSettings
+from accel_rt.train.settings import DeepLabSettings
 from accel_rt.train.trainer import Progress, Report, Stop, never
 from accel_rt.train.verdict import Verdict, judge
 

@@ -34,8 +34,8 @@ from accel_rt.train.joint import _INPUTS, Joint, train_joint
 from accel_rt.train.joint_data import DataSetSnippets, JointSamples
 from accel_rt.train.joint_model import JointModel, JointScores
 from accel_rt.train.losses import disagreement, segmentation_loss
+from accel_rt.train.pair_settings import JointSettings
 from accel_rt.train.processes import joined
-from accel_rt.train.settings import JointSettings
 from tests.data.test_layouts import write_picture
 from tests.data.test_samples import write_camvid
 from tests.models.test_weights import INFO

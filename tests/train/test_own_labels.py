@@ -15,7 +15,7 @@ from accel_rt.runtime.program import FrameProgram
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.train.fusion import train_fusion
 from accel_rt.train.own_labels import own_snippets
-from accel_rt.train.settings import FusionSettings
+from accel_rt.train.pair_settings import FusionSettings
 
 SIZE = (64, 96)
 

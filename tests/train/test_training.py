@@ -312,8 +312,8 @@ class TestFusion:
 
     def test_schedules_that_look_ahead_have_frames_after_the_labelled_one(self) -> None:
         plain, ahead = self.settings(), self.settings(schedule="balanced")
-        assert [plain.after(distance) for distance in plain.distances] == [0] * 9
-        assert {distance: ahead.after(distance) for distance in ahead.distances} == {0: 0, 4: 4}
+        assert plain.places == dict.fromkeys(range(1, 10), 0)
+        assert ahead.places == {0: 0, 4: 4}
         assert (plain.longest, ahead.longest) == (10, 9)
 
     def test_the_gate_learns_which_error_tells_and_leaves_the_fusion_alone(self) -> None:
