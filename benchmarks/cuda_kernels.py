@@ -26,6 +26,9 @@ BLOCK_THREADS = 256  # of every kernel
 RESERVED_SHARED_BYTES = 1024  # for the system, which the compiler counts from sm_90 on
 # Kernels whose names begin so read 16 bytes at once.
 WIDE = (
+    "convolve<float, 4",
+    "convolve<__half, 8",
+    "convolve<__nv_bfloat16, 8",
     "gather<float, 4>",
     "gather<__half, 8>",
     "gather<__nv_bfloat16, 8>",

@@ -47,6 +47,11 @@ def forward(device: torch.device, dtype: torch.dtype, cells: tuple[int, int]) ->
     for inner, outer in ((128, 128), (12, 5)):
         x, weight = noise(1, inner, *cells, dtype=dtype), noise(outer, inner, 3, 3, dtype=dtype)
         ops.deform_conv2d(x, offsets, weight, None, 1, 2, 2)
+    for channels, side in ((40, 3), (7, 5)):
+        x, bias = noise(1, channels, *cells, dtype=dtype), noise(channels, dtype=dtype)
+        weight = noise(channels, 1, side, side, dtype=dtype)
+        for geometry in ((1, side // 2, 1), (2, side // 2, 1), (1, side // 2 * 2, 2)):
+            ops.depthwise_conv2d(x, weight, bias, *geometry)
     scores = noise(1, 19, *cells)
     labels = ops.upsample_argmax(scores, size)
     ops.upsample_argmax_margin(scores, size)

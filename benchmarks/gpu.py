@@ -120,6 +120,14 @@ def _calls(height: int = 64, width: int = 128) -> list[tuple[roofline.Cost, Call
     calls: dict[str, Callable[[], object]] = {
         "flow_warp": partial(ops.flow_warp, cache, flow),
         "deform_conv2d": partial(ops.deform_conv2d, features, offset, weight, None, 1, 2, 2),
+        "depthwise_conv2d": partial(
+            ops.depthwise_conv2d,
+            noise(1, 672, height, width),
+            ops.depthwise_conv2d_pack(noise(672, 1, 5, 5)),
+            noise(672),
+            padding=2,
+            clamp=(0.0, 6.0),
+        ),
         "warp_score": partial(ops.warp_score, cache, flow, noise(19, 1024), noise(19)),
         "upsample_argmax": partial(
             ops.upsample_argmax, noise(1, 19, height, width, dtype=torch.float32), size

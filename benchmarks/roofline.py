@@ -97,6 +97,14 @@ def deform_conv2d(
     return Cost(name, f"{channels}->{channels}, {height}x{width}", moved, flops, "tensor")
 
 
+def depthwise_conv2d(channels: int, height: int, width: int, side: int, size: int = 2) -> Cost:
+    """``side x side`` taps in float32, as many pixels out as in."""
+    values = channels * height * width
+    shape = f"{channels} {side}x{side}, {height}x{width}"
+    moved = 2 * values * size + channels * (side**2 + 1) * size
+    return Cost("depthwise_conv2d", shape, moved, 2 * side**2 * values)
+
+
 def warp_score(depth: int, classes: int, height: int, width: int, size: int = 2) -> Cost:
     """Float32 arithmetic; scores and the scoring matrix are float32."""
     cells = height * width
@@ -157,6 +165,7 @@ def standard(height: int = 64, width: int = 128) -> list[Cost]:
         flow_warp(1024, height, width),
         deform_conv2d(512, height, width),
         deform_conv2d(512, height, width, columns=True),
+        depthwise_conv2d(672, height, width, 5),
         warp_score(1024, 19, height, width),
         upsample_argmax(19, height, width),
         preprocess(*frame),

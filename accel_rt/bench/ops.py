@@ -84,6 +84,7 @@ class Shapes:
     warp: tuple[tuple[int, int, int], ...] = ((2048, 64, 128),)
     deform: tuple[tuple[int, int, int], ...] = ((512, 23, 30), (512, 64, 128))
     winograd: tuple[tuple[int, int, int], ...] = ((256, 23, 30), (64, 90, 120))
+    depthwise: tuple[tuple[int, int, int], ...] = ((96, 256, 512), (672, 64, 128))
     score: tuple[tuple[int, int, int], ...] = ((1024, 23, 30), (1024, 64, 128))
     upsample: tuple[tuple[int, int, int], ...] = ((11, 23, 30), (19, 64, 128))
     classes: int = 19
@@ -93,6 +94,7 @@ FULL_SHAPES = Shapes()
 QUICK_SHAPES = Shapes(
     deform=FULL_SHAPES.deform[:1],
     winograd=FULL_SHAPES.winograd[:1],
+    depthwise=FULL_SHAPES.depthwise[1:],
     score=FULL_SHAPES.score[1:],
     upsample=FULL_SHAPES.upsample[1:],
 )
@@ -138,6 +140,7 @@ def cases(bench: Bench) -> Iterator[Case]:
         (_flow_warp, bench.shapes.warp),
         (_deform_conv2d, bench.shapes.deform),
         (_winograd_conv2d, bench.shapes.winograd),
+        (_depthwise_conv2d, bench.shapes.depthwise),
         (_warp_score, bench.shapes.score),
         (_upsample_argmax, bench.shapes.upsample),
     ):
@@ -273,6 +276,31 @@ def _winograd_conv2d(
     name = f"{channels}->{channels} 3x3, {height}x{width}"
     flops = 2 * 9 * channels**2 * height * width
     yield Case("winograd_conv2d", name, dtype, runs, flops=flops)
+
+
+def _depthwise_conv2d(
+    bench: Bench, shape: tuple[int, int, int], dtype: torch.dtype
+) -> Iterator[Case]:
+    """None on the CPU, where networks use PyTorch's."""
+    if bench.device.type == "cpu":
+        return
+    channels, height, width = shape
+    input = bench.normal(1, *shape, dtype=dtype)
+    weight = bench.normal(channels, 1, 5, 5, dtype=dtype)
+    packed = ops.depthwise_conv2d_pack(weight)
+    bias = bench.normal(channels, dtype=dtype)
+    ours = partial(ops.depthwise_conv2d, input, packed, bias, 1, 2, 1, (0.0, 6.0))
+    runs = (
+        Run("depthwise_conv2d", "ours", ours),
+        Run(
+            "F.conv2d + ReLU6",
+            "peer",
+            lambda: F.relu6(F.conv2d(input, weight, bias, padding=2, groups=channels)),
+        ),
+        Run("memcpy", "limit", limits.memcpy(input)),
+    )
+    name = f"{channels} 5x5, {height}x{width}"
+    yield Case("depthwise_conv2d", name, dtype, runs, bytes=2 * input.nbytes)
 
 
 def _warp_score(bench: Bench, shape: tuple[int, int, int], dtype: torch.dtype) -> Iterator[Case]:

@@ -35,6 +35,7 @@ def _formulas() -> dict[Any, Callable[..., int]]:
         "deform_conv2d": _deform_conv2d,
         "deform_conv2d_packed": _deform_conv2d,
         "winograd_conv2d": _winograd_conv2d,
+        "depthwise_conv2d": _depthwise_conv2d,
         "warp_score": _warp_score,
         "flow_warp": _flow_warp,
     }
@@ -59,6 +60,12 @@ def _winograd_conv2d(
 ) -> int:
     """Those of the convolution that it stands for: it takes fewer."""
     return 2 * 9 * x[1] * prod(out_shape)
+
+
+def _depthwise_conv2d(
+    x: list[int], taps: list[int], *rest: Any, out_shape: list[int], **named: Any
+) -> int:
+    return 2 * taps[0] * taps[1] * prod(out_shape)
 
 
 def _deform_conv2d(

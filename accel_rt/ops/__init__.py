@@ -2,6 +2,7 @@
 
 from accel_rt.ops._compose_flow import compose_flow
 from accel_rt.ops._deform_conv2d import deform_conv2d, deform_conv2d_pack, deform_conv2d_packed
+from accel_rt.ops._depthwise_conv2d import depthwise_conv2d, depthwise_conv2d_pack
 from accel_rt.ops._extension import ExtensionStatus, extension_status, has_operator
 from accel_rt.ops._flow_warp import flow_warp
 from accel_rt.ops._overlay import overlay
@@ -18,6 +19,8 @@ __all__ = [
     "deform_conv2d",
     "deform_conv2d_pack",
     "deform_conv2d_packed",
+    "depthwise_conv2d",
+    "depthwise_conv2d_pack",
     "extension_status",
     "flow_warp",
     "has_operator",

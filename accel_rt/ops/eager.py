@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from accel_rt.ops._extension import output_format
+
 
 def _taps(position: Tensor, size: int, zeros: bool) -> list[tuple[Tensor, Tensor]]:
     """The two taps of one axis as (index, weight), for positions in pixels of a grid of `size`."""
@@ -117,6 +119,24 @@ def deform_conv2d(
     if bias is not None:
         result = result + bias.to(dtype)[:, None, None]
     return result.to(input.dtype)
+
+
+def depthwise_conv2d(
+    input: Tensor,
+    taps: Tensor,
+    bias: Tensor,
+    stride: int,
+    padding: int,
+    dilation: int,
+    least: float,
+    most: float,
+) -> Tensor:
+    """Twin of :func:`accel_rt.ops.depthwise_conv2d`; ``taps`` are the weights ``[K, K, C]``."""
+    dtype = _working_type(input.dtype)
+    weight = taps.permute(2, 0, 1)[:, None].to(dtype)
+    geometry = stride, padding, dilation, input.shape[1]
+    result = F.conv2d(input.to(dtype), weight, bias.to(dtype), *geometry).clamp(least, most)
+    return result.to(input.dtype).contiguous(memory_format=output_format(input))
 
 
 def warp_score(cache: Tensor, flow: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -57,6 +57,7 @@ def test_bytes_are_those_of_the_tensors() -> None:
     expected = {
         roofline.flow_warp(32, height, width): total(cache, cache, flow),
         roofline.deform_conv2d(32, height, width): total(cache, offset, weight, cache),
+        roofline.depthwise_conv2d(32, height, width, 3): total(cache, weight[:10, :, 0, 0], cache),
         roofline.warp_score(32, 5, height, width): total(cache, flow, matrix, scored),
         roofline.upsample_argmax(5, height, width): total(scores, best),
         roofline.preprocess(*size): total(frame, ready),

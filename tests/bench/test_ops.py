@@ -15,6 +15,7 @@ TINY = ops.Shapes(
     warp=((8, 6, 7),),
     deform=((8, 6, 7),),
     winograd=((32, 6, 7),),
+    depthwise=((8, 6, 7),),
     score=((16, 6, 7),),
     upsample=((5, 6, 8),),
     classes=3,
@@ -38,6 +39,14 @@ def operators_in(dtype):
 
 def tiny_cases(*dtypes, thorough=True):
     return list(ops.cases(ops.Bench(torch.device("cpu"), dtypes, TINY, thorough)))
+
+
+def test_on_a_device_there_is_a_case_of_depthwise_convolution() -> None:
+    """Its runs on tensors without values, of which the shapes are known."""
+    bench = ops.Bench(torch.device("meta"), (torch.float16,), TINY)
+    (case,) = ops._depthwise_conv2d(bench, TINY.depthwise[0], torch.float16)
+    assert {run.call().shape for run in case.runs} == {(1, 8, 6, 7)}
+    assert case.bytes == 2 * 2 * 8 * 6 * 7
 
 
 @pytest.fixture

@@ -1,16 +1,21 @@
-"""Which convolutions cuDNN takes with what follows them; PyTorch's own stand in for its kernels."""
+"""Which convolutions become one kernel on CUDA with what follows them.
+
+PyTorch's own stand in for cuDNN's, and the CPU's implementation for ours.
+"""
 
 import copy
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from accel_rt import ops
 from accel_rt.models.fuse import fuse_networks
-from accel_rt.models.layers import DeformConv2d, FusedConv2d
-from accel_rt.models.prepared import CudnnConv2d, prepare
+from accel_rt.models.layers import DeformConv2d, DepthwiseConv2d, FusedConv2d
+from accel_rt.models.prepared import CudnnConv2d, PreparedDepthwiseConv2d, cuda_module, prepare
 from accel_rt.models.zoo import build_network
 
 CUDA = torch.device("cuda")
@@ -59,6 +64,68 @@ def test_a_network_gives_the_same_in_fewer_kernels(name: str, calls: Counter[str
     assert calls.total() == len(wanted)
     if name == "resnet101":  # most bottlenecks end with a shortcut and a ReLU
         assert calls["add_relu"] == 33
+
+
+@pytest.fixture
+def cuda_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    status = replace(ops.extension_status(), cuda_built=True)
+    monkeypatch.setattr(ops, "extension_status", lambda: status)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "efficientnet_lite2"])
+def test_every_depthwise_convolution_of_a_light_network_is_our_kernels(
+    name: str, dtype: torch.dtype, cuda_built: None, calls: Counter[str]
+) -> None:
+    torch.manual_seed(0)
+    network = fuse_networks(build_network(name, 5).eval())
+    prepared = copy.deepcopy(network)
+    for graph in (prepared.feature.graph, prepared.task.encode):
+        prepare(graph, CUDA, dtype)
+    frame = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        expected, found = network.encode(frame), prepared.encode(frame)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert sum(isinstance(m, PreparedDepthwiseConv2d) for m in prepared.modules()) > 16
+    assert not any(isinstance(m, DepthwiseConv2d) for m in prepared.modules())
+
+
+@pytest.mark.parametrize("activation", [None, nn.ReLU(), nn.ReLU6()])
+def test_a_shortcut_is_added_before_the_activation(
+    activation: nn.Module | None, cuda_built: None
+) -> None:
+    torch.manual_seed(0)
+    fused = FusedConv2d(nn.Conv2d(8, 8, 3, padding=1, groups=8), activation)
+    ours = cuda_module(fused, torch.float32)
+    assert isinstance(ours, PreparedDepthwiseConv2d)
+    x, shortcut = 5 * torch.randn(1, 8, 6, 7), 5 * torch.randn(1, 8, 6, 7)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(x, shortcut), fused(x, shortcut))
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(8, 8, 7, padding=3, groups=8),
+        nn.Conv2d(8, 8, 3, 3, 1, groups=8),
+        nn.Conv2d(8, 16, 3, 1, 1, groups=8),
+        nn.Conv2d(8, 8, 3, 1, 1, groups=4),
+        nn.Conv2d(8, 8, (3, 5), 1, (1, 2), groups=8),
+        nn.Conv2d(8, 8, 3, 1, "same", groups=8),
+        nn.Conv2d(8, 8, 3, 1, 1, groups=8, padding_mode="reflect"),
+    ],
+    ids=repr,
+)
+def test_other_convolutions_in_groups_stay_plain(conv: nn.Conv2d, cuda_built: None) -> None:
+    assert cuda_module(FusedConv2d(conv, nn.ReLU6()), torch.float16) is None
+
+
+def test_without_cuda_kernels_depthwise_convolutions_stay_plain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    status = replace(ops.extension_status(), cuda_built=False)
+    monkeypatch.setattr(ops, "extension_status", lambda: status)
+    assert cuda_module(FusedConv2d(DepthwiseConv2d(8, 3), nn.ReLU6()), torch.float16) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
