@@ -81,7 +81,7 @@ class PreparedDepthwiseConv2d(nn.Module):
         self._weight = ops.depthwise_conv2d_pack(weight)
         zeros = weight.new_zeros(conv.out_channels)
         self._bias = zeros if conv.bias is None else conv.bias.detach()
-        self._geometry: Any = conv.stride[0], conv.padding[0], conv.dilation[0]
+        self._geometry = conv.stride[0], int(conv.padding[0]), conv.dilation[0]
         self._clamp = clamp
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
