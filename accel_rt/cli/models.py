@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def models(as_json: bool) -> int:
     """List the installed networks and the pairs with a trained fusion.
 
-    Weights are looked up in the folders that $ACCEL_RT_WEIGHTS names and in the package's own.
+    Weights are looked up in the folders that $ACCEL_RT_WEIGHTS names, in the package's own, and in
+    packages of weights that are installed.
     """
     from accel_rt.models import store
 

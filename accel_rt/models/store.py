@@ -7,8 +7,11 @@ import math
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -40,10 +43,11 @@ _PACKAGED = Path(__file__).parent.parent / "weights"
 
 
 def folders() -> list[Path]:
-    """Where weights are looked up: those that ``$ACCEL_RT_WEIGHTS`` names, then the package's own.
+    """Where weights are looked up: those that ``$ACCEL_RT_WEIGHTS`` names, then the package's own,
+    then those of installed packages with an entry point ``accel_rt.weights``.
 
-    Several are separated as in ``$PATH``. Raises :class:`~accel_rt.errors.UsageError` for one that
-    is no folder.
+    Several in the variable are separated as in ``$PATH``. Raises
+    :class:`~accel_rt.errors.UsageError` for one that is no folder.
     """
     named = os.environ.get(FOLDERS_VARIABLE, "").split(os.pathsep)
     own = [Path(text) for text in named if text]
@@ -53,7 +57,19 @@ def folders() -> list[Path]:
                 f"{FOLDERS_VARIABLE} names '{folder}', which is no folder: name folders with "
                 f"weight files, separated by '{os.pathsep}', or unset it"
             )
-    return [*own, _PACKAGED]
+    return [*own, _PACKAGED, *_data_packages()]
+
+
+@cache
+def _data_packages() -> tuple[Path, ...]:
+    """Folders of the Python packages that entry points name; their code is not run."""
+    found = []
+    for point in entry_points(group="accel_rt.weights"):
+        with suppress(ImportError):  # one that is only half there
+            spec = find_spec(point.module)
+            if spec is not None and spec.origin is not None:
+                found.append(Path(spec.origin).parent)
+    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -11,19 +11,29 @@ import accel_rt
 from accel_rt.cli.main import cli
 
 WEIGHTS = Path(accel_rt.__file__).parent / "weights"
+DATA_PACKAGE = Path(__file__).parents[2] / "weights-paper"
 _ROW = re.compile(r"\| `(\w+)`(?: \(default (\w+)\))?.* \| ([\d.]+) \| .* \| ([\d.]+) \| [\d.]+ \|")
 
 
+@pytest.mark.parametrize(
+    ("folder", "card"),
+    [
+        (WEIGHTS, WEIGHTS / "README.md"),
+        (DATA_PACKAGE / "accel_rt_weights_paper", DATA_PACKAGE / "README.md"),
+    ],
+    ids=["package", "data package"],
+)
 def test_the_model_card_says_what_the_files_and_accel_rt_models_say(
-    monkeypatch: pytest.MonkeyPatch,
+    folder: Path, card: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("ACCEL_RT_WEIGHTS", raising=False)
+    monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(folder))
     listed = json.loads(CliRunner().invoke(cli, ["models", "--json"]).stdout)
     shipped = {
         row["name"]: (row["role"], f"{row['size_mb']:.2f}", f"{row['miou']:.1f}")
         for row in listed
-        if row["kind"] == "network" and Path(row["path"]).parent == WEIGHTS
+        if row["kind"] == "network" and Path(row["path"]).parent == folder
     }
-    table = (WEIGHTS / "README.md").read_text().split("\n\n")[1]
-    card = {name: (role, mb, miou) for name, role, mb, miou in _ROW.findall(table)}
-    assert card == shipped
+    table = next(part for part in card.read_text().split("\n\n") if part.startswith("| file |"))
+    told = {name: (role, mb, miou) for name, role, mb, miou in _ROW.findall(table)}
+    assert told == shipped
+    assert told

@@ -1,5 +1,6 @@
 """Weight files: exact where they must be, small, and clear about what is wrong with them."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,6 +186,29 @@ class TestStore:
     def test_missing_path(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="no weight file"):
             store.find(str(tmp_path / "net.safetensors"))
+
+    def test_a_package_with_weights_is_found_by_its_entry_point(
+        self, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        site = tmp_path / "site"
+        for name, text in (
+            ("more_weights/__init__.py", "raise RuntimeError('its code is not run')"),
+            ("more_weights-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: more-weights\n"),
+            (
+                "more_weights-1.dist-info/entry_points.txt",
+                "[accel_rt.weights]\nmore = more_weights\ngone = no_such_package.weights\n",
+            ),
+        ):
+            (site / name).parent.mkdir(parents=True, exist_ok=True)
+            (site / name).write_text(text)
+        shutil.copy(saved, site / "more_weights" / "of-a-package.safetensors")
+        monkeypatch.syspath_prepend(site)
+        store._data_packages.cache_clear()
+        try:
+            assert "of-a-package" in [entry.name for entry in store.installed()]
+            assert store.find("of-a-package").parent.name == "more_weights"
+        finally:
+            store._data_packages.cache_clear()
 
     def test_broken_files_are_not_listed(
         self, saved: Path, monkeypatch: pytest.MonkeyPatch

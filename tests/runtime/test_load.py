@@ -127,7 +127,8 @@ def test_own_networks_called_like_shipped_ones_do_not_get_the_shipped_fusion(wei
 
 
 def test_the_shipped_fusions_belong_to_the_shipped_networks(monkeypatch) -> None:
-    monkeypatch.delenv("ACCEL_RT_WEIGHTS", raising=False)
+    data_package = Path(__file__).parents[2] / "weights-paper" / "accel_rt_weights_paper"
+    monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(data_package))
     fusions = [entry for entry in store.installed() if entry.kind == "fusion"]
     assert len(fusions) >= 4
     for fusion in fusions:
