@@ -268,7 +268,7 @@ def test_train_passes_its_options_on(accel, monkeypatch, tmp_path):
     assert (settings.network, settings.steps, settings.crop) == ("resnet18", 5, (48, 64))
     assert (settings.scale, settings.street, settings.init) == ((0.5, 2.0), 0.5, "imagenet")
     assert settings.data == tmp_path
-    assert settings.batch == deeplab.DeepLabSettings("x", None).batch
+    assert settings.batch == deeplab.DeepLabSettings("x").batch
     assert accel("train", "deeplab", "--network", "resnet18", "--out", "run").code == 0
     assert (calls[1][0].data, calls[1][0].street) == (None, 1.0)
 

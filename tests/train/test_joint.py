@@ -359,7 +359,7 @@ class TestTraining:
         defaults = JointSettings(
             own,
             own,
-            data,
+            data=data,
             street=0,
             interval=3,
             crop=(32, 64),
