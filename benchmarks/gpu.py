@@ -1,7 +1,8 @@
 """Operators and the frame loop on a GPU, by device events, against the device's roofline.
 
     python -m benchmarks.gpu                # on the GPU there is
-    python -m benchmarks.gpu --assume-h100  # the least times on an H100, without any GPU
+    python -m benchmarks.gpu --assume-h100  # the least times on an H100, without any GPU, and what
+                                            # whole networks take by the bytes that they move
 
 Each operator runs at 1024x2048 (a grid of 64x128) in float16, with caches emptied before every
 run: the memory that is overwritten for that also keeps the device busy while the host launches.
@@ -27,7 +28,7 @@ from accel_rt.normalise import MEAN_RGB, STD_RGB
 from accel_rt.runtime.load import load_segmenter
 from accel_rt.runtime.segmenter import Segmenter
 from accel_rt.runtime.settings import SegmenterSettings
-from benchmarks import roofline
+from benchmarks import network_costs, roofline
 
 _RUNS = 50
 _SIZE = (1024, 2048)  # of the frames
@@ -40,11 +41,13 @@ _NO_DEVICE = (
 
 @click.command()
 @click.option("--assume-h100", is_flag=True, help="Print the least times of an H100 and stop.")
-@click.option("--frames/--no-frames", default=True, help="Also time whole frames.")
+@click.option("--frames/--no-frames", default=True, help="Whole frames, too.")
 def main(assume_h100: bool, frames: bool) -> None:
     """Print markdown tables."""
     if assume_h100:
         least_times(roofline.H100)
+        if frames:
+            counted_networks(roofline.H100)
         return
     if not torch.cuda.is_available():
         raise click.ClickException(_NO_DEVICE)
@@ -66,6 +69,37 @@ def least_times(peak: roofline.Peak) -> None:
             f"| {cost.op} | {cost.shape} | {cost.bytes / 1e6:.3g} | {cost.flops / 1e9:.3g} | "
             f"{cost.bound(peak)} | {1e6 * cost.seconds(peak):.3g} |"
         )
+
+
+def counted_networks(peak: roofline.Peak) -> None:
+    """Every network kernel by kernel, and the frames that follow from that."""
+    click.echo(
+        f"\nBytes at {network_costs.BANDWIDTH_SHARE:.0%} of the bandwidth or arithmetic at "
+        f"{network_costs.ARITHMETIC_SHARE:.0%} of its peak, whichever is longer, float16:\n"
+    )
+    click.echo("| network | frame | kernels | how many | MB | GFLOP | ms |")
+    click.echo("|---|---|---|---|---|---|---|")
+    rates = []
+    for height, width in (_SIZE, (360, 480)):
+        seen: set[str] = set()
+        for model in network_costs.MODELS:
+            counted = network_costs.pieces(model, (height, width))
+            rate = network_costs.frames_per_second(model, counted, peak)
+            rates.append(f"| {model.name} | {model.interval} | {height}x{width} | {rate:.0f} |")
+            for name in [name for name in counted if name not in seen]:
+                seen.add(name)
+                rows = network_costs.by_kind(counted[name], peak)
+                cost = roofline.Cost(
+                    "all", "", sum(r[2].bytes for r in rows), sum(r[2].flops for r in rows)
+                )
+                whole = ("**all**", sum(r[1] for r in rows), cost, sum(r[3] for r in rows))
+                for kind, number, cost, seconds in [whole, *rows]:
+                    click.echo(
+                        f"| {name} | {height}x{width} | {kind} | {number} | {cost.bytes / 1e6:.1f} "
+                        f"| {cost.flops / 1e9:.2f} | {1e3 * seconds:.3f} |"
+                    )
+    click.echo("\n| model | interval | frame | frames/s |\n|---|---|---|---|")
+    click.echo("\n".join(rates))
 
 
 def operators(peak: roofline.Peak | None, cache_bytes: int) -> None:
