@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from accel_rt.flow.grid import Grid
+from accel_rt.size import wxh
 
 _LONGEST_SIDE = 2048  # pixels; very long strips are processed smaller
 _SHORTEST_SIDE = 16
+# Pictures wider than trained for show a street from further away. Up to 4/3 as wide (16:9 of 4:3)
+# nothing is gained by more pixels, at 3/2 (2:1) much is by a third more, if the source has them.
+_WIDER, _MUCH_WIDER, _ENLARGED = 4 / 3, 3 / 2, 4 / 3
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,10 @@ class Geometry:
             self.padded[1] * self.source[1] / self.processed[1],
         )
 
+    def describe(self) -> dict[str, str]:
+        """What the networks see, for a report."""
+        return {"processed": wxh(self.processed)}
+
     def grid(self, stride: int) -> Grid:
         """The feature grid of a network with output stride ``stride``."""
         cells = -(-self.padded[0] // stride), -(-self.padded[1] // stride)
@@ -48,14 +56,16 @@ def plan(
     """Choose the processing size for frames of size ``source``.
 
     ``size`` is the user's choice; None keeps the source's shape with its shorter side as long as
-    the shorter side of ``trained``, the size the weights were trained for, or the source's own
-    where that is None. Sides of the padded frame, and of the update branch's ``update_scale`` of
-    it, are multiples of ``cell`` pixels; without ``pad`` it is resized to such.
+    the shorter side of ``trained``, the size the weights were trained for, up to a third longer for
+    much wider pictures, or the source's own where ``trained`` is None. Sides of the padded frame,
+    and of the update branch's ``update_scale`` of it, are multiples of ``cell`` pixels; without
+    ``pad`` it is resized to such.
     """
     if size is not None:
         processed = size
     else:
         wanted = min(trained or source) / min(source)
+        wanted = max(wanted, min(wanted * _enlarged(source, trained or source), 1.0))
         scale, least = min(wanted, _LONGEST_SIDE / max(source)), max(cell, _SHORTEST_SIDE)
         processed = max(least, round(source[0] * scale)), max(least, round(source[1] * scale))
     multiple = round(cell / update_scale)
@@ -64,3 +74,10 @@ def plan(
         processed = height, width
     padded = processed[0] + -processed[0] % multiple, processed[1] + -processed[1] % multiple
     return Geometry(source, processed, padded)
+
+
+def _enlarged(source: tuple[int, int], trained: tuple[int, int]) -> float:
+    """By how much frames of ``source`` are larger than networks of ``trained`` would have them."""
+    wider = (source[1] / source[0]) / (trained[1] / trained[0])
+    share = (wider - _WIDER) / (_MUCH_WIDER - _WIDER)
+    return 1 + (_ENLARGED - 1) * min(max(share, 0.0), 1.0)

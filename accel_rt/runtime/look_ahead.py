@@ -111,7 +111,8 @@ class LookAheadSegmenter:
     def describe(self) -> dict[str, Any]:
         """What runs, ready for a report."""
         delay = {"delay_frames": self._schedule.delay}
-        return {**self._description, **describe(self._program, self._flow), **delay}
+        size = {} if self._geometry is None else self._geometry.describe()
+        return {**self._description, **describe(self._program, self._flow), **delay, **size}
 
     def step(
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None

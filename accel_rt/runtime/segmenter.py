@@ -72,8 +72,10 @@ class Segmenter:
         self._executor.close()
 
     def describe(self) -> dict[str, Any]:
-        """What runs: networks, device, precision, threads and flow, ready for a report."""
-        return {**self._description, **self._executor.describe()}
+        """What runs: networks, device, precision, threads and flow, and once there was a frame the
+        size that the networks see, ready for a report."""
+        size = {} if self._geometry is None else self._geometry.describe()
+        return {**self._description, **self._executor.describe(), **size}
 
     def push(
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None

@@ -117,7 +117,8 @@ class SegmenterSettings:
         metavar="S",
     )
     size: tuple[int, int] | None = option(
-        "Processing size.  [default: the source's shape at the size the weights are for]",
+        "Processing size.  [default: the source's shape at the size the weights are for, up to a "
+        "third larger for pictures much wider than those]",
         None,
         kind="size",
         low=16,

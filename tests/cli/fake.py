@@ -17,6 +17,7 @@ from accel_rt.classes import CAMVID
 from accel_rt.runtime.policy import KeyframePolicy
 from accel_rt.runtime.result import FrameResult, Overlay
 from accel_rt.runtime.settings import SegmenterSettings
+from accel_rt.size import wxh
 from tests.stepper import Stepper
 
 
@@ -44,7 +45,8 @@ class FakeSegmenter(Stepper):
         pass
 
     def describe(self) -> dict[str, Any]:
-        return {"reference": self.settings.reference, "interval": self.settings.interval}
+        told = {"reference": self.settings.reference, "interval": self.settings.interval}
+        return {**told, "processed": wxh(self.sizes[-1])} if self.sizes else told
 
     def step(
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: object = None
