@@ -36,6 +36,15 @@ def check_sides(operator: str, name: str, *sides: int) -> None:
         )
 
 
+def check_packed(operator: str, packed: Tensor, fits: bool = True) -> None:
+    """`packed` may be weights that the operator's own function laid out; `fits`: by its sizes."""
+    if packed.dim() != 4 or not packed.permute(0, 2, 3, 1).is_contiguous() or not fits:
+        raise UsageError(
+            f"{operator}: packed must come from {operator.removesuffix('_packed')}_pack, got"
+            f" {tuple(packed.shape)} with strides {packed.stride()}"
+        )
+
+
 def as_pair(operator: str, name: str, value: Any, unit: str = "pixels") -> Pair:
     """``value`` as a positive (height, width) within :data:`MAX_SIDE`."""
     pair = _whole(value)

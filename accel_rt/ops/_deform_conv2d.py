@@ -7,7 +7,13 @@ from torch import Tensor
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import eager
-from accel_rt.ops._checks import Pair, as_pair_or_number, check_sides, check_tensors
+from accel_rt.ops._checks import (
+    Pair,
+    as_pair_or_number,
+    check_packed,
+    check_sides,
+    check_tensors,
+)
 from accel_rt.ops._extension import (
     extension_status,
     has_kernels,
@@ -135,6 +141,8 @@ def deform_conv2d_packed(
         UsageError: shapes, types or devices do not fit together.
     """
     geometry = _geometry(stride, padding, dilation)
+    check_tensors("deform_conv2d_packed", packed=packed)
+    check_packed("deform_conv2d_packed", packed)
     _check(input, offset, packed, bias, mask, *geometry)
     if input.device.type == "cuda":
         raise UsageError("deform_conv2d_packed: tensors must be on the CPU, use deform_conv2d")

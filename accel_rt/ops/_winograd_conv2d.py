@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from accel_rt.errors import UsageError
-from accel_rt.ops._checks import MAX_SIDE, check_sides, check_tensors
+from accel_rt.ops._checks import MAX_SIDE, check_packed, check_sides, check_tensors
 from accel_rt.ops._extension import has_kernels, has_operator, output_format, without_gradient
 
 
@@ -84,11 +84,9 @@ def _check(
     check_tensors(
         "winograd_conv2d", ("shortcut",), input=input, packed=packed, bias=bias, shortcut=shortcut
     )
-    if packed.dim() != 4 or packed.shape[0] % 32 or packed.shape[2:] != (4, 4):
-        raise UsageError(
-            "winograd_conv2d: packed must come from winograd_conv2d_pack, got"
-            f" {tuple(packed.shape)}"
-        )
+    check_packed(
+        "winograd_conv2d", packed, packed.shape[2:] == (4, 4) and packed.shape[0] % 32 == 0
+    )
     channels = packed.shape[1]
     if input.dim() != 4 or input.shape[1] != channels or input.dtype != packed.dtype:
         raise UsageError(
@@ -100,8 +98,8 @@ def _check(
             raise UsageError(
                 f"winograd_conv2d: input is on {input.device}, {name} on {tensor.device}"
             )
-    panels = packed.shape[0]
-    if bias.dim() != 1 or not panels - 32 < bias.shape[0] <= panels or bias.dtype != input.dtype:
+    outputs = packed.shape[0]
+    if bias.dim() != 1 or not outputs - 32 < bias.shape[0] <= outputs or bias.dtype != input.dtype:
         raise UsageError(
             "winograd_conv2d: bias must be [C_out] for the weight that was packed, of the input's"
             f" type, got {tuple(bias.shape)} of {bias.dtype}"
@@ -121,7 +119,8 @@ def _check(
 
 def _fake_pack(weight: Tensor) -> Tensor:
     outputs, channels = weight.shape[:2]
-    return weight.new_empty((outputs + 31) // 32 * 32, channels, 4, 4)
+    packed = weight.new_empty((outputs + 31) // 32 * 32, channels, 4, 4)
+    return packed.to(memory_format=torch.channels_last)
 
 
 def _fake(

@@ -1,8 +1,8 @@
 #include <limits>
 
-#include "../common/tensor.h"
+#include "../common/packed.h"
 #include "amx.h"
-#include "kernel.h"
+#include "problem.h"
 #ifdef ACCEL_RT_CUDA
 #include "../common/cuda_launch.h"
 #endif
@@ -12,7 +12,8 @@ namespace {
 
 // tile_bytes is the size of a tile's columns: large enough for the matrix product to reach its
 // speed, small enough on the CPU to stay in the last-level cache.
-struct Cpu {
+#ifdef ACCEL_RT_CPU
+struct DeformCpu {
   // Below 32 MB, up to which malloc keeps the memory of the last call
   static constexpr int64_t tile_bytes = int64_t(30) << 20;
 
@@ -20,37 +21,36 @@ struct Cpu {
   // returns whether that was done.
   static bool convolve(const DeformParams& p, const Tensor& weight,
                        const std::optional<Tensor>& bias, const Tensor& out,
-                       const ConvFinish& finish = {}, bool is_packed = false) {
-    if (out.numel() == 0 || packing(p, out.size(1)) == Packing::none) return false;
-    convolve_packed(p, is_packed ? weight : pack(p, weight), bias, finish, out);
+                       const ConvFinish& finish = {}, bool laid_out = false) {
+    if (out.numel() == 0 || layout(p, out.size(1)) == WeightLayout::plain) return false;
+    convolve_packed(p, laid_out ? weight : pack(p, weight), bias, finish, out);
     return true;
   }
 
   // How weights are laid out for this processor and such a convolution
-  enum class Packing { none, amx, panels };
-
-  static Packing packing([[maybe_unused]] const DeformParams& p, [[maybe_unused]] int64_t outputs) {
+  static WeightLayout layout([[maybe_unused]] const DeformParams& p,
+                             [[maybe_unused]] int64_t outputs) {
 #ifdef ACCEL_RT_X86
-    if (has_amx() && deform_amx_fits(p, outputs)) return Packing::amx;
+    if (has_amx() && deform_amx_fits(p, outputs)) return WeightLayout::amx;
     const bool type_fits =
         p.dtype == DType::bf16 ? has_avx512_bf16() && p.channels % 2 == 0 : p.dtype == DType::f32;
-    if (type_fits && p.groups == 1 && outputs % deform_panel_block == 0) return Packing::panels;
+    if (type_fits && p.groups == 1 && outputs % deform_panel_block == 0)
+      return WeightLayout::panels;
 #endif
-    return Packing::none;
+    return WeightLayout::plain;
   }
 
   // weight [outputs, KH, KW, C] laid out so, in as many elements
   static Tensor pack(const DeformParams& p, const Tensor& weight) {
     const int64_t outputs = weight.size(0);
-    const Packing wanted = packing(p, outputs);
-    const Tensor packed =
-        empty_like(weight, sizes4(weight), weight.scalar_type(), MemoryFormat::ChannelsLast);
+    const WeightLayout wanted = layout(p, outputs);
+    const Tensor packed = empty_packed(weight, sizes4(weight));
     const void* from = weight.const_data_ptr();
     void* to = packed.mutable_data_ptr();
-    const int64_t block = wanted == Packing::amx ? deform_amx_block : deform_panel_block;
+    const int64_t block = wanted == WeightLayout::amx ? deform_amx_block : deform_panel_block;
     torch::stable::parallel_for(0, outputs / block, 1, [&](int64_t begin, int64_t end) {
 #ifdef ACCEL_RT_X86
-      if (wanted == Packing::amx) return deform_amx_pack(p, from, to, outputs, begin, end);
+      if (wanted == WeightLayout::amx) return deform_amx_pack(p, from, to, outputs, begin, end);
 #endif
       ACCEL_RT_KERNEL(deform_pack)(p, from, to, outputs, begin * block, end * block);
     });
@@ -70,7 +70,7 @@ struct Cpu {
     const void* weight = packed.const_data_ptr();
     void* output = out.mutable_data_ptr();
 #ifdef ACCEL_RT_X86
-    if (packing(p, outputs) == Packing::amx) {
+    if (layout(p, outputs) == WeightLayout::amx) {
       STD_TORCH_CHECK(p.images * p.height * p.width <= std::numeric_limits<int>::max(),
                       "deform_conv2d: an input of more than 2^31 - 1 pixels");
       return in_tiles(out, deform_amx_block, [&](const DeformTile& pixels, int64_t most) {
@@ -136,9 +136,10 @@ struct Cpu {
     });
   }
 };
+#endif
 
 #ifdef ACCEL_RT_CUDA
-struct Cuda {
+struct DeformCuda {
   static constexpr int64_t tile_bytes = emulated_cuda ? 1 << 16 : 1 << 28;
 
   // Nothing is faster than columns and a matrix product of the library's.
@@ -168,122 +169,6 @@ struct Cuda {
   }
 };
 #endif
-
-// One call's tensors in kernel order, and its geometry. The matrices view the tensors held here.
-struct Problem {
-  DeformParams p;
-  ScalarType type;  // that the kernels and matrix products work on
-  Tensor input, offset, weight;
-  std::optional<Tensor> mask;
-  int64_t out_channels, depth;  // depth: columns of a weight group's matrix
-  int64_t tile;                 // pixels of a full tile
-
-  Problem(const Tensor& x, const Tensor& off, const Tensor& w, const std::optional<Tensor>& m,
-          const std::vector<int64_t>& stride, const std::vector<int64_t>& padding,
-          const std::vector<int64_t>& dilation, int64_t tile_bytes)
-      : type(kernel_type(x)), input(checked(x, off, w, m, stride, padding, dilation)) {
-    const int64_t sizes[3] = {x.size(1), w.size(1), w.size(2) * w.size(3)};
-    p.dtype = to_dtype(type);
-    p.images = x.size(0);
-    p.channels = to_int(x.size(1)), p.height = int(x.size(2)), p.width = int(x.size(3));
-    p.kernel_height = int(w.size(2)), p.kernel_width = int(w.size(3));
-    p.stride_y = int(stride[0]), p.stride_x = int(stride[1]);
-    p.padding_y = int(padding[0]), p.padding_x = int(padding[1]);
-    p.dilation_y = int(dilation[0]), p.dilation_x = int(dilation[1]);
-    p.out_height = int(off.size(2)), p.out_width = int(off.size(3));
-    p.groups = int(sizes[0] / sizes[1]);
-    p.offset_groups = int(off.size(1) / (2 * sizes[2]));
-    offset = nhwc(off, accumulate_type(type));
-    weight = nhwc(w, type);
-    if (m.has_value()) mask = nhwc(*m, accumulate_type(type));
-    p.input = input.const_data_ptr();
-    p.offset = offset.const_data_ptr();
-    p.mask = mask.has_value() ? mask->const_data_ptr() : nullptr;
-    out_channels = w.size(0);
-    depth = sizes[1] * sizes[2];
-    const int64_t row_bytes = depth * p.groups * int64_t(input.element_size());
-    // As many tiles as are needed, all of much the same size
-    const int64_t most = std::max<int64_t>(tile_bytes / row_bytes, 64);
-    const int64_t tiles = (pixels() + most - 1) / most;
-    tile = tiles > 1 ? (pixels() + tiles - 1) / tiles : pixels();
-  }
-
-  int64_t pixels() const { return p.images * p.out_height * p.out_width; }
-  int64_t group_outputs() const { return out_channels / p.groups; }
-
-  std::optional<Tensor> checked_bias(const std::optional<Tensor>& bias) const {
-    if (!bias.has_value()) return std::nullopt;
-    require(bias->dim() == 1 && is_floating(bias->scalar_type()) &&
-                bias->device() == input.device() && bias->size(0) == out_channels,
-            "deform_conv2d");
-    return in_order(*bias, type);
-  }
-
-  Size4 output_sizes() const { return {p.images, out_channels, p.out_height, p.out_width}; }
-  Tensor new_output() const {
-    return empty_like(input, output_sizes(), type, MemoryFormat::ChannelsLast);
-  }
-
-  // [groups * tile, depth], uninitialised
-  Tensor new_columns() const {
-    return torch::stable::empty(std::array<int64_t, 2>{p.groups * tile, depth}, type, std::nullopt,
-                                input.device());
-  }
-  // A weight group's part of such columns: [tile pixels, depth]
-  Tensor group_columns(const Tensor& columns, const DeformTile& at, int64_t group) const {
-    return matrix(columns, group * at.pixels * depth, at.pixels, depth, depth);
-  }
-  // [group outputs, depth]
-  Tensor group_weight(const Tensor& of, int64_t group) const {
-    return matrix(of, group * group_outputs() * depth, group_outputs(), depth, depth);
-  }
-  // A weight group's part of an NHWC tensor of output shape: [tile pixels, group outputs]
-  Tensor group_output(const Tensor& of, const DeformTile& at, int64_t group) const {
-    return matrix(of, at.first * out_channels + group * group_outputs(), at.pixels, group_outputs(),
-                  out_channels);
-  }
-
-  template <class F>
-  void for_tiles(F&& function) const {
-    for (int64_t first = 0; first < pixels(); first += tile)
-      function(DeformTile{first, std::min(tile, pixels() - first)});
-  }
-
- private:
-  Tensor checked(const Tensor& x, const Tensor& off, const Tensor& w,
-                 const std::optional<Tensor>& m, const std::vector<int64_t>& stride,
-                 const std::vector<int64_t>& padding, const std::vector<int64_t>& dilation) const;
-};
-
-Tensor Problem::checked(const Tensor& x, const Tensor& off, const Tensor& w,
-                        const std::optional<Tensor>& m, const std::vector<int64_t>& stride,
-                        const std::vector<int64_t>& padding,
-                        const std::vector<int64_t>& dilation) const {
-  const auto in_range = [](const std::vector<int64_t>& pair, int64_t least) {
-    return pair.size() == 2 && std::min(pair[0], pair[1]) >= least &&
-           std::max(pair[0], pair[1]) <= max_side;
-  };
-  require(is_floating4(x) && is_floating4(off) && is_floating4(w) && off.device() == x.device() &&
-              w.device() == x.device() && in_range(stride, 1) && in_range(padding, 0) &&
-              in_range(dilation, 1) && w.numel() > 0 && x.size(1) > 0 &&
-              x.size(1) % w.size(1) == 0 && w.size(0) % (x.size(1) / w.size(1)) == 0 &&
-              sides_fit(w.size(2), w.size(3)),
-          "deform_conv2d");
-  int64_t out[2];
-  for (int i = 0; i < 2; ++i) {
-    const int64_t padded = x.size(2 + i) + 2 * padding[i];
-    const int64_t reach = dilation[i] * (w.size(2 + i) - 1) + 1;
-    require(reach <= padded && padded <= max_side, "deform_conv2d");
-    out[i] = (padded - reach) / stride[i] + 1;
-  }
-  const int64_t taps = w.size(2) * w.size(3);
-  const int64_t offset_groups = off.size(1) / (2 * taps);
-  require(offset_groups > 0 && x.size(1) % offset_groups == 0 &&
-              sizes4(off) == Size4{x.size(0), offset_groups * 2 * taps, out[0], out[1]} &&
-              (!m.has_value() || is_like(*m, {x.size(0), offset_groups * taps, out[0], out[1]}, x)),
-          "deform_conv2d");
-  return nhwc(x, kernel_type(x));
-}
 
 template <class Device>
 void convolve_by_columns(const Problem& problem, std::optional<Tensor> bias, const Tensor& out) {
@@ -328,8 +213,8 @@ Tensor deform_conv2d_pack(const Tensor& weight, int64_t channels, int64_t offset
   p.kernel_height = int(weight.size(2)), p.kernel_width = int(weight.size(3));
   p.offset_groups = int(offset_groups);
   const bool fits = weight.scalar_type() == kernel_type(weight) &&
-                    Cpu::packing(p, weight.size(0)) != Cpu::Packing::none;
-  return fits ? Cpu::pack(p, dense) : torch::stable::clone(dense);
+                    DeformCpu::layout(p, weight.size(0)) != WeightLayout::plain;
+  return fits ? DeformCpu::pack(p, dense) : torch::stable::clone(dense);
 }
 
 // relu(deform_conv2d() + shortcut), with weights from deform_conv2d_pack()
@@ -338,27 +223,20 @@ Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset, const Ten
                             const std::optional<Tensor>& shortcut, bool relu,
                             std::vector<int64_t> stride, std::vector<int64_t> padding,
                             std::vector<int64_t> dilation) {
-  require(packed.scalar_type() == input.scalar_type() &&
-              (!bias.has_value() || bias->scalar_type() == input.scalar_type()),
-          "deform_conv2d");
-  const Problem problem(input, offset, packed, mask, stride, padding, dilation, Cpu::tile_bytes);
+  require_packed(is_packed(packed, input), "deform_conv2d");
+  require(!bias.has_value() || bias->scalar_type() == input.scalar_type(), "deform_conv2d");
+  const Problem problem(input, offset, packed, mask, stride, padding, dilation,
+                        DeformCpu::tile_bytes);
   const DeformParams& p = problem.p;
   const std::optional<Tensor> added = problem.checked_bias(bias);
-  ConvFinish rest;
-  rest.relu = relu;
-  std::optional<Tensor> base;
-  if (shortcut.has_value()) {
-    require(is_like(*shortcut, problem.output_sizes(), input) &&
-                shortcut->scalar_type() == input.scalar_type(),
-            "deform_conv2d");
-    base = nhwc(*shortcut, problem.type);
-    rest.shortcut = base->const_data_ptr();
-  }
+  ConvFinish rest{nullptr, nullptr, relu};
+  const std::optional<Tensor> base =
+      take_shortcut(shortcut, problem.output_sizes(), input, problem.type, rest, "deform_conv2d");
   const Tensor out = problem.new_output();
-  const bool is_packed = packed.scalar_type() == problem.type;
-  if (!Cpu::convolve(p, problem.weight, added, out, rest, is_packed)) {
-    convolve_by_columns<Cpu>(problem, added, out);
-    if (!rest.only_bias()) Cpu::finish(p.dtype, rest, out);
+  const bool laid_out = packed.scalar_type() == problem.type;
+  if (!DeformCpu::convolve(p, problem.weight, added, out, rest, laid_out)) {
+    convolve_by_columns<DeformCpu>(problem, added, out);
+    if (!rest.only_bias()) DeformCpu::finish(p.dtype, rest, out);
   }
   return finish(out, input);
 }
@@ -440,8 +318,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(ACCEL_RT_NAMESPACE, m) {
 
 #ifdef ACCEL_RT_CPU
 STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, CPU, m) {
-  m.impl("deform_conv2d", TORCH_BOX(&deform_conv2d<Cpu>));
-  m.impl("deform_conv2d_backward", TORCH_BOX(&deform_conv2d_backward<Cpu>));
+  m.impl("deform_conv2d", TORCH_BOX(&deform_conv2d<DeformCpu>));
+  m.impl("deform_conv2d_backward", TORCH_BOX(&deform_conv2d_backward<DeformCpu>));
   m.impl("deform_conv2d_pack", TORCH_BOX(&deform_conv2d_pack));
   m.impl("deform_conv2d_packed", TORCH_BOX(&deform_conv2d_packed));
 }
@@ -449,8 +327,8 @@ STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, CPU, m) {
 
 #ifdef ACCEL_RT_CUDA
 STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, ACCEL_RT_CUDA_KEY, m) {
-  m.impl("deform_conv2d", TORCH_BOX(&deform_conv2d<Cuda>));
-  m.impl("deform_conv2d_backward", TORCH_BOX(&deform_conv2d_backward<Cuda>));
+  m.impl("deform_conv2d", TORCH_BOX(&deform_conv2d<DeformCuda>));
+  m.impl("deform_conv2d_backward", TORCH_BOX(&deform_conv2d_backward<DeformCuda>));
 }
 #endif
 

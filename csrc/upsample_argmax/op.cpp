@@ -22,25 +22,32 @@ Tensor output(const Tensor& scores, const std::vector<int64_t>& size, ScalarType
                               std::nullopt, scores.device());
 }
 
-void upsample_cpu(const UpsampleArgmaxParams& p, const Tensor&) {
-  parallel(p.images * p.out_height, int64_t(p.classes) * p.width + p.out_width,
-           [&](int64_t begin, int64_t end) { ACCEL_RT_KERNEL(upsample_argmax)(p, begin, end); });
-}
+#ifdef ACCEL_RT_CPU
+struct UpsampleArgmaxCpu {
+  static void label(const UpsampleArgmaxParams& p, const Tensor&) {
+    parallel(p.images * p.out_height, int64_t(p.classes) * p.width + p.out_width,
+             [&](int64_t begin, int64_t end) { ACCEL_RT_KERNEL(upsample_argmax)(p, begin, end); });
+  }
+};
+#endif
 
 #ifdef ACCEL_RT_CUDA
-void upsample_cuda(const UpsampleArgmaxParams& p, const Tensor& on) {
-  launch(on, [&](void* stream) { return upsample_argmax_cuda(p, stream); });
-}
+struct UpsampleArgmaxCuda {
+  static void label(const UpsampleArgmaxParams& p, const Tensor& on) {
+    launch(on, [&](void* stream) { return upsample_argmax_cuda(p, stream); });
+  }
+};
 #endif
 
 // Labels; margins, too, if they are given memory
-template <void (*run)(const UpsampleArgmaxParams&, const Tensor&)>
+template <class Device>
 Tensor label(const Tensor& scores, const std::vector<int64_t>& size, double extent_y,
              double extent_x, float* margins) {
   const Tensor source = in_order(scores, ScalarType::Float);
   const Tensor labels = output(scores, size, ScalarType::Byte);
   if (labels.numel() > 0)
-    run({static_cast<const float*>(source.const_data_ptr()),
+    Device::label(
+        {static_cast<const float*>(source.const_data_ptr()),
          static_cast<uint8_t*>(labels.mutable_data_ptr()), margins, scores.size(0),
          int(scores.size(1)), int(scores.size(2)), int(scores.size(3)), int(size[0]), int(size[1]),
          double(scores.size(2)) / extent_y, double(scores.size(3)) / extent_x},
@@ -48,20 +55,20 @@ Tensor label(const Tensor& scores, const std::vector<int64_t>& size, double exte
   return labels;
 }
 
-template <void (*run)(const UpsampleArgmaxParams&, const Tensor&)>
+template <class Device>
 Tensor upsample_argmax(const Tensor& scores, std::vector<int64_t> size, double extent_y,
                        double extent_x) {
   check(scores, size, extent_y, extent_x);
-  return label<run>(scores, size, extent_y, extent_x, nullptr);
+  return label<Device>(scores, size, extent_y, extent_x, nullptr);
 }
 
-template <void (*run)(const UpsampleArgmaxParams&, const Tensor&)>
+template <class Device>
 std::tuple<Tensor, Tensor> upsample_argmax_margin(const Tensor& scores, std::vector<int64_t> size,
                                                   double extent_y, double extent_x) {
   check(scores, size, extent_y, extent_x);
   const Tensor margins = output(scores, size, ScalarType::Float);
   float* data = static_cast<float*>(margins.mutable_data_ptr());
-  return {label<run>(scores, size, extent_y, extent_x, data), margins};
+  return {label<Device>(scores, size, extent_y, extent_x, data), margins};
 }
 
 }  // namespace
@@ -75,15 +82,15 @@ STABLE_TORCH_LIBRARY_FRAGMENT(ACCEL_RT_NAMESPACE, m) {
 
 #ifdef ACCEL_RT_CPU
 STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, CPU, m) {
-  m.impl("upsample_argmax", TORCH_BOX((&upsample_argmax<upsample_cpu>)));
-  m.impl("upsample_argmax_margin", TORCH_BOX((&upsample_argmax_margin<upsample_cpu>)));
+  m.impl("upsample_argmax", TORCH_BOX(&upsample_argmax<UpsampleArgmaxCpu>));
+  m.impl("upsample_argmax_margin", TORCH_BOX(&upsample_argmax_margin<UpsampleArgmaxCpu>));
 }
 #endif
 
 #ifdef ACCEL_RT_CUDA
 STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, ACCEL_RT_CUDA_KEY, m) {
-  m.impl("upsample_argmax", TORCH_BOX((&upsample_argmax<upsample_cuda>)));
-  m.impl("upsample_argmax_margin", TORCH_BOX((&upsample_argmax_margin<upsample_cuda>)));
+  m.impl("upsample_argmax", TORCH_BOX(&upsample_argmax<UpsampleArgmaxCuda>));
+  m.impl("upsample_argmax_margin", TORCH_BOX(&upsample_argmax_margin<UpsampleArgmaxCuda>));
 }
 #endif
 

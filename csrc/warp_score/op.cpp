@@ -1,4 +1,4 @@
-#include "../common/tensor.h"
+#include "../common/packed.h"
 #include "amx.h"
 #include "kernel.h"
 #ifdef ACCEL_RT_CUDA
@@ -34,47 +34,59 @@ Tensor padded_weight(const Tensor& weight, ScalarType type, int class_step) {
 }
 
 #ifdef ACCEL_RT_CPU
-template <class F>
-void for_pixels(const WarpScoreParams& p, const F& function) {
-  parallel(p.images * p.height * p.width, int64_t(p.depth) * p.classes, function);
-}
+struct WarpScoreCpu {
+  static WeightLayout layout([[maybe_unused]] const WarpScoreParams& p) {
+#ifdef ACCEL_RT_X86
+    if (has_amx() && warp_score_amx_fits(p.dtype, p.depth)) return WeightLayout::amx;
+#endif
+    return WeightLayout::plain;
+  }
+
+  static void score(WarpScoreParams p, const Tensor& weight, const Tensor&) {
+#ifdef ACCEL_RT_X86
+    if (layout(p) == WeightLayout::amx) return score_amx(p, weight);
+#endif
+    const ScalarType type = p.dtype == DType::f64 ? ScalarType::Double : ScalarType::Float;
+    const Tensor matrix = padded_weight(weight, type, 1);
+    p.weight = matrix.const_data_ptr();
+    for_pixels(p, [&](int64_t begin, int64_t end) { ACCEL_RT_KERNEL(warp_score)(p, begin, end); });
+  }
+
+ private:
+  template <class F>
+  static void for_pixels(const WarpScoreParams& p, const F& function) {
+    parallel(p.images * p.height * p.width, int64_t(p.depth) * p.classes, function);
+  }
 
 #ifdef ACCEL_RT_X86
-void score_amx(WarpScoreParams p, const Tensor& weight) {
-  // A term holds all of bfloat16.
-  const int terms = weight.scalar_type() == ScalarType::BFloat16 ? 1 : 3;
-  const Tensor floats = in_order(weight, ScalarType::Float);
-  const Tensor packed =
-      torch::stable::empty(std::array<int64_t, 1>{warp_score_amx_packed(p.classes, p.depth, terms)},
-                           ScalarType::BFloat16, std::nullopt, weight.device());
-  p.weight = packed.const_data_ptr();
-  warp_score_amx_pack(static_cast<const float*>(floats.const_data_ptr()), packed.mutable_data_ptr(),
-                      p.dtype, p.classes, p.depth, terms);
-  for_pixels(p, [&](int64_t begin, int64_t end) { warp_score_amx(p, terms, begin, end); });
-}
+  static void score_amx(WarpScoreParams p, const Tensor& weight) {
+    // A term holds all of bfloat16.
+    const int terms = weight.scalar_type() == ScalarType::BFloat16 ? 1 : 3;
+    const Tensor floats = in_order(weight, ScalarType::Float);
+    const std::array<int64_t, 1> elements{warp_score_amx_packed(p.classes, p.depth, terms)};
+    const Tensor packed =
+        torch::stable::empty(elements, ScalarType::BFloat16, std::nullopt, weight.device());
+    p.weight = packed.const_data_ptr();
+    warp_score_amx_pack(static_cast<const float*>(floats.const_data_ptr()),
+                        packed.mutable_data_ptr(), p.dtype, p.classes, p.depth, terms);
+    for_pixels(p, [&](int64_t begin, int64_t end) { warp_score_amx(p, terms, begin, end); });
+  }
 #endif
-
-void score_cpu(WarpScoreParams p, const Tensor& weight, const Tensor&) {
-#ifdef ACCEL_RT_X86
-  if (has_amx() && warp_score_amx_fits(p.dtype, p.depth)) return score_amx(p, weight);
-#endif
-  const ScalarType type = p.dtype == DType::f64 ? ScalarType::Double : ScalarType::Float;
-  const Tensor matrix = padded_weight(weight, type, 1);
-  p.weight = matrix.const_data_ptr();
-  for_pixels(p, [&](int64_t begin, int64_t end) { ACCEL_RT_KERNEL(warp_score)(p, begin, end); });
-}
+};
 #endif
 
 #ifdef ACCEL_RT_CUDA
-void score_cuda(WarpScoreParams p, const Tensor& weight, const Tensor& on) {
-  const Tensor matrix = padded_weight(weight, ScalarType::Float, score_class_step);
-  p.weight = matrix.const_data_ptr();
-  launch(on, [&](void* stream) { return warp_score_cuda(p, stream); });
-}
+struct WarpScoreCuda {
+  static void score(WarpScoreParams p, const Tensor& weight, const Tensor& on) {
+    const Tensor matrix = padded_weight(weight, ScalarType::Float, score_class_step);
+    p.weight = matrix.const_data_ptr();
+    launch(on, [&](void* stream) { return warp_score_cuda(p, stream); });
+  }
+};
 #endif
 
-// `run` lays the weight out as its kernel wants it.
-template <void (*run)(WarpScoreParams, const Tensor& weight, const Tensor& on)>
+// A device lays the weight out as its kernel wants it.
+template <class Device>
 Tensor warp_score(const Tensor& cache, const Tensor& flow, const Tensor& weight,
                   const Tensor& bias) {
   check(cache, flow, weight, bias);
@@ -85,7 +97,8 @@ Tensor warp_score(const Tensor& cache, const Tensor& flow, const Tensor& weight,
       empty_like(cache, {cache.size(0), weight.size(0), cache.size(2), cache.size(3)}, sum_type,
                  MemoryFormat::ChannelsLast);
   if (scores.numel() > 0)
-    run({source.const_data_ptr(), displacement.const_data_ptr(), nullptr, added.const_data_ptr(),
+    Device::score(
+        {source.const_data_ptr(), displacement.const_data_ptr(), nullptr, added.const_data_ptr(),
          scores.mutable_data_ptr(), to_dtype(type), cache.size(0), to_int(cache.size(1)),
          int(cache.size(2)), int(cache.size(3)), to_int(weight.size(0))},
         weight, source);
@@ -100,13 +113,13 @@ STABLE_TORCH_LIBRARY_FRAGMENT(ACCEL_RT_NAMESPACE, m) {
 
 #ifdef ACCEL_RT_CPU
 STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, CPU, m) {
-  m.impl("warp_score", TORCH_BOX(&warp_score<score_cpu>));
+  m.impl("warp_score", TORCH_BOX(&warp_score<WarpScoreCpu>));
 }
 #endif
 
 #ifdef ACCEL_RT_CUDA
 STABLE_TORCH_LIBRARY_IMPL(ACCEL_RT_NAMESPACE, ACCEL_RT_CUDA_KEY, m) {
-  m.impl("warp_score", TORCH_BOX(&warp_score<score_cuda>));
+  m.impl("warp_score", TORCH_BOX(&warp_score<WarpScoreCuda>));
 }
 #endif
 

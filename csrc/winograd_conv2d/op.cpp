@@ -1,4 +1,4 @@
-#include "../common/tensor.h"
+#include "../common/packed.h"
 #include "kernel.h"
 
 #ifdef ACCEL_RT_CPU
@@ -13,31 +13,34 @@ bool has_kernel(ScalarType type) {
   return type == ScalarType::Float || (type == ScalarType::BFloat16 && has_avx512_bf16());
 }
 
-void check_weight(const Tensor& weight, int64_t side) {
-  require(weight.dim() == 4 && weight.size(0) > 0 && weight.size(1) > 0 &&
-              weight.size(1) % winograd_channel_step == 0 && weight.size(2) == side &&
-              weight.size(3) == side && has_kernel(weight.scalar_type()) && weight.is_cpu(),
-          "winograd_conv2d");
+bool is_served(const Tensor& weight, int64_t side) {
+  return weight.dim() == 4 && weight.size(0) > 0 && weight.size(1) > 0 &&
+         weight.size(1) % winograd_channel_step == 0 && weight.size(2) == side &&
+         weight.size(3) == side && has_kernel(weight.scalar_type()) && weight.is_cpu();
 }
 
-// Whether a convolution with such a weight [outputs, channels, 3, 3] is served, and faster than
-// oneDNN's: not on processors with AMX, nor for few outputs, which waste most of a panel.
-bool winograd_conv2d_pays(const Tensor& weight) {
+// Panels where such a weight [outputs, channels, 3, 3] is served, and faster than by oneDNN: not on
+// processors with AMX, nor for few outputs, which waste most of a panel.
+WeightLayout layout(const Tensor& weight) {
   const int64_t outputs = weight.size(0);
-  return has_kernel(weight.scalar_type()) && simd_level() != Simd::baseline &&
-         !(weight.scalar_type() == ScalarType::BFloat16 && has_amx()) && weight.size(2) == 3 &&
-         weight.size(3) == 3 && weight.size(1) >= 2 * winograd_channel_step &&
-         weight.size(1) % winograd_channel_step == 0 && 2 * whole_panels(outputs) <= 3 * outputs;
+  const bool pays = simd_level() != Simd::baseline &&
+                    !(weight.scalar_type() == ScalarType::BFloat16 && has_amx()) &&
+                    weight.size(1) >= 2 * winograd_channel_step &&
+                    2 * whole_panels(outputs) <= 3 * outputs;
+  return is_served(weight, 3) && pays ? WeightLayout::panels : WeightLayout::plain;
 }
+
+bool winograd_conv2d_pays(const Tensor& weight) { return layout(weight) == WeightLayout::panels; }
 
 // weight [outputs, channels, 3, 3] as winograd_conv2d() wants it: [whole panels, channels, 4, 4]
 Tensor winograd_conv2d_pack(const Tensor& weight) {
-  check_weight(weight, 3);
+  require(is_served(weight, 3), "winograd_conv2d");
   const int64_t outputs = weight.size(0), channels = weight.size(1);
   const DType dtype = to_dtype(weight.scalar_type());
   const Tensor dense = torch::stable::contiguous(weight, MemoryFormat::ChannelsLast);
-  const Tensor packed = torch::stable::new_zeros(
-      weight, Size4{whole_panels(outputs), channels, winograd_span, winograd_span});
+  Tensor packed =
+      empty_packed(weight, {whole_panels(outputs), channels, winograd_span, winograd_span});
+  torch::stable::zero_(packed);
   torch::stable::parallel_for(0, outputs, panel, [&](int64_t begin, int64_t end) {
     ACCEL_RT_KERNEL(winograd_pack)
     (dtype, dense.const_data_ptr(), packed.mutable_data_ptr(), to_int(channels), begin, end);
@@ -70,12 +73,14 @@ Tensor whole_bias(const Tensor& bias) {
 // relu(conv2d() + shortcut), with weights from winograd_conv2d_pack()
 Tensor winograd_conv2d(const Tensor& input, const Tensor& packed, const Tensor& bias,
                        const std::optional<Tensor>& shortcut, bool relu, int64_t dilation) {
-  check_weight(packed, winograd_span);
+  require_packed(
+      is_packed(packed, input) && is_served(packed, winograd_span) && packed.size(0) % panel == 0,
+      "winograd_conv2d");
   const ScalarType type = packed.scalar_type();
-  require(packed.is_contiguous() && input.dim() == 4 && input.size(1) == packed.size(1) &&
-              input.scalar_type() == type && sides_fit(input.size(2), input.size(3)) &&
-              bias.dim() == 1 && bias.scalar_type() == type &&
-              whole_panels(bias.size(0)) == packed.size(0) && dilation > 0,
+  require(input.dim() == 4 && input.size(1) == packed.size(1) &&
+              sides_fit(input.size(2), input.size(3)) && bias.dim() == 1 &&
+              bias.scalar_type() == type && whole_panels(bias.size(0)) == packed.size(0) &&
+              dilation > 0,
           "winograd_conv2d");
   // Of a dilation beyond the image only the middle taps are inside, as of one that reaches its edge
   const int64_t spread = std::min(dilation, std::max<int64_t>({input.size(2), input.size(3), 1}));
@@ -83,12 +88,8 @@ Tensor winograd_conv2d(const Tensor& input, const Tensor& packed, const Tensor& 
   const Tensor source = nhwc(input, type), added = whole_bias(bias);
   const Tensor out = empty_like(input, sizes, type, MemoryFormat::ChannelsLast);
   ConvFinish rest{static_cast<const float*>(added.const_data_ptr()), nullptr, relu};
-  std::optional<Tensor> base;
-  if (shortcut.has_value()) {
-    require(is_like(*shortcut, sizes, input) && shortcut->scalar_type() == type, "winograd_conv2d");
-    base = nhwc(*shortcut, type);
-    rest.shortcut = base->const_data_ptr();
-  }
+  const std::optional<Tensor> base =
+      take_shortcut(shortcut, sizes, input, type, rest, "winograd_conv2d");
   if (out.numel() > 0)
     convolve({source.const_data_ptr(), packed.const_data_ptr(), out.mutable_data_ptr(),
               to_dtype(type), sizes[0], to_int(input.size(1)), int(sizes[2]), int(sizes[3]),

@@ -487,6 +487,8 @@ def test_errors_of_packed_weights():
         convolve(packed=packed.bfloat16())
     with pytest.raises(UsageError, match="offset must be"):
         convolve(offset=offset[:, :-1])
+    with pytest.raises(UsageError, match="packed must come from deform_conv2d_pack"):
+        convolve(packed=packed.contiguous())
     # and the operators below are memory-safe by themselves
     operators, wrong_type = torch.ops.accel_rt, torch.zeros(2, 6, 7, 9).bfloat16()
     with pytest.raises(RuntimeError, match="deform_conv2d: the arguments"):
@@ -501,10 +503,11 @@ def test_errors_of_packed_weights():
         operators.deform_conv2d_packed(
             input, offset, packed, wrong_type[0, :, 0, 0], mask, None, True, *case.geometry
         )
-    with pytest.raises(RuntimeError, match="deform_conv2d: the arguments"):
-        operators.deform_conv2d_packed(
-            input, offset, packed.double(), None, mask, None, True, *case.geometry
-        )
+    for wrong in (packed.double(), packed.contiguous(), packed[:, :, :, :1], packed[0]):
+        with pytest.raises(RuntimeError, match="packed must come from deform_conv2d_pack"):
+            operators.deform_conv2d_packed(
+                input, offset, wrong, None, mask, None, True, *case.geometry
+            )
     with pytest.raises(RuntimeError, match="deform_conv2d: the arguments"):
         operators.deform_conv2d_pack(weight, 8, 0)
 

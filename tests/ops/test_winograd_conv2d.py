@@ -173,12 +173,13 @@ def test_what_does_not_pay_is_not_packed(weight):
         ({"dilation": 2**99}, "dilation must be at most"),
         ({"packed": torch.zeros(40, 32, 3, 3)}, "packed must come from winograd_conv2d_pack"),
         ({"packed": torch.zeros(40)}, "packed must come from winograd_conv2d_pack"),
+        ({"packed": torch.zeros(64, 32, 4, 4)}, "packed must come from winograd_conv2d_pack"),
         ({"packed": None}, "packed must be a tensor, got NoneType"),
         ({"input": torch.zeros(1, 1, 1, 1).expand(1, 32, 2**25, 1)}, "at most 16777216 pixels"),
     ],
 )
 def test_errors_name_the_culprit(changed, message):
-    packed = torch.zeros(64, 32, 4, 4)
+    packed = channels_last(torch.zeros(64, 32, 4, 4))
     good = {"input": torch.zeros(1, 32, 5, 6), "packed": packed, "bias": torch.zeros(40)}
     with pytest.raises(UsageError, match=message):
         winograd_conv2d(**(good | changed))
@@ -193,12 +194,10 @@ def test_errors_of_packing(weight):
 
 
 def test_operator_checks_for_itself():
-    packed = torch.zeros(64, 32, 4, 4)
+    packed = channels_last(torch.zeros(64, 32, 4, 4))
     good = [torch.zeros(1, 32, 5, 6), packed, torch.zeros(40), None, False, 1]
     for position, bad in (
         (0, torch.zeros(1, 16, 5, 6)),
-        (1, torch.zeros(64, 32, 3, 3)),
-        (1, torch.zeros(1).expand(64, 32, 4, 4)),
         (2, torch.zeros(32)),
         (3, torch.zeros(1, 40, 5, 5)),
         (2, torch.zeros(40).bfloat16()),
@@ -208,6 +207,24 @@ def test_operator_checks_for_itself():
         arguments = [bad if i == position else value for i, value in enumerate(good)]
         with pytest.raises(RuntimeError, match="winograd_conv2d: the arguments"):
             torch.ops.accel_rt.winograd_conv2d(*arguments)
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        channels_last(torch.zeros(64, 32, 3, 3)),
+        channels_last(torch.zeros(40, 32, 4, 4)),
+        torch.zeros(1).expand(64, 32, 4, 4),
+        torch.zeros(64, 32, 4, 4),
+        torch.zeros(64, 32, 4),
+        channels_last(torch.zeros(64, 32, 4, 4)).bfloat16(),
+    ],
+)
+def test_the_operator_refuses_what_nobody_packed(packed):
+    with pytest.raises(RuntimeError, match="packed must come from winograd_conv2d_pack"):
+        torch.ops.accel_rt.winograd_conv2d(
+            torch.zeros(1, 32, 5, 6), packed, torch.zeros(40), None, False, 1
+        )
 
 
 @pytest.mark.parametrize("dilation", [12, 13, 2**16, 2**31, 2**32 + 1, 2**63 - 1])
