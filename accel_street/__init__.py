@@ -4,6 +4,7 @@
 flow and occlusion.
 """
 
+from accel_street.camera import Driving
 from accel_street.drive import StreetDrive, StreetFrame
 
-__all__ = ["StreetDrive", "StreetFrame"]
+__all__ = ["Driving", "StreetDrive", "StreetFrame"]

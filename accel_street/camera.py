@@ -8,12 +8,15 @@ y down, z forward; normalised image coordinates are x/z and y/z.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
 
 PERIOD_M = 4096
+Driving = Literal["steady", "stops", "overtakes"]
 STOP_EVERY_S, STANDING = 8.0, 0.4
+OVERTAKE_EVERY_S, GAINED_M = 8.0, 26.0
 _TURN_RAD = 0.5
 
 
@@ -62,9 +65,11 @@ class Pose:
 class Camera:
     """A forward-looking camera on a moving car, deterministic at any time.
 
-    ``speed_mps`` is the mean speed; with 0 the camera stands perfectly still. With ``stops`` it
+    ``speed_mps`` is the mean speed; with 0 the camera stands perfectly still. One that ``stops``
     does so for the first :data:`STANDING` of every :data:`STOP_EVERY_S` seconds; for the rest it
-    drives faster, and turns aside and back, to the left and to the right by turns.
+    drives faster, and turns aside and back, to the left and to the right by turns. One that
+    ``overtakes`` pulls out by ``lane_m`` towards the middle every :data:`OVERTAKE_EVERY_S` seconds,
+    gains :data:`GAINED_M` on its lane's other vehicles, and pulls in again.
     """
 
     def __init__(
@@ -74,10 +79,12 @@ class Camera:
         lane_d: float,
         size: tuple[int, int],
         speed_mps: float,
-        stops: bool = False,
+        driving: Driving = "steady",
+        lane_m: float = 0.0,
     ) -> None:
         self._road = road
-        self._stops = stops
+        self._driving = driving
+        self._out_d = -np.sign(lane_d) * lane_m
         self._lane_d = lane_d
         self._speed = speed_mps
         self._surge = rng.uniform(0.0, 0.9)
@@ -102,24 +109,39 @@ class Camera:
 
     def _own_time(self, time_s: float) -> float:
         """The time that the camera moves by, which stands still where it stops."""
-        if not self._stops:
+        if self._driving != "stops":
             return time_s
         count, driven = _since_stop(time_s)
-        return STOP_EVERY_S * (count + driven * driven * (3 - 2 * driven))
+        return STOP_EVERY_S * (count + _smooth(driven))
 
     def _turned(self, time_s: float) -> float:
         """By how much the camera is turned aside, in radians to the left."""
-        if not self._stops:
+        if self._driving != "stops":
             return 0.0
         count, driven = _since_stop(time_s)
         return float(_TURN_RAD * np.cos(np.pi * count) * np.sin(np.pi * driven) ** 2)
 
+    def gained(self, time_s: float) -> float:
+        """Metres gained on the vehicles of its lane by overtaking them."""
+        if self._driving != "overtakes":
+            return 0.0
+        count, part = divmod(time_s / OVERTAKE_EVERY_S, 1.0)
+        return GAINED_M * (count + _smooth((part - 0.25) / 0.5))
+
+    def _pulled_out(self, time_s: float) -> float:
+        """How far beside its lane the camera is to overtake, as a left offset in metres."""
+        if self._driving != "overtakes":
+            return 0.0
+        part = time_s / OVERTAKE_EVERY_S % 1.0
+        return self._out_d * (_smooth((part - 0.1) / 0.25) - _smooth((part - 0.7) / 0.25))
+
     def pose(self, time_s: float) -> Pose:
         """The camera at ``time_s`` seconds."""
         s, turned = self.travelled(time_s), self._turned(time_s)
+        pulled_out = self._pulled_out(time_s)
         time_s = self._own_time(time_s)
         wave = self._shake * np.sin(self._sway_rate * time_s + self._phase[:8])
-        d = self._lane_d + 0.25 * wave[0]
+        d = self._lane_d + pulled_out + 0.25 * wave[0]
         yaw = self._road.heading(s) + self._yaw + turned + 0.012 * wave[1] + 0.002 * wave[2]
         pitch = self._pitch + 0.004 * wave[3] + 0.0025 * wave[6]
         roll = 0.006 * wave[4] + 0.0015 * wave[5]
@@ -139,6 +161,12 @@ class Camera:
         """``[3, 3]`` from normalised image coordinates to pixels (centres at integers)."""
         (cx, cy), f = self.centre_px, self.focal_px
         return np.array(((f, 0, cx), (0, f, cy), (0, 0, 1)))
+
+
+def _smooth(part: float) -> float:
+    """0 to 1 as ``part`` is, beginning and ending gently."""
+    part = min(max(part, 0.0), 1.0)
+    return part * part * (3 - 2 * part)
 
 
 def _since_stop(time_s: float) -> tuple[float, float]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from accel_rt.errors import UsageError
 from accel_street import sensor, shade
+from accel_street.camera import Driving
 from accel_street.raster import Raster, rasterise
 from accel_street.scene import Scene, View
 
@@ -38,7 +39,7 @@ class StreetDrive:
     width) in pixels; ``rate``: frames per second; ``speed_mps``: mean speed of the camera, drawn
     from the seed if None, 0 for a camera that stands still; ``effects``: False leaves out the
     sensor (exposure, vignette, blur, noise), for pictures that are pure geometry and light;
-    ``stops``: the camera stands still and drives on, again and again.
+    ``driving``: the camera ``stops`` and drives on, or ``overtakes`` those ahead, again and again.
 
     Raises :class:`UsageError` if an argument is out of range.
     """
@@ -51,7 +52,7 @@ class StreetDrive:
         *,
         speed_mps: float | None = None,
         effects: bool = True,
-        stops: bool = False,
+        driving: Driving = "steady",
     ) -> None:
         height, width = size
         if seed < 0:
@@ -65,7 +66,7 @@ class StreetDrive:
         self.size = size
         self.rate = rate
         self._seed = seed
-        self._scene = Scene(seed, size, speed_mps, stops)
+        self._scene = Scene(seed, size, speed_mps, driving)
         camera = self._scene.camera
         self._intrinsics = camera.intrinsics()
         self._grid = shade.grid(size, camera.focal_px, camera.centre_px)

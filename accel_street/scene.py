@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from accel_street.atlas import atlas
 from accel_street.block import BLOCK_M, build_block
-from accel_street.camera import Camera, Pose, Road
+from accel_street.camera import Camera, Driving, Pose, Road
 from accel_street.mesh import BUILDING, SKY, TREE, Face, Layer, Mesh, join, mesh, plane
 from accel_street.panels import repeated
 from accel_street.style import Light, Style, draw_light, draw_style
@@ -40,7 +40,11 @@ class Scene:
     """A street drawn from ``seed``, with its camera (``size`` is (height, width) in pixels)."""
 
     def __init__(
-        self, seed: int, size: tuple[int, int], speed_mps: float | None, stops: bool = False
+        self,
+        seed: int,
+        size: tuple[int, int],
+        speed_mps: float | None,
+        driving: Driving = "steady",
     ) -> None:
         rng = np.random.default_rng((seed, 0))
         self._seed = seed
@@ -50,8 +54,9 @@ class Scene:
         drawn_speed = float(np.exp(rng.uniform(np.log(2.5), np.log(13))))
         speed = drawn_speed if speed_mps is None else speed_mps
         lane_d = self.style.lane_d(1, self.style.lanes - 1)
-        self.camera = Camera(rng, self._road, lane_d, size, speed, stops)
-        self._traffic = Traffic(seed, rng, self._road, self.style, self.camera)
+        lane_m = self.style.lane_m
+        self.camera = Camera(rng, self._road, lane_d, size, speed, driving, lane_m)
+        self._traffic = Traffic(seed, rng, self._road, self.style, self.camera, driving)
         self._backdrop = mesh([_sky(self.light), *_skyline(rng, self.style)])
         self._block = functools.lru_cache(24)(self._build_block)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.random import Generator
 
 from accel_street.block import KERB_M
-from accel_street.camera import Camera, Road
+from accel_street.camera import GAINED_M, Camera, Driving, Road
 from accel_street.figures import Figure, someone
 from accel_street.mesh import Mesh, moved
 from accel_street.style import Style
@@ -48,11 +48,20 @@ class Stream:
 class Traffic:
     """All movers of a drive."""
 
-    def __init__(self, seed: int, rng: Generator, road: Road, style: Style, camera: Camera) -> None:
+    def __init__(
+        self,
+        seed: int,
+        rng: Generator,
+        road: Road,
+        style: Style,
+        camera: Camera,
+        driving: Driving = "steady",
+    ) -> None:
         self._seed = seed
         self._road = road
         self._style = style
         self._camera = camera
+        self._overtaken = driving == "overtakes"
         self._vehicles = self._vehicle_streams(rng)
         self._walkers = self._walker_streams(rng)
         self._cyclists = self._cyclist_streams(rng)
@@ -67,8 +76,10 @@ class Traffic:
         streams = []
         for lane in range(style.lanes):
             oncoming = -rng.uniform(5, 12)
-            streams.append(Stream(style.lane_d(-1, lane), gap, oncoming, 0.75))
-        if style.lanes > 1:
+            # Who overtakes on a road of two lanes needs the other one.
+            share = 0.0 if self._overtaken and style.lanes == 1 else 0.75
+            streams.append(Stream(style.lane_d(-1, lane), gap, oncoming, share))
+        if style.lanes > 1 and not self._overtaken:
             streams.append(Stream(style.lane_d(1, 0), gap, rng.uniform(-2, 2), 0.6, True))
         return streams
 
@@ -145,10 +156,12 @@ class Traffic:
         return Mover(solid, frames)
 
     def _queue(self) -> Iterator[Mover]:
-        """Vehicles ahead in our lane, which keep their distance from us."""
+        """Vehicles ahead in our lane, which keep their distance until we overtake them."""
         rng = np.random.default_rng((self._seed, 6))
         ahead = rng.uniform(9, 20) + rng.exponential(self._style.traffic_gap_m * 0.6)
         lane_d = self._style.lane_d(1, self._style.lanes - 1)
+        if self._overtaken:
+            ahead = GAINED_M / 2
         for number in range(5):
             solid = self._vehicle(len(self._vehicles), number)[0]
             rate, phase = rng.uniform(0.1, 0.4), rng.uniform(0, 2 * np.pi)
@@ -160,12 +173,13 @@ class Traffic:
                 wave: tuple[float, float] = (rate, phase),
             ) -> np.ndarray:
                 breathe = 2.0 * np.sin(wave[0] * time_s + wave[1])
-                s = self._camera.travelled(time_s) + ahead + breathe
+                s = self._camera.travelled(time_s) + ahead + breathe - self._camera.gained(time_s)
                 where = np.append(self._road.point(s, lane_d), 0.0)
                 return moved(solid.frames, float(self._road.heading(s)), where)
 
             yield Mover(solid, frames)
-            ahead += 16.0 + rng.exponential(self._style.traffic_gap_m * 0.5)
+            gap = 16.0 + rng.exponential(self._style.traffic_gap_m * 0.5)
+            ahead += GAINED_M if self._overtaken else gap
 
     def _along(
         self, figure: Figure, along: float, across: float, stream: Stream, slot: int, height: float

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from accel_rt.cli.fields import Size
 from accel_rt.cli.text import show
+
+if TYPE_CHECKING:
+    from accel_street import Driving
 
 
 @click.command()
@@ -17,9 +21,14 @@ from accel_rt.cli.text import show
 @click.option("--seed", type=click.IntRange(min=0), default=7, help="Another seed, another street.")
 @click.option("--size", type=Size(), default="480x360", help="Width and height in pixels.")
 @click.option("--rate", type=click.IntRange(1, 120), default=15, help="Frames per second.")
-@click.option("--stops", is_flag=True, help="Stand still, turn aside and drive on, by turns.")
+@click.option(
+    "--driving",
+    type=click.Choice(("steady", "stops", "overtakes")),
+    default="steady",
+    help="stops: stand still, turn aside and drive on, by turns; overtakes: pass those ahead.",
+)
 def street(
-    output: Path, seconds: float, seed: int, size: tuple[int, int], rate: int, stops: bool
+    output: Path, seconds: float, seed: int, size: tuple[int, int], rate: int, driving: Driving
 ) -> None:
     """Render a procedural street drive to the video file OUTPUT and print its path."""
     from accel_rt.video.output import check_output_path
@@ -27,7 +36,7 @@ def street(
     from accel_street import StreetDrive
 
     check_output_path(output, [])
-    drive = StreetDrive(seed=seed, size=size, rate=rate, stops=stops)
+    drive = StreetDrive(seed=seed, size=size, rate=rate, driving=driving)
     with VideoWriter(output, size, Fraction(rate)) as writer:
         for frame in drive.frames(max(1, round(seconds * rate))):
             writer.write(frame.image_bgr, Fraction(frame.index, rate))

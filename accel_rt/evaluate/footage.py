@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ from accel_rt.errors import InputError, UsageError
 from accel_rt.evaluate.schedule import Density
 
 if TYPE_CHECKING:
-    from accel_street import StreetDrive, StreetFrame
+    from accel_street import Driving, StreetDrive, StreetFrame
 
 STREET = "street"
 """Name that stands for rendered drives, as in ``street:7:60`` (seed and number of frames); the
-camera of ``street:7:60:stops`` stands still and drives on, again and again."""
+camera of ``street:7:60:stops`` stands still and drives on, again and again, that of
+``street:7:60:overtakes`` passes the vehicles ahead."""
 
 _STREET_SEED, _STREET_FRAMES, _STREET_SIZE, _STREET_RATE = 7, 60, (360, 480), 15
 _RATES = {"CamVid": 30.0, "Cityscapes": 17.0}
@@ -56,7 +57,7 @@ class RenderedFrame:
 
     seed: int
     index: int
-    stops: bool = False
+    driving: Driving = "steady"
 
     labelled = True
 
@@ -65,20 +66,20 @@ class RenderedFrame:
         return f"{STREET}{self.seed}_{self.index:05d}"
 
     def image_bgr(self) -> np.ndarray:
-        return _frame(self.seed, self.stops, self.index).image_bgr
+        return _frame(self.seed, self.driving, self.index).image_bgr
 
     def read(self) -> tuple[np.ndarray, np.ndarray]:
-        frame = _frame(self.seed, self.stops, self.index)
+        frame = _frame(self.seed, self.driving, self.index)
         return frame.image_bgr, frame.labels
 
     def motion(self) -> tuple[np.ndarray, np.ndarray]:
         """Exact flow float32 ``[H, W, 2]`` back to the frame before, in pixels, and where what is
         seen was not in sight there, bool ``[H, W]``."""
-        frame = _frame(self.seed, self.stops, self.index)
+        frame = _frame(self.seed, self.driving, self.index)
         return frame.flow, frame.occluded
 
     def stamp(self) -> tuple:
-        return self.seed, self.index, self.stops, _STREET_SIZE, _STREET_RATE
+        return self.seed, self.index, self.driving, _STREET_SIZE, _STREET_RATE
 
 
 @dataclass(frozen=True)
@@ -117,15 +118,15 @@ class CorruptFrame:
 
 
 @lru_cache(maxsize=1)
-def _drive(seed: int, stops: bool) -> StreetDrive:
+def _drive(seed: int, driving: Driving) -> StreetDrive:
     from accel_street import StreetDrive
 
-    return StreetDrive(seed=seed, size=_STREET_SIZE, rate=_STREET_RATE, stops=stops)
+    return StreetDrive(seed=seed, size=_STREET_SIZE, rate=_STREET_RATE, driving=driving)
 
 
 @lru_cache(maxsize=1)
-def _frame(seed: int, stops: bool, index: int) -> StreetFrame:
-    return _drive(seed, stops).frame(index)
+def _frame(seed: int, driving: Driving, index: int) -> StreetFrame:
+    return _drive(seed, driving).frame(index)
 
 
 _FRAME_NUMBER = re.compile(r"(?<!\d\.)(?<!\d)(\d+)(?:_[A-Za-z]\w*)?$")
@@ -179,7 +180,7 @@ class Footage:
 
 
 def open_footage(place: str, split: str = "val", layout: Layout = "auto") -> Footage:
-    """The labelled video at ``place``: a folder, or ``street[:SEED[:FRAMES[:stops]]]``.
+    """The labelled video at ``place``: a folder, or ``street[:SEED[:FRAMES[:DRIVING]]]``.
 
     Raises as :func:`accel_rt.data.open.open_dataset`, and
     :class:`~accel_rt.errors.InputError` if frames are missing within a clip.
@@ -196,12 +197,12 @@ def open_footage(place: str, split: str = "val", layout: Layout = "auto") -> Foo
 
 
 def _street(place: str) -> Footage:
-    match = re.fullmatch(rf"{STREET}(?::(\d+)(?::(\d+)(:stops)?)?)?", place)
+    match = re.fullmatch(rf"{STREET}(?::(\d+)(?::(\d+)(?::(stops|overtakes))?)?)?", place)
     if not match or match[2] == "0":
         raise UsageError(f"'{place}' is no street: give street:SEED:FRAMES, such as street:7:60")
     seed, frames = int(match[1] or _STREET_SEED), int(match[2] or _STREET_FRAMES)
-    stops = bool(match[3])
-    rendered = tuple(RenderedFrame(seed, index, stops) for index in range(frames))
+    driving = cast("Driving", match[3] or "steady")
+    rendered = tuple(RenderedFrame(seed, index, driving) for index in range(frames))
     clip = Clip(f"{STREET}{seed}", rendered)
     return Footage(f"street {seed}", (clip,), CAMVID, float(_STREET_RATE))
 

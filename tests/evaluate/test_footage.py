@@ -80,6 +80,14 @@ def test_street() -> None:
     assert (labels == frame.labels).all()
 
 
+def test_a_street_where_the_camera_overtakes() -> None:
+    plain, other = (
+        open_footage(place).clips[0].frames[30].image_bgr().astype(int)
+        for place in ("street:3:31", "street:3:31:overtakes")
+    )
+    assert np.abs(plain - other).mean() > 5
+
+
 def test_a_street_where_the_camera_stops() -> None:
     frames = open_footage("street:3:13:stops").clips[0].frames
     first, still, last = (frames[index].image_bgr().astype(int) for index in (0, 1, 12))

@@ -147,7 +147,7 @@ def test_a_still_camera_sees_static_things_stand() -> None:
 
 def test_a_camera_that_stops_stands_still_and_drives_on() -> None:
     """Each eight seconds it stands for the first 3.2, and gets as far as one that does not stop."""
-    drive, other = (StreetDrive(4, SMALL, speed_mps=8, stops=stops) for stops in (True, False))
+    drive, other = (StreetDrive(4, SMALL, speed_mps=8, driving=how) for how in ("stops", "steady"))
     frames = {index: drive.frame(index) for index in (1, 30, 47, 80)}
     for index, frame in frames.items():
         static = np.isin(frame.labels, STATIC)
@@ -158,10 +158,29 @@ def test_a_camera_that_stops_stands_still_and_drives_on() -> None:
 
 
 def test_a_camera_that_stops_turns_aside_in_between() -> None:
-    camera, other = (StreetDrive(4, SMALL, stops=s)._scene.camera for s in (True, False))
+    drives = (StreetDrive(4, SMALL, driving=how) for how in ("stops", "steady"))
+    camera, other = (drive._scene.camera for drive in drives)
     turned = [camera._turned(time_s) for time_s in (1.0, 3.2, 5.6, 8.0, 13.6)]
     assert turned == pytest.approx([0, 0, 0.5, 0, -0.5], abs=1e-9)
     assert other._turned(5.6) == 0
+
+
+@pytest.mark.parametrize("seed", [4, 9])  # one lane each way, and two
+def test_a_camera_that_overtakes_pulls_out_and_gains_on_its_lane(seed: int) -> None:
+    scene, other = (StreetDrive(seed, SMALL, driving=how)._scene for how in ("overtakes", "steady"))
+    camera, style = scene.camera, scene.style
+    for time_s, share, gained in ((0.0, 0, 0), (4.0, 1, 13), (8.0, 0, 26), (12.0, 1, 39)):
+        aside = camera.pose(time_s).position - other.camera.pose(time_s).position
+        assert np.hypot(*aside[:2]) == pytest.approx(share * style.lane_m, abs=1e-6)
+        assert camera.gained(time_s) == pytest.approx(gained)
+        assert other.camera.gained(time_s) == 0
+    nearest = []
+    for time_s in (0.0, 4.0, 8.0):
+        pose = camera.pose(time_s)
+        first = next(scene._traffic._queue()).frames(time_s)
+        middle = first[:, :, 2].mean(0) - pose.position
+        nearest.append(float(pose.rotation[2] @ middle))
+    assert nearest == pytest.approx([13, 0, -13], abs=4)
 
 
 def test_effects_leave_geometry_alone() -> None:
