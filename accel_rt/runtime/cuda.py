@@ -26,6 +26,7 @@ from torch import Tensor
 
 from accel_rt.flow.motion import Motion
 from accel_rt.flow.source import FlowSource
+from accel_rt.flow.steps import FlowSteps
 from accel_rt.runtime.cuda_device import CudaDevice, Device, Work
 from accel_rt.runtime.executor import FrameData, StageClock, describe
 from accel_rt.runtime.geometry import Geometry
@@ -83,6 +84,7 @@ class CudaExecutor:
         self.program = program
         self._flow, self._schedule, self._margins = flow, schedule, margins
         self._host_flow = flow if flow is not None and not flow.normalisation else None
+        self._host_steps = FlowSteps(self._host_flow)
         self._cuda: Device = cuda or CudaDevice(program.device)
         self._main, self._side, self._keyframes = (self._cuda.stream() for _ in range(3))
         self._events: dict[str, Any] = {name: self._cuda.event() for name in _EVENTS}
@@ -103,7 +105,7 @@ class CudaExecutor:
         self._cuda.synchronize()
 
     def start(self, geometry: Geometry) -> None:
-        self._host_view: Any = None
+        self._host_steps.restart()
         self.drop_state()
         if geometry != self._geometry:
             self._cuda.synchronize()
@@ -164,7 +166,7 @@ class CudaExecutor:
         self._launch("key output")
         if self._host_flow is not None:
             with self._clock("flow"):
-                self._host_view = self._host_flow.view(self._processed(), self._motion)
+                self._host_steps.look(self._processed(), self._motion)
         self.has_state = True
 
     def update(self, request: bool = False) -> None:
@@ -217,15 +219,13 @@ class CudaExecutor:
             self._launch("advance pending")
 
     def _compute_on_host(self, moves: bool) -> None:
-        assert self._host_flow is not None
-        before, self._host_view = (
-            self._host_view,
-            self._host_flow.view(self._processed(), self._motion),
-        )
-        if moves:
-            flow = self._host_flow.between(before, self._host_view, self._nodes.grid)
-            self._host_newer.copy_(flow)
-            self._flow_ran = self._host_flow.latest
+        if not moves:
+            self._host_steps.look(self._processed(), self._motion)
+            return
+        flow = self._host_steps.step(self._processed(), self._motion, self._nodes.grid)
+        assert flow is not None
+        self._host_newer.copy_(flow)
+        self._flow_ran = self._host_steps.ran
 
     def _request(self) -> None:
         """Begin a keyframe of this frame on the stream of keyframes."""

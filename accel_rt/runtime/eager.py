@@ -14,6 +14,7 @@ from torch import Tensor
 
 from accel_rt.flow.motion import Motion
 from accel_rt.flow.source import FlowSource
+from accel_rt.flow.steps import FlowSteps
 from accel_rt.runtime.executor import FrameData, StageClock, describe
 from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.preprocess import resize_frame
@@ -50,7 +51,7 @@ class EagerExecutor:
         threads: int | None = None,
     ) -> None:
         self.program = program
-        self._flow, self._schedule, self._margins = flow, schedule, margins
+        self._steps, self._schedule, self._margins = FlowSteps(flow), schedule, margins
         self._worker = KeyframeThread(threads or torch.get_num_threads()) if background else None
         self._gates = schedule.gate and flow is not None and program.update_stands_alone
         self._clock = StageClock()
@@ -58,7 +59,7 @@ class EagerExecutor:
 
     def start(self, geometry: Geometry) -> None:
         self._geometry = geometry
-        self._view: Any = None
+        self._steps.restart()
         self.drop_state()
 
     def drop_state(self) -> None:
@@ -75,7 +76,7 @@ class EagerExecutor:
         return self._pending is not None
 
     def load(self, frame_bgr: np.ndarray, motion: Motion | None = None) -> None:
-        self._motion, self._flow_ran = motion, "none"
+        self._motion = motion
         if self._worker is not None:
             self._worker.share_threads()
         self._clock = StageClock()
@@ -84,15 +85,13 @@ class EagerExecutor:
 
     def key(self) -> None:
         with self._clock("network"):
-            self._state, self._scores = self.program.key(self._input("reference"))
-            if self._schedule.fuse_keyframes and self.program.model.update is not None:
-                fresh = self.program.refresh(self._input("update"))
-                self._scores = self.program.merge(self._state, fresh)
+            fuses = self._schedule.fuse_keyframes and self.program.model.update is not None
+            beside = self._input("update") if fuses else None
+            self._state, self._scores = self.program.key_fused(self._input("reference"), beside)
             self._carried = self.program.carried(self._scores, self._geometry)
             self._state = replace(self._state, picture=self._picture())
         with self._clock("flow"):
-            if self._flow is not None:
-                self._view = self._flow.view(self._frame, self._motion)
+            self._steps.look(self._frame, self._motion)
 
     def update(self, request: bool = False) -> None:
         with self._clock("flow"):
@@ -104,19 +103,11 @@ class EagerExecutor:
             if self.program.model.update is not None:
                 fresh = self.program.refresh(self._input("update"))
             if self._state is not None:
-                self._scores = self._merge(self._state, fresh)
+                self._scores = self.program.merge_gated(self._state, fresh, self._picture())
             else:
                 assert fresh is not None
                 self._scores = fresh
             self._carried = self.program.carried(self._scores, self._geometry)
-
-    def _merge(self, state: State, fresh: Tensor | None) -> Tensor:
-        scores = self.program.merge(state, fresh)
-        picture = self._picture()
-        if fresh is None or picture is None:
-            return scores
-        program, residual = self.program, self.program.residual(state, picture)
-        return program.gated(scores, fresh, residual, program.inconsistency(state))
 
     def _picture(self) -> Tensor | None:
         """The frame for the gate, if there is one."""
@@ -135,15 +126,15 @@ class EagerExecutor:
 
     def _advance(self) -> Tensor | None:
         """Move the state there is, and the one that is pending, to this frame; by which flow."""
-        if self._flow is None:
-            return None
-        before, self._view = self._view, self._flow.view(self._frame, self._motion)
         pending = None if self._pending is None or self._pending.stale else self._pending
-        if before is None or (self._state is None and pending is None):
+        if self._state is None and pending is None:
+            self._steps.look(self._frame, self._motion)
             return None
         grid = self._geometry.grid(self.program.stride)
-        flow = self._flow.between(before, self._view, grid).to(self.program.device)
-        self._flow_ran = self._flow.latest
+        flow = self._steps.step(self._frame, self._motion, grid)
+        if flow is None:
+            return None
+        flow = flow.to(self.program.device)
         if self._state is not None:
             self._state = self.program.advance(self._state, flow)
         if pending is not None:
@@ -179,13 +170,13 @@ class EagerExecutor:
             out = self.program.output(self._scores, self._geometry, margins=self._margins)
             labels = out.labels.cpu().numpy()
             margin = None if out.margin is None else out.margin.cpu().numpy()
-        return FrameData(labels, margin, None, self._clock.ms, self._scores, self._flow_ran)
+        return FrameData(labels, margin, None, self._clock.ms, self._scores, self._steps.ran)
 
     def draw(self, overlay: Overlay | None) -> bool:
         return False
 
     def describe(self) -> dict[str, Any]:
-        told = describe(self.program, self._flow)
+        told = describe(self.program, self._steps.source)
         if self._worker is None:
             return told
         return {**told, **self._worker.describe(), "keyframes": "asynchronous"}

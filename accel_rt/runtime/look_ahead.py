@@ -14,6 +14,7 @@ from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.flow.motion import Motion
 from accel_rt.flow.source import FlowSource
+from accel_rt.flow.steps import FlowSteps
 from accel_rt.runtime.executor import StageClock, describe
 from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.policy import KeyframePolicy
@@ -39,10 +40,10 @@ class _Waiting:
     image: np.ndarray | None
     flow: Tensor | None
     clock: StageClock
+    flow_ran: str
     picture: Tensor | None = None
     back: Tensor | None = None
     scores: Tensor | None = None
-    flow_ran: str = "none"
 
 
 @dataclass
@@ -78,7 +79,7 @@ class LookAheadSegmenter:
         description: dict[str, Any] | None = None,
     ) -> None:
         self.classes = classes
-        self._policy, self._program, self._flow = policy, program, flow
+        self._policy, self._program, self._steps = policy, program, FlowSteps(flow)
         self._schedule, self._margins = schedule, margins
         self._gates = schedule.gate and flow is not None
         self._trained, self._size = trained, size
@@ -94,7 +95,7 @@ class LookAheadSegmenter:
         self._geometry: Geometry | None = None
         self._before: _Side | None = None
         self._waiting: list[_Waiting] = []
-        self._view: Any = None
+        self._steps.restart()
         self._policy.reset()
 
     def draw(self, overlay: Overlay | None) -> bool:
@@ -112,7 +113,7 @@ class LookAheadSegmenter:
         """What runs, ready for a report."""
         delay = {"delay_frames": self._schedule.delay}
         size = {} if self._geometry is None else self._geometry.describe()
-        return {**self._description, **describe(self._program, self._flow), **delay, **size}
+        return {**self._description, **describe(self._program, self._steps.source), **delay, **size}
 
     def step(
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None
@@ -143,12 +144,11 @@ class LookAheadSegmenter:
         since = len(self._waiting) + 1
         decision = self._policy.decide(frame_bgr[::every, ::every], since)
         with clock("flow"):
-            flow = self._flow_to(image, geometry, motion)
+            flow = self._steps.step(image, motion, geometry.grid(self._program.stride))
+            flow = None if flow is None else flow.to(self._program.device)
             picture = self._program.picture(image, geometry) if self._gates else None
         kind = "key" if self._before is None else decision.kind
-        frame = _Waiting(self._index, pts, kind, image, flow, clock, picture)
-        if self._flow is not None and flow is not None:
-            frame.flow_ran = self._flow.latest
+        frame = _Waiting(self._index, pts, kind, image, flow, clock, self._steps.ran, picture)
         self._index += 1
         if kind != "key":
             if kind == "carry" or self._program.model.update is None:
@@ -167,26 +167,13 @@ class LookAheadSegmenter:
         self._before = None
         return results
 
-    def _flow_to(
-        self, image: np.ndarray, geometry: Geometry, motion: Motion | None
-    ) -> Tensor | None:
-        """Flow from the frame before; None for the first, and where states are copied."""
-        if self._flow is None:
-            return None
-        before, self._view = self._view, self._flow.view(image, motion)
-        if before is None:
-            return None
-        grid = geometry.grid(self._program.stride)
-        return self._flow.between(before, self._view, grid).to(self._program.device)
-
     def _keyframe(self, frame: _Waiting, geometry: Geometry) -> tuple[_Side, Tensor]:
         program = self._program
         assert frame.image is not None
         with frame.clock("network"):
-            state, scores = program.key(program.prepare(frame.image, geometry))
-            if self._schedule.fuse_keyframes and program.model.update is not None:
-                fresh = program.refresh(program.prepare(frame.image, geometry, "update"))
-                scores = program.merge(state, fresh)
+            fuses = self._schedule.fuse_keyframes and program.model.update is not None
+            beside = program.prepare(frame.image, geometry, "update") if fuses else None
+            state, scores = program.key_fused(program.prepare(frame.image, geometry), beside)
         carried = program.carried(scores, geometry, frame.picture)
         return _Side(replace(state, picture=frame.picture), carried), scores
 

@@ -55,14 +55,13 @@ class FrameNodes:
 
     def key(self) -> None:
         """A keyframe of the frame: state and scores."""
-        state, scores = self._program.key(self._input("reference"))
+        fuses = self._schedule.fuse_keyframes and self._program.model.update is not None
+        beside = self._input("update") if fuses else None
+        state, scores = self._program.key_fused(self._input("reference"), beside)
         flow = None
         if self._composes(state):  # a place for flow, which a graph needs
             flow = torch.zeros_like(self.newer)
         self._keep_state("state", replace(state, flow=flow, picture=self._picture()))
-        if self._schedule.fuse_keyframes and self._program.model.update is not None:
-            fresh = self._program.refresh(self._input("update"))
-            scores = self._program.merge(state, fresh)
         self._keep("key scores", scores)
         self._begin_carrying(scores)
 
@@ -97,11 +96,7 @@ class FrameNodes:
     def merge(self) -> None:
         """State and update branch to scores."""
         fresh = None if self._program.model.update is None else self._kept["fresh"]
-        state, picture = self._state("state"), self._picture()
-        scores = self._program.merge(state, fresh)
-        if fresh is not None and picture is not None:
-            program, residual = self._program, self._program.residual(state, picture)
-            scores = program.gated(scores, fresh, residual, program.inconsistency(state))
+        scores = self._program.merge_gated(self._state("state"), fresh, self._picture())
         self._keep("scores", scores)
         self._begin_carrying(scores)
 

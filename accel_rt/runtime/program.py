@@ -163,6 +163,14 @@ class FrameProgram:
         """A frame, as :meth:`prepare` takes it, in the cells that scores are carried in."""
         return thumbnail(frame, geometry, self.finest_stride, self.device)
 
+    def key_fused(self, frame: Tensor, update_frame: Tensor | None) -> tuple[State, Tensor]:
+        """:meth:`key`, its scores fused with what the update branch makes of ``update_frame``, its
+        input; None leaves them."""
+        state, scores = self.key(frame)
+        if update_frame is not None:
+            scores = self.merge(state, self.refresh(update_frame))
+        return state, scores
+
     def key(self, frame: Tensor) -> tuple[State, Tensor]:
         """Keyframe ``[N, 3, H, W]`` to state and scores: ``S_k = N_task^R(N_feat^R(I_k))``."""
         reference, fusion = self.model.reference, self.model.fusion
@@ -203,6 +211,14 @@ class FrameProgram:
         """One branch's scores on the scale of fused ones."""
         takes_any = isinstance(self.model.fusion, ProbabilityFusion)
         return probabilities(scores) if takes_any else scores
+
+    def merge_gated(self, state: State, fresh: Tensor | None, picture: Tensor | None) -> Tensor:
+        """:meth:`merge`, then :meth:`gated` where there is a ``picture`` of the frame."""
+        scores = self.merge(state, fresh)
+        if fresh is None or picture is None:
+            return scores
+        residual = self.residual(state, picture)
+        return self.gated(scores, fresh, residual, self.inconsistency(state))
 
     def merge(self, state: State, fresh: Tensor | None) -> Tensor:
         """Scores ``[N, C, h, w]`` of a frame between keyframes (equations 1 and 2, then SF).
