@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accel_rt import threads
+from accel_rt.cli.fields import threads_option, written_option
 from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say
 from accel_rt.errors import OutputError, UsageError
@@ -28,25 +29,9 @@ _NARROWEST = 140  # columns; what the widest table needs, where nobody watches a
     "part", type=click.Choice(("ops", "e2e", "all")), default="all", metavar="[ops|e2e|all]"
 )
 @click.option("--quick", is_flag=True, help="Fewer cases and runs: half a minute, not three.")
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write every measurement to FILE.",
-)
-@click.option(
-    "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE.png",
-    help="Draw the time of each model.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="CPU threads.  [default: one for each core]",
-)
+@written_option("--json", "FILE", "Write every measurement to FILE.", name="json_file")
+@written_option("--plot", "FILE.png", "Draw the time of each model.")
+@threads_option("CPU threads.  [default: one for each core]")
 @click.option(
     "--only", default="", metavar="TEXT", help="Operators' cases with TEXT in their name."
 )

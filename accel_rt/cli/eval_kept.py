@@ -10,7 +10,13 @@ from typing import Any
 
 import click
 
-from accel_rt.cli.fields import CommaList, field_options, from_values
+from accel_rt.cli.fields import (
+    CommaList,
+    field_options,
+    from_values,
+    threads_option,
+    written_option,
+)
 from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say, show, table
 from accel_rt.errors import InputError
@@ -39,26 +45,15 @@ from accel_rt.runtime.settings import SegmenterSettings
     show_default=True,
     help="How many frames of VIDEO to look at.",
 )
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads.")
+@threads_option()
 @click.option(
     "--auto",
     type=click.FloatRange(0, 100),
     metavar="PERCENT",
     help="Say which schedule is the fastest that keeps so much of the mean IoU, and its options.",
 )
-@click.option(
-    "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Draw what is kept against how fast it is, as SVG.",
-)
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write the numbers to FILE, too.",
-)
+@written_option("--plot", "FILE", "Draw what is kept against how fast it is, as SVG.")
+@written_option("--json", "FILE", "Write the numbers to FILE, too.", name="json_file")
 def kept(
     video: str,
     update: str | None,

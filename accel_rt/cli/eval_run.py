@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accel_rt.cli.eval_options import footage_options, open_dataset_info, worker_count
+from accel_rt.cli.fields import written_option
 from accel_rt.cli.machine import machine
 from accel_rt.cli.options import segmenter_options, segmenter_settings
 from accel_rt.cli.text import say, show, table
@@ -32,12 +33,11 @@ if TYPE_CHECKING:
     help="Measure it on corrupted frames, too, such as noise:10,jpeg:30,blur:7 (sigma of 255, "
     "quality, pixels).",
 )
-@click.option(
+@written_option(
     "--json",
-    "json_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write everything that was counted to FILE; 'eval diff' compares two.",
+    "FILE",
+    "Write everything that was counted to FILE; 'eval diff' compares two.",
+    name="json_file",
 )
 def run(data: str, corrupt: str | None, json_file: Path | None, **values: Any) -> None:
     """Measure one model on DATA at every distance from the keyframe up to --interval.

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from accel_rt.cli.eval_options import layout_option
-from accel_rt.cli.fields import field_options, from_values
+from accel_rt.cli.fields import field_options, from_values, threads_option, written_option
 from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say, show, table
 from accel_rt.errors import UsageError
@@ -34,7 +34,7 @@ from accel_rt.runtime.settings import SegmenterSettings
     help="Take an H.264 copy of the frames as low-delay encoders make it, with its motion vectors; "
     "of x264's quality 8 (hardly any loss), 20 or 28.",
 )
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads.")
+@threads_option()
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0),
@@ -42,19 +42,8 @@ from accel_rt.runtime.settings import SegmenterSettings
     show_default=True,
     help="How long to take times; 0 takes none.",
 )
-@click.option(
-    "--json",
-    "json_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write the numbers to FILE, too.",
-)
-@click.option(
-    "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE.svg",
-    help="Draw accuracy against time.",
-)
+@written_option("--json", "FILE", "Write the numbers to FILE, too.", name="json_file")
+@written_option("--plot", "FILE.svg", "Draw accuracy against time.")
 def schedules(
     data: str,
     split: str,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from accel_rt.cli.fields import Size, field_options, from_values
+from accel_rt.cli.fields import Size, field_options, from_values, output_option
 from accel_rt.cli.text import say, show
 from accel_rt.runtime.settings import SegmenterSettings
 
@@ -21,14 +21,7 @@ _SUFFIXES = ".onnx", ".pt2"
     help="The update network of a pair, with its trained fusion if there is one: writes two files.",
 )
 @field_options(SegmenterSettings, "update_scale")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="FILE.onnx, or FILE.pt2 for torch.export; of a pair FILE-keyframe and FILE-update.",
-)
+@output_option("FILE.onnx, or FILE.pt2 for torch.export; of a pair FILE-keyframe and FILE-update.")
 @click.option(
     "--size",
     type=Size(),

@@ -14,6 +14,7 @@ from accel_rt.option import Option, flag, options
 from accel_rt.size import wxh
 
 F = TypeVar("F", bound=Callable[..., Any])
+_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 class Size(click.ParamType):
@@ -77,6 +78,22 @@ class FolderShare(click.ParamType):
         if not folder or not 0 <= parsed <= 1:
             self.fail(f"'{value}' is not a folder and a share, such as city=0.3", param, ctx)
         return Path(folder), parsed
+
+
+def output_option(help: str, name: str = "--output") -> Callable[[F], F]:
+    """``-o``: the one file that a command writes."""
+    return click.option("-o", name, required=True, type=_FILE, metavar="FILE", help=help)
+
+
+def written_option(flag: str, metavar: str, help: str, name: str | None = None) -> Callable[[F], F]:
+    """A file that a command writes beside; the command gets it as ``name``, else as the flag."""
+    names = (flag,) if name is None else (flag, name)
+    return click.option(*names, type=_FILE, metavar=metavar, help=help)
+
+
+def threads_option(help: str = "CPU threads.") -> Callable[[F], F]:
+    """``--threads N``."""
+    return click.option("--threads", type=click.IntRange(min=1), metavar="N", help=help)
 
 
 def field_options(settings: type, *names: str) -> Callable[[F], F]:

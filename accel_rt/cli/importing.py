@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 import click
 
+from accel_rt.cli.fields import output_option
 from accel_rt.cli.text import say, show
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -25,9 +26,7 @@ def importing() -> None:
     metavar="FILE.params",
     help="The checkpoint that it was trained from, for what it lacks.",
 )
-@click.option(
-    "-o", "--output", required=True, type=_FILE, metavar="FILE", help="The .safetensors to write."
-)
+@output_option("The .safetensors to write.")
 @click.option(
     "--bits",
     type=click.Choice(["4", "8", "32"]),

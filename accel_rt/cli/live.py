@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from accel_rt.cli.fields import field_options, from_values
+from accel_rt.cli.fields import field_options, from_values, written_option
 from accel_rt.cli.options import (
     palette_option,
     preset_option,
@@ -46,11 +46,10 @@ MAX_RECORDINGS, RECORDING_LENGTH_S, KEEP_FREE_MB = 100, 3600.0, 1000
 @field_options(LiveDisplay)
 @palette_option
 @reading_options
-@click.option(
+@written_option(
     "--record",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE.mp4",
-    help="Record what is shown; the file can be played at any time, whatever ends the run.",
+    "FILE.mp4",
+    "Record what is shown; the file can be played at any time, whatever ends the run.",
 )
 @click.option(
     "--max-recordings",

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from accel_rt.cli.fields import field_options, from_values
+from accel_rt.cli.fields import field_options, from_values, threads_option
 from accel_rt.cli.text import say
 from accel_rt.data.layouts import LAYOUTS
 from accel_rt.option import options
@@ -35,12 +35,7 @@ _SEGMENTER_OPTIONS = (
         metavar="NAME|PATH",
         help="Weights to use for the reference network; a run's folder gives the update's, too.",
     ),
-    click.option(
-        "--threads",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="CPU threads of the networks.  [default: one for each core]",
-    ),
+    threads_option("CPU threads of the networks.  [default: one for each core]"),
 )
 
 

@@ -7,19 +7,13 @@ from typing import Literal, cast
 
 import click
 
+from accel_rt.cli.fields import output_option
 from accel_rt.cli.text import show
 
 
 @click.command()
 @click.argument("weights", metavar="NAME|PATH")
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="The file to write.",
-)
+@output_option("The file to write.")
 @click.option(
     "--bits",
     type=click.Choice(["4", "8"]),

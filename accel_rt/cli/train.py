@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from accel_rt.cli.fields import field_options, from_values
+from accel_rt.cli.fields import field_options, from_values, output_option, threads_option
 from accel_rt.cli.interrupt import EXIT_INTERRUPTED, Interruption, finishing_on_signals
 from accel_rt.cli.progress import steps_bar
 from accel_rt.cli.text import say, show
@@ -28,9 +28,7 @@ _FILE_OR_FOLDER = click.option(
     metavar="PATH",
     help="The file to write, or a folder for it.",
 )
-_THREADS = click.option(
-    "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads of each process."
-)
+_THREADS = threads_option("CPU threads of each process.")
 
 
 class _OrData(click.Group):
@@ -148,13 +146,7 @@ def policy(videos: tuple[Path, ...], out: Path, **values: Any) -> None:
 
 @train.command()
 @click.argument("networks", nargs=-1, required=True, metavar="NAME|PATH...")
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="The .safetensors file to write.",
-)
+@output_option("The .safetensors file to write.", "--out")
 def soup(networks: tuple[str, ...], out: Path) -> None:
     """Write the mean of networks that were trained from one start; often better than each."""
     from accel_rt.train.soup import mean_network
@@ -164,9 +156,7 @@ def soup(networks: tuple[str, ...], out: Path) -> None:
 
 @train.command("pack-data")
 @click.argument("data", type=click.Path(path_type=Path, exists=True))
-@click.option(
-    "-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE"
-)
+@output_option("The file to write.", "--out")
 @field_options(DeepLabSettings, "layout", "shorter")
 @click.option(
     "--quality", type=click.IntRange(1, 100), default=92, show_default=True, help="JPEG's."

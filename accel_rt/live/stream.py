@@ -16,7 +16,7 @@ from accel_rt.errors import InputError, UsageError
 from accel_rt.live.source import LiveFrame, Pace
 from accel_rt.redact import redact
 from accel_rt.video.color import FrameConverter
-from accel_rt.video.container import video_stream
+from accel_rt.video.headers import video_stream
 from accel_rt.video.limits import STREAM_TIMEOUT_S, Limits
 from accel_rt.video.opening import open_container
 from accel_rt.video.source import MAX_CORRUPT_IN_A_ROW

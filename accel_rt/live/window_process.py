@@ -16,7 +16,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
@@ -73,12 +72,7 @@ class WindowProcess:
     def __enter__(self) -> WindowProcess:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _answer(self, timeout_s: float | None = None) -> int:

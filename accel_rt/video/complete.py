@@ -8,7 +8,8 @@ from pathlib import Path
 import av
 
 from accel_rt.errors import InputError
-from accel_rt.video.container import open_container, packet_end, stream_end, video_stream
+from accel_rt.video.headers import packet_end, stream_end, video_stream
+from accel_rt.video.opening import open_container
 from accel_rt.video.source import SourceInfo
 
 _SLACK_FRAMES = Fraction(3, 2)  # a container may not say how long its last frame lasts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import math
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -13,11 +12,18 @@ from itertools import chain, islice
 from pathlib import Path
 
 import av
-from av.stream import Disposition
 
 from accel_rt.errors import InputError, UsageError
 from accel_rt.video.clock import JOIN_S, DecodingTimes, PictureClock, Timed
 from accel_rt.video.color import FrameConverter
+from accel_rt.video.headers import (
+    coded_size,
+    container_length,
+    packet_end,
+    stream_end,
+    time_base,
+    video_stream,
+)
 from accel_rt.video.limits import DEFAULT_LIMITS, Limits
 from accel_rt.video.location import is_read_once, is_url
 from accel_rt.video.opening import PIPE_HINT, open_container, reason
@@ -31,75 +37,8 @@ _SEEK_MARGINS_S = (0, 5, 30)
 _THREADED_FROM_PIXELS = 1920 * 1088
 _UNKNOWN_RATE = Fraction(25)
 DECODING_TIMES_ONLY = ("avi",)
-_NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails
 NO_TIMESTAMPS = 0x0080  # AVFMT_NOTIMESTAMPS: times are made up from a nominal rate
 _CLOCK_MAY_JUMP = 0x0200  # AVFMT_TS_DISCONT: recordings are joined by writing one after the other
-_DURATION_TAG = re.compile(r"(\d{1,6}):(\d{1,2}):(\d{1,2}(?:\.\d{1,12})?)")
-_LONGEST_S = 10 * 366 * 24 * 3600  # headers that promise more are damaged
-
-
-def video_stream(container: av.container.InputContainer, name: str) -> av.VideoStream:
-    """The default video stream, the largest of several; :class:`InputError` if there is none.
-
-    Cover pictures, thumbnails and streams without a decoder are none.
-    """
-    streams = [
-        stream
-        for stream in container.streams.video
-        if not stream.disposition & _NO_VIDEO and stream.codec_context is not None
-    ]
-    if streams:
-        return max(streams, key=_preference)
-    kinds = " and ".join(sorted({stream.type for stream in container.streams}))
-    raise InputError(f"'{name}' holds no video, only {kinds or 'an empty container'}")
-
-
-def _preference(stream: av.VideoStream) -> tuple[bool, int]:
-    return bool(stream.disposition & Disposition.default), math.prod(_coded_size(stream))
-
-
-def stream_end(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
-    """When the video ends by its headers, in seconds of the source's time; None if unsaid."""
-    start = Fraction(0)
-    if stream.start_time is not None:
-        start = stream.start_time * _time_base(stream)
-    elif container.start_time is not None:
-        start = Fraction(container.start_time, av.time_base)
-    length = _sane_s((stream.duration or 0) * _time_base(stream))
-    if length:
-        return start + length
-    tagged = _sane_s(_duration_tag(stream.metadata.get("DURATION", "")))
-    if tagged:
-        return tagged
-    # The container lasts as long as its longest stream, so it speaks for a lone one only.
-    length = container_length(container)
-    return start + length if length and len(container.streams) == 1 else None
-
-
-def container_length(container: av.container.InputContainer) -> Fraction | None:
-    """How long a container's longest stream lasts by its header, in seconds; None if unsaid."""
-    return _sane_s(Fraction(container.duration or 0, av.time_base))
-
-
-def _sane_s(length: Fraction | None) -> Fraction | None:
-    """A length in seconds, or None where it is unknown or absurd."""
-    return length if length is not None and 0 < length < _LONGEST_S else None
-
-
-def _coded_size(stream: av.VideoStream) -> tuple[int, int]:
-    return stream.codec_context.height, stream.codec_context.width
-
-
-def _time_base(stream: av.VideoStream) -> Fraction:
-    return stream.time_base or Fraction(1, av.time_base)
-
-
-def packet_end(packet: av.Packet) -> Fraction | None:
-    """When a packet's picture ends, in seconds; None for packets without a time."""
-    time = packet.pts if packet.pts is not None else packet.dts
-    if time is None:
-        return None
-    return (time + (packet.duration or 0)) * packet.time_base
 
 
 class VideoSource(Source):
@@ -127,12 +66,12 @@ class VideoSource(Source):
         self._container = open_container(location, limits, options)
         try:
             self._stream = video_stream(self._container, name)
-            pixels = math.prod(_coded_size(self._stream))
+            pixels = math.prod(coded_size(self._stream))
             self._stream.thread_type = "AUTO" if pixels > _THREADED_FROM_PIXELS else "NONE"
             self._stream.codec_context.options = limits.of_decoder
             self._vectors = VectorReader(self._stream)
             self._convert = FrameConverter(self._stream.sample_aspect_ratio)
-            limits.check_size(name, self._convert.shown_size(_coded_size(self._stream)))
+            limits.check_size(name, self._convert.shown_size(coded_size(self._stream)))
             self._untimed = bool(self._container.format.flags & NO_TIMESTAMPS)
             self._read_once = is_read_once(location)
             may_jump = bool(self._container.format.flags & _CLOCK_MAY_JUMP)
@@ -184,7 +123,7 @@ class VideoSource(Source):
     ) -> SourceInfo:
         stream, container = self._stream, self._container
         average, guessed = stream.average_rate, stream.guessed_rate
-        if not average and guessed == 1 / _time_base(stream):
+        if not average and guessed == 1 / time_base(stream):
             guessed = None  # the unit of its times is all that the container says
         variable = None
         if average and stream.base_rate:
@@ -220,7 +159,7 @@ class VideoSource(Source):
         """The time that spans count from: where the earliest of all streams starts."""
         if self._container.start_time is not None:
             return Fraction(self._container.start_time, av.time_base)
-        return (self._stream.start_time or 0) * _time_base(self._stream)
+        return (self._stream.start_time or 0) * time_base(self._stream)
 
     def _nothing_read(self, start_s: float | None) -> Exception:
         length_s = self._header_end and float(self._header_end - self._origin())
@@ -260,7 +199,7 @@ class VideoSource(Source):
         return unmeasured and error.errno == errno.EIO
 
     def _timed(self, decoded: av.VideoFrame) -> Timed[av.VideoFrame]:
-        base = decoded.time_base or _time_base(self._stream)
+        base = decoded.time_base or time_base(self._stream)
         return Timed(
             decoded,
             None if decoded.pts is None else decoded.pts * base,
@@ -304,7 +243,7 @@ class VideoSource(Source):
             return self._decode()
         if not self.one_clock:
             return self._decode(self._packets_before(self._start))
-        base = _time_base(self._stream)
+        base = time_base(self._stream)
         for margin_s in _SEEK_MARGINS_S:
             target = max(self._start - margin_s, self._origin())
             try:
@@ -408,11 +347,3 @@ class VideoSource(Source):
                 yield frame
             if packet is None:
                 return
-
-
-def _duration_tag(text: str) -> Fraction | None:
-    """Matroska's ``DURATION`` tag, ``HH:MM:SS.fraction``, in seconds; None if it is not one."""
-    match = _DURATION_TAG.fullmatch(text)
-    if match is None:
-        return None
-    return int(match[1]) * 3600 + int(match[2]) * 60 + Fraction(match[3])

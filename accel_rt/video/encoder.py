@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from fractions import Fraction
 from typing import cast
@@ -17,6 +18,7 @@ from accel_rt.video.codecs import Codec
 from accel_rt.video.color import BT709, EXACT
 
 _LIMITED = 1
+_TICKS_PER_S = 90_000
 _SAME_SHAPE = 0.01  # aspect ratios that differ by rounding alone
 
 
@@ -127,3 +129,10 @@ def coded_size(choice: Codec, size: tuple[int, int]) -> tuple[int, int]:
     """``size``, made even and at least the smallest that ``choice`` takes."""
     height, width = (max(choice.min_size, side + side % 2) for side in size)
     return height, width
+
+
+def time_base(rate: Fraction) -> Fraction:
+    """A grid of 90,000 or more ticks a second on which frames of ``rate`` fall exactly."""
+    if rate.numerator > 1_000_000:
+        return Fraction(1, _TICKS_PER_S)
+    return Fraction(1, rate.numerator * math.ceil(_TICKS_PER_S / rate.numerator))

@@ -10,7 +10,8 @@ from typing import Any
 import av
 from av.bitstream import BitStreamFilterContext
 
-from accel_rt.video.container import open_container, video_stream
+from accel_rt.video.headers import video_stream
+from accel_rt.video.opening import open_container
 
 _START_CODES = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from accel_rt.video.container import DECODING_TIMES_ONLY, NO_TIMESTAMPS, video_stream
+from accel_rt.video.container import DECODING_TIMES_ONLY, NO_TIMESTAMPS
+from accel_rt.video.headers import video_stream
 from accel_rt.video.limits import DEFAULT_LIMITS, Limits
 from accel_rt.video.opening import open_container
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -93,12 +92,7 @@ class PictureFile:
     def __enter__(self) -> PictureFile:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._header:
             self._header.close()
 

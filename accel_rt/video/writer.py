@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 
 import av
 import numpy as np
@@ -21,7 +20,7 @@ from accel_rt.files import DISK_FULL, new_token, replacing, unfinished_path, why
 from accel_rt.size import wxh
 from accel_rt.video.codecs import CODECS as CODECS
 from accel_rt.video.codecs import FORMATS, check_choice
-from accel_rt.video.encoder import PictureEncoder, coded_size
+from accel_rt.video.encoder import PictureEncoder, coded_size, time_base
 from accel_rt.video.join import coded_pictures, count_pictures, remux
 from accel_rt.video.output import StreamFile, check_output_path, cut_to_fragments, output_errors
 from accel_rt.video.side_tracks import SideTracks
@@ -36,7 +35,6 @@ _FRAGMENTS = {
 }
 _CLUSTERS = {"cluster_time_limit": str(_PIECE_S * 1000)}
 _FLUSHED = {"flush_packets": "1"}
-_TICKS_PER_S = 90_000
 _ORDINARY, _PRIVATE = 0o666, 0o600  # rights of a file; the first less what the umask takes
 _LONGEST_PICTURE_S = 3600  # MP4 counts a picture's ticks in 31 bits
 _REASONS: dict[int | None, str] = {
@@ -119,7 +117,7 @@ class VideoWriter:
         self.size = coded_size(choice, size)
         if self.size != size:
             self.notes.append(f"the picture was padded from {wxh(size)} to {wxh(self.size)} pixels")
-        self._time_base = _time_base(Fraction(rate))
+        self._time_base = time_base(Fraction(rate))
         self.unfinished = (
             self.path if fragmented else unfinished_path(self.path, token or new_token())
         )
@@ -287,13 +285,8 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if exc_type is None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is None:
             self.finish()
         else:
             self.abandon()
@@ -400,10 +393,3 @@ class VideoWriter:
             self._tracks.close()
         with suppress(av.FFmpegError, OSError, ValueError, AttributeError):
             self._container.close()
-
-
-def _time_base(rate: Fraction) -> Fraction:
-    """A grid of 90,000 or more ticks a second on which frames of ``rate`` fall exactly."""
-    if rate.numerator > 1_000_000:
-        return Fraction(1, _TICKS_PER_S)
-    return Fraction(1, rate.numerator * math.ceil(_TICKS_PER_S / rate.numerator))

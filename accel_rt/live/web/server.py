@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection
-from types import TracebackType
 from urllib.parse import quote
 
 import uvicorn
@@ -111,12 +110,7 @@ class LiveServer:
     def __enter__(self) -> LiveServer:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 
