@@ -22,7 +22,7 @@ from accel_rt.runtime.preprocess import resize_frame
 from accel_rt.runtime.program import FrameProgram, State, blend, inverse_flow
 from accel_rt.runtime.result import FrameKind, FrameResult, Overlay
 from accel_rt.runtime.schedule import Schedule
-from accel_rt.runtime.segmenter import check_frame
+from accel_rt.runtime.video import WatchedVideo
 
 
 @dataclass
@@ -79,10 +79,10 @@ class LookAheadSegmenter:
         description: dict[str, Any] | None = None,
     ) -> None:
         self.classes = classes
-        self._policy, self._program, self._steps = policy, program, FlowSteps(flow)
+        self._program, self._steps = program, FlowSteps(flow)
+        self._video = WatchedVideo(policy, program, trained, size)
         self._schedule, self._margins = schedule, margins
         self._gates = schedule.gate and flow is not None
-        self._trained, self._size = trained, size
         self._description = description or {}
         self.reset()
 
@@ -92,11 +92,15 @@ class LookAheadSegmenter:
         self._restart()
 
     def _restart(self) -> None:
-        self._geometry: Geometry | None = None
         self._before: _Side | None = None
         self._waiting: list[_Waiting] = []
         self._steps.restart()
-        self._policy.reset()
+        self._video.reset()
+
+    @property
+    def _geometry(self) -> Geometry:
+        assert self._video.geometry is not None
+        return self._video.geometry
 
     def draw(self, overlay: Overlay | None) -> bool:
         """False: pictures are not drawn here."""
@@ -104,7 +108,7 @@ class LookAheadSegmenter:
 
     def set_policy(self, policy: KeyframePolicy) -> None:
         """Place keyframes by another policy from the next frame on."""
-        self._policy = policy
+        self._video.policy = policy
 
     def close(self) -> None:
         """Nothing runs beside the frames."""
@@ -112,7 +116,7 @@ class LookAheadSegmenter:
     def describe(self) -> dict[str, Any]:
         """What runs, ready for a report."""
         delay = {"delay_frames": self._schedule.delay}
-        size = {} if self._geometry is None else self._geometry.describe()
+        size = self._video.describe()
         return {**self._description, **describe(self._program, self._steps.source), **delay, **size}
 
     def step(
@@ -129,20 +133,15 @@ class LookAheadSegmenter:
 
         Raises :class:`~accel_rt.errors.UsageError` if the array is not such a frame.
         """
-        check_frame(frame_bgr)
         results = []
-        source = frame_bgr.shape[0], frame_bgr.shape[1]
-        if self._geometry is not None and self._geometry.source != source:
+        if self._video.is_new_size(frame_bgr):
             results = self.flush()
             self._restart()
-        if self._geometry is None:
-            self._geometry = self._program.plan(source, self._trained, self._size)
+            self._video.begin(frame_bgr)
         geometry, clock = self._geometry, StageClock()
         with clock("network"):
             image = resize_frame(frame_bgr, geometry.processed)
-        every = max(1, min(geometry.source) // min(geometry.processed))
-        since = len(self._waiting) + 1
-        decision = self._policy.decide(frame_bgr[::every, ::every], since)
+        decision = self._video.decide(frame_bgr, len(self._waiting) + 1)
         with clock("flow"):
             flow = self._steps.step(image, motion, geometry.grid(self._program.stride))
             flow = None if flow is None else flow.to(self._program.device)
@@ -216,7 +215,6 @@ class LookAheadSegmenter:
 
     def _fill_carried(self, frames: list[_Waiting], before: State, side: _Side | None) -> None:
         """Scores of the frames between those that have some, from both of these."""
-        assert self._geometry is not None
         between: list[_Waiting] = []
         for frame in frames:
             if frame.scores is None:
@@ -294,12 +292,10 @@ class LookAheadSegmenter:
     def _refresh(self, frame: _Waiting) -> Tensor | None:
         if frame.image is None:
             return None
-        assert self._geometry is not None
         program = self._program
         return program.refresh(program.prepare(frame.image, self._geometry, "update"))
 
     def _result(self, frame: _Waiting, scores: Tensor) -> FrameResult:
-        assert self._geometry is not None
         with frame.clock("output"):
             out = self._program.output(scores, self._geometry, margins=self._margins)
             labels = out.labels.cpu().numpy()

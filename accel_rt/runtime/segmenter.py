@@ -9,12 +9,11 @@ import numpy as np
 import torch
 
 from accel_rt.classes import ClassSet
-from accel_rt.errors import UsageError
 from accel_rt.flow.motion import Motion
 from accel_rt.runtime.executor import Executor, Order, in_turn
-from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.policy import KeyframePolicy
 from accel_rt.runtime.result import FrameResult, Overlay
+from accel_rt.runtime.video import WatchedVideo
 
 
 class Segmenter:
@@ -37,8 +36,8 @@ class Segmenter:
         description: dict[str, Any] | None = None,
     ) -> None:
         self.classes = classes
-        self._policy, self._executor, self._order = policy, executor, order
-        self._trained, self._size = trained, size
+        self._executor, self._order = executor, order
+        self._video = WatchedVideo(policy, executor.program, trained, size)
         self._description = description or {}
         self.reset()
 
@@ -48,9 +47,8 @@ class Segmenter:
         self._restart()
 
     def _restart(self) -> None:
-        self._geometry: Geometry | None = None
         self._since_keyframe = 0
-        self._policy.reset()
+        self._video.reset()
 
     def draw(self, overlay: Overlay | None) -> bool:
         """Ask for pictures with their classes drawn over them, or for none.
@@ -65,7 +63,7 @@ class Segmenter:
 
     def set_policy(self, policy: KeyframePolicy) -> None:
         """Place keyframes by another policy from the next frame on."""
-        self._policy = policy
+        self._video.policy = policy
 
     def close(self) -> None:
         """Release what runs beside the frames; a second call does nothing."""
@@ -74,8 +72,7 @@ class Segmenter:
     def describe(self) -> dict[str, Any]:
         """What runs: networks, device, precision, threads and flow, and once there was a frame the
         size that the networks see, ready for a report."""
-        size = {} if self._geometry is None else self._geometry.describe()
-        return {**self._description, **self._executor.describe(), **size}
+        return {**self._description, **self._executor.describe(), **self._video.describe()}
 
     def push(
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None
@@ -96,11 +93,10 @@ class Segmenter:
         A frame of another size than the one before starts over with a keyframe. Raises
         :class:`~accel_rt.errors.UsageError` if the array is not such a frame.
         """
-        check_frame(frame_bgr)
-        geometry = self._geometry_of(frame_bgr)
-        # The policy gets by with every n-th pixel, so that a GPU's frames are not resized here.
-        every = max(1, min(geometry.source) // min(geometry.processed))
-        decision = self._policy.decide(frame_bgr[::every, ::every], self._since_keyframe)
+        if self._video.is_new_size(frame_bgr):
+            self._restart()
+            self._executor.start(self._video.begin(frame_bgr))
+        decision = self._video.decide(frame_bgr, self._since_keyframe)
         self._executor.load(frame_bgr, motion)
         step = self._order(self._executor, decision)
         data = self._executor.finish()
@@ -118,28 +114,3 @@ class Segmenter:
             data.scores,
             data.flow,
         )
-
-    def _geometry_of(self, frame_bgr: np.ndarray) -> Geometry:
-        """The sizes for a frame; another size than before starts over."""
-        source = frame_bgr.shape[0], frame_bgr.shape[1]
-        if self._geometry is None or self._geometry.source != source:
-            self._restart()
-            self._geometry = self._executor.program.plan(source, self._trained, self._size)
-            self._executor.start(self._geometry)
-        return self._geometry
-
-
-def check_frame(frame_bgr: np.ndarray) -> None:
-    """Raise :class:`~accel_rt.errors.UsageError` unless it is a frame, uint8 BGR ``[H, W, 3]``."""
-    if not isinstance(frame_bgr, np.ndarray):
-        raise UsageError(
-            f"a frame is a uint8 array [height, width, 3] in BGR order, got "
-            f"{type(frame_bgr).__name__}"
-        )
-    if frame_bgr.dtype != np.uint8 or frame_bgr.ndim != 3 or frame_bgr.shape[2] != 3:
-        raise UsageError(
-            f"a frame is a uint8 array [height, width, 3] in BGR order, got {frame_bgr.dtype} "
-            f"{list(frame_bgr.shape)}"
-        )
-    if 0 in frame_bgr.shape:
-        raise UsageError(f"a frame needs at least one pixel, got {list(frame_bgr.shape)}")
