@@ -172,10 +172,12 @@ class TestLookAhead:
         for i, result in enumerate(run(late(model, schedule, KnownFlow(-1)), frames)):
             assert abs(left(result) - 16 * (1 + i)) <= 4, i
 
-    def test_the_nearer_keyframe_counts_more(self) -> None:
+    @pytest.mark.parametrize("update_every", [1, 6])
+    def test_the_nearer_keyframe_counts_more(self, update_every: int) -> None:
         """Copied from a keyframe with the column and one without: it goes half of the way."""
         model = Accel(colour_network())
-        results = run(late(model, Schedule(6, 6), None), [*[picture(32)] * 6, picture(-200)])
+        schedule = Schedule(6, update_every)
+        results = run(late(model, schedule, None), [*[picture(32)] * 6, picture(-200)])
         seen = [bool((result.labels == 1).any()) for result in results]
         assert seen[0]
         assert not seen[6]
