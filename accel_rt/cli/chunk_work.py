@@ -101,7 +101,7 @@ class SegmentWork:
             import cv2
 
             cv2.setNumThreads(threads)
-        segmenter, options = self.load(self.settings, self.values), self.options
+        segmenter, options = self.load(self.settings, self.values, overlap=True), self.options
         classes = recolor(segmenter.classes, options.palette)
         classes.indices(options.display.classes or ())  # what is wrong is said before the work
         self._style = OverlayStyle(classes, options.display)

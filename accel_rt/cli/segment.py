@@ -174,7 +174,7 @@ def segment(
         return keyframe_policy(settings)
 
     choices = Choices(
-        load=lambda: load_chosen(settings, values),
+        load=lambda: load_chosen(settings, values, overlap=True),
         policy=policy,
         networks=_networks(settings),
         settings={

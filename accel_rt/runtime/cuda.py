@@ -2,21 +2,27 @@
 
 Per frame, with every line in order and ``->`` for what waits:
 
-    keyframe   main: upload, key              -> output, download    host waits
-               side:         -> observe                 (with flow)
+    keyframe   up:        upload
+               main:         -> key                    -> output
+               side:            -> observe  (with flow)
+               down:                                      -> download    host waits
 
-    update     main: upload, refresh          -> merge, output, download    host waits
-               side:         -> advance                 (with flow)
-               keyframes:       -> a requested keyframe, over many frames
+    update     up:        upload
+               main:         -> refresh                -> merge, output
+               side:            -> advance  (with flow)
+               keyframes:          -> a requested keyframe, over many frames
+               down:                                             -> download    host waits
 
 ``advance`` computes flow on the device, or takes that which the host computed while the update
 network was running. A frame crosses the bus once in each direction, as bytes, through pinned
-memory.
+memory. Two frames may be in flight (:class:`_Slot`): where the host begins the next before it waits
+for this one, its upload, this one's networks and the download before it run at the same time.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +46,7 @@ PLAIN_RUNS = 2
 """Runs of a node before it is captured: the first allocates, the last times cuDNN's choices."""
 
 _EVENTS = (
+    "arrived",
     "start",
     "uploaded",
     "branched",
@@ -47,9 +54,8 @@ _EVENTS = (
     "flow to",
     "joined",
     "merged",
+    "drawn",
     "done",
-    "requested",
-    "arrived",
 )
 
 
@@ -61,6 +67,25 @@ class GraphNode:
     work: Work
     runs: int = 0
     replay: Work | None = None
+
+
+@dataclass
+class _Slot:
+    """What a frame in flight has of its own.
+
+    ``frame`` and ``newer`` are pinned, as :class:`FrameNodes` has them on the device; ``staged`` is
+    the frame on the device, beside the one that is worked on. ``busy`` until the host has waited.
+    """
+
+    frame: Tensor
+    staged: Tensor
+    newer: Tensor
+    events: dict[str, Any]
+    busy: bool = False
+
+    def wait(self) -> None:
+        self.events["done"].synchronize()
+        self.busy = False
 
 
 class CudaExecutor:
@@ -87,7 +112,9 @@ class CudaExecutor:
         self._host_steps = FlowSteps(self._host_flow)
         self._cuda: Device = cuda or CudaDevice(program.device)
         self._main, self._side, self._keyframes = (self._cuda.stream() for _ in range(3))
-        self._events: dict[str, Any] = {name: self._cuda.event() for name in _EVENTS}
+        self._up, self._down = self._cuda.stream(), self._cuda.stream()
+        self._requested: Any = self._cuda.event()
+        self._pending_done: Any = self._cuda.event()
         self._no_graphs = "" if graphs else "switched off"
         self._overlay: Overlay | None = None
         self._geometry: Geometry | None = None
@@ -136,12 +163,18 @@ class CudaExecutor:
             "pending key": GraphNode(self._keyframes, nodes.pending_key),
             "take": GraphNode(main, nodes.take_pending),
         }
-        self._host_frame = self._cuda.pinned(tuple(nodes.frame.shape), torch.uint8)
-        self._host_results = {
-            name: self._cuda.pinned(tuple(result.shape), result.dtype)
-            for name, result in nodes.results.items()
-        }
-        self._host_newer = self._cuda.pinned(tuple(nodes.newer.shape), torch.float32)
+        self._slot, self._before = (
+            _Slot(
+                self._pinned_like(nodes.frame),
+                torch.empty_like(nodes.frame),
+                self._pinned_like(nodes.newer),
+                {name: self._cuda.event() for name in _EVENTS},
+            )
+            for _ in range(2)
+        )
+
+    def _pinned_like(self, tensor: Tensor) -> Tensor:
+        return self._cuda.pinned(tuple(tensor.shape), tensor.dtype)
 
     def drop_state(self) -> None:
         self.has_state = False
@@ -150,9 +183,16 @@ class CudaExecutor:
     def load(self, frame_bgr: np.ndarray, motion: Motion | None = None) -> None:
         self._motion, self._flow_ran = motion, "none"
         self._frame_bgr, self._clock, self._branch = frame_bgr, StageClock(), False
-        np.copyto(self._host_frame.numpy(), frame_bgr)
+        self._slot, self._before = self._before, self._slot
+        slot = self._slot
+        if slot.busy:  # nobody asked for its results
+            slot.wait()
+        np.copyto(slot.frame.numpy(), frame_bgr)
+        self._copy(self._up, slot.staged, slot.frame)
+        self._mark("arrived", self._up)
         self._mark("start", self._main)
-        self._copy(self._main, self._nodes.frame, self._host_frame)
+        self._main.wait_event(slot.events["arrived"])
+        self._copy(self._main, self._nodes.frame, slot.staged)
         self._reach("uploaded")
 
     def key(self) -> None:
@@ -163,7 +203,7 @@ class CudaExecutor:
             self._launch("observe")
         self._join()
         self._mark("merged", self._main)
-        self._launch("key output")
+        self._output("key output")
         if self._host_flow is not None:
             with self._clock("flow"):
                 self._host_steps.look(self._processed(), self._motion)
@@ -181,7 +221,7 @@ class CudaExecutor:
         if self.has_state:
             self._launch("merge")
         self._mark("merged", self._main)
-        self._launch("output" if self.has_state else "refreshed output")
+        self._output("output" if self.has_state else "refreshed output")
 
     def carry(self, request: bool = False) -> None:
         self._mark("branched", self._main)
@@ -193,7 +233,12 @@ class CudaExecutor:
         self._join()
         self._launch("carry")
         self._mark("merged", self._main)
-        self._launch("output")
+        self._output("output")
+
+    def _output(self, name: str) -> None:
+        """Results, once those of the frame before have been fetched."""
+        self._main.wait_event(self._before.events["done"])
+        self._launch(name)
 
     def _advance(self) -> None:
         """Move the state there is, and the one that is pending, on the side stream."""
@@ -208,7 +253,7 @@ class CudaExecutor:
                 self._launch("observe")
             return
         if self._host_flow is not None:
-            self._copy(self._side, self._nodes.newer, self._host_newer)
+            self._copy(self._side, self._nodes.newer, self._slot.newer)
         else:
             self._launch("look")
             assert self._flow is not None
@@ -224,20 +269,20 @@ class CudaExecutor:
             return
         flow = self._host_steps.step(self._processed(), self._motion, self._nodes.grid)
         assert flow is not None
-        self._host_newer.copy_(flow)
+        self._slot.newer.copy_(flow)
         self._flow_ran = self._host_steps.ran
 
     def _request(self) -> None:
         """Begin a keyframe of this frame on the stream of keyframes."""
         self._launch("request")
-        self._mark("requested", self._side)
-        self._keyframes.wait_event(self._events["requested"])
+        self._requested.record(self._side)
+        self._keyframes.wait_event(self._requested)
         self._launch("pending key")
-        self._mark("arrived", self._keyframes)
+        self._pending_done.record(self._keyframes)
         self.has_pending, self._stale = True, False
 
     def take_pending(self) -> bool:
-        if not self.has_pending or not self._events["arrived"].query():
+        if not self.has_pending or not self._pending_done.query():
             return False
         self.has_pending = False
         if self._stale:
@@ -247,14 +292,24 @@ class CudaExecutor:
         self.has_state = True
         return True
 
-    def finish(self) -> FrameData:
+    def finish(self) -> Callable[[], FrameData]:
+        self._mark("drawn", self._main)
+        self._down.wait_event(self._slot.events["drawn"])
+        # Torch keeps pinned memory for reuse: to ask for it anew costs less than a copy.
+        fetched = {name: self._pinned_like(one) for name, one in self._nodes.results.items()}
         for name, result in self._nodes.results.items():
-            self._copy(self._main, self._host_results[name], result)
-        self._mark("done", self._main)
-        self._events["done"].synchronize()
-        found = {name: host.numpy().copy() for name, host in self._host_results.items()}
-        optional = found.get("margin"), found.get("picture")
-        return FrameData(found["labels"], *optional, self._times(), flow=self._flow_ran)
+            self._copy(self._down, fetched[name], result)
+        self._mark("done", self._down)
+        slot, flow_ran, times = self._slot, self._flow_ran, self._timer()
+        slot.busy = True
+
+        def wait() -> FrameData:
+            slot.wait()
+            found = {name: host.numpy() for name, host in fetched.items()}
+            optional = found.get("margin"), found.get("picture")
+            return FrameData(found["labels"], *optional, times(), flow=flow_ran)
+
+        return wait
 
     def _processed(self) -> np.ndarray:
         assert self._geometry is not None
@@ -263,15 +318,15 @@ class CudaExecutor:
     def _reach(self, event: str) -> None:
         """The side stream goes on only after what the main one has been given so far."""
         self._mark(event, self._main)
-        self._side.wait_event(self._events[event])
+        self._side.wait_event(self._slot.events[event])
 
     def _join(self) -> None:
         self._mark("flow to", self._side)
-        self._main.wait_event(self._events["flow to"])
+        self._main.wait_event(self._slot.events["flow to"])
         self._mark("joined", self._main)
 
     def _mark(self, event: str, stream: Any) -> None:
-        self._events[event].record(stream)
+        self._slot.events[event].record(stream)
 
     def _copy(self, stream: Any, target: Tensor, source: Tensor) -> None:
         def copy() -> None:
@@ -298,20 +353,23 @@ class CudaExecutor:
             self._cuda.run(node.stream, node.work, tune=tune)
             node.runs += 1
 
-    def _times(self) -> dict[str, float]:
-        """Milliseconds by stage; stages overlap, so that they add up to more than the frame took.
+    def _timer(self) -> Callable[[], dict[str, float]]:
+        """What reads this frame's milliseconds by stage once it is done.
 
-        ``branch`` is the update network's part of ``network``.
+        Stages overlap, so that they add up to more than the frame took. ``branch`` is the update
+        network's part of ``network``.
         """
+        events, host_flow, branch = self._slot.events, self._clock.ms.get("flow", 0.0), self._branch
 
         def between(first: str, last: str) -> float:
-            return self._events[first].elapsed_time(self._events[last])
+            return events[first].elapsed_time(events[last])
 
-        times = {
-            "flow": self._clock.ms.get("flow", 0.0) + between("flow from", "flow to"),
-            "network": between("start", "branched") + between("joined", "merged"),
-            "output": between("merged", "done"),
-        }
-        if self._branch:
-            times["branch"] = between("uploaded", "branched")
+        def times() -> dict[str, float]:
+            found = {
+                "flow": host_flow + between("flow from", "flow to"),
+                "network": between("start", "branched") + between("joined", "merged"),
+                "output": between("merged", "done"),
+            }
+            return {**found, "branch": between("uploaded", "branched")} if branch else found
+
         return times

@@ -165,12 +165,13 @@ class EagerExecutor:
         )
         return True
 
-    def finish(self) -> FrameData:
+    def finish(self) -> Callable[[], FrameData]:
         with self._clock("output"):
             out = self.program.output(self._scores, self._geometry, margins=self._margins)
             labels = out.labels.cpu().numpy()
             margin = None if out.margin is None else out.margin.cpu().numpy()
-        return FrameData(labels, margin, None, self._clock.ms, self._scores, self._steps.ran)
+        data = FrameData(labels, margin, None, self._clock.ms, self._scores, self._steps.ran)
+        return lambda: data
 
     def draw(self, overlay: Overlay | None) -> bool:
         return False

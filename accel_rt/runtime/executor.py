@@ -83,8 +83,11 @@ class Executor(Protocol):
         Raises what went wrong with it.
         """
 
-    def finish(self) -> FrameData:
-        """The results of the frame."""
+    def finish(self) -> Callable[[], FrameData]:
+        """Begin to fetch the frame's results; what is returned waits for them.
+
+        The next frame may be loaded before, but not the one after that.
+        """
 
     def draw(self, overlay: Overlay | None) -> bool:
         """Draw on every frame from the next start on; False if that is not done here."""

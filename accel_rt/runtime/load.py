@@ -177,15 +177,18 @@ def load_segmenter(
     asynchronous: bool = False,
     threads: int | None = None,
     load: LoadNetwork = load_placed,
+    overlap: bool = False,
 ) -> FrameSegmenter:
     """Load the networks that ``settings`` name and put them together.
 
     With ``asynchronous`` frames do not wait for keyframes, unless every frame is one: these are
     computed beside them, on the CPU in a thread that shares ``threads`` with the frames (torch's
-    own number for None). ``load`` and what is raised are :func:`load_model`'s.
+    own number for None). With ``overlap`` a GPU begins each frame before the one before is done,
+    whose result ``push`` then returns. ``load`` and what is raised are :func:`load_model`'s.
     """
     settings = settings or SegmenterSettings()
-    return segmenter_of(load_model(settings, load), settings, asynchronous, threads)
+    loaded = load_model(settings, load)
+    return segmenter_of(loaded, settings, asynchronous, threads, overlap=overlap)
 
 
 def segmenter_of(
@@ -194,6 +197,7 @@ def segmenter_of(
     asynchronous: bool = False,
     threads: int | None = None,
     program: Callable[..., FrameProgram] = FrameProgram,
+    overlap: bool = False,
 ) -> FrameSegmenter:
     """:func:`load_segmenter` of networks that are loaded; ``program`` makes the frame program."""
     device = resolve_device(settings.device)
@@ -216,6 +220,7 @@ def segmenter_of(
         background=asynchronous and keyframe_interval(settings) > 1,
         threads=threads,
         program=program,
+        overlap=overlap,
     )
 
 
@@ -238,6 +243,7 @@ def build_segmenter(
     background: bool = False,
     threads: int | None = None,
     program: Callable[..., FrameProgram] = FrameProgram,
+    overlap: bool = False,
 ) -> FrameSegmenter:
     """A segmenter of networks in memory; ``model`` is taken over and changed for inference.
 
@@ -282,6 +288,7 @@ def build_segmenter(
         policy,
         executor,
         order=in_background if background else in_turn,
+        overlap=overlap and device.type == "cuda",
         trained=trained,
         size=size,
         description=description,

@@ -62,7 +62,7 @@ class LookAheadSegmenter:
     frame and blended by distance; an update is fused with that. Frames without update are carried
     from the keyframes or updates on their two sides in the same way. The flow back is the inverse
     of the flow there. After a scene cut, and at the end, the frames before have one side alone.
-    Arguments are as for :class:`~accel_rt.runtime.segmenter.Segmenter`.
+    Arguments, and ``kind``, are as for :class:`~accel_rt.runtime.segmenter.Segmenter`.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class LookAheadSegmenter:
     def reset(self) -> None:
         """Forget what was seen, frames that are waited for among it."""
         self._index = 0
+        self.kind: FrameKind = "key"
         self._restart()
 
     def _restart(self) -> None:
@@ -146,7 +147,7 @@ class LookAheadSegmenter:
             flow = self._steps.step(image, motion, geometry.grid(self._program.stride))
             flow = None if flow is None else flow.to(self._program.device)
             picture = self._program.picture(image, geometry) if self._gates else None
-        kind = "key" if self._before is None else decision.kind
+        self.kind = kind = "key" if self._before is None else decision.kind
         frame = _Waiting(self._index, pts, kind, image, flow, clock, self._steps.ran, picture)
         self._index += 1
         if kind != "key":

@@ -16,6 +16,7 @@ from queue import Empty, Full, Queue
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
+from accel_rt.errors import AccelError
 from accel_rt.runtime.result import FrameResult, FrameStepper
 from accel_rt.video.source import Frame
 
@@ -53,9 +54,13 @@ def segment_frames(
             yield frame, replace(result, timings={"decode": decode_ms, **result.timings})
 
     with closing(_prefetch(frames, ahead, stop or threading.Event())) as decoded:
-        for frame, decode_ms in decoded:
-            waiting.append((frame, decode_ms))
-            yield from ready(segmenter.push(frame.image_bgr, frame.pts, frame.motion))
+        try:
+            for frame, decode_ms in decoded:
+                waiting.append((frame, decode_ms))
+                yield from ready(segmenter.push(frame.image_bgr, frame.pts, frame.motion))
+        except AccelError:
+            yield from ready(segmenter.flush())
+            raise
         yield from ready(segmenter.flush())
 
 

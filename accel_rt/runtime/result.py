@@ -123,6 +123,7 @@ class FrameSegmenter(FrameStepper, Protocol):
     """Segments a video frame by frame; :class:`~accel_rt.runtime.segmenter.Segmenter` is one."""
 
     classes: ClassSet
+    kind: FrameKind
 
     def step(
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None

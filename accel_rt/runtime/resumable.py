@@ -32,22 +32,20 @@ class ResumableSegmenter:
     ) -> None:
         segmenter.set_policy(policy)
         self._segmenter, self._policy = segmenter, policy
-        self._first, self._state = first, state
+        self._next, self._state = first, state
         self.states: dict[int, dict[str, Any]] = {}
 
     def push(
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None
     ) -> list[FrameResult]:
-        """Segment the next frame; see the segmenter's own ``push``.
-
-        A keyframe's result is ready at once, after those of the frames before it.
-        """
+        """Segment the next frame; see the segmenter's own ``push``."""
         results = self._segmenter.push(frame_bgr, pts, motion)
         if self._state is not None:
             restore_state(self._policy, self._state)
             self._state = None
-        if results and results[-1].kind == "key":
-            self.states[self._first + results[-1].index] = state_of(self._policy)
+        if self._segmenter.kind == "key":
+            self.states[self._next] = state_of(self._policy)
+        self._next += 1
         return results
 
     def flush(self) -> list[FrameResult]:

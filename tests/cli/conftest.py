@@ -59,7 +59,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> list[FakeSegmenter]:
 
     made: list[FakeSegmenter] = []
 
-    def load(settings):
+    def load(settings, **_):
         made.append(FakeSegmenter(settings))
         return made[-1]
 

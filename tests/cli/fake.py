@@ -60,7 +60,7 @@ class FakeSegmenter(Stepper):
         self.sizes.append((height, width))
         row = np.arange(width) * len(CAMVID) // width
         labels = np.ascontiguousarray(np.broadcast_to(row.astype(np.uint8), (height, width)))
-        kind = "update" if self._index % self.settings.interval else "key"
+        kind = self.kind = "update" if self._index % self.settings.interval else "key"
         self._index += 1
         return FrameResult(self._index - 1, pts, kind, labels, {"flow": 1, "network": 2})
 
@@ -70,5 +70,7 @@ if __name__ == "__main__":
     from accel_rt.cli.main import main
 
     number, frame = map(int, sys.argv[1].split("@"))
-    accel_rt.runtime.load.load_segmenter = lambda settings: FakeSegmenter(settings, {frame: number})
+    accel_rt.runtime.load.load_segmenter = lambda settings, **_: FakeSegmenter(
+        settings, {frame: number}
+    )
     main(sys.argv[2:])

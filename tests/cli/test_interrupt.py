@@ -33,7 +33,7 @@ def interrupted_at(monkeypatch):
     def install(signals):
         monkeypatch.setattr(
             "accel_rt.runtime.load.load_segmenter",
-            lambda settings: FakeSegmenter(settings, signals),
+            lambda settings, **_: FakeSegmenter(settings, signals),
         )
 
     return install
@@ -111,7 +111,7 @@ def test_second_interrupt_drops_the_file(accel, interrupted_at, long_clip, tmp_p
 
 
 def test_interrupt_while_loading(accel, long_clip, tmp_path, monkeypatch):
-    def load(settings):
+    def load(settings, **_):
         raise KeyboardInterrupt  # as Python's own handler does, which a background job lacks
 
     monkeypatch.setattr("accel_rt.runtime.load.load_segmenter", load)

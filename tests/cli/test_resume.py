@@ -194,7 +194,7 @@ def test_an_error_while_going_on_costs_nothing(
     killed_at(130, long_clip, *ARGS)
     before = names(tmp_path)
 
-    def fails(settings):
+    def fails(settings, **_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:

@@ -125,7 +125,7 @@ def _limit() -> None:
 
 def _run(trial: Trial) -> int:
     if not trial.networks:
-        accel_rt.runtime.load.load_segmenter = FakeSegmenter
+        accel_rt.runtime.load.load_segmenter = lambda settings, **_: FakeSegmenter(settings)
     if isinstance(trial.command, list):
         return main.run(trial.command)
     main.cli.add_command(click.Command("trial", callback=trial.command))

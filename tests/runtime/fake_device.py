@@ -58,19 +58,22 @@ class FakeDevice:
     """Stands in for :class:`accel_rt.runtime.cuda_device.CudaDevice` on CPU tensors.
 
     ``log`` holds ``STREAM: WORK``, ``capture WORK`` and ``host waits``. Waits for the events in
-    ``blind`` are overlooked.
+    ``blind`` are overlooked; streams named in ``slow`` seldom get their turn.
     """
 
     def __init__(self, seed: int = 0, can_capture: bool = True) -> None:
         self.log: list[str] = []
         self.blind: set[FakeEvent] = set()
+        self.slow = {"keyframes"}
         self._random = random.Random(seed)
         self._can_capture = can_capture
         self.streams: list[FakeStream] = []
         self._now = 0
 
     def stream(self) -> FakeStream:
-        self.streams.append(FakeStream(("main", "side", "keyframes")[len(self.streams)]))
+        self.streams.append(
+            FakeStream(("main", "side", "keyframes", "up", "down")[len(self.streams)])
+        )
         return self.streams[-1]
 
     def event(self) -> FakeEvent:
@@ -101,13 +104,14 @@ class FakeDevice:
         while any(stream.queue for stream in self.streams):
             self.advance()
 
+    @torch.inference_mode()
     def advance(self) -> None:
         """Run the first piece of work of a random stream that does not have to wait."""
         ready = [stream for stream in self.streams if stream.queue and not self.blocked(stream)]
         assert ready, "every stream waits for another one"
-        patient = [stream for stream in ready if stream.name != "keyframes"]
-        if patient and self._random.random() < 0.9:  # keyframes take many frames
-            ready = patient
+        quick = [stream for stream in ready if stream.name not in self.slow]
+        if quick and self._random.random() < 0.9:
+            ready = quick
         stream = self._random.choice(ready)
         what, subject, _ = stream.queue.popleft()
         self._now += 1

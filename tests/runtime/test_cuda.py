@@ -18,7 +18,7 @@ from accel_rt.runtime.cuda import CudaExecutor
 from accel_rt.runtime.executor import in_background
 from accel_rt.runtime.load import build_segmenter
 from accel_rt.runtime.policy import FixedInterval
-from accel_rt.runtime.result import Overlay
+from accel_rt.runtime.result import FrameResult, Overlay
 from accel_rt.runtime.schedule import Schedule
 from accel_rt.runtime.segmenter import Segmenter
 from accel_rt.video.overlay import render_overlay
@@ -94,14 +94,20 @@ def plain(model: Accel, **options) -> Segmenter:
 
 def looped(model: Accel, device: FakeDevice, **options) -> Segmenter:
     """A segmenter with the CUDA loop, on CPU tensors and ``device``."""
-    graphs = options.pop("graphs", True)
+    graphs, overlap = options.pop("graphs", True), options.pop("overlap", False)
     runner = plain(model, **options)
     flow, margins = options.get("flow"), options.get("margins", False)
     program = runner._executor.program
     runner._executor = CudaExecutor(
         program, flow, Schedule(), margins=margins, cuda=device, graphs=graphs
     )
+    runner._overlap = overlap
     return runner
+
+
+def pushed(runner: Segmenter, stream: list[np.ndarray]) -> list[FrameResult]:
+    """The results of all frames, as a file's are taken."""
+    return [result for frame in stream for result in runner.push(frame)] + runner.flush()
 
 
 FLOWS = {"none": lambda: None, "dis": DISFlow, "flownets": flownets}
@@ -180,7 +186,7 @@ def test_reduced_update_branch(scale: float) -> None:
         np.testing.assert_array_equal(runner.step(frame).labels, expected.step(frame).labels)
 
 
-@pytest.mark.parametrize("event", ["uploaded", "flow to"])
+@pytest.mark.parametrize("event", ["arrived", "uploaded", "flow to", "drawn", "done"])
 def test_every_wait_is_needed(event: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The device notices: without the wait some order gives other labels."""
     torch.manual_seed(7)
@@ -188,19 +194,80 @@ def test_every_wait_is_needed(event: str, monkeypatch: pytest.MonkeyPatch) -> No
     flow = flownets()
     runner = plain(model, flow=flow)
     expected = [runner.step(frame).labels for frame in stream]
-    monkeypatch.setattr(CudaExecutor, "_times", lambda *_: {})  # for want of a wait not there yet
+    monkeypatch.setattr(CudaExecutor, "_timer", lambda *_: dict)  # for want of a wait not there yet
 
     def agrees(seed: int) -> bool:
         device = FakeDevice(seed)
-        runner = looped(model, device, flow=flow)
-        device.blind.add(runner._executor._events[event])
+        device.slow = {"up", "down"}
+        runner = looped(model, device, flow=flow, overlap=True)
+        runner._executor.start(runner._video.begin(stream[0]))
+        for slot in (runner._executor._slot, runner._executor._before):
+            device.blind.add(slot.events[event])
         try:
-            found = [runner.step(frame).labels for frame in stream]
+            found = [result.labels for result in pushed(runner, stream)]
         except KeyError:  # read before it was there
             return False
         return all(np.array_equal(*both) for both in zip(found, expected, strict=True))
 
     assert not all(agrees(seed) for seed in range(20))
+
+
+@pytest.mark.parametrize("flow", FLOWS)
+def test_a_file_s_frames_overlap_and_give_the_same(flow: str) -> None:
+    torch.manual_seed(17)
+    model, stream = accel(), frames(8)
+    source = FLOWS[flow]()
+    runner = plain(model, flow=source)
+    expected = [runner.step(frame) for frame in stream]
+    for seed in range(3):
+        runner = looped(model, FakeDevice(seed), flow=source, overlap=True)
+        found = pushed(runner, stream)
+        for one, other in zip(found, expected, strict=True):
+            assert (one.index, one.kind) == (other.index, other.kind)
+            np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_the_host_begins_a_frame_before_it_waits_for_the_one_before() -> None:
+    torch.manual_seed(8)
+    device = FakeDevice()
+    runner = looped(accel(), device, flow=flownets(), graphs=False, overlap=True)
+    key, update = frames(2)
+    assert runner.push(key) == []
+    assert "host waits" not in device.log
+    device.log.clear()
+    (result,) = runner.push(update)
+    assert (result.index, result.kind, runner.kind) == (0, "key", "update")
+    assert device.log[:2] == ["up: copy", "main: copy"]
+    assert device.log[-2:] == ["down: copy", "host waits"]
+    (result,) = runner.flush()
+    assert (result.index, result.kind) == (1, "update")
+    assert runner.flush() == []
+
+
+def test_a_frame_of_another_size_comes_after_the_one_before() -> None:
+    torch.manual_seed(18)
+    model, other = accel(), frames(2, (48, 80))
+    stream = [*frames(3), *other, *frames(2)]
+    runner = looped(model, FakeDevice(), flow=DISFlow())
+    expected = [runner.step(frame) for frame in stream]
+    found = pushed(looped(model, FakeDevice(), flow=DISFlow(), overlap=True), stream)
+    for one, two in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.labels, two.labels)
+
+
+def test_a_result_that_nobody_took_does_not_disturb_the_next_video() -> None:
+    torch.manual_seed(19)
+    model, stream, source = accel(), frames(4), flownets()
+    runner = plain(model, flow=source)
+    expected = [runner.step(frame).labels for frame in stream]
+    for seed in range(3):
+        runner = looped(model, FakeDevice(seed), flow=source, overlap=True)
+        runner.push(stream[3])
+        runner.reset()
+        found = pushed(runner, stream)
+        assert [result.index for result in found] == [0, 1, 2, 3]
+        for result, labels in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(result.labels, labels)
 
 
 def test_flow_runs_beside_the_update_network() -> None:
@@ -212,23 +279,25 @@ def test_flow_runs_beside_the_update_network() -> None:
     assert device.log == [
         "device waits",
         "device waits",
+        "up: copy",
         "main: copy",
         "main: key",
         "side: observe",
         "main: key_output",
-        "main: copy",
+        "down: copy",
         "host waits",
     ]
     device.log.clear()
     runner.step(update)
     assert device.log == [
+        "up: copy",
         "main: copy",
         "main: refresh",
         "side: look",
         "side: advance",
         "main: merge",
         "main: output",
-        "main: copy",
+        "down: copy",
         "host waits",
     ]
 
@@ -247,7 +316,7 @@ def test_flow_of_the_host_is_computed_while_the_update_network_runs() -> None:
     runner.step(key)
     device.log.clear()
     runner.step(update)
-    assert device.log[:4] == ["main: copy", "main: refresh", "host flow", "side: copy"]
+    assert device.log[1:5] == ["main: copy", "main: refresh", "host flow", "side: copy"]
 
 
 def launches(device: FakeDevice, stage: str) -> list[str]:

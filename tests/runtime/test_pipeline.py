@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from accel_rt.errors import InputError, OutputError
+from accel_rt.errors import AccelError, InputError, OutputError
 from accel_rt.runtime.pipeline import run_pipeline, segment_frames, timing_row
 from accel_rt.runtime.result import FrameResult
 from accel_rt.video.source import Frame
@@ -256,6 +256,17 @@ class LateSegmenter(EchoSegmenter):
     def flush(self) -> list[FrameResult]:
         ready, self._waiting = self._waiting, []
         return ready
+
+
+def test_an_error_of_the_source_comes_after_results_that_are_late() -> None:
+    def broken() -> Iterator[Frame]:
+        yield from make_frames(5)
+        raise AccelError("the file ends here")
+
+    met = segment_frames(broken(), LateSegmenter())
+    assert [next(met)[0].index for _ in range(5)] == list(range(5))
+    with pytest.raises(AccelError, match="ends here"):
+        next(met)
 
 
 def test_results_that_come_late_meet_their_frames() -> None:

@@ -31,6 +31,7 @@ class ByPolicy:
         kind = decided if self._since else "key"
         self._since = 1 if kind == "key" else self._since + 1
         self._index += 1
+        self.kind = kind
         return [FrameResult(self._index - 1, pts, kind, frame_bgr[..., 0])]
 
 

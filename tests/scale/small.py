@@ -35,7 +35,7 @@ OPTIONS = SegmentOptions(
 )
 
 
-def load(settings: SegmenterSettings, values: dict[str, Any]) -> Any:
+def load(settings: SegmenterSettings, values: dict[str, Any], overlap: bool = False) -> Any:
     """A segmenter whose networks see colours; what it gives depends on the frames around."""
     torch.manual_seed(0)
     model = Accel(colour_network(), colour_network(), ScoreFusion(len(CLASSES)))
