@@ -158,7 +158,7 @@ def test_what_cannot_be_captured_runs_plainly(model: Accel) -> None:
     watched.update.register_forward_hook(hook_that_waits)
     segmenter = runner(watched, CUDA, torch.float16, flow=DISFlow())
     stream = frames(24)
-    with pytest.warns(RuntimeWarning, match="no CUDA graph of the stage 'fresh'"):
+    with pytest.warns(RuntimeWarning, match="no CUDA graph of 'refresh'"):
         found = labels(segmenter, stream)
     assert segmenter.describe()["cuda_graphs"].startswith("no: ")
     plain = labels(runner(model, CUDA, torch.float16, flow=DISFlow(), cuda_graphs=False), stream)
