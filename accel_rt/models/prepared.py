@@ -43,9 +43,11 @@ def cuda_module(module: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     conv, activation = module.conv, module.activation
     if _suits_depthwise(conv) and type(activation) in _CLAMPS and ops.extension_status().cuda_built:
         return PreparedDepthwiseConv2d(conv, _CLAMPS[type(activation)])
-    if type(activation) is not nn.ReLU or conv.groups > 1:
-        return None
-    return CudnnConv2d(conv) if dtype == torch.float16 else None  # which was tried on a device
+    if type(activation) is nn.ReLU and conv.groups == 1 and dtype == torch.float16:
+        return CudnnConv2d(conv)  # in the type that was tried on a device
+    if _is_pointwise(conv) and type(activation) in _CLAMPS and dtype != torch.float32:
+        return PreparedPointwiseConv2d(conv, _CLAMPS[type(activation)])
+    return None
 
 
 _CLAMPS = {
@@ -66,6 +68,35 @@ def _suits_depthwise(conv: nn.Conv2d) -> bool:
         and conv.stride[0] in (1, 2)
         and conv.padding_mode == "zeros"
     )
+
+
+def _is_pointwise(conv: nn.Conv2d) -> bool:
+    geometry = conv.kernel_size, conv.stride, conv.padding
+    return geometry == ((1, 1), (1, 1), (0, 0)) and conv.groups == 1
+
+
+class PreparedPointwiseConv2d(nn.Module):
+    """A 1x1 convolution on CUDA as a product of matrices, which adds the bias as it writes.
+
+    cuDNN has one kernel for it only where a ReLU follows. Of float32, products are exact by
+    default and convolutions are not: it stays a convolution.
+    """
+
+    def __init__(self, conv: nn.Conv2d, clamp: tuple[float, float]) -> None:
+        super().__init__()
+        self._weight = conv.weight.detach()[:, :, 0, 0].t().contiguous()
+        zeros = self._weight.new_zeros(conv.out_channels)
+        self._bias = zeros if conv.bias is None else conv.bias.detach()
+        self._clamp = clamp
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        """``[N, C, H, W]`` to ``[N, out_channels, H, W]``."""
+        pixels = x.permute(0, 2, 3, 1)
+        out = torch.addmm(self._bias, pixels.reshape(-1, x.shape[1]), self._weight)
+        out = out.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
+        if shortcut is not None:
+            out += shortcut
+        return out if self._clamp == _CLAMPS[type(None)] else out.clamp_(*self._clamp)
 
 
 class PreparedDepthwiseConv2d(nn.Module):

@@ -73,3 +73,10 @@ def test_every_network_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.exit_code == 0, result.output
     assert "| efficientnet_lite0, update | 360x480 | **all** |" in result.output
     assert "| light | 5 | 64x96 |" in result.output
+
+
+def test_a_product_of_matrices_with_its_bias_is_one_kernel() -> None:
+    bias, pixels, weight = torch.zeros(5), torch.zeros(7, 3), torch.zeros(3, 5)
+    (cost,) = network_costs._count([lambda: torch.addmm(bias, pixels, weight)])
+    assert (cost.op, cost.flops) == ("addmm", 2 * 7 * 3 * 5)
+    assert cost.bytes == 4 * (5 + 7 * 3 + 3 * 5 + 7 * 5)

@@ -15,7 +15,13 @@ from torch.nn import functional as F
 from accel_rt import ops
 from accel_rt.models.fuse import fuse_networks
 from accel_rt.models.layers import DeformConv2d, DepthwiseConv2d, FusedConv2d
-from accel_rt.models.prepared import CudnnConv2d, PreparedDepthwiseConv2d, cuda_module, prepare
+from accel_rt.models.prepared import (
+    CudnnConv2d,
+    PreparedDepthwiseConv2d,
+    PreparedPointwiseConv2d,
+    cuda_module,
+    prepare,
+)
 from accel_rt.models.zoo import build_network
 
 CUDA = torch.device("cuda")
@@ -101,6 +107,47 @@ def test_a_shortcut_is_added_before_the_activation(
     x, shortcut = 5 * torch.randn(1, 8, 6, 7), 5 * torch.randn(1, 8, 6, 7)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x, shortcut), fused(x, shortcut))
+
+
+@pytest.mark.parametrize("with_shortcut", [False, True])
+@pytest.mark.parametrize("activation", [None, nn.ReLU6(), nn.ReLU()])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_pointwise_convolution_is_a_product_of_matrices(
+    activation: nn.Module | None, bias: bool, with_shortcut: bool
+) -> None:
+    torch.manual_seed(0)
+    fused = FusedConv2d(nn.Conv2d(5, 7, 1, bias=bias), activation).bfloat16()
+    ours = cuda_module(fused, torch.bfloat16)
+    assert isinstance(ours, PreparedPointwiseConv2d)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = (9 * torch.randn(2, 5, 6, 3)).bfloat16().contiguous(memory_format=layout)
+        shortcut = 9 * torch.randn(2, 7, 6, 3) if with_shortcut else None
+        with torch.inference_mode():
+            found = ours(x, None if shortcut is None else shortcut.bfloat16())
+            expected = F.conv2d(x.double(), *(p.double() for p in fused.conv.parameters()))
+            if shortcut is not None:
+                expected += shortcut
+            expected = expected if activation is None else activation(expected)
+        torch.testing.assert_close(found.double(), expected, rtol=2e-2, atol=5e-2)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(8, 8, 1, stride=2),
+        nn.Conv2d(8, 8, 1, padding=1),
+        nn.Conv2d(8, 8, 1, groups=2),
+        nn.Conv2d(8, 8, 3, padding=1),
+    ],
+    ids=repr,
+)
+def test_other_dense_convolutions_without_a_relu_stay_plain(conv: nn.Conv2d) -> None:
+    assert cuda_module(FusedConv2d(conv, nn.ReLU6()), torch.float16) is None
+
+
+def test_pointwise_convolutions_of_float32_stay_plain() -> None:
+    assert cuda_module(FusedConv2d(nn.Conv2d(8, 8, 1), None), torch.float32) is None
 
 
 @pytest.mark.parametrize(
