@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from accel_rt.models import store
 from accel_rt.models.exported import ENGINES, engine_version
 from accel_rt.runtime.load import keyframe_interval
 from accel_rt.runtime.settings import Precision, SegmenterSettings
@@ -56,3 +58,18 @@ MODELS = (
     ),
     Model("Accel-Lite0, update x0.5", replace(_LIGHT, update_scale=0.5)),
 )
+
+
+def with_weights(models: Sequence[Model], report: Callable[[str], None]) -> list[Model]:
+    """Those whose networks are installed; of the others it is reported what is missing."""
+    installed = {entry.name for entry in store.installed()}
+    found = []
+    for model in models:
+        wanted = [model.settings.reference]
+        wanted += [model.settings.update] if model.settings.mode == "accel" else []
+        missing = [name for name in wanted if name not in installed]
+        if missing:
+            report(f"{model.name} is left out: no weights of {missing[0]} are installed")
+        else:
+            found.append(model)
+    return found

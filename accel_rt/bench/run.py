@@ -12,7 +12,7 @@ import torch
 
 from accel_rt.bench import memory, ops, stream
 from accel_rt.bench.harness import Effort
-from accel_rt.bench.models import MODELS, QUICK_MODELS
+from accel_rt.bench.models import MODELS, QUICK_MODELS, with_weights
 from accel_rt.device import resolve_device, resolve_precision
 from accel_rt.errors import UsageError
 from accel_rt.models.exported import ENGINES
@@ -128,7 +128,7 @@ def _models(
     on_cpu = resolve_device(settings.device).type == "cpu"
     models = [
         model.on(settings.device, settings.precision)
-        for model in (QUICK_MODELS if settings.quick else MODELS)
+        for model in with_weights(QUICK_MODELS if settings.quick else MODELS, report)
         if on_cpu or model.settings.backend not in ENGINES
     ]
     report("rendering frames and loading networks")

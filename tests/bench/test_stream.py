@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from accel_rt.bench import stream as bench_stream
 from accel_rt.bench.baseline import PlainDeepLab
 from accel_rt.bench.harness import Effort, Samples
-from accel_rt.bench.models import BASELINE, MODELS, QUICK_MODELS, Model
+from accel_rt.bench.models import BASELINE, MODELS, QUICK_MODELS, Model, with_weights
 from accel_rt.bench.stream import (
     FrameTime,
     ModelTimes,
@@ -89,7 +90,20 @@ def test_every_model_is_named_once_and_the_baseline_is_there():
     assert set(QUICK_MODELS) < set(MODELS)
 
 
-def test_every_model_is_one_that_can_be_loaded():
+def test_models_without_weights_are_left_out(tmp_path, monkeypatch):
+    for entry in store.installed():
+        if "lite" in entry.name:
+            (tmp_path / entry.path.name).symlink_to(entry.path)
+    monkeypatch.setattr(store, "folders", lambda: [tmp_path])
+    told = []
+    assert all("Lite" in model.name for model in with_weights(MODELS, told.append))
+    assert "Accel-34 is left out: no weights of resnet101 are installed" in told
+
+
+def test_every_model_is_one_that_can_be_loaded(monkeypatch):
+    data_package = Path(__file__).parents[2] / "weights-paper" / "accel_rt_weights_paper"
+    monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(data_package))
+    assert with_weights(MODELS, print) == list(MODELS)
     for model in MODELS:
         settings = model.settings
         assert store.find(settings.reference).is_file()
