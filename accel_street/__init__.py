@@ -4,7 +4,7 @@
 flow and occlusion.
 """
 
-from accel_street.camera import Driving
+from accel_street.camera import DRIVINGS, Driving
 from accel_street.drive import StreetDrive, StreetFrame
 
-__all__ = ["Driving", "StreetDrive", "StreetFrame"]
+__all__ = ["DRIVINGS", "Driving", "StreetDrive", "StreetFrame"]

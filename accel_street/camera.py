@@ -8,13 +8,14 @@ y down, z forward; normalised image coordinates are x/z and y/z.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.random import Generator
 
 PERIOD_M = 4096
 Driving = Literal["steady", "stops", "overtakes"]
+DRIVINGS: tuple[Driving, ...] = get_args(Driving)
 STOP_EVERY_S, STANDING = 8.0, 0.4
 OVERTAKE_EVERY_S, GAINED_M = 8.0, 26.0
 _TURN_RAD = 0.5

@@ -58,8 +58,8 @@ def schedules(
     """Compare single networks, the paper's modes and the presets on DATA.
 
     DATA is a folder of which one sequence is labelled on every frame, as CamVid's validation video
-    is, or a rendered drive (street:7:150, or street:7:150:stops, which stands still
-    and drives on, or street:7:150:overtakes).
+    is, or a rendered drive (street:7:150, or street:7:150:stops, which stands still and drives on,
+    or street:7:150:overtakes).
     Every schedule begins at every frame it can begin at; --interval is that of the paper's modes.
 
     mVC is the share of still pixels that are predicted right over 8 and 16 frames; flicker is how

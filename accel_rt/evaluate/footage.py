@@ -197,8 +197,10 @@ def open_footage(place: str, split: str = "val", layout: Layout = "auto") -> Foo
 
 
 def _street(place: str) -> Footage:
-    match = re.fullmatch(rf"{STREET}(?::(\d+)(?::(\d+)(?::(stops|overtakes))?)?)?", place)
-    if not match or match[2] == "0":
+    from accel_street import DRIVINGS
+
+    match = re.fullmatch(rf"{STREET}(?::(\d+)(?::(\d+)(?::([a-z]+))?)?)?", place)
+    if not match or match[2] == "0" or match[3] not in (None, *DRIVINGS):
         raise UsageError(f"'{place}' is no street: give street:SEED:FRAMES, such as street:7:60")
     seed, frames = int(match[1] or _STREET_SEED), int(match[2] or _STREET_FRAMES)
     driving = cast("Driving", match[3] or "steady")

@@ -70,6 +70,12 @@ def _suits_depthwise(conv: nn.Conv2d) -> bool:
     )
 
 
+def _bias(conv: nn.Conv2d) -> Tensor:
+    """The bias of ``conv``, zeros if it has none."""
+    zeros = conv.weight.new_zeros(conv.out_channels)
+    return (zeros if conv.bias is None else conv.bias).detach()
+
+
 def _is_pointwise(conv: nn.Conv2d) -> bool:
     geometry = conv.kernel_size, conv.stride, conv.padding
     return geometry == ((1, 1), (1, 1), (0, 0)) and conv.groups == 1
@@ -85,8 +91,7 @@ class PreparedPointwiseConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d, clamp: tuple[float, float]) -> None:
         super().__init__()
         self._weight = conv.weight.detach()[:, :, 0, 0].t().contiguous()
-        zeros = self._weight.new_zeros(conv.out_channels)
-        self._bias = zeros if conv.bias is None else conv.bias.detach()
+        self._bias = _bias(conv)
         self._clamp = clamp
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
@@ -110,8 +115,7 @@ class PreparedDepthwiseConv2d(nn.Module):
         super().__init__()
         weight = conv.weight.detach()
         self._weight = ops.depthwise_conv2d_pack(weight)
-        zeros = weight.new_zeros(conv.out_channels)
-        self._bias = zeros if conv.bias is None else conv.bias.detach()
+        self._bias = _bias(conv)
         self._geometry = conv.stride[0], int(conv.padding[0]), conv.dilation[0]
         self._clamp = clamp
 
@@ -133,8 +137,7 @@ class CudnnConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self._weight = conv.weight.detach()
-        zeros = conv.weight.new_zeros(conv.out_channels)
-        self._bias = zeros if conv.bias is None else conv.bias.detach()
+        self._bias = _bias(conv)
         self._geometry: Any = conv.stride, conv.padding, conv.dilation, conv.groups
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
@@ -256,8 +259,7 @@ class PreparedWinogradConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d, packed: Tensor, relu: bool) -> None:
         super().__init__()
         self._packed = packed
-        zeros = conv.weight.new_zeros(conv.out_channels)
-        self._bias = zeros if conv.bias is None else conv.bias.detach()
+        self._bias = _bias(conv)
         self._dilation = conv.dilation[0]
         self._relu = relu
 

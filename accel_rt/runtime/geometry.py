@@ -9,8 +9,8 @@ from accel_rt.size import wxh
 
 _LONGEST_SIDE = 2048  # pixels; very long strips are processed smaller
 _SHORTEST_SIDE = 16
-# Pictures wider than trained for show a street from further away. Up to 4/3 as wide (16:9 of 4:3)
-# nothing is gained by more pixels, at 3/2 (2:1) much is by a third more, if the source has them.
+# Pictures up to 4/3 as wide as trained (16:9 of 4:3) gain nothing by more pixels. At 3/2 (2:1)
+# those of another camera gained four points of mIoU by a third more; rendered streets did not.
 _WIDER, _MUCH_WIDER, _ENLARGED = 4 / 3, 3 / 2, 4 / 3
 
 

@@ -234,8 +234,10 @@ class LookAheadSegmenter:
             with frame.clock("flow"):
                 scores = self._program.moved(there[number])
                 if back is not None:
-                    distance = (number + 1) / (len(frames) + 1)
-                    share, _ = self._share(frame, there[number], back[number], distance)
+                    sides = there[number], back[number]
+                    share: float | Tensor = (number + 1) / (len(frames) + 1)
+                    if frame.picture is not None:
+                        share, _ = self._program.both_sides(*sides, frame.picture, share)
                     scores = blend(scores, self._program.moved(back[number]), share)
                 frame.scores = scores
 
@@ -244,33 +246,14 @@ class LookAheadSegmenter:
     ) -> Tensor:
         """Scores of an update from its sides, the one after it ``distance`` of the way there."""
         program, fresh = self._program, self._refresh(frame)
-        inconsistency = program.inconsistency(before)
-        if after is None:
-            scores = program.merge(before, fresh)
-            residual = self._residual(frame, before)
-        else:
-            share, residual = self._share(frame, before, after, distance)
-            scores = program.merge_sides(before, after, share, fresh)
-            if inconsistency is not None and (other := program.inconsistency(after)) is not None:
-                inconsistency = blend(inconsistency, other, share)
+        share: float | Tensor = distance
+        residual = inconsistency = None
+        if frame.picture is not None:
+            share, residual, inconsistency = program.errors(before, after, frame.picture, share)
+        scores = program.merge_sides(before, after, share, fresh)
         if fresh is None or residual is None or not program.update_stands_alone:
             return scores
         return program.gated(scores, fresh, residual, inconsistency)
-
-    def _share(
-        self, frame: _Waiting, before: State, after: State, distance: float
-    ) -> tuple[float | Tensor, Tensor | None]:
-        """How much the side after a frame counts, and the residual of both so blended."""
-        first, second = self._residual(frame, before), self._residual(frame, after)
-        if first is None or second is None:
-            return distance, None
-        share = self._program.share_after(distance, first, second)
-        return share, torch.lerp(first, second, share)
-
-    def _residual(self, frame: _Waiting, state: State) -> Tensor | None:
-        if frame.picture is None:
-            return None
-        return self._program.residual(state, frame.picture)
 
     def _moved(self, state: State, frames: list[_Waiting]) -> list[State]:
         """The state of the frame before ``frames`` moved to each of them."""

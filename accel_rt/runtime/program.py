@@ -301,6 +301,29 @@ class FrameProgram:
         share = self._gate.share(residual, inconsistency).to(scores.dtype)
         return torch.lerp(scores, resize_grid(fresh, scores.shape[-2:]), share)
 
+    def both_sides(
+        self, before: State, after: State, picture: Tensor, share: float | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """:meth:`share_after` of the states on a frame's sides, and both residuals so blended.
+
+        ``share`` is the way from one to the other that lies behind the frame, 0 to 1.
+        """
+        residual, other = self.residual(before, picture), self.residual(after, picture)
+        share = self.share_after(share, residual, other)
+        return share, torch.lerp(residual, other, share)
+
+    def errors(
+        self, before: State, after: State | None, picture: Tensor, share: float | Tensor
+    ) -> tuple[float | Tensor, Tensor, Tensor | None]:
+        """:meth:`both_sides`, or what one side has of it, and the inconsistency alike."""
+        inconsistency = self.inconsistency(before)
+        if after is None:
+            return share, self.residual(before, picture), inconsistency
+        share, residual = self.both_sides(before, after, picture, share)
+        if inconsistency is not None and (other := self.inconsistency(after)) is not None:
+            inconsistency = blend(inconsistency, other, share)
+        return share, residual, inconsistency
+
     @staticmethod
     def share_after(share: float | Tensor, before: Tensor, after: Tensor) -> Tensor:
         """How much the side after a frame counts, 0 to 1 in each cell: its ``share`` by distance,
@@ -309,12 +332,14 @@ class FrameProgram:
         return torch.sigmoid(odds)
 
     def merge_sides(
-        self, before: State, after: State, share: float | Tensor, fresh: Tensor | None
+        self, before: State, after: State | None, share: float | Tensor, fresh: Tensor | None
     ) -> Tensor:
-        """:meth:`merge` with states from a keyframe before and one after the frame.
+        """:meth:`merge` with states from a keyframe before and, if there is one, after the frame.
 
         ``share`` is that of the state after it, 0 to 1, one number or ``[N, 1, h, w]``.
         """
+        if after is None:
+            return self.merge(before, fresh)
         fusion = self.model.fusion
         if fresh is not None and isinstance(fusion, FeatureFusion):
             both = blend(self.moved(before), self.moved(after), share)

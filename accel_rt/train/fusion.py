@@ -157,21 +157,16 @@ def branch_scores(program: FrameProgram, snippet: Snippet) -> Sample:
     geometry = plan((height, width), None, (height, width), scale, model.cell)
     here = len(frames) - 1 - snippet.after
     picture = program.picture(frames[here], geometry)
-    state = _moved(program, frames[: here + 1], geometry)
-    warped = program.reference_scores(state).float()
-    residual = program.residual(state, picture)
-    inconsistency = program.inconsistency(state)
+    before, after = _moved(program, frames[: here + 1], geometry), None
+    if snippet.after:
+        after = _moved(program, frames[here:][::-1], geometry)
+    way = here / max(1, len(frames) - 1)
+    share, residual, inconsistency = program.errors(before, after, picture, way)
+    warped = program.reference_scores(before).float()
+    if after is not None:
+        warped = blend(warped, program.reference_scores(after).float(), share)
     if inconsistency is None:  # a keyframe, which nothing has moved
         inconsistency = torch.zeros_like(residual)
-    if snippet.after:
-        other = _moved(program, frames[here:][::-1], geometry)
-        residual_after = program.residual(other, picture)
-        inconsistency_after = program.inconsistency(other)
-        share = program.share_after(here / (len(frames) - 1), residual, residual_after)
-        warped = blend(warped, program.reference_scores(other).float(), share)
-        residual = torch.lerp(residual, residual_after, share)
-        if inconsistency_after is not None:
-            inconsistency = blend(inconsistency, inconsistency_after, share)
     fresh = program.refresh(program.prepare(frames[here], geometry, "update")).float()
     finest = _FINEST_STRIDE if model.reference.classes <= _MANY_CLASSES else 2 * _FINEST_STRIDE
     finer = max(finest, program.finest_stride)

@@ -81,18 +81,25 @@ class JointModel(nn.Module):
             flows = self._flows(frames, moves)
         there, behind = flows.split((flows.shape[1] - ahead, ahead), 1)
         seen = frames[:, 1 if self.flow is None else there.shape[1]]
-        sides = [self._moved(program, frames[:, 0], there.unbind(1))]
+        before, after = self._moved(program, frames[:, 0], there.unbind(1)), None
         if ahead:
             back = [inverse_flow(flow) for flow in behind.flip(1).unbind(1)]
-            sides.append(self._moved(program, frames[:, -1], back))
-        share, residual, inconsistency = self._errors(program, sides, seen, shares)
+            after = self._moved(program, frames[:, -1], back)
+        share: float | Tensor = shares[:, None, None, None]
+        residual = inconsistency = None
+        if self._gate:
+            with torch.no_grad():
+                picture = _picture(program, seen)
+                share, residual, inconsistency = program.errors(before, after, picture, share)
+
+        sides = before, after, share
         if accel.update is None:
-            return JointScores(_carried(program, sides, share))
+            return JointScores(program.merge_sides(*sides, None))
         fresh, sizes = self._refresh(program, seen, scales)
         if isinstance(accel.fusion, FeatureFusion):
-            return JointScores(_carried(program, sides, share, fresh))
+            return JointScores(program.merge_sides(*sides, fresh))
         assert accel.fusion is not None
-        carried = _carried(program, sides, share)
+        carried = program.merge_sides(*sides, None)
         fused = accel.fusion(carried, fresh)
         if residual is not None:
             fused = program.gated(fused, fresh, residual, inconsistency)
@@ -106,25 +113,6 @@ class JointModel(nn.Module):
         for flow in flows:
             state = program.advance(state, flow)
         return state
-
-    @torch.no_grad()
-    def _errors(
-        self, program: FrameProgram, sides: Sequence[State], seen: Tensor, shares: Tensor
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """The second side's share, and what the gate takes: maps ``[N, 1, h, w]``."""
-        shares = shares[:, None, None, None]
-        if not self._gate:
-            return shares, None, None
-        picture = _picture(program, seen)
-        residual, *after = (program.residual(side, picture) for side in sides)
-        inconsistency, *others = (program.inconsistency(side) for side in sides)
-        if after:
-            shares = program.share_after(shares, residual, after[0])
-            residual = torch.lerp(residual, after[0], shares)
-        for other in others:
-            if inconsistency is not None and other is not None:
-                inconsistency = torch.lerp(inconsistency, other, shares)
-        return shares, residual, inconsistency
 
     def _flows(self, frames: Tensor, moves: Tensor) -> Tensor:
         """The flow network's ``[N, T, 2, h, w]`` in cells of the reference's grid."""
@@ -167,16 +155,6 @@ class JointModel(nn.Module):
         with torch.no_grad():
             whole = resize_grid(program.refresh(images[reduced]), cells)
         return fresh, [fresh[reduced], whole]
-
-
-def _carried(
-    program: FrameProgram, sides: Sequence[State], share: Tensor, fresh: Tensor | None = None
-) -> Tensor:
-    """What the keyframes on one or both sides of a frame say of it, merged with ``fresh``."""
-    before, *after = sides
-    if not after:
-        return program.merge(before, fresh)
-    return program.merge_sides(before, after[0], share, fresh)
 
 
 def _picture(program: FrameProgram, frames: Tensor) -> Tensor:

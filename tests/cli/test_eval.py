@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from accel_rt.cli import eval_options, options
+from accel_rt.cli.street import street
 from accel_rt.data.open import LAYOUTS
 from accel_rt.evaluate.results import read, write
 from accel_rt.evaluate.schedule import DENSITIES
 from accel_rt.models import store
+from accel_street import DRIVINGS
 from tests.evaluate.made_up import results
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +37,8 @@ def light_only(tmp_path, monkeypatch):
 def test_choices_are_those_of_the_modules():
     assert tuple(LAYOUTS) == options.LAYOUTS
     assert ("auto", *DENSITIES) == eval_options.DENSITIES
+    (driving,) = (option for option in street.params if option.name == "driving")
+    assert tuple(driving.type.choices) == DRIVINGS
 
 
 def test_run_is_the_default(accel):
