@@ -34,7 +34,7 @@ class RepConv2d(nn.Module):
         super().__init__()
         self.conv3 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
         self.norm3 = nn.BatchNorm2d(out_channels)
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(out_channels)
         self.norm0 = (
             nn.BatchNorm2d(out_channels) if stride == 1 and in_channels == out_channels else None
@@ -42,7 +42,10 @@ class RepConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, H, W]`` to ``[N, out_channels, ceil(H / stride), ceil(W / stride)]``."""
-        out = self.norm3(self.conv3(x)) + self.norm1(self.conv1(x))
+        stride = self.conv3.stride[0]
+        # Sliced: torch 2.13's backward of a strided 1x1 convolution of 3 channels_last channels
+        # writes outside its memory on CPUs with AVX-512.
+        out = self.norm3(self.conv3(x)) + self.norm1(self.conv1(x[..., ::stride, ::stride]))
         return out if self.norm0 is None else out + self.norm0(x)
 
     @torch.no_grad()
