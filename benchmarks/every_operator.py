@@ -51,7 +51,7 @@ def forward(device: torch.device, dtype: torch.dtype, cells: tuple[int, int]) ->
         x, bias = noise(1, channels, *cells, dtype=dtype), noise(channels, dtype=dtype)
         weight = noise(channels, 1, side, side, dtype=dtype)
         for geometry in ((1, side // 2, 1), (2, side // 2, 1), (1, side // 2 * 2, 2)):
-            ops.depthwise_conv2d(x, weight, bias, *geometry)
+            ops.depthwise_conv2d(x, weight, bias, *geometry, input_clamp=(0.0, 6.0))
     scores = noise(1, 19, *cells)
     labels = ops.upsample_argmax(scores, size)
     ops.upsample_argmax_margin(scores, size)

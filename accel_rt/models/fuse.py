@@ -29,7 +29,7 @@ from accel_rt.models.layers import (
 )
 from accel_rt.models.network import DeconvTaskNetwork, Network, SkipTaskNetwork, TaskNetwork
 from accel_rt.models.plain import RepConv2d
-from accel_rt.models.prepared import prepare
+from accel_rt.models.prepared import called, prepare
 
 _ADDITIONS: tuple[Any, ...] = (operator.add, operator.iadd, torch.add)
 _CONVOLUTIONS = nn.Conv2d, RepConv2d
@@ -101,9 +101,9 @@ def fused(module: nn.Module, method: str = "forward") -> fx.GraphModule:
     """
     graph = fx.GraphModule(module, _Tracer(method).trace(module))
     for node in list(graph.graph.nodes):
-        if isinstance(_called(graph, node), _CONVOLUTIONS):
+        if isinstance(called(graph, node), _CONVOLUTIONS):
             _fuse_convolution(graph, node)
-    norms = [n for n in graph.graph.nodes if isinstance(_called(graph, n), nn.BatchNorm2d)]
+    norms = [n for n in graph.graph.nodes if isinstance(called(graph, n), nn.BatchNorm2d)]
     left = [node.name for node in norms if not _stays(graph, node)]
     if left:
         raise RuntimeError(f"no convolution takes the batch norms {', '.join(left)}")
@@ -116,7 +116,7 @@ def fused(module: nn.Module, method: str = "forward") -> fx.GraphModule:
 def _stays(graph: fx.GraphModule, norm: fx.Node) -> bool:
     """Whether a batch norm sees a sum, which several read, or a pooled map."""
     (seen,) = norm.all_input_nodes
-    return len(seen.users) > 1 or isinstance(_called(graph, seen), nn.MaxPool2d)
+    return len(seen.users) > 1 or isinstance(called(graph, seen), nn.MaxPool2d)
 
 
 class _Tracer(fx.Tracer):
@@ -130,19 +130,14 @@ class _Tracer(fx.Tracer):
         return isinstance(module, _CONVOLUTIONS) or super().is_leaf_module(module, qualified_name)
 
 
-def _called(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    """The module that ``node`` calls, if it calls one."""
-    return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-
 def _fuse_convolution(graph: fx.GraphModule, node: fx.Node) -> None:
     """Replace the convolution ``node``, and what it takes with it, by a fused one."""
-    conv, last = _called(graph, node), node
+    conv, last = called(graph, node), node
     if isinstance(conv, RepConv2d):
         conv = conv.folded()
     assert isinstance(conv, nn.Conv2d)
     follower = _only_user(last)
-    if follower is not None and isinstance(norm := _called(graph, follower), nn.BatchNorm2d):
+    if follower is not None and isinstance(norm := called(graph, follower), nn.BatchNorm2d):
         conv, last = _folded(conv, norm), follower
     shortcut = _shortcut(node, last)
     if shortcut is not None:
@@ -189,7 +184,7 @@ def _shortcut(conv: fx.Node, last: fx.Node) -> fx.Node | None:
 
 def _activation(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     """A ReLU or ReLU6 that ``node`` computes."""
-    module = _called(graph, node)
+    module = called(graph, node)
     if isinstance(module, (nn.ReLU, nn.ReLU6, nn.LeakyReLU)):
         return module
     is_relu = node.op == "call_function" and node.target in _RELUS

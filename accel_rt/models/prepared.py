@@ -28,12 +28,32 @@ def prepare(graph: fx.GraphModule, device: torch.device, dtype: torch.dtype) -> 
     else:
         return
     for node in graph.graph.nodes:
-        if node.op != "call_module":
-            continue
-        parent, _, name = str(node.target).rpartition(".")
-        module = graph.get_submodule(str(node.target))
-        if (prepared := prepared_one(module)) is not None:
+        module = called(graph, node)
+        if module is not None and (prepared := prepared_one(module)) is not None:
+            parent, _, name = str(node.target).rpartition(".")
             setattr(graph.get_submodule(parent), name, prepared)
+    _move_clamps(graph)
+
+
+def _move_clamps(graph: fx.GraphModule) -> None:
+    """Let depthwise convolutions apply the activation before them as they read.
+
+    Only where nothing else reads the same: it was a pass over the result of the module before.
+    """
+    for node in graph.graph.nodes:
+        reader = called(graph, node)
+        if not isinstance(reader, PreparedDepthwiseConv2d) or node.args.count(node.args[0]) > 1:
+            continue
+        writer = called(graph, node.args[0])
+        if isinstance(writer, (PreparedPointwiseConv2d, CudnnConv2d)) and (
+            len(node.args[0].users) == 1 and writer.clamp != _ANYTHING
+        ):
+            reader.input_clamp, writer.clamp = writer.clamp, _ANYTHING
+
+
+def called(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """The module that ``node`` calls, if it calls one."""
+    return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
 def cuda_module(module: nn.Module, dtype: torch.dtype) -> nn.Module | None:
@@ -43,15 +63,16 @@ def cuda_module(module: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     conv, activation = module.conv, module.activation
     if _suits_depthwise(conv) and type(activation) in _CLAMPS and ops.extension_status().cuda_built:
         return PreparedDepthwiseConv2d(conv, _CLAMPS[type(activation)])
-    if type(activation) is nn.ReLU and conv.groups == 1 and dtype == torch.float16:
-        return CudnnConv2d(conv)  # in the type that was tried on a device
+    if _is_rectified(conv, activation) and dtype == torch.float16:
+        return CudnnConv2d(conv, activation)  # in the type that was tried on a device
     if _is_pointwise(conv) and type(activation) in _CLAMPS and dtype != torch.float32:
         return PreparedPointwiseConv2d(conv, _CLAMPS[type(activation)])
     return None
 
 
+_ANYTHING = (-math.inf, math.inf)
 _CLAMPS = {
-    type(None): (-math.inf, math.inf),
+    type(None): _ANYTHING,
     nn.ReLU: (0.0, math.inf),
     nn.ReLU6: (0.0, 6.0),
 }
@@ -70,6 +91,16 @@ def _suits_depthwise(conv: nn.Conv2d) -> bool:
     )
 
 
+def _is_rectified(conv: nn.Conv2d, activation: nn.Module | None) -> bool:
+    """Whether a ReLU follows ``conv``, or a ReLU6 for which there is nothing better."""
+    bounded = type(activation) is nn.ReLU6 and not _is_pointwise(conv)
+    return conv.groups == 1 and (type(activation) is nn.ReLU or bounded)
+
+
+def _clamp_(out: Tensor, clamp: tuple[float, float]) -> Tensor:
+    return out if clamp == _ANYTHING else out.clamp_(*clamp)
+
+
 def _bias(conv: nn.Conv2d) -> Tensor:
     """The bias of ``conv``, zeros if it has none."""
     zeros = conv.weight.new_zeros(conv.out_channels)
@@ -85,14 +116,14 @@ class PreparedPointwiseConv2d(nn.Module):
     """A 1x1 convolution on CUDA as a product of matrices, which adds the bias as it writes.
 
     cuDNN has one kernel for it only where a ReLU follows. Of float32, products are exact by
-    default and convolutions are not: it stays a convolution.
+    default and convolutions are not: it stays a convolution. ``clamp`` is a pass of its own.
     """
 
     def __init__(self, conv: nn.Conv2d, clamp: tuple[float, float]) -> None:
         super().__init__()
         self._weight = conv.weight.detach()[:, :, 0, 0].t().contiguous()
         self._bias = _bias(conv)
-        self._clamp = clamp
+        self.clamp = clamp
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         """``[N, C, H, W]`` to ``[N, out_channels, H, W]``."""
@@ -101,14 +132,15 @@ class PreparedPointwiseConv2d(nn.Module):
         out = out.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
         if shortcut is not None:
             out += shortcut
-        return out if self._clamp == _CLAMPS[type(None)] else out.clamp_(*self._clamp)
+        return _clamp_(out, self.clamp)
 
 
 class PreparedDepthwiseConv2d(nn.Module):
     """A convolution of each channel by itself on CUDA, with its bias and activation, by our kernel.
 
     With PyTorch's own kernels the light pair took as long as ResNet-101: on an H100 6.1 ms at
-    1024x2048 in float16, several times what its bytes take.
+    1024x2048 in float16, several times what its bytes take. ``input_clamp`` is the activation
+    before.
     """
 
     def __init__(self, conv: nn.Conv2d, clamp: tuple[float, float]) -> None:
@@ -117,36 +149,41 @@ class PreparedDepthwiseConv2d(nn.Module):
         self._weight = ops.depthwise_conv2d_pack(weight)
         self._bias = _bias(conv)
         self._geometry = conv.stride[0], int(conv.padding[0]), conv.dilation[0]
-        self._clamp = clamp
+        self._clamp, self.input_clamp = clamp, _ANYTHING
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         """``[N, C, H, W]`` to ``[N, C, H', W']``."""
         arguments = x, self._weight, self._bias, *self._geometry
         if shortcut is None:
-            return ops.depthwise_conv2d(*arguments, clamp=self._clamp)
-        return (ops.depthwise_conv2d(*arguments) + shortcut).clamp(*self._clamp)
+            return ops.depthwise_conv2d(*arguments, self._clamp, self.input_clamp)
+        out = ops.depthwise_conv2d(*arguments, input_clamp=self.input_clamp)
+        return _clamp_(out.add_(shortcut), self._clamp)
 
 
 class CudnnConv2d(nn.Module):
     """A convolution with its bias, a shortcut and a ReLU in one kernel of cuDNN's.
 
     PyTorch by itself runs a kernel for each; on an H100 the biases alone took a third of
-    ResNet-101's time (1024x2048, float16), and its features 6.2 ms instead of 3.5.
+    ResNet-101's time (1024x2048, float16), and its features 6.2 ms instead of 3.5. ``clamp`` is a
+    pass of its own: what a ReLU6 is more than a ReLU.
     """
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+    def __init__(self, conv: nn.Conv2d, activation: nn.Module | None) -> None:
         super().__init__()
         self._weight = conv.weight.detach()
         self._bias = _bias(conv)
         self._geometry: Any = conv.stride, conv.padding, conv.dilation, conv.groups
+        self.clamp = (-math.inf, _CLAMPS[type(activation)][1])
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         """``[N, C, H, W]`` to ``[N, out_channels, H', W']``."""
         if shortcut is None:
-            return torch.cudnn_convolution_relu(x, self._weight, self._bias, *self._geometry)
-        return torch.cudnn_convolution_add_relu(
-            x, self._weight, shortcut, 1.0, self._bias, *self._geometry
-        )
+            out = torch.cudnn_convolution_relu(x, self._weight, self._bias, *self._geometry)
+        else:
+            out = torch.cudnn_convolution_add_relu(
+                x, self._weight, shortcut, 1.0, self._bias, *self._geometry
+            )
+        return _clamp_(out, self.clamp)
 
 
 def prepared_module(module: nn.Module) -> nn.Module | None:

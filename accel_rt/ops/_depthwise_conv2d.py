@@ -1,4 +1,4 @@
-"""Convolution of each channel by itself, with its bias and what its results are kept between."""
+"""Convolution of each channel by itself, with its bias, and the activations before and after it."""
 
 import math
 
@@ -26,8 +26,9 @@ def depthwise_conv2d(
     padding: int = 0,
     dilation: int = 1,
     clamp: tuple[float, float] = (-math.inf, math.inf),
+    input_clamp: tuple[float, float] = (-math.inf, math.inf),
 ) -> Tensor:
-    """``F.conv2d(input, weight, bias, stride, padding, dilation, C).clamp(*clamp)``.
+    """``F.conv2d(input.clamp(*input_clamp), weight, ..., dilation, C).clamp(*clamp)``.
 
     For inference: no gradient flows. On CUDA one kernel reads the input once; on the CPU it is
     PyTorch's own.
@@ -41,6 +42,8 @@ def depthwise_conv2d(
         padding: pixels of zeros on each side.
         dilation: pixels from tap to tap.
         clamp: the least and the greatest result: ``(0, inf)`` is ReLU, ``(0, 6)`` ReLU6.
+        input_clamp: the same of the input, with 0 between them: the activation before, which then
+            needs no pass of its own.
 
     Returns:
         [N, C, H', W'] in the input's type and layout.
@@ -48,7 +51,8 @@ def depthwise_conv2d(
     Raises:
         UsageError: shapes, types, devices or numbers do not fit together.
     """
-    _check(input, weight, bias, clamp)
+    _check(input, weight, bias)
+    _check_clamps(clamp, input_clamp)
     numbers = {"stride": (stride, 1, 2), "padding": (padding, 0, MAX_SIDE)}
     numbers["dilation"] = (dilation, 1, MAX_SIDE)
     for name, (value, least, most) in numbers.items():
@@ -69,10 +73,11 @@ def depthwise_conv2d(
         else eager.depthwise_conv2d
     )
     taps = weight[:, 0].permute(1, 2, 0).contiguous()
-    return without_gradient(run, *(input, taps, bias, stride, padding, dilation, *clamp))
+    geometry = stride, padding, dilation
+    return without_gradient(run, input, taps, bias, *geometry, *input_clamp, *clamp)
 
 
-def _check(input: Tensor, weight: Tensor, bias: Tensor, clamp: tuple[float, float]) -> None:
+def _check(input: Tensor, weight: Tensor, bias: Tensor) -> None:
     check_tensors("depthwise_conv2d", input=input, weight=weight, bias=bias)
     if input.dim() != 4 or not input.is_floating_point():
         raise UsageError(
@@ -93,9 +98,17 @@ def _check(input: Tensor, weight: Tensor, bias: Tensor, clamp: tuple[float, floa
                 f"depthwise_conv2d: {name} is {tensor.dtype} on {tensor.device}, input"
                 f" {input.dtype} on {input.device}"
             )
+
+
+def _check_clamps(clamp: tuple[float, float], input_clamp: tuple[float, float]) -> None:
     if len(clamp) != 2 or not clamp[0] <= clamp[1]:
         raise UsageError(
             f"depthwise_conv2d: clamp must be the least and the greatest result, got {clamp}"
+        )
+    if len(input_clamp) != 2 or not input_clamp[0] <= 0 <= input_clamp[1]:
+        raise UsageError(
+            "depthwise_conv2d: input_clamp must be the least and the greatest input, 0 between"
+            f" them, got {input_clamp}"
         )
 
 
@@ -106,8 +119,7 @@ def _fake(
     stride: int,
     padding: int,
     dilation: int,
-    least: float,
-    most: float,
+    *_clamps: float,
 ) -> Tensor:
     reach = dilation * (taps.shape[0] - 1) + 1
     sides = [(side + 2 * padding - reach) // stride + 1 for side in input.shape[2:]]

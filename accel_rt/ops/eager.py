@@ -128,6 +128,8 @@ def depthwise_conv2d(
     stride: int,
     padding: int,
     dilation: int,
+    input_least: float,
+    input_most: float,
     least: float,
     most: float,
 ) -> Tensor:
@@ -135,7 +137,8 @@ def depthwise_conv2d(
     dtype = _working_type(input.dtype)
     weight = taps.permute(2, 0, 1)[:, None].to(dtype)
     geometry = stride, padding, dilation, input.shape[1]
-    result = F.conv2d(input.to(dtype), weight, bias.to(dtype), *geometry).clamp(least, most)
+    kept = input.to(dtype).clamp(input_least, input_most)
+    result = F.conv2d(kept, weight, bias.to(dtype), *geometry).clamp(least, most)
     return result.to(input.dtype).contiguous(memory_format=output_format(input))
 
 

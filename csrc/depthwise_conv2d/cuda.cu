@@ -12,6 +12,33 @@ template <int Stride>
 constexpr int thread_pixels = 4 / Stride;  // more, and registers run out
 constexpr int tile_rows = 8;
 
+// Two values as the instructions that work on both want them
+__device__ __forceinline__ __half2 pair(__half a, __half b) { return {a, b}; }
+__device__ __forceinline__ __nv_bfloat162 pair(__nv_bfloat16 a, __nv_bfloat16 b) { return {a, b}; }
+
+__device__ __forceinline__ float keep_between(float value, float least, float most) {
+  value = value < least ? least : value;  // keeps NaN, as relu does
+  return value > most ? most : value;
+}
+
+template <class T, int N>
+__device__ __forceinline__ void keep_between(Pack<T, N>& pack, float least, float most) {
+  if constexpr (N > 1 && sizeof(T) == 2) {
+    const T low = round_to<T>(least), high = round_to<T>(most);
+#pragma unroll
+    for (int n = 0; n < N; n += 2) {
+      const auto two = __hmax2_nan(pair(pack.value[n], pack.value[n + 1]), pair(low, low));
+      const auto kept = __hmin2_nan(two, pair(high, high));
+      pack.value[n] = kept.x;
+      pack.value[n + 1] = kept.y;
+    }
+  } else {
+#pragma unroll
+    for (int n = 0; n < N; ++n)
+      pack.value[n] = round_to<T>(keep_between(load(pack.value[n]), least, most));
+  }
+}
+
 template <class T, int N, int Kernel, int Stride>
 __global__ void __launch_bounds__(block_threads, 2)
     convolve(DepthwiseParams p, int chunks, int tiles_across, int tiles_down) {
@@ -46,6 +73,10 @@ __global__ void __launch_bounds__(block_threads, 2)
                       ? load_pack<T, N>(input + (int64_t(y) * p.width + x) * p.channels + channel)
                       : Pack<T, N>{};
     }
+    if (p.clamps_input) {
+#pragma unroll
+      for (int j = 0; j < columns; ++j) keep_between(column[j], p.input_least, p.input_most);
+    }
 #pragma unroll
     for (int across = 0; across < Kernel; ++across) {
       const Pack<T, N> weight =
@@ -66,10 +97,8 @@ __global__ void __launch_bounds__(block_threads, 2)
     if (x >= p.out_width) return;
     Pack<T, N> result;
 #pragma unroll
-    for (int n = 0; n < N; ++n) {  // keeps NaN, as relu does
-      const float value = sum[i][n] < p.least ? p.least : sum[i][n];
-      result.value[n] = round_to<T>(value > p.most ? p.most : value);
-    }
+    for (int n = 0; n < N; ++n)
+      result.value[n] = round_to<T>(keep_between(sum[i][n], p.least, p.most));
     store_pack(out + int64_t(x) * p.channels, result);
   }
 }

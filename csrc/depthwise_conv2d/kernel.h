@@ -1,5 +1,5 @@
 // depthwise_conv2d: each channel of an image by a square kernel of its own, 3x3 or 5x5, with its
-// bias, and the result kept between two values.
+// bias, and what is read and what results each kept between two values.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,9 @@ struct DepthwiseParams {
   int64_t images;
   int channels, height, width, out_height, out_width;
   int kernel, stride, padding, dilation;  // 3 or 5, and 1 or 2; the same in both directions
-  float least, most;                      // of the results
+  bool clamps_input;                      // between the next two, of which zero is between
+  float input_least, input_most;
+  float least, most;  // of the results
 };
 
 // On the device and stream (a cudaStream_t); returns a cudaError_t.

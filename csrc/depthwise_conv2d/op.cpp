@@ -1,3 +1,5 @@
+#include <limits>
+
 #include "../common/tensor.h"
 #include "kernel.h"
 #ifdef ACCEL_RT_CUDA
@@ -9,7 +11,8 @@ namespace {
 
 #ifdef ACCEL_RT_CUDA
 Tensor convolve(const Tensor& input, const Tensor& weight, const Tensor& bias, int64_t stride,
-                int64_t padding, int64_t dilation, double least, double most) {
+                int64_t padding, int64_t dilation, double input_least, double input_most,
+                double least, double most) {
   const auto fits = [&](const Tensor& tensor) {
     return tensor.scalar_type() == input.scalar_type() && tensor.device() == input.device();
   };
@@ -18,11 +21,13 @@ Tensor convolve(const Tensor& input, const Tensor& weight, const Tensor& bias, i
               (weight.size(0) == 3 || weight.size(0) == 5) && weight.size(1) == weight.size(0) &&
               weight.size(2) == input.size(1) && bias.dim() == 1 && fits(bias) &&
               bias.size(0) == input.size(1) && (stride == 1 || stride == 2) && 0 <= padding &&
-              padding <= max_side && 1 <= dilation && dilation <= max_side,
+              padding <= max_side && 1 <= dilation && dilation <= max_side && input_least <= 0 &&
+              0 <= input_most,
           "depthwise_conv2d");
   const auto side = [&](int64_t size) {
     return (size + 2 * padding - dilation * (weight.size(0) - 1) - 1) / stride + 1;
   };
+  constexpr double infinity = std::numeric_limits<double>::infinity();
   const Size4 size{input.size(0), input.size(1), side(input.size(2)), side(input.size(3))};
   require(size[2] > 0 && size[3] > 0, "depthwise_conv2d");
   const ScalarType type = input.scalar_type();
@@ -45,6 +50,9 @@ Tensor convolve(const Tensor& input, const Tensor& weight, const Tensor& bias, i
                             int(stride),
                             int(padding),
                             int(dilation),
+                            input_least > -infinity || input_most < infinity,
+                            float(input_least),
+                            float(input_most),
                             float(least),
                             float(most)};
     launch(input, [&](void* stream) { return depthwise_conv2d_cuda(p, stream); });
@@ -59,7 +67,7 @@ Tensor convolve(const Tensor& input, const Tensor& weight, const Tensor& bias, i
 STABLE_TORCH_LIBRARY_FRAGMENT(ACCEL_RT_NAMESPACE, m) {
   m.def(
       "depthwise_conv2d(Tensor input, Tensor weight, Tensor bias, int stride, int padding, "
-      "int dilation, float least, float most) -> Tensor");
+      "int dilation, float input_least, float input_most, float least, float most) -> Tensor");
 }
 
 #ifdef ACCEL_RT_CUDA

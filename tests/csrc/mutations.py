@@ -71,6 +71,7 @@ MISTAKES = {
         ("wrong tail", "x >= p.out_width)", "x >= p.out_width - 1)"),
         ("wrong border", "x >= 0 && x < p.width\n", "x >= 0 && x < p.width - 1\n"),
         ("taps side by side", "first = group / p.dilation", "first = group"),
+        ("input as it is", "if (p.clamps_input)", "if (false)"),
     ],
     "flow_warp/cuda.cu": [
         ("swapped coordinates", "float(at.y) + flow[1]", "float(at.y) + flow[0]"),
@@ -145,7 +146,7 @@ def check_depthwise_conv2d(ops: Any) -> None:
     input, bias = channels_last(torch.randn(1, 40, 9, 22)), torch.randn(40)
     for kernel, stride, dilation in ((3, 2, 1), (5, 1, 2)):
         weight = torch.randn(kernel, kernel, 40) / kernel
-        arguments = (weight, bias, stride, dilation, dilation, 0.0, 6.0)
+        arguments = (weight, bias, stride, dilation, dilation, -0.5, 1.0, 0.0, 6.0)
         wide = (a.double() if isinstance(a, torch.Tensor) else a for a in arguments)
         expected = eager.depthwise_conv2d(input.double(), *wide)
         assert_near(ops.depthwise_conv2d(input, *arguments), expected, torch.float32)

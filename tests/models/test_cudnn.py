@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accel_rt import ops
-from accel_rt.models.fuse import fuse_networks
+from accel_rt.models.fuse import fuse_networks, fused
 from accel_rt.models.layers import DeformConv2d, DepthwiseConv2d, FusedConv2d
 from accel_rt.models.prepared import (
     CudnnConv2d,
@@ -56,7 +56,10 @@ def test_a_network_gives_the_same_in_fewer_kernels(name: str, calls: Counter[str
     wanted = [
         m
         for m in fused
-        if type(m.activation) is nn.ReLU
+        if (
+            type(m.activation) is nn.ReLU
+            or (type(m.activation) is nn.ReLU6 and m.conv.kernel_size != (1, 1))
+        )
         and m.conv.groups == 1
         and not isinstance(m.conv, DeformConv2d)
     ]
@@ -95,6 +98,42 @@ def test_every_depthwise_convolution_of_a_light_network_is_our_kernels(
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
     assert sum(isinstance(m, PreparedDepthwiseConv2d) for m in prepared.modules()) > 16
     assert not any(isinstance(m, DepthwiseConv2d) for m in prepared.modules())
+
+
+class Block(nn.Module):
+    """A convolution with ReLU6, a depthwise one, and what else uses the first one's result."""
+
+    def __init__(self, kernel: int, use: str) -> None:
+        super().__init__()
+        self.wide = nn.Conv2d(3, 8, kernel, padding=kernel // 2)
+        self.narrow = DepthwiseConv2d(8, 3)
+        self.relu6, self.use = nn.ReLU6(), use
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        wide = self.relu6(self.wide(x))
+        out = self.relu6(self.narrow(wide) + wide if self.use == "shortcut" else self.narrow(wide))
+        return (out, wide) if self.use == "returned" else out
+
+
+@pytest.mark.parametrize("use", ["only here", "shortcut", "returned"])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_relu6_is_computed_where_a_depthwise_convolution_alone_reads_it(
+    kernel: int, use: str, cuda_built: None, calls: Counter[str]
+) -> None:
+    torch.manual_seed(0)
+    graph = fused(Block(kernel, use).eval())
+    prepared = copy.deepcopy(graph)
+    for _ in range(2):  # the second time changes nothing
+        prepare(prepared, CUDA, torch.float16)
+    x = 9 * torch.randn(2, 3, 8, 7)
+    with torch.inference_mode():
+        torch.testing.assert_close(prepared(x), graph(x))
+    reader = next(m for m in prepared.modules() if isinstance(m, PreparedDepthwiseConv2d))
+    assert (reader.input_clamp[1] == 6) == (use == "only here")
+    (writer,) = (
+        m for m in prepared.modules() if isinstance(m, (PreparedPointwiseConv2d, CudnnConv2d))
+    )
+    assert (writer.clamp[1] == 6) == (use != "only here")
 
 
 @pytest.mark.parametrize("activation", [None, nn.ReLU(), nn.ReLU6()])
@@ -143,8 +182,8 @@ def test_a_pointwise_convolution_is_a_product_of_matrices(
     ],
     ids=repr,
 )
-def test_other_dense_convolutions_without_a_relu_stay_plain(conv: nn.Conv2d) -> None:
-    assert cuda_module(FusedConv2d(conv, nn.ReLU6()), torch.float16) is None
+def test_other_convolutions_without_a_relu_stay_plain(conv: nn.Conv2d) -> None:
+    assert cuda_module(FusedConv2d(conv, None), torch.float16) is None
 
 
 def test_pointwise_convolutions_of_float32_stay_plain() -> None:

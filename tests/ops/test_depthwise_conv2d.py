@@ -46,9 +46,9 @@ def twin(input: Tensor, weight: Tensor, bias: Tensor, geometry: tuple[int, int, 
     return F.conv2d(input.double(), weight.double(), bias.double(), *geometry, input.shape[1])
 
 
-def run(executor, input, weight, bias, geometry, clamp=INFINITE) -> Tensor:
+def run(executor, input, weight, bias, geometry, clamp=INFINITE, input_clamp=INFINITE) -> Tensor:
     taps = weight[:, 0].permute(1, 2, 0).contiguous()
-    return executor.depthwise_conv2d(input, taps, bias, *geometry, *clamp)
+    return executor.depthwise_conv2d(input, taps, bias, *geometry, *input_clamp, *clamp)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -74,14 +74,14 @@ def test_memory_that_is_not_aligned(executor):
     """A caller's tensors may start on any element."""
     input, weight, bias, geometry = tensors("whole tiles", torch.float32)
     taps = weight[:, 0].permute(1, 2, 0).contiguous()
-    expected = twin(input, weight, bias, geometry)
+    expected = twin(input.clamp(0, 6), weight, bias, geometry)
     for shifted in range(3):
         given = [channels_last(input), taps, bias]
         memory = torch.empty(given[shifted].numel() + 1)[1:]
         given[shifted] = memory.as_strided(given[shifted].shape, given[shifted].stride()).copy_(
             given[shifted]
         )
-        found = executor.depthwise_conv2d(*given, *geometry, *INFINITE)
+        found = executor.depthwise_conv2d(*given, *geometry, 0.0, 6.0, *INFINITE)
         assert_near(found, expected, torch.float32)
 
 
@@ -93,6 +93,27 @@ def test_results_are_kept_between_two_values(executor, clamp):
         expected = twin(input, 8 * weight, bias, geometry).clamp(*clamp)
         assert expected.unique().numel() < expected.numel()
         assert_near(found, expected, dtype)
+
+
+@pytest.mark.parametrize("input_clamp", [(0.0, math.inf), (0.0, 6.0), (-0.5, 0.25)])
+@pytest.mark.parametrize(
+    "name", ["odd sizes", "every other pixel, 5x5", "dilated, 5x5", "channels that fill no pack"]
+)
+def test_what_is_read_is_kept_between_two_values(executor, name, input_clamp):
+    for dtype in executor.dtypes:
+        input, weight, bias, geometry = tensors(name, dtype)
+        input *= 4
+        found = run(executor, channels_last(input), weight, bias, geometry, INFINITE, input_clamp)
+        assert_near(found, twin(input.clamp(*input_clamp), weight, bias, geometry), dtype)
+
+
+def test_nan_is_not_clamped_away(executor):
+    for dtype in executor.dtypes:
+        input, weight, bias, geometry = tensors("5x5", dtype)
+        input[0, :, 3, 4] = math.nan
+        found = run(executor, channels_last(input), weight, bias, geometry, (0, 6), (0, 6))
+        expected = twin(input, weight, bias, geometry)
+        assert torch.equal(found.isnan().cpu(), expected.isnan())
 
 
 def test_infinities_stay_where_they_are_read(executor):
@@ -115,14 +136,15 @@ def test_no_images(executor):
 
 def test_face_and_opcheck():
     input, weight, bias, geometry = tensors("every other pixel, 5x5", torch.float32)
-    found = depthwise_conv2d(input, weight.requires_grad_(), bias, *geometry, (0, 6))
+    found = depthwise_conv2d(input, weight.requires_grad_(), bias, *geometry, (0, 6), (-1, 1))
     assert not found.requires_grad
-    assert_near(found, twin(input, weight, bias, geometry).clamp(0, 6), torch.float32)
+    expected = twin(input.clamp(-1, 1), weight, bias, geometry)
+    assert_near(found, expected.clamp(0, 6), torch.float32)
     taps = weight.detach()[:, 0].permute(1, 2, 0).contiguous()
     for given in (input, channels_last(input)):
         opcheck(
             torch.ops.accel_rt.depthwise_conv2d.default,
-            (given, taps, bias, *geometry, 0.0, 6.0),
+            (given, taps, bias, *geometry, -1.0, 1.0, 0.0, 6.0),
         )
 
 
@@ -148,6 +170,7 @@ def test_packed_weights_are_the_same_without_a_copy():
         ({"dilation": 0.5}, "dilation must be a whole number from 1 to 16777216, got 0.5"),
         ({"dilation": 4}, r"reaches over 9 pixels, more than an input of \(5, 6\) with padding 1"),
         ({"clamp": (6, 0)}, r"the least and the greatest result, got \(6, 0\)"),
+        ({"input_clamp": (1, 6)}, r"0 between them, got \(1, 6\)"),
     ],
 )
 def test_errors(change, message):
@@ -173,6 +196,8 @@ def test_operator_checks_what_it_reads(executor):
         (input, taps, torch.zeros(4), 1, 1, 1),
         (input, taps, bias, 3, 1, 1),
         (input, taps, bias, 1, 0, 4),
+        (input, taps, bias, 1, 1, 1, 1.0, 6.0),
     ]:
+        clamps = (*arguments[6:], *INFINITE, *INFINITE)[:4]
         with pytest.raises(RuntimeError, match="depthwise_conv2d: "):
-            executor.depthwise_conv2d(*arguments, *INFINITE)
+            executor.depthwise_conv2d(*arguments[:6], *clamps)
