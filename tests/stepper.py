@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from accel_rt.runtime.result import FrameResult
+from accel_rt.runtime.result import FrameResult, Overlay
 
 
 class Stepper:
@@ -16,6 +16,9 @@ class Stepper:
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: object = None
     ) -> list[FrameResult]:
         return [self.step(frame_bgr, pts)]
+
+    def draw(self, overlay: Overlay | None) -> bool:
+        return False
 
     def flush(self) -> list[FrameResult]:
         return []

@@ -94,6 +94,7 @@ class LiveLoop:
         self._changing = threading.Lock()
         self._changed_settings = threading.Event()
         self._black = BlackPictures()
+        self._drawn: tuple[Any, ...] = ()
         self._stopping = threading.Event()
         self._ended = False
         self._started_at = time.monotonic()
@@ -322,10 +323,19 @@ class LiveLoop:
         converted = time.perf_counter()
         if self._black.ends(frame_bgr, frame.captured_at):
             self._restart(segmenter)
+        self._draw(segmenter)
         results = segmenter.push(frame_bgr, frame.pts, frame.motion)
         taken = _Taken(frame, frame_bgr, 1e3 * (converted - started))
         for shown, result in self._line.push(taken, results, self._networks.delay(self._settings)):
             self._present(shown, result, segmenter)
+
+    def _draw(self, segmenter: FrameSegmenter) -> None:
+        """Have pictures come with their colours, as the settings want them, where it does that."""
+        how = segmenter, self._settings.alpha, self._settings.classes
+        if how != self._drawn:
+            classes = self._recolor(segmenter.classes)
+            segmenter.draw(OverlayStyle(classes, self._settings).overlay)
+            self._drawn = how
 
     def _restart(self, segmenter: FrameSegmenter) -> None:
         """The next frame is the first of a video; those that still wait are forgotten."""
@@ -355,7 +365,8 @@ class LiveLoop:
         self._changed_settings.clear()
         picture = self._picture
         if picture is not None:
-            image_bgr, _ = self._render(picture.frame_bgr, picture.result, classes)
+            undrawn = replace(picture.result, picture=None)
+            image_bgr, _ = self._render(picture.frame_bgr, undrawn, classes)
             self._publish(replace(picture, index=self._pictures, image_bgr=image_bgr))
 
     def _render(
@@ -363,7 +374,9 @@ class LiveLoop:
     ) -> tuple[np.ndarray, dict[str, float]]:
         shares = class_shares(result.labels, len(classes))
         style = OverlayStyle(classes, self._settings)
-        image_bgr = style.blend(frame_bgr, result.labels)
+        image_bgr = result.picture
+        if image_bgr is None:
+            image_bgr = style.blend(frame_bgr, result.labels)
         image_bgr = style.finish(image_bgr, frame_bgr, result.labels, shares)
         return image_bgr, {classes.names[label]: share for label, share in shares.items()}
 

@@ -121,7 +121,13 @@ class CudaExecutor:
         self.has_pending = False
 
     def draw(self, overlay: Overlay | None) -> bool:
-        self._overlay, self._geometry = overlay, None
+        if overlay is not self._overlay:
+            self._overlay = overlay
+            if self._geometry is not None:
+                self._cuda.synchronize()  # what is drawn is being fetched
+                self._nodes.draw(overlay)
+                self._launched.update(self._outputs(self._nodes))
+                self._cuda.synchronize()  # what was set up on the default stream is there
         return True
 
     def describe(self) -> dict[str, Any]:
@@ -149,7 +155,6 @@ class CudaExecutor:
         self._launched = {
             "key": GraphNode(main, nodes.key),
             "observe": GraphNode(side, nodes.observe),
-            "key output": GraphNode(main, nodes.key_output),
             "refresh": GraphNode(main, nodes.refresh),
             "look": GraphNode(side, nodes.look),
             "advance": GraphNode(side, nodes.advance),
@@ -157,11 +162,10 @@ class CudaExecutor:
             "carry": GraphNode(main, nodes.carry),
             "advance pending": GraphNode(side, nodes.advance_pending),
             "merge": GraphNode(main, nodes.merge),
-            "output": GraphNode(main, nodes.output),
-            "refreshed output": GraphNode(main, nodes.refreshed_output),
             "request": GraphNode(side, nodes.request),
             "pending key": GraphNode(self._keyframes, nodes.pending_key),
             "take": GraphNode(main, nodes.take_pending),
+            **self._outputs(nodes),
         }
         self._slot, self._before = (
             _Slot(
@@ -172,6 +176,14 @@ class CudaExecutor:
             )
             for _ in range(2)
         )
+
+    def _outputs(self, nodes: FrameNodes) -> dict[str, GraphNode]:
+        works = {
+            "key output": nodes.key_output,
+            "output": nodes.output,
+            "refreshed output": nodes.refreshed_output,
+        }
+        return {name: GraphNode(self._main, work) for name, work in works.items()}
 
     def _pinned_like(self, tensor: Tensor) -> Tensor:
         return self._cuda.pinned(tuple(tensor.shape), tensor.dtype)

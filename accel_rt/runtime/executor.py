@@ -90,7 +90,7 @@ class Executor(Protocol):
         """
 
     def draw(self, overlay: Overlay | None) -> bool:
-        """Draw on every frame from the next start on; False if that is not done here."""
+        """Draw on every frame from the next on; False if that is not done here."""
 
     def describe(self) -> dict[str, Any]:
         """What runs and how, ready for a report."""

@@ -46,10 +46,15 @@ class FrameNodes:
         self.frame = torch.zeros((*geometry.source, 3), dtype=torch.uint8, device=device)
         self._pending_frame = torch.zeros_like(self.frame)
         self.newer = torch.zeros((1, 2, *self.grid.cells), device=device)
-        self._brush = None if overlay is None else Brush.of(overlay, device)
         self.results = {"labels": torch.zeros(geometry.source, dtype=torch.uint8, device=device)}
         if margins:
             self.results["margin"] = torch.zeros(geometry.source, device=device)
+        self.draw(overlay)
+
+    def draw(self, overlay: Overlay | None) -> None:
+        """Draw so from now on; graphs of the nodes that output results are of no use then."""
+        self._brush = None if overlay is None else Brush.of(overlay, self.frame.device)
+        self.results.pop("picture", None)
         if overlay is not None:
             self.results["picture"] = torch.zeros_like(self.frame)
 

@@ -62,13 +62,10 @@ class Segmenter:
     def draw(self, overlay: Overlay | None) -> bool:
         """Ask for pictures with their classes drawn over them, or for none.
 
-        Returns whether results will carry them: where frames are on a GPU, it draws. The next
-        frame is a keyframe then.
+        Returns whether results will carry them from the next frame on: where frames are on a GPU,
+        it draws.
         """
-        if not self._executor.draw(overlay):
-            return False
-        self._restart()
-        return overlay is not None
+        return self._executor.draw(overlay) and overlay is not None
 
     def set_policy(self, policy: KeyframePolicy) -> None:
         """Place keyframes by another policy from the next frame on."""

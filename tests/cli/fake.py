@@ -15,7 +15,7 @@ import numpy as np
 
 from accel_rt.classes import CAMVID
 from accel_rt.runtime.policy import KeyframePolicy
-from accel_rt.runtime.result import FrameResult, Overlay
+from accel_rt.runtime.result import FrameResult
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.size import wxh
 from tests.stepper import Stepper
@@ -37,9 +37,6 @@ class FakeSegmenter(Stepper):
 
     def reset(self) -> None:
         self._index = 0
-
-    def draw(self, overlay: Overlay | None) -> bool:
-        return False
 
     def set_policy(self, policy: KeyframePolicy) -> None:
         pass

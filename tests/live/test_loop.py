@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import accel_rt
 from accel_rt.errors import InputError, UsageError
@@ -17,7 +18,9 @@ from accel_rt.live import LiveLoop, LiveSettings
 from accel_rt.live.stats import LivePicture
 from accel_rt.palette import recolor
 from accel_rt.runtime.result import FrameResult
+from accel_rt.runtime.segmenter import Segmenter
 from accel_rt.runtime.settings import SegmenterSettings
+from accel_rt.video.overlay import render_overlay
 from tests.live.fake import (
     CAMVID,
     FakeSegmenter,
@@ -27,6 +30,8 @@ from tests.live.fake import (
     gate,
     wait_until,
 )
+from tests.runtime import test_cuda as small
+from tests.runtime.fake_device import FakeDevice
 from tests.video.clips import picture, picture_number, write_clip
 
 
@@ -102,6 +107,43 @@ def test_pictures_wait_for_the_keyframe_after_them_and_leave_at_the_pace_of_fram
     assert [number for number, _ in shown] == list(range(10))
     assert [at - number for number, at in shown[:7]] == [3] * 7
     assert loop.stats().networks["delay_frames"] == 3
+
+
+def test_where_the_segmenter_draws_its_pictures_are_shown() -> None:
+    """On a GPU: what is downloaded is shown as it is, and settings reach it between frames."""
+    torch.manual_seed(0)
+    shown: list[LivePicture] = []
+    done, wait_until_done = gate()
+
+    def load(wanted: SegmenterSettings, asynchronous: bool) -> Segmenter:
+        return small.looped(small.accel(), FakeDevice(), flow=small.flownets())
+
+    def frames() -> Iterator[np.ndarray]:
+        for number in range(6):
+            wait_until(lambda number=number: len(shown) >= number)
+            if number == 3:
+                loop.change("alpha", 0.7)
+            yield picture(number)
+        wait_until_done()
+
+    def drawn(one: LivePicture, alpha: float) -> np.ndarray:
+        return render_overlay(one.frame_bgr, one.labels, small.CLASSES.palette_bgr(), alpha)
+
+    settings = LiveSettings(alpha=0.2, legend=False)
+    opening = Openings(ScriptedSource(frames(), live=False))
+    loop = LiveLoop("it", settings, load=load, open_source=opening)
+    publish = loop._publish
+    loop._publish = lambda one: (shown.append(one), publish(one))  # type: ignore[method-assign]
+    with loop:
+        wait_until(lambda: len(shown) == 6)
+        for number, one in enumerate(shown):
+            assert one.image_bgr is one.result.picture
+            np.testing.assert_array_equal(one.image_bgr, drawn(one, 0.2 if number < 3 else 0.7))
+        loop.change("paused", True)
+        loop.change("alpha", 1.0)  # there is no further frame to draw
+        wait_until(lambda: np.array_equal(shown[-1].image_bgr, drawn(shown[-1], 1.0)))
+        done.set()
+    assert loop.failure is None
 
 
 def test_a_slow_model_gets_the_newest_frame_and_drops_are_counted(loops: Loops) -> None:

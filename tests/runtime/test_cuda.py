@@ -1,6 +1,7 @@
 """The CUDA frame loop on a device that reorders: same labels, one wait, graphs per size."""
 
 import warnings
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -418,17 +419,35 @@ def test_margins() -> None:
 
 def test_pictures_are_drawn_on_the_device() -> None:
     torch.manual_seed(15)
-    runner = looped(accel(), FakeDevice(), flow=DISFlow())
-    first, *rest = frames(5)
-    assert runner.step(first).picture is None
+    model = accel()
+    runner, expected = looped(model, FakeDevice(), flow=DISFlow()), plain(model, flow=DISFlow())
+    stream = iter(frames(16))
     palette = CLASSES.palette_bgr()
-    for overlay in (Overlay(palette, 0.4, (1,)), Overlay(palette, 1.0)):
-        assert runner.draw(overlay)
-        for number, frame in enumerate(rest):
-            result = runner.step(frame)
-            assert result.kind == ("key" if number in (0, 3) else "update")
-            wanted = render_overlay(frame, result.labels, palette, overlay.alpha, overlay.keep)
-            np.testing.assert_array_equal(result.picture, wanted)
-    assert not runner.draw(None)
-    assert runner.step(first).picture is None
-    assert not plain(accel()).draw(overlay)
+    for overlay in (None, Overlay(palette, 0.4, (1,)), Overlay(palette, 1.0), None):
+        assert runner.draw(overlay) == (overlay is not None)
+        for frame in islice(stream, 4):
+            result, other = runner.step(frame), expected.step(frame)
+            assert result.kind == other.kind, "how frames are drawn is no reason to begin anew"
+            np.testing.assert_array_equal(result.labels, other.labels)
+            if overlay is None:
+                assert result.picture is None
+            else:
+                how = palette, overlay.alpha, overlay.keep
+                drawn = render_overlay(frame, result.labels, *how)
+                np.testing.assert_array_equal(result.picture, drawn)
+    assert not expected.draw(Overlay(palette))
+
+
+def test_only_graphs_that_draw_are_renewed_for_other_colours() -> None:
+    torch.manual_seed(20)
+    device = FakeDevice()
+    runner, palette = looped(accel(), device, flow=flownets()), CLASSES.palette_bgr()
+    for alpha in (0.3, 0.6):
+        device.log.clear()
+        runner.draw(overlay := Overlay(palette, alpha))
+        for frame in frames(12):
+            runner.step(frame)
+            runner.draw(overlay)  # the same again changes nothing
+        assert launches(device, "output").count("capture") == 1
+        assert launches(device, "key_output").count("capture") == 1
+        assert launches(device, "merge").count("capture") == (alpha == 0.3)
