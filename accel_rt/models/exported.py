@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from threading import Lock
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -164,10 +165,14 @@ def openvino_core() -> Any:
 
 
 def model_run(core: Any, model: Any) -> Run:
-    """A model of OpenVINO, compiled for each size and type of pictures that comes."""
-    requests: dict[Any, Any] = {}
+    """A model of OpenVINO, compiled for each size and type of pictures that comes.
 
-    def run(picture: Tensor, output: str) -> Tensor:
+    Threads take turns: a keyframe may be under way beside the frames when the next is asked for.
+    """
+    requests: dict[Any, Any] = {}
+    turn = Lock()
+
+    def request(picture: Tensor) -> Any:
         threads = torch.get_num_threads()
         key = picture.shape, picture.dtype, threads
         if key not in requests:
@@ -180,8 +185,12 @@ def model_run(core: Any, model: Any) -> Run:
                 "PERFORMANCE_HINT": "LATENCY",
             }
             requests[key] = core.compile_model(sized, "CPU", options).create_infer_request()
+        return requests[key]
+
+    def run(picture: Tensor, output: str) -> Tensor:
         image = picture.float().contiguous(memory_format=torch.contiguous_format)
-        found = requests[key].infer({"picture": image.numpy()}, share_inputs=True)
-        return torch.from_numpy(found[output].copy())
+        with turn:
+            found = request(picture).infer({"picture": image.numpy()}, share_inputs=True)
+            return torch.from_numpy(found[output].copy())
 
     return run

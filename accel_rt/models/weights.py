@@ -168,6 +168,11 @@ def save_int8(path: Path, weights: Path, onnx: bytes) -> None:
     write_whole(path, save({**tensors, _INT8: graph}, {METADATA_KEY: json.dumps(description)}))
 
 
+def has_int8(path: Path) -> bool:
+    """Whether the network's file ``path`` has integers of :func:`save_int8` beside its weights."""
+    return _open(path, lambda description, file: _INT8 in file.keys())  # noqa: SIM118
+
+
 def read_int8(path: Path) -> bytes | None:
     """The ONNX file of :func:`save_int8` in the network's file ``path``, if it has one."""
 

@@ -127,13 +127,14 @@ class SegmenterSettings:
     )
     device: str = option("Where the networks run.", "auto", metavar="auto|cpu|cuda[:N]")
     precision: Precision = option(
-        "auto: bf16 on CPUs that have it in hardware, fp16 on CUDA, else fp32.",
+        "auto: fp16 on CUDA, bf16 on CPUs that have it in hardware; on others the 8-bit integers "
+        "that weights have beside them, by OpenVINO where it is installed, else fp32.",
         "auto",
         choices=PRECISIONS,
     )
     backend: Backend = option(
         "What runs the networks on a CPU: torch, openvino or onnx (onnxruntime), where installed. "
-        "auto: torch, or a faster one for weights packed by 'accel-rt pack --int8'.",
+        "auto: torch, but openvino for the integers that --precision auto takes.",
         "auto",
         choices=BACKENDS,
     )

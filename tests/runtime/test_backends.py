@@ -125,41 +125,6 @@ class TestInt8:
         assert told["backend"] == engine
         assert np.mean(exact == wanted) >= 0.999
 
-    def test_auto_measures_once_and_takes_the_fastest(
-        self, settings: SegmenterSettings, packed: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        has("openvino")
-        asked = []
-
-        def measured(engines: list[str], *case: Any) -> dict[str, float]:
-            asked.append(engines)
-            return {"torch": 3.0, "openvino": 2.0}
-
-        monkeypatch.setattr(backends, "_measure", measured)
-        auto = replace(
-            settings, mode="deeplab", reference=str(packed), backend="auto", precision="auto"
-        )
-        assert run(auto)[1]["backend"] == "openvino int8"
-        assert run(auto)[1]["backend"] == "openvino int8"
-        assert len(asked) == 1
-
-    def test_speeds_are_measured_of_torch_and_of_what_is_there(
-        self, settings: SegmenterSettings, packed: Path
-    ) -> None:
-        has("openvino")
-        auto = replace(settings, precision="auto")
-        times = backends._measure(["openvino"], packed, *load_network(packed), auto)
-        assert times.keys() == {"torch", "openvino"}
-        assert min(times.values()) > 0
-
-
-def test_auto_is_torch_where_nothing_is_at_hand(
-    settings: SegmenterSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert run(replace(settings, backend="auto"))[1]["backend"] == "torch"
-    assert not list(tmp_path.iterdir())
-
 
 def test_a_backend_that_is_missing_is_named(
     settings: SegmenterSettings, monkeypatch: pytest.MonkeyPatch

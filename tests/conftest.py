@@ -1,0 +1,15 @@
+"""What every test relies on."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from accel_rt.runtime import backends
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _floats_run() -> Iterator[None]:
+    """``auto`` runs the weights in PyTorch, whatever is installed and lies beside them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backends, "integers_are_faster", lambda: False)
+        yield
