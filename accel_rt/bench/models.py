@@ -51,6 +51,7 @@ MODELS = (
     Model("DeepLab-Lite2", replace(_LIGHT, mode="deeplab")),
     Model("DFF-Lite", replace(_LIGHT, mode="dff")),
     QUICK_MODELS[-1],
+    Model("Accel-Lite0, torch", replace(_LIGHT, backend="torch")),
     *(
         Model(f"Accel-Lite0, {engine}", replace(_LIGHT, backend=engine))
         for engine in ENGINES

@@ -47,9 +47,10 @@ def bars(models: Sequence[ModelTimes]) -> list[Bar]:
             if frame.kind == "key":
                 parts["keyframes"] += frame.step
             else:
-                parts["update network"] += frame.branch
+                branch = frame.stage("network") if frame.branch is None else frame.branch
+                parts["update network"] += branch
                 parts["flow"] += frame.stage("flow")
-                parts["other"] += frame.step - frame.branch - frame.stage("flow")
+                parts["other"] += frame.step - branch - frame.stage("flow")
         # Shares of the mean; the length is the median, which one disturbance cannot move.
         scale = times.measured_ms() / sum(parts.values())
         parts = {name: ms * scale for name, ms in parts.items()}

@@ -16,7 +16,6 @@ from accel_rt.bench.baseline import PlainDeepLab
 from accel_rt.bench.harness import Effort, Samples, interleave
 from accel_rt.bench.models import Model
 from accel_rt.device import resolve_device
-from accel_rt.models.exported import ENGINES
 from accel_rt.models.foreign.open import load_placed, place
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo
@@ -35,12 +34,13 @@ class FrameTime:
     """Milliseconds of one frame.
 
     ``branch`` is the update network alone, 0 on keyframes: what the network stage has beyond it
-    is preparing its input, warping, scoring and fusing.
+    is preparing its input, warping, scoring and fusing. None where a backend runs the networks,
+    which are not timed by themselves.
     """
 
     kind: FrameKind
     step: float
-    branch: float = 0.0
+    branch: float | None = 0.0
     stages: dict[str, float] = field(default_factory=dict)
 
     def stage(self, name: str) -> float:
@@ -85,10 +85,11 @@ class ModelTimes:
 
     def other_share(self) -> float | None:
         """The share of an intermediate frame that is neither a network nor the flow."""
-        if self.model.settings.backend in ENGINES:  # whose networks are not timed by themselves
-            return None
-        updates = [frame for frame in self.frames if frame.kind == "update"]
-        shares = [1 - (frame.branch + frame.stage("flow")) / frame.step for frame in updates]
+        shares = [
+            1 - (frame.branch + frame.stage("flow")) / frame.step
+            for frame in self.frames
+            if frame.kind == "update" and frame.branch is not None
+        ]
         return float(np.median(shares)) if shares else None
 
 
@@ -134,12 +135,12 @@ def make_streams(models: Iterable[Model], frames: Sequence[np.ndarray]) -> Itera
             yield Stream(model, _timed_plain(PlainDeepLab(network, device)), frames)
             continue
         segmenter = load_segmenter(model.settings, load=networks.load)
-        # On CUDA the segmenter tells the branch's time: a hook in it would wait amid the frame.
         # A backend's network is another one than that which was loaded.
-        in_torch = device.type == "cpu" and model.settings.backend not in ENGINES
-        has_branch = model.settings.mode == "accel" and in_torch
+        in_torch = segmenter.describe()["backend"] == "torch"
+        # On CUDA the segmenter tells the branch's time: a hook in it would wait amid the frame.
+        has_branch = model.settings.mode == "accel" and in_torch and device.type == "cpu"
         clock = networks.clock(update_place(model.settings)) if has_branch else None
-        yield Stream(model, _timed(segmenter, clock), frames)
+        yield Stream(model, _timed(segmenter, clock, in_torch), frames)
 
 
 def measure(streams: Sequence[Stream], effort: Effort) -> list[ModelTimes]:
@@ -165,7 +166,7 @@ def _timed_plain(plain: PlainDeepLab) -> Callable[[np.ndarray], FrameTime]:
 
 
 def _timed(
-    segmenter: FrameSegmenter, clock: _ModuleClock | None
+    segmenter: FrameSegmenter, clock: _ModuleClock | None, in_torch: bool
 ) -> Callable[[np.ndarray], FrameTime]:
     def step(frame_bgr: np.ndarray) -> FrameTime:
         if clock is not None:
@@ -173,10 +174,10 @@ def _timed(
         started = perf_counter()
         result = segmenter.step(frame_bgr)
         ms = 1e3 * (perf_counter() - started)
-        branch = result.timings.get("branch", 0.0) if clock is None else clock.ms
-        return FrameTime(
-            result.kind, ms, branch if result.kind == "update" else 0.0, dict(result.timings)
-        )
+        branch: float | None = 0.0
+        if result.kind == "update":
+            branch = result.timings.get("branch", 0.0) if clock is None else clock.ms
+        return FrameTime(result.kind, ms, branch if in_torch else None, dict(result.timings))
 
     return step
 

@@ -50,6 +50,7 @@ def run(data: str, corrupt: str | None, json_file: Path | None, **values: Any) -
     from accel_rt.data.corrupt import parse_corruptions
     from accel_rt.evaluate.results import Results, model_result, write
     from accel_rt.evaluate.run import Evaluation, evaluate, forget
+    from accel_rt.runtime.load import load_model
 
     corruptions = parse_corruptions(corrupt) if corrupt else ()
     footage, dataset = open_dataset_info(data, values)
@@ -68,7 +69,7 @@ def run(data: str, corrupt: str | None, json_file: Path | None, **values: Any) -
             counts = evaluate(evaluation, work, workers, say)
             results.models[condition] = model_result(settings, counts[condition])
     results.command = shlex.join(["accel-rt", *sys.argv[1:]])
-    results.machine = machine()
+    results.machine = {**machine(), "backend": load_model(settings).description["backend"]}
     _measure(results, name, settings, footage, values)
     if json_file is not None:
         write(json_file, results)
@@ -141,7 +142,8 @@ def report(results: Results, name: str) -> list[str]:
     for n in model.counts.schedule.intervals:
         low, high = results.confidence(name, n)["miou"]
         rows.append((str(n), *_row(results.summary(name, n)), f"{low:.1f} to {high:.1f}"))
-    title = f"{name} on {dataset.footage}: {frames}, {dataset.density} protocol"
+    ran = f"{dataset.density} protocol, networks on {results.machine['backend']}"
+    title = f"{name} on {dataset.footage}: {frames}, {ran}"
     parts = [title, table(rows, range(len(rows[0])))]
     if model.longest > 1:
         rows = [("distance", *_SCORES)]

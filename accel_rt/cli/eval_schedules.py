@@ -78,6 +78,7 @@ def schedules(
         schedule_rows,
         score_schedules,
     )
+    from accel_rt.runtime.load import load_model
 
     if plot is not None:
         require_matplotlib()
@@ -95,13 +96,16 @@ def schedules(
         )
     effort = Effort(seconds, 3, 1000, 2.0) if seconds else None
     video = LabelledVideo.read(frames, footage.rate, low_delay)
+    ran = load_model(base).description["backend"]
     scores = score_schedules(compared(base), video, effort, say)
     if json_file is not None:
         found = {name: asdict(score) for name, score in scores.items()}
-        write_whole(json_file, json.dumps({"scores": found, "machine": machine()}, indent=1) + "\n")
+        told = {"scores": found, "machine": {**machine(), "backend": ran}}
+        write_whole(json_file, json.dumps(told, indent=1) + "\n")
     if plot is not None:
         from accel_rt.evaluate.report.figures import schedules_chart
 
         write_whole(plot, schedules_chart(scores).svg())
     lines = schedule_rows(scores)
-    show(f"{len(frames)} labelled frames of {data}\n\n{table(lines, range(2, len(lines[0])))}")
+    title = f"{len(frames)} labelled frames of {data}, networks on {ran}"
+    show(f"{title}\n\n{table(lines, range(2, len(lines[0])))}")

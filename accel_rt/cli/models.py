@@ -42,9 +42,12 @@ def models(as_json: bool) -> int:
 
 
 def _describe(entry: Entry) -> dict[str, Any]:
+    from accel_rt.models.weights import has_int8
+
     description = dict(entry.description)
-    if "classes" in description and entry.kind == "network":
+    if entry.kind == "network":
         description["classes"] = description["classes"]["names"]
+        description["int8"] = has_int8(entry.path)
     return {
         "name": entry.name,
         "role": {DEFAULT_REFERENCE: "reference", DEFAULT_UPDATE: "update"}.get(entry.name, ""),
@@ -58,13 +61,16 @@ _Lines = tuple[list[tuple[str, ...]], tuple[int, ...]]  # rows, and the columns 
 
 
 def _networks(rows: list[dict[str, Any]]) -> _Lines:
-    lines: list[tuple[str, ...]] = [("network", "default", "MB", "classes", "mIoU", "trained on")]
+    lines: list[tuple[str, ...]] = [
+        ("network", "default", "MB", "int8", "classes", "mIoU", "trained on")
+    ]
     for row in rows:
         if row["kind"] == "network":
             miou = "-" if row.get("miou") is None else f"{row['miou']:.1f}"
             classes = str(len(row["classes"]))
-            lines.append((row["name"], row["role"], _size(row), classes, miou, row["trained_on"]))
-    return lines, (2, 3, 4)
+            int8, trained_on = "yes" if row["int8"] else "-", row["trained_on"]
+            lines.append((row["name"], row["role"], _size(row), int8, classes, miou, trained_on))
+    return lines, (2, 4, 5)
 
 
 def _pairs(rows: list[dict[str, Any]]) -> _Lines:

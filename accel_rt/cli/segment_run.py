@@ -185,7 +185,7 @@ def _run_job(
         say(f"note: the {frames} frames before the failure are kept")
         raise failure
     if means.frames:
-        _report(job, frames, means, elapsed_s, segmenter.describe()["processed"])
+        _report(job, frames, means, elapsed_s, segmenter.describe())
         if options.summary and files.stats:
             show(shares_table(files.stats.means, files.stats.frames))
     else:  # a source has a first frame, or it would not have opened
@@ -227,8 +227,11 @@ def _open_video(
     )
 
 
-def _report(job: Job, frames: int, means: StageMeans, elapsed_s: float, processed: str) -> None:
+def _report(
+    job: Job, frames: int, means: StageMeans, elapsed_s: float, ran: dict[str, Any]
+) -> None:
     what = f"wrote {job.video}" if job.video else f"segmented {job.name}"
-    per_s = means.frames / elapsed_s
-    show(f"{what}: {frames} frames in {elapsed_s:.1f} s, {per_s:.1f} frames/s at {processed}")
+    speed = f"{means.frames / elapsed_s:.1f} frames/s"
+    how = f"{ran['processed']} on {ran['backend']}"
+    show(f"{what}: {frames} frames in {elapsed_s:.1f} s, {speed} at {how}")
     show(means.text())

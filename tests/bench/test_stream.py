@@ -14,6 +14,7 @@ from accel_rt.bench import stream as bench_stream
 from accel_rt.bench.baseline import PlainDeepLab
 from accel_rt.bench.harness import Effort, Samples
 from accel_rt.bench.models import BASELINE, MODELS, QUICK_MODELS, Model, with_weights
+from accel_rt.bench.plot import bars
 from accel_rt.bench.stream import (
     FrameTime,
     ModelTimes,
@@ -128,6 +129,17 @@ def test_a_real_stream(frames):
     assert 0 < update.branch < update.step
     assert set(update.stages) >= {"flow", "network", "output"}
     assert [frame.kind for frame in baseline.frames] == ["key"]
+
+
+def test_a_network_on_a_backend_is_not_timed_by_itself(monkeypatch, frames):
+    segmenter = load_segmenter(SETTINGS)
+    monkeypatch.setattr(segmenter, "describe", lambda: {"backend": "openvino int8"})
+    monkeypatch.setattr(bench_stream, "load_segmenter", lambda *_, **__: segmenter)
+    (times,) = measure(list(make_streams([LIGHT], frames)), Effort(0, 1, 1))
+    assert [frame.branch for frame in times.frames] == [None, None]
+    assert times.other_share() is None
+    (bar,) = bars([times])
+    assert bar.parts["update network"] > bar.parts["other"]
 
 
 def test_networks_that_models_share_are_loaded_once(monkeypatch, frames):

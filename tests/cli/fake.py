@@ -43,6 +43,7 @@ class FakeSegmenter(Stepper):
 
     def describe(self) -> dict[str, Any]:
         told = {"reference": self.settings.reference, "interval": self.settings.interval}
+        told["backend"] = "torch"
         return {**told, "processed": wxh(self.sizes[-1])} if self.sizes else told
 
     def step(

@@ -15,6 +15,7 @@ import pytest
 from accel_rt.classes import CAMVID
 from accel_rt.cli import doctor as doctor_module
 from accel_rt.cli.text import table
+from accel_rt.models.weights import save_int8
 from accel_rt.version import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -115,12 +116,21 @@ def test_models_table(accel, weights):
         "efficientnet_lite0",
         "update",
         f"{size_mb:.2f}",
+        "-",
         "11",
         "61.2",
         "street",
         "scenes",
     ]
     assert "efficientnet_lite0 + efficientnet_lite0" in done.out
+
+
+def test_models_say_which_weights_have_integers(accel, weights):
+    save_int8(weights / "packed.safetensors", weights / "efficientnet_lite0.safetensors", b"1")
+    row = next(line for line in accel("models").out.splitlines() if line.startswith("packed "))
+    assert row.split()[2] == "yes"
+    told = {row["name"]: row.get("int8") for row in json.loads(accel("models", "--json").out)}
+    assert (told["packed"], told["efficientnet_lite0"]) == (True, False)
 
 
 def test_models_name_the_classes_of_each_network_once(accel, weights):

@@ -1,4 +1,4 @@
-"""What ``doctor`` says about CUDA, on machines that have it and on those that do not."""
+"""What ``doctor`` says of machines of other kinds than this one."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from accel_rt import ops, threads
-from accel_rt.cli.doctor import _cuda, _load
+from accel_rt import device, ops, threads
+from accel_rt.cli.doctor import _backends, _cuda, _load
+from accel_rt.models import exported
 
 PROPERTIES = SimpleNamespace(name="A GPU", major=9, minor=0, total_memory=80 << 30)
 
@@ -33,6 +34,20 @@ def test_no_device(monkeypatch: pytest.MonkeyPatch, version: str | None, why: st
     check = _cuda()
     assert check.status == "note"
     assert why in check.found
+
+
+@pytest.mark.parametrize(
+    ("bf16", "version", "status"),
+    [(False, None, "slow"), (True, None, "note"), (False, "2026.4", "ok")],
+)
+def test_openvino_is_advised_where_integers_need_it(
+    monkeypatch: pytest.MonkeyPatch, bf16: bool, version: str | None, status: str
+) -> None:
+    monkeypatch.setattr(device, "has_fast_bf16", lambda _: bf16)
+    monkeypatch.setattr(exported, "engine_version", lambda _: version)
+    (check,) = (check for check in _backends() if check.name == "backend openvino")
+    assert check.status == status
+    assert bool(check.advice) == (status == "slow")
 
 
 @pytest.mark.parametrize(

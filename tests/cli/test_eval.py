@@ -46,11 +46,13 @@ def test_run_is_the_default(accel):
     done = accel("eval", *args.split())
     assert done.code == 0, done.err
     assert "dff efficientnet_lite2 on street 3: 4 labelled frames" in done.out
+    assert "networks on torch" in done.out
     assert "GFLOPs a frame" in done.out
     assert not Path("a.json.parts").exists()
     found = read(Path("a.json"))
     (model,) = found.models.values()
     assert model.longest == 2
+    assert found.machine["backend"] == "torch"
     assert model.counts.pixels[:, 0, 1].sum() > 0
     again = accel("eval", "run", *args.replace("a.json", "b.json").split())
     assert again.code == 0

@@ -36,7 +36,7 @@ def test_default_output_lies_beside_the_input(accel, fakes, clip):
     assert done.code == 0
     path = clip.with_name("clip_accel.mp4")
     assert done.out.startswith(f"wrote {path}: 20 frames in ")
-    assert "frames/s at 64x48\n" in done.out
+    assert "frames/s at 64x48 on torch\n" in done.out
     found, source = probe(path), probe(clip)
     assert (found.codec, found.pix_fmt, found.audio_codec) == ("h264", "yuv420p", "aac")
     assert found.times == source.times

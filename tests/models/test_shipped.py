@@ -12,7 +12,9 @@ from accel_rt.cli.main import cli
 
 WEIGHTS = Path(accel_rt.__file__).parent / "weights"
 DATA_PACKAGE = Path(__file__).parents[2] / "weights-paper"
-_ROW = re.compile(r"\| `(\w+)`(?: \(default (\w+)\))?.* \| ([\d.]+) \| .* \| ([\d.]+) \| [\d.]+ \|")
+_ROW = re.compile(
+    r"\| `(\w+)`(?: \(default (\w+)\))?.* \| ([\d.]+) \| .* \| ([\d.]+) \| [\d.]+ \| (-|[\d.]+) \|"
+)
 
 
 @pytest.mark.parametrize(
@@ -29,11 +31,16 @@ def test_the_model_card_says_what_the_files_and_accel_rt_models_say(
     monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(folder))
     listed = json.loads(CliRunner().invoke(cli, ["models", "--json"]).stdout)
     shipped = {
-        row["name"]: (row["role"], f"{row['size_mb']:.2f}", f"{row['miou']:.1f}")
+        row["name"]: (row["role"], f"{row['size_mb']:.2f}", f"{row['miou']:.1f}", row["int8"])
         for row in listed
         if row["kind"] == "network" and Path(row["path"]).parent == folder
     }
     table = next(part for part in card.read_text().split("\n\n") if part.startswith("| file |"))
-    told = {name: (role, mb, miou) for name, role, mb, miou in _ROW.findall(table)}
+    rows = _ROW.findall(table)
+    told = {name: (role, mb, miou, int8 != "-") for name, role, mb, miou, int8 in rows}
     assert told == shipped
     assert told
+
+
+def test_all_that_ships_stays_small() -> None:
+    assert sum(file.stat().st_size for file in WEIGHTS.iterdir()) <= 80e6
