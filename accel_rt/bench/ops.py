@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 from typing import Literal
 
 import torch
@@ -87,6 +88,7 @@ class Shapes:
     depthwise: tuple[tuple[int, int, int], ...] = ((96, 256, 512), (672, 64, 128))
     score: tuple[tuple[int, int, int], ...] = ((1024, 23, 30), (1024, 64, 128))
     upsample: tuple[tuple[int, int, int], ...] = ((11, 23, 30), (19, 64, 128))
+    inverted: tuple[tuple[int, int, int], ...] = ((24, 90, 120), (192, 23, 30))
     classes: int = 19
 
 
@@ -97,6 +99,7 @@ QUICK_SHAPES = Shapes(
     depthwise=FULL_SHAPES.depthwise[1:],
     score=FULL_SHAPES.score[1:],
     upsample=FULL_SHAPES.upsample[1:],
+    inverted=FULL_SHAPES.inverted[:1],
 )
 
 
@@ -143,6 +146,7 @@ def cases(bench: Bench) -> Iterator[Case]:
         (_depthwise_conv2d, bench.shapes.depthwise),
         (_warp_score, bench.shapes.score),
         (_upsample_argmax, bench.shapes.upsample),
+        (_inverted_residual, bench.shapes.inverted),
     ):
         for shape in shapes:
             for dtype in bench.dtypes:
@@ -301,6 +305,49 @@ def _depthwise_conv2d(
     )
     name = f"{channels} 5x5, {height}x{width}"
     yield Case("depthwise_conv2d", name, dtype, runs, bytes=2 * input.nbytes)
+
+
+def _inverted_residual(
+    bench: Bench, shape: tuple[int, int, int], dtype: torch.dtype
+) -> Iterator[Case]:
+    """With six times as many channels inside; none where networks use three convolutions."""
+    if bench.device.type != "cpu":
+        return
+    channels, height, width = shape
+    middle = 6 * channels
+    sizes = (middle, channels, 1, 1), (middle, 1, 5, 5), (channels, middle, 1, 1)
+    convolutions = [
+        (
+            bench.normal(*size, dtype=dtype) / prod(size[1:]) ** 0.5,
+            bench.normal(size[0], dtype=dtype),
+        )
+        for size in sizes
+    ]
+    weights = ops.inverted_residual_pack(*convolutions)
+    if weights is None:
+        return
+    input = bench.normal(1, *shape, dtype=dtype)
+    (expand, depthwise, project) = convolutions
+
+    def peer() -> Tensor:
+        wide = F.relu6(F.conv2d(input, *expand))
+        wide = F.relu6(F.conv2d(wide, *depthwise, padding=2, groups=middle))
+        return F.conv2d(wide, *project) + input
+
+    pixels = bench.normal(1, 2 * middle, height, width, dtype=dtype)
+    products = bench.normal(channels, 2 * middle, dtype=dtype)
+    runs = (
+        Run(
+            "inverted_residual",
+            "ours",
+            partial(ops.inverted_residual, input, weights, most=6.0, shortcut=input),
+        ),
+        Run("three convolutions", "peer", peer),
+        Run("GEMM", "limit", limits.gemm(pixels, products)),
+    )
+    flops = 2 * height * width * middle * (2 * channels + 25)
+    name = f"{channels}->{middle}->{channels} 5x5, {height}x{width}"
+    yield Case("inverted_residual", name, dtype, runs, flops=flops)
 
 
 def _warp_score(bench: Bench, shape: tuple[int, int, int], dtype: torch.dtype) -> Iterator[Case]:

@@ -36,6 +36,7 @@ def _formulas() -> dict[Any, Callable[..., int]]:
         "deform_conv2d_packed": _deform_conv2d,
         "winograd_conv2d": _winograd_conv2d,
         "depthwise_conv2d": _depthwise_conv2d,
+        "inverted_residual": _inverted_residual,
         "warp_score": _warp_score,
         "flow_warp": _flow_warp,
     }
@@ -66,6 +67,21 @@ def _depthwise_conv2d(
     x: list[int], taps: list[int], *rest: Any, out_shape: list[int], **named: Any
 ) -> int:
     return 2 * taps[0] * taps[1] * prod(out_shape)
+
+
+def _inverted_residual(
+    x: list[int],
+    expand: list[int],
+    expand_bias: list[int],
+    taps: list[int],
+    *rest: Any,
+    out_shape: list[int],
+    **named: Any,
+) -> int:
+    """Its three convolutions; packed weights are filled up, biases are not."""
+    middle = expand_bias[0]
+    outside = out_shape[0] * out_shape[2] * out_shape[3]
+    return 2 * middle * (prod(x) + outside * (taps[2] * taps[3] + out_shape[1]))
 
 
 def _deform_conv2d(

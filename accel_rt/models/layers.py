@@ -159,6 +159,18 @@ class FusedConv2d(nn.Module):
         return out if self.activation is None else self.activation(out)
 
 
+def bias_of(conv: nn.Conv2d) -> Tensor:
+    """The bias of ``conv``, zeros if it has none."""
+    zeros = conv.weight.new_zeros(conv.out_channels)
+    return (zeros if conv.bias is None else conv.bias).detach()
+
+
+def is_pointwise(conv: nn.Conv2d) -> bool:
+    """Whether ``conv`` is a dense 1x1 convolution of every pixel."""
+    geometry = conv.kernel_size, conv.stride, conv.padding
+    return geometry == ((1, 1), (1, 1), (0, 0)) and conv.groups == 1
+
+
 def resize_grid(grid: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
     """A map ``[N, C, h, w]`` on another grid of the same extent, bilinearly."""
     if grid.shape[-2:] == size:

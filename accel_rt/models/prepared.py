@@ -12,7 +12,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from accel_rt import ops
-from accel_rt.models.layers import DeformConv2d, FusedConv2d, keep_inside
+from accel_rt.models.inverted_residual import join_inverted_residuals
+from accel_rt.models.layers import DeformConv2d, FusedConv2d, bias_of, is_pointwise, keep_inside
 
 
 def prepare(graph: fx.GraphModule, device: torch.device, dtype: torch.dtype) -> None:
@@ -24,6 +25,7 @@ def prepare(graph: fx.GraphModule, device: torch.device, dtype: torch.dtype) -> 
     if device.type == "cuda":
         prepared_one = partial(cuda_module, dtype=dtype)
     elif device.type == "cpu" and _has_prepared_convolutions(dtype):
+        join_inverted_residuals(graph)
         prepared_one = prepared_module
     else:
         return
@@ -65,7 +67,7 @@ def cuda_module(module: nn.Module, dtype: torch.dtype) -> nn.Module | None:
         return PreparedDepthwiseConv2d(conv, _CLAMPS[type(activation)])
     if _is_rectified(conv, activation) and dtype == torch.float16:
         return CudnnConv2d(conv, activation)  # in the type that was tried on a device
-    if _is_pointwise(conv) and type(activation) in _CLAMPS and dtype != torch.float32:
+    if is_pointwise(conv) and type(activation) in _CLAMPS and dtype != torch.float32:
         return PreparedPointwiseConv2d(conv, _CLAMPS[type(activation)])
     return None
 
@@ -93,23 +95,12 @@ def _suits_depthwise(conv: nn.Conv2d) -> bool:
 
 def _is_rectified(conv: nn.Conv2d, activation: nn.Module | None) -> bool:
     """Whether a ReLU follows ``conv``, or a ReLU6 for which there is nothing better."""
-    bounded = type(activation) is nn.ReLU6 and not _is_pointwise(conv)
+    bounded = type(activation) is nn.ReLU6 and not is_pointwise(conv)
     return conv.groups == 1 and (type(activation) is nn.ReLU or bounded)
 
 
 def _clamp_(out: Tensor, clamp: tuple[float, float]) -> Tensor:
     return out if clamp == _ANYTHING else out.clamp_(*clamp)
-
-
-def _bias(conv: nn.Conv2d) -> Tensor:
-    """The bias of ``conv``, zeros if it has none."""
-    zeros = conv.weight.new_zeros(conv.out_channels)
-    return (zeros if conv.bias is None else conv.bias).detach()
-
-
-def _is_pointwise(conv: nn.Conv2d) -> bool:
-    geometry = conv.kernel_size, conv.stride, conv.padding
-    return geometry == ((1, 1), (1, 1), (0, 0)) and conv.groups == 1
 
 
 class PreparedPointwiseConv2d(nn.Module):
@@ -122,7 +113,7 @@ class PreparedPointwiseConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d, clamp: tuple[float, float]) -> None:
         super().__init__()
         self._weight = conv.weight.detach()[:, :, 0, 0].t().contiguous()
-        self._bias = _bias(conv)
+        self._bias = bias_of(conv)
         self.clamp = clamp
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
@@ -147,7 +138,7 @@ class PreparedDepthwiseConv2d(nn.Module):
         super().__init__()
         weight = conv.weight.detach()
         self._weight = ops.depthwise_conv2d_pack(weight)
-        self._bias = _bias(conv)
+        self._bias = bias_of(conv)
         self._geometry = conv.stride[0], int(conv.padding[0]), conv.dilation[0]
         self._clamp, self.input_clamp = clamp, _ANYTHING
 
@@ -171,7 +162,7 @@ class CudnnConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d, activation: nn.Module | None) -> None:
         super().__init__()
         self._weight = conv.weight.detach()
-        self._bias = _bias(conv)
+        self._bias = bias_of(conv)
         self._geometry: Any = conv.stride, conv.padding, conv.dilation, conv.groups
         self.clamp = (-math.inf, _CLAMPS[type(activation)][1])
 
@@ -296,7 +287,7 @@ class PreparedWinogradConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d, packed: Tensor, relu: bool) -> None:
         super().__init__()
         self._packed = packed
-        self._bias = _bias(conv)
+        self._bias = bias_of(conv)
         self._dilation = conv.dilation[0]
         self._relu = relu
 

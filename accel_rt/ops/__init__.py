@@ -5,6 +5,11 @@ from accel_rt.ops._deform_conv2d import deform_conv2d, deform_conv2d_pack, defor
 from accel_rt.ops._depthwise_conv2d import depthwise_conv2d, depthwise_conv2d_pack
 from accel_rt.ops._extension import ExtensionStatus, extension_status, has_operator
 from accel_rt.ops._flow_warp import flow_warp
+from accel_rt.ops._inverted_residual import (
+    InvertedResidualWeights,
+    inverted_residual,
+    inverted_residual_pack,
+)
 from accel_rt.ops._overlay import overlay
 from accel_rt.ops._patch_flow import patch_flow
 from accel_rt.ops._preprocess import preprocess
@@ -15,6 +20,7 @@ from accel_rt.ops._winograd_conv2d import winograd_conv2d, winograd_conv2d_pack
 
 __all__ = [
     "ExtensionStatus",
+    "InvertedResidualWeights",
     "compose_flow",
     "deform_conv2d",
     "deform_conv2d_pack",
@@ -24,6 +30,8 @@ __all__ = [
     "extension_status",
     "flow_warp",
     "has_operator",
+    "inverted_residual",
+    "inverted_residual_pack",
     "overlay",
     "patch_flow",
     "preprocess",

@@ -78,9 +78,9 @@ void sum_tile(const DeformParams& p, const DeformTile& tile, const PanelLayout& 
         for (int64_t output = 0; output < layout.outputs; output += panel_outputs)
           add_product_of<Word>(
               tile.pixels - row,
-              {columns + row * depth * channels, packed + layout.offset(first, k, output), depth,
-               first + k == 0 ? bias + output : nullptr, sums + row * layout.outputs + output,
-               layout.outputs});
+              {columns + row * depth * channels, depth, packed + layout.offset(first, k, output),
+               depth, first + k == 0 ? bias + output : nullptr,
+               sums + row * layout.outputs + output, layout.outputs});
     }
   }
 }

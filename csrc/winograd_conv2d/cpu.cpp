@@ -158,8 +158,8 @@ void convolve(const WinogradParams& p, int64_t begin, int64_t end, int64_t max_t
         for (int64_t row = 0; row < tiles; row += panel_pixels)
           add_product_of<Word>(
               tiles - row,
-              {workspace.inputs + place * workspace.input_stride + row * p.channels, panel, depth,
-               bias, workspace.sums + place * workspace.sum_stride + row * panel_outputs,
+              {workspace.inputs + place * workspace.input_stride + row * p.channels, depth, panel,
+               depth, bias, workspace.sums + place * workspace.sum_stride + row * panel_outputs,
                panel_outputs});
       }
       for (int64_t i = 0; i < tiles; ++i)

@@ -18,6 +18,7 @@ TINY = ops.Shapes(
     depthwise=((8, 6, 7),),
     score=((16, 6, 7),),
     upsample=((5, 6, 8),),
+    inverted=((8, 6, 7),),
     classes=3,
 )
 OPERATORS = {
@@ -28,13 +29,18 @@ OPERATORS = {
     "winograd_conv2d",
     "warp_score",
     "upsample_argmax",
+    "inverted_residual",
 }
 
 
 def operators_in(dtype):
-    """Those that have a case: there is none where an ordinary convolution is faster."""
+    """Those that have a case: there is none where ordinary convolutions are faster."""
     packed = operators.winograd_conv2d_pack(torch.zeros(32, 32, 3, 3, dtype=dtype))
-    return OPERATORS - ({"winograd_conv2d"} if packed is None else set())
+    shapes = (16, 8, 1, 1), (16, 1, 3, 3), (8, 16, 1, 1)
+    block = [(torch.zeros(s, dtype=dtype), torch.zeros(s[0], dtype=dtype)) for s in shapes]
+    joined = operators.inverted_residual_pack(*block)
+    missing = {"winograd_conv2d": packed, "inverted_residual": joined}
+    return OPERATORS - {name for name, weights in missing.items() if weights is None}
 
 
 def tiny_cases(*dtypes, thorough=True):

@@ -130,7 +130,9 @@ def light(monkeypatch):
 
 def test_for_real(accel, light, monkeypatch):
     one, wide = ((8, 6, 7),), ((32, 6, 7),)
-    tiny = ops.Shapes(one, one, wide, one, score=((16, 6, 7),), upsample=((5, 6, 8),), classes=3)
+    tiny = ops.Shapes(
+        one, one, wide, one, score=((16, 6, 7),), upsample=((5, 6, 8),), inverted=(), classes=3
+    )
     monkeypatch.setattr(ops, "QUICK_SHAPES", tiny)
     args = "bench --quick --threads 1 --precision fp32 --json a.json --plot a.png"
     done = accel(*args.split())
@@ -145,7 +147,9 @@ def test_for_real(accel, light, monkeypatch):
 
 
 def test_only_some_of_the_cases(accel, light, monkeypatch):
-    tiny = ops.Shapes(((8, 6, 7),), (), (), (), score=((16, 6, 7),), upsample=(), classes=3)
+    tiny = ops.Shapes(
+        ((8, 6, 7),), (), (), (), score=((16, 6, 7),), upsample=(), inverted=(), classes=3
+    )
     monkeypatch.setattr(ops, "QUICK_SHAPES", tiny)
     args = "bench ops --quick --precision fp32 --only"
     done = accel(*args.split(), "score 16")

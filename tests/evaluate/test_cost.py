@@ -44,6 +44,11 @@ def test_operations_by_hand() -> None:
     if packed is not None:
         filtered = count_flops(lambda: ops.winograd_conv2d(many, packed, torch.zeros(72)))
         assert filtered == 2 * 9 * 32 * 72 * 2 * 42
+    shapes = (16, 8, 1, 1), (16, 1, 3, 3), (5, 16, 1, 1)
+    joined = ops.inverted_residual_pack(*((torch.zeros(s), torch.zeros(s[0])) for s in shapes))
+    if joined is not None:
+        block = count_flops(lambda: ops.inverted_residual(x, joined, 2))
+        assert block == 2 * (42 * 8 * 16 + 12 * 16 * 9 + 12 * 16 * 5)
 
 
 def test_arithmetic_of_the_modes() -> None:

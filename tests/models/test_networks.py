@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from accel_rt.errors import UsageError, WeightsError
 from accel_rt.models.fuse import for_inference, fuse_networks
 from accel_rt.models.init import load_feature_weights
+from accel_rt.models.inverted_residual import PreparedInvertedResidual
 from accel_rt.models.layers import DeformConv2d, DepthwiseConv2d
 from accel_rt.models.prepared import (
     PreparedConv2d,
@@ -19,7 +20,7 @@ from accel_rt.models.prepared import (
 )
 from accel_rt.models.resnet import ResNet, ResNetSpec
 from accel_rt.models.zoo import NETWORKS, Task, build_network
-from accel_rt.ops import extension_status, winograd_conv2d_pack
+from accel_rt.ops import extension_status, inverted_residual_pack, winograd_conv2d_pack
 
 SLIM = ResNetSpec("basic", (1, 1, 1, 1))
 
@@ -161,6 +162,10 @@ def test_preparing_for_inference_keeps_the_scores(name: str) -> None:
             assert DeformConv2d not in kinds
         filtered = winograd_conv2d_pack(torch.zeros(64, 64, 3, 3)) is not None
         assert (PreparedWinogradConv2d in kinds) == (filtered and name.startswith("resnet"))
+        shapes = (16, 8, 1, 1), (16, 1, 3, 3), (8, 16, 1, 1)
+        joined = inverted_residual_pack(*((torch.zeros(s), torch.zeros(s[0])) for s in shapes))
+        served = joined is not None and name.startswith("efficientnet")
+        assert (PreparedInvertedResidual in kinds) == served
         assert nn.ReLU6 not in kinds
         assert nn.MaxPool2d not in kinds
 
