@@ -42,12 +42,12 @@ def models(as_json: bool) -> int:
 
 
 def _describe(entry: Entry) -> dict[str, Any]:
-    from accel_rt.models.weights import has_int8
+    from accel_rt.models.weights import INT8_OF
 
     description = dict(entry.description)
     if entry.kind == "network":
         description["classes"] = description["classes"]["names"]
-        description["int8"] = has_int8(entry.path)
+        description["int8"] = INT8_OF in description
     return {
         "name": entry.name,
         "role": {DEFAULT_REFERENCE: "reference", DEFAULT_UPDATE: "update"}.get(entry.name, ""),

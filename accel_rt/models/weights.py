@@ -35,6 +35,9 @@ T = TypeVar("T")
 METADATA_KEY = "accel_rt"
 """Where a file's description is found in its safetensors metadata."""
 
+INT8_OF = "int8_of"
+"""In the description of a file with integers, the :func:`content_hash` of what they are made of."""
+
 _BESIDE = "|"  # begins the names of what lies in a file beside its weights
 _INT8 = f"{_BESIDE}int8.onnx"
 
@@ -158,28 +161,32 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict, bits
     write_whole(path, save(stored, {METADATA_KEY: json.dumps(description)}))
 
 
-def save_int8(path: Path, weights: Path, onnx: bytes) -> None:
+def save_int8(path: Path, weights: Path, onnx: bytes, made_of: str) -> None:
     """Write the network's file ``weights`` anew, with a graph of integers for other runtimes.
 
-    Whoever reads the weights reads the same as before.
+    ``made_of`` is the :func:`content_hash` of the weights that it was made of. Whoever reads the
+    weights reads the same as before.
     """
     description, tensors = _open(weights, _tensors)
     graph = torch.frombuffer(bytearray(onnx), dtype=torch.uint8)
-    write_whole(path, save({**tensors, _INT8: graph}, {METADATA_KEY: json.dumps(description)}))
-
-
-def has_int8(path: Path) -> bool:
-    """Whether the network's file ``path`` has integers of :func:`save_int8` beside its weights."""
-    return _open(path, lambda description, file: _INT8 in file.keys())  # noqa: SIM118
+    told = json.dumps({**description, INT8_OF: made_of})
+    write_whole(path, save({**tensors, _INT8: graph}, {METADATA_KEY: told}))
 
 
 def read_int8(path: Path) -> bytes | None:
-    """The ONNX file of :func:`save_int8` in the network's file ``path``, if it has one."""
+    """The ONNX file of :func:`save_int8` in the network's file ``path``, if it has one.
 
-    def read(description: dict[str, Any], file: Any) -> bytes | None:
-        return file.get_tensor(_INT8).numpy().tobytes() if _INT8 in file.keys() else None  # noqa: SIM118
-
-    return _open(path, read)
+    Raises :class:`~accel_rt.errors.WeightsError` if it was made of other weights than lie there.
+    """
+    made_of = read_description(path).get(INT8_OF)
+    if made_of is None:
+        return None
+    if made_of != content_hash(path):
+        raise WeightsError(
+            f"{path} has 8-bit integers of other weights than its own: pack it again with "
+            f"'accel-rt pack --int8', or leave them alone with --precision fp32"
+        )
+    return _open(path, lambda description, file: file.get_tensor(_INT8).numpy().tobytes())
 
 
 @contextmanager

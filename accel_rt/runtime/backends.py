@@ -13,11 +13,12 @@ from weakref import WeakKeyDictionary
 import torch
 
 from accel_rt.device import has_fast_bf16, resolve_device
-from accel_rt.errors import OutputError, UsageError
+from accel_rt.errors import AccelError, OutputError, UsageError, WeightsError
 from accel_rt.files import write_whole
 from accel_rt.models.accel import Accel
 from accel_rt.models.exported import Engine, ExportedNetwork, described, engine_version, start
 from accel_rt.models.network import Network
+from accel_rt.models.optional import reason
 from accel_rt.models.weights import ModelInfo, content_hash, read_int8
 from accel_rt.runtime.halves import halves
 from accel_rt.runtime.settings import SegmenterSettings
@@ -93,7 +94,15 @@ def _running(
     started = _RUNNING.setdefault(network, {})
     if name not in started:
         size = settings.size if network.cell == 1 else None
-        told, run = start(engine, integers or exported(found, network, info, size))
+        file = integers or exported(found, network, info, size)
+        try:
+            told, run = start(engine, file)
+        except AccelError:
+            raise
+        except Exception as error:  # of other people's runtimes, many kinds
+            raise WeightsError(
+                f"{name} does not run {found} ({reason(error)}): choose --backend torch"
+            ) from error
         network_of = ExportedNetwork(described(told), run, network.classes, network.task, name)
         started[name] = network_of
     return started[name]

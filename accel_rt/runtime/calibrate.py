@@ -12,7 +12,7 @@ from accel_rt.errors import InputError, UsageError
 from accel_rt.models import store
 from accel_rt.models.accel import Accel
 from accel_rt.models.int8 import in_integers
-from accel_rt.models.weights import load_network, save_int8
+from accel_rt.models.weights import content_hash, load_network, save_int8
 from accel_rt.runtime.backends import exported
 from accel_rt.runtime.preprocess import resize_frame
 from accel_rt.runtime.program import FrameProgram
@@ -27,6 +27,7 @@ def pack_int8(weights: str, calibrate: str, count: int, output: Path) -> None:
     network that takes frames of one size only.
     """
     path = store.find(weights)
+    made_of = content_hash(path)
     network, info = load_network(path)
     if network.cell == 1:
         raise UsageError(f"'{weights}' cannot be packed in integers: its frames are of any size")
@@ -41,7 +42,7 @@ def pack_int8(weights: str, calibrate: str, count: int, output: Path) -> None:
         geometry = steps.plan(image.shape[:2], info.size, None)
         picture = steps.prepare(resize_frame(image, geometry.processed), geometry)
         pictures.append(picture.contiguous().numpy())
-    save_int8(output, path, in_integers(file, pictures))
+    save_int8(output, path, in_integers(file, pictures), made_of)
 
 
 def spread(frames: Iterable[np.ndarray], count: int) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ import pytest
 from accel_rt.classes import CAMVID
 from accel_rt.cli import doctor as doctor_module
 from accel_rt.cli.text import table
-from accel_rt.models.weights import save_int8
+from accel_rt.models.weights import content_hash, save_int8
 from accel_rt.version import __version__
 
 ROOT = Path(__file__).parents[2]
@@ -126,7 +126,8 @@ def test_models_table(accel, weights):
 
 
 def test_models_say_which_weights_have_integers(accel, weights):
-    save_int8(weights / "packed.safetensors", weights / "efficientnet_lite0.safetensors", b"1")
+    plain = weights / "efficientnet_lite0.safetensors"
+    save_int8(weights / "packed.safetensors", plain, b"integers", content_hash(plain))
     row = next(line for line in accel("models").out.splitlines() if line.startswith("packed "))
     assert row.split()[2] == "yes"
     told = {row["name"]: row.get("int8") for row in json.loads(accel("models", "--json").out)}

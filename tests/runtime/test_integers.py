@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from accel_rt.errors import UsageError
+from accel_rt.errors import UsageError, WeightsError
 from accel_rt.models import store
 from accel_rt.models.accel import ScoreFusion
 from accel_rt.models.exported import Run, model_run
 from accel_rt.models.foreign.open import load_placed
 from accel_rt.models.network import Network
-from accel_rt.models.weights import has_int8, save_int8
+from accel_rt.models.weights import content_hash, read_int8, save_int8
 from accel_rt.runtime import backends
 from accel_rt.runtime.load import load_segmenter, weights_digests
 from accel_rt.runtime.settings import SegmenterSettings
@@ -37,7 +37,7 @@ PAIR = replace(SETTINGS, mode="accel", update="a")
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Installed weights: ``a`` with integers, ``b`` of the same weights without."""
     plain = write_network(tmp_path / "b.safetensors")
-    save_int8(tmp_path / "a.safetensors", plain, b"integers")
+    save_int8(tmp_path / "a.safetensors", plain, b"integers", content_hash(plain))
     monkeypatch.setenv(store.FOLDERS_VARIABLE, str(tmp_path))
     return tmp_path
 
@@ -110,7 +110,24 @@ def test_integers_change_neither_the_fusion_nor_what_weights_are(
     told = load_segmenter(PAIR).describe()
     assert (told["fusion"], told["backend"]) == ("fusion-b-b", "openvino int8")
     assert weights_digests(PAIR) == weights_digests(replace(PAIR, reference="b", update="b"))
-    assert [has_int8(store.find(name)) for name in "ab"] == [True, False]
+    assert [read_int8(store.find(name)) for name in "ab"] == [b"integers", None]
+
+
+def test_integers_of_other_weights_are_refused(folder: Path, machine: Any) -> None:
+    machine(bf16=False, openvino=True)
+    save_int8(folder / "a.safetensors", folder / "b.safetensors", b"integers", "of others")
+    with pytest.raises(WeightsError, match="a.safetensors has 8-bit integers of other weights"):
+        ran(SETTINGS)
+    assert ran(replace(SETTINGS, precision="fp32")) == "torch"
+
+
+def test_a_runtime_that_fails_is_one_sentence(
+    folder: Path, machine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(bf16=False, openvino=True)
+    monkeypatch.setattr(backends, "start", lambda *_: int("no number"))
+    with pytest.raises(WeightsError, match=r"int8 does not run .*a\.safetensors \(.*\): choose"):
+        ran(SETTINGS)
 
 
 def test_threads_take_turns_with_a_model_of_openvino() -> None:
