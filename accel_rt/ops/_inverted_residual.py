@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from accel_rt.errors import UsageError
-from accel_rt.ops._checks import MAX_SIDE, check_packed, check_sides, check_tensors
+from accel_rt.ops._checks import MAX_SIDE, check_sides, check_tensors
 from accel_rt.ops._extension import (
     extension_status,
     has_kernels,
@@ -150,8 +150,6 @@ def _check(
         raise UsageError(
             f"{name}: weights must come from {name}_pack, got {type(weights).__name__}"
         )
-    for packed in (weights.expand, weights.taps, weights.project):
-        check_packed(name, packed)
     channels, outputs = weights.expand.shape[3], len(weights.project_bias)
     if (
         input.dim() != 4
