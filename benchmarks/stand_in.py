@@ -13,7 +13,7 @@ import click
 import torch
 
 from accel_rt.classes import CAMVID
-from accel_rt.errors import WeightsError
+from accel_rt.errors import UsageError
 from accel_rt.models import store
 from accel_rt.models.weights import ModelInfo, save_network
 from accel_rt.models.zoo import build_network
@@ -28,10 +28,10 @@ def main(folder: Path, networks: tuple[str, ...]) -> None:
     for name in networks:
         try:
             store.find(name)
-        except WeightsError:
+        except UsageError:
             torch.manual_seed(0)
             network = build_network(name, len(CAMVID)).eval()
-            info = ModelInfo(name, CAMVID, None, "nothing: random weights")
+            info = ModelInfo(name, CAMVID, (360, 480), "nothing: random weights")
             save_network(folder / f"{name}.safetensors", network, info)
             click.echo(f"{name}: random weights")
 

@@ -21,9 +21,9 @@ for this one, its upload, this one's networks and the download before it run at 
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,17 +33,15 @@ from torch import Tensor
 from accel_rt.flow.motion import Motion
 from accel_rt.flow.source import FlowSource
 from accel_rt.flow.steps import FlowSteps
-from accel_rt.runtime.cuda_device import CudaDevice, Device, Work
+from accel_rt.runtime.cuda_device import CudaDevice, Device
 from accel_rt.runtime.executor import FrameData, StageClock, describe
 from accel_rt.runtime.geometry import Geometry
+from accel_rt.runtime.graphs import PLAIN_RUNS, GraphNode, Graphs
 from accel_rt.runtime.nodes import FrameNodes
 from accel_rt.runtime.preprocess import resize_frame
 from accel_rt.runtime.program import FrameProgram
 from accel_rt.runtime.result import Overlay
 from accel_rt.runtime.schedule import Schedule
-
-PLAIN_RUNS = 2
-"""Runs of a node before it is captured: the first allocates, the last times cuDNN's choices."""
 
 _EVENTS = (
     "arrived",
@@ -57,16 +55,6 @@ _EVENTS = (
     "drawn",
     "done",
 )
-
-
-@dataclass
-class GraphNode:
-    """A piece of a frame's work on its stream, and what replays it once it has been captured."""
-
-    stream: Any
-    work: Work
-    runs: int = 0
-    replay: Work | None = None
 
 
 @dataclass
@@ -92,8 +80,9 @@ class CudaExecutor:
     """Runs a program on a GPU; see :class:`~accel_rt.runtime.executor.Executor`.
 
     ``flow`` runs on the device if it says so, else on the host, and None copies the state. A node
-    is captured once it has run :data:`PLAIN_RUNS` times on frames of one size; if it cannot be,
-    launches stay plain and :meth:`describe` says why. ``graphs=False`` never tries.
+    is captured for frames of one size before the first of them; if one cannot be, launches stay
+    plain and :meth:`describe` says why. ``graphs=False`` never tries. cuDNN chooses its algorithms
+    by its heuristics: to time them takes seconds. ``background`` says that keyframes are requested.
     """
 
     def __init__(
@@ -104,6 +93,7 @@ class CudaExecutor:
         *,
         margins: bool = False,
         graphs: bool = True,
+        background: bool = False,
         cuda: Device | None = None,
     ) -> None:
         self.program = program
@@ -115,7 +105,8 @@ class CudaExecutor:
         self._up, self._down = self._cuda.stream(), self._cuda.stream()
         self._requested: Any = self._cuda.event()
         self._pending_done: Any = self._cuda.event()
-        self._no_graphs = "" if graphs else "switched off"
+        self._background = background
+        self._graphs = Graphs(self._cuda, "" if graphs else "switched off")
         self._overlay: Overlay | None = None
         self._geometry: Geometry | None = None
         self.has_pending = False
@@ -131,15 +122,12 @@ class CudaExecutor:
         return True
 
     def describe(self) -> dict[str, Any]:
-        graphs = f"no: {self._no_graphs}" if self._no_graphs else "yes"
-        return {**describe(self.program, self._flow), "cuda_graphs": graphs}
+        return {**describe(self.program, self._flow), "cuda_graphs": self._graphs.describe()}
 
     def close(self) -> None:
         self._cuda.synchronize()
 
     def start(self, geometry: Geometry) -> None:
-        self._host_steps.restart()
-        self.drop_state()
         if geometry != self._geometry:
             self._cuda.synchronize()
             self.has_pending, self._geometry = False, geometry
@@ -148,6 +136,35 @@ class CudaExecutor:
             )
             self._allocate(self._nodes)
             self._cuda.synchronize()  # what was set up on the default stream is there
+            if not self._graphs.refused:
+                self._warm_up()
+        self._host_steps.restart()
+        self.drop_state()
+
+    def _warm_up(self) -> None:
+        """Run black frames of every kind that is to come until each of their nodes is a graph."""
+        assert self._geometry is not None
+        black = np.zeros((*self._geometry.source, 3), np.uint8)
+        for _ in range(PLAIN_RUNS + 1):
+            self.drop_state()
+            for step in self._every_step():
+                self.load(black)
+                step()
+                self.finish()()
+
+    def _every_step(self) -> Iterator[Callable[[], None]]:
+        if self._background and self.program.update_stands_alone:
+            yield self.update
+        yield self.key
+        if self._schedule.interval > 1:
+            yield self.update
+        if self._schedule.carries:
+            yield self.carry
+        if self._background:
+            yield partial(self.update, request=True)
+            yield self.update
+            self._cuda.synchronize()
+            self.take_pending()
 
     def _allocate(self, nodes: FrameNodes) -> None:
         """Staging buffers and fresh nodes; no graph of other sizes survives."""
@@ -347,23 +364,7 @@ class CudaExecutor:
         self._cuda.run(stream, copy)
 
     def _launch(self, name: str) -> None:
-        node = self._launched[name]
-        if node.replay is None and not self._no_graphs and node.runs >= PLAIN_RUNS:
-            try:
-                node.replay = self._cuda.capture(node.stream, node.work)
-            except RuntimeError as error:
-                self._no_graphs = str(error).strip().partition("\n")[0]
-                warnings.warn(
-                    f"no CUDA graph of '{name}', launches stay plain: {self._no_graphs}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-        if node.replay is not None:
-            self._cuda.run(node.stream, node.replay)
-        else:
-            tune = not self._no_graphs and node.runs == PLAIN_RUNS - 1
-            self._cuda.run(node.stream, node.work, tune=tune)
-            node.runs += 1
+        self._graphs.launch(name, self._launched[name])
 
     def _timer(self) -> Callable[[], dict[str, float]]:
         """What reads this frame's milliseconds by stage once it is done.

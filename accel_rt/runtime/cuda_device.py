@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Work = Callable[[], None]
 
@@ -34,8 +36,8 @@ class Device(Protocol):
     def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         """Host memory that the device copies from and to by itself."""
 
-    def run(self, stream: Any, work: Work, tune: bool = False) -> None:
-        """Launch ``work`` on ``stream``; ``tune`` lets cuDNN try its algorithms."""
+    def run(self, stream: Any, work: Work) -> None:
+        """Launch ``work`` on ``stream``."""
 
     def capture(self, stream: Any, work: Work) -> Work:
         """Record ``work`` without running it and return what replays it.
@@ -63,8 +65,8 @@ class CudaDevice:
     def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.empty(shape, dtype=dtype, pin_memory=True)
 
-    def run(self, stream: torch.cuda.Stream, work: Work, tune: bool = False) -> None:
-        with torch.cuda.stream(stream), _tuned(tune):
+    def run(self, stream: torch.cuda.Stream, work: Work) -> None:
+        with torch.cuda.stream(stream):
             work()
 
     def capture(self, stream: torch.cuda.Stream, work: Work) -> Work:
@@ -73,7 +75,7 @@ class CudaDevice:
         # may use the device meanwhile. The outer context restores the caller's stream where a
         # failed capture does not.
         recording = torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local")
-        with torch.cuda.stream(stream), _tuned(True), recording:
+        with torch.cuda.stream(stream), recording:
             work()
         return graph.replay
 
@@ -81,12 +83,15 @@ class CudaDevice:
         torch.cuda.synchronize(self._device)
 
 
-@contextmanager
-def _tuned(tune: bool) -> Iterator[None]:
-    """Let cuDNN choose among the algorithms it has timed; a graph keeps the choice."""
-    before = torch.backends.cudnn.benchmark
-    torch.backends.cudnn.benchmark = tune or before
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
+def wake(device: torch.device) -> None:
+    """Let CUDA load its libraries in a thread, while the host reads weights.
+
+    What goes wrong there will do so again, and be raised, where the device is used.
+    """
+
+    def work() -> None:
+        with suppress(RuntimeError):
+            x = torch.zeros(1, 8, 8, 8, dtype=torch.float16, device=device)
+            functional.conv2d(x, x).flatten(1) @ x[0, 0, :1]
+
+    threading.Thread(target=work, name="wake", daemon=True).start()

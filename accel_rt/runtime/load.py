@@ -30,6 +30,7 @@ from accel_rt.runtime.adaptive import Adaptive
 from accel_rt.runtime.backends import LoadNetwork, describe, on_backend
 from accel_rt.runtime.budget import Budget
 from accel_rt.runtime.cuda import CudaExecutor
+from accel_rt.runtime.cuda_device import wake
 from accel_rt.runtime.eager import EagerExecutor
 from accel_rt.runtime.executor import Executor, in_background, in_turn
 from accel_rt.runtime.look_ahead import LookAheadSegmenter
@@ -187,6 +188,9 @@ def load_segmenter(
     whose result ``push`` then returns. ``load`` and what is raised are :func:`load_model`'s.
     """
     settings = settings or SegmenterSettings()
+    device = resolve_device(settings.device)
+    if device.type == "cuda":
+        wake(device)
     loaded = load_model(settings, load)
     return segmenter_of(loaded, settings, asynchronous, threads, overlap=overlap)
 
@@ -278,7 +282,9 @@ def build_segmenter(
     executor: Executor
     if device.type == "cuda":
         graphs = cuda_graphs and not model.foreign
-        executor = CudaExecutor(steps, flow, schedule, margins=margins, graphs=graphs)
+        executor = CudaExecutor(
+            steps, flow, schedule, margins=margins, graphs=graphs, background=background
+        )
     else:
         executor = EagerExecutor(
             steps, flow, schedule, margins=margins, background=background, threads=threads

@@ -82,9 +82,9 @@ class FakeDevice:
     def pinned(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.zeros(shape, dtype=dtype)
 
-    def run(self, stream: FakeStream, work: Callable[[], None], tune: bool = False) -> None:
+    def run(self, stream: FakeStream, work: Callable[[], None]) -> None:
         name = getattr(work, "replays", work.__name__)
-        how = "replay " if hasattr(work, "replays") else "tune " if tune else ""
+        how = "replay " if hasattr(work, "replays") else ""
         self.log.append(f"{stream.name}: {how}{name}")
         stream.queue.append(("run", work, 0))
 

@@ -1,13 +1,14 @@
 """The calls into torch.cuda, on stand-ins that check arguments against torch's own signatures."""
 
 import inspect
+import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from accel_rt.runtime.cuda_device import CudaDevice
+from accel_rt.runtime.cuda_device import CudaDevice, wake
 
 DEVICE = torch.device("cuda:1")
 
@@ -29,7 +30,6 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list:
     @contextmanager
     def inside(name: str, *arguments, **options):
         called(name, *arguments, **options)
-        entries.append(("benchmark", torch.backends.cudnn.benchmark))
         try:
             yield
         finally:
@@ -68,30 +68,15 @@ def test_streams_and_events(log: list) -> None:
     ]
 
 
-@pytest.mark.parametrize("tune", [False, True])
-def test_work_runs_on_its_stream(log: list, tune: bool) -> None:
-    before = torch.backends.cudnn.benchmark
-    seen: list[bool] = []
-
-    def work() -> None:
-        log.append("work")
-        seen.append(torch.backends.cudnn.benchmark)
-
-    CudaDevice(DEVICE).run("a stream", work, tune=tune)
-    assert log[0] == ("stream", "a stream")
-    assert names(log) == ["stream", "benchmark", "work", "leave"]
-    assert seen == [tune]
-    assert torch.backends.cudnn.benchmark == before
+def test_work_runs_on_its_stream(log: list) -> None:
+    CudaDevice(DEVICE).run("a stream", lambda: log.append("work"))
+    assert log == [("stream", "a stream"), "work", ("leave", "stream")]
 
 
 def test_capture_records_on_the_stream_and_replays(log: list) -> None:
     replay = CudaDevice(DEVICE).capture("a stream", lambda: log.append("work"))
-    assert names(log) == [
-        "CUDAGraph", "stream", "benchmark", "graph", "benchmark", "work", "leave", "leave"
-    ]  # fmt: skip
-    graph = log[3]
-    assert graph[2] == {"stream": "a stream", "capture_error_mode": "thread_local"}
-    assert log[4] == ("benchmark", True)  # finds the algorithms that were timed before
+    assert names(log) == ["CUDAGraph", "stream", "graph", "work", "leave", "leave"]
+    assert log[2][2] == {"stream": "a stream", "capture_error_mode": "thread_local"}
     log.clear()
     replay()
     assert log == ["replay"]
@@ -101,8 +86,25 @@ def test_a_failed_capture_leaves_the_callers_stream(log: list) -> None:
     def work() -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    before = torch.backends.cudnn.benchmark
     with pytest.raises(RuntimeError, match="not permitted"):
         CudaDevice(DEVICE).capture("a stream", work)
     assert log[-1] == ("leave", "stream")
-    assert torch.backends.cudnn.benchmark == before
+
+
+def test_libraries_are_loaded_beside_what_the_host_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a device what goes wrong is left to whoever uses it."""
+    done = threading.Event()
+    began: list[torch.device] = []
+
+    def zeros(*shape: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        began.append(device)
+        done.wait(20)
+        raise RuntimeError("no device")
+
+    monkeypatch.setattr(torch, "zeros", zeros)
+    monkeypatch.setattr(threading, "excepthook", lambda problem: began.append(problem))
+    wake(DEVICE)
+    (thread,) = (t for t in threading.enumerate() if t.name == "wake")
+    done.set()
+    thread.join(20)
+    assert began == [DEVICE]
