@@ -61,22 +61,28 @@ __global__ void __launch_bounds__(tile_threads* tile_rows)
   Axis<float> x[labels_each];
   float best[labels_each], second[labels_each];
   int winner[labels_each];
+  bool moves[labels_each];  // on to other cells than the pixel before, which few do
 #pragma unroll
   for (int i = 0; i < labels_each; ++i) {
     // Pixels past the end of the row repeat its last one and are not written.
     const int at = column + i < p.out_width ? column + i : p.out_width - 1;
     x[i] = border_axis(source_position(at, p.step_x), p.width);
+    moves[i] = i == 0 || x[i].index[0] != x[i - 1].index[0] || x[i].index[1] != x[i - 1].index[1];
     best[i] = second[i] = -INFINITY;
     winner[i] = 0;
   }
   for (int c = 0; c < p.classes; ++c) {
     const float* high = above + c * plane;
     const float* low = below + c * plane;
+    float left = 0.0f, right = 0.0f;
 #pragma unroll
     for (int i = 0; i < labels_each; ++i) {
-      const int a = x[i].index[0], b = x[i].index[1];
-      const float value = (y.weight[0] * high[a] + y.weight[1] * low[a]) * x[i].weight[0] +
-                          (y.weight[0] * high[b] + y.weight[1] * low[b]) * x[i].weight[1];
+      if (moves[i]) {
+        const int a = x[i].index[0], b = x[i].index[1];
+        left = y.weight[0] * high[a] + y.weight[1] * low[a];
+        right = y.weight[0] * high[b] + y.weight[1] * low[b];
+      }
+      const float value = left * x[i].weight[0] + right * x[i].weight[1];
       const bool wins = value > best[i];
       if (Margins) second[i] = fmaxf(second[i], wins ? best[i] : value);
       best[i] = wins ? value : best[i];

@@ -96,6 +96,7 @@ MISTAKES = {
         ("swapped coordinates", "at.y, at.x) :", "at.x, at.y) :"),
         ("swapped channels", "bgr[2 - c]", "bgr[c]"),
         ("wrong tail", "i < y.end", "i < y.end - 1"),
+        ("channels as they were", "2 - i % 3", "i % 3"),
     ],
     "reduce_flow/cuda.cu": [
         ("swapped coordinates", "p.factor[c]", "p.factor[1 - c]"),
@@ -106,6 +107,7 @@ MISTAKES = {
         ("swapped coordinates", "(row, p.step_y)", "(row, p.step_x)"),
         ("missing barrier", BARRIER, ""),
         ("wrong tail", "i < p.out_width) out", "i + 1 < p.out_width) out"),
+        ("cells of the pixel before", "if (moves[i])", "if (i == 0)"),
     ],
     "warp_score/cuda.cu": [
         ("swapped coordinates", "x) + flow[0]", "x) + flow[1]"),
@@ -185,8 +187,9 @@ def check_patch_flow(ops: Any) -> None:
 
 def check_preprocess(ops: Any) -> None:
     frame = torch.randint(0, 256, (1, 37, 50, 3), dtype=torch.uint8)
-    arguments = (frame, (19, 26), (32, 32), (32, 32), MEAN_RGB, STD_RGB, torch.float32)
-    assert_near(ops.preprocess(*arguments), eager.preprocess(*arguments), torch.float32)
+    for sizes in (((19, 26), (32, 32), (32, 32)), ((37, 50),) * 3):
+        arguments = (frame, *sizes, MEAN_RGB, STD_RGB, torch.float32)
+        assert_near(ops.preprocess(*arguments), eager.preprocess(*arguments), torch.float32)
 
 
 def check_reduce_flow(ops: Any) -> None:

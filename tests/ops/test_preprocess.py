@@ -15,6 +15,8 @@ from accel_rt.runtime.preprocess import network_input, resize_frame
 # source, processed, padded, scale
 CASES = {
     "as it is": ((32, 48), (32, 48), (32, 48), 1.0),
+    "as it is, odd": ((37, 53), (37, 53), (37, 53), 1.0),
+    "padded below": ((37, 45), (37, 45), (40, 45), 1.0),
     "padded": ((37, 53), (37, 53), (48, 64), 1.0),
     "shrunk by a fraction": ((97, 131), (41, 55), (48, 64), 1.0),
     "shrunk to a half": ((64, 96), (32, 48), (32, 48), 1.0),
@@ -62,7 +64,10 @@ def test_matches_opencv(executor, name):
         assert torch.equal(run(executor, frame, processed, padded, scale, dtype), actual.to(dtype))
 
 
-@pytest.mark.parametrize("name", ["as it is", "padded", "shrunk to a half", "update branch"])
+@pytest.mark.parametrize(
+    "name",
+    ["as it is", "as it is, odd", "padded below", "padded", "shrunk to a half", "update branch"],
+)
 def test_equals_opencv(executor, name):
     source, processed, padded, scale = CASES[name]
     frame = frames(source)
@@ -83,6 +88,19 @@ def test_batches_and_strides(executor):
         alone = run(executor, pair[image : image + 1].contiguous(), (13, 24), (16, 32))
         assert torch.equal(both[image : image + 1], alone)
     assert run(executor, frames((5, 7), 0), (5, 7), (16, 16)).shape == (0, 3, 16, 16)
+
+
+def test_memory_that_is_not_aligned_and_several_frames(executor):
+    """Of the size that is wanted: many pixels at once where memory allows that."""
+    pair = frames((21, 35), 2)
+    memory = torch.empty(pair.numel() + 1, dtype=torch.uint8)[1:]
+    shifted = memory.view(pair.shape).copy_(pair)
+    for dtype in DTYPES:
+        both = run(executor, pair, (21, 35), (21, 35), dtype=dtype)
+        assert torch.equal(run(executor, shifted, (21, 35), (21, 35), dtype=dtype), both)
+        for image in range(2):
+            alone = run(executor, pair[image : image + 1], (21, 35), (24, 48), dtype=dtype)
+            assert torch.equal(both[image], alone[0, :, :21, :35])
 
 
 def test_large_sums(executor):
