@@ -141,7 +141,7 @@ def _backends() -> Iterator[Check]:
         if found or engine != "openvino" or has_fast_bf16(torch.device("cpu")):
             yield Check(f"backend {engine}", "ok" if found else "note", found or missing)
         else:
-            advice = "weights with 8-bit integers are some three times faster by it here"
+            advice = "weights with 8-bit integers are two to three times faster by it here"
             yield Check(f"backend {engine}", "slow", missing, advice)
 
 
