@@ -64,6 +64,7 @@ template <class T, int N>
 struct TapPacks {
   Pack<T, N> tap[4];
 
+  TapPacks() = default;
   __device__ __forceinline__ TapPacks(const T* image, const Corners<float>& at) {
 #pragma unroll
     for (int k = 0; k < 4; ++k)

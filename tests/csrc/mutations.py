@@ -112,7 +112,8 @@ MISTAKES = {
     "warp_score/cuda.cu": [
         ("swapped coordinates", "x) + flow[0]", "x) + flow[1]"),
         ("missing barrier", BARRIER, ""),
-        ("wrong tail", "pixel >= pixels |", "pixel >= pixels - 1 |"),
+        ("wrong tail", "pixel < pixels)", "pixel < pixels - 1)"),
+        ("the slab before again", "at, depth + slab, padded", "at, depth, padded"),
     ],
 }
 MUTATIONS = [

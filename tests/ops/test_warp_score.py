@@ -79,6 +79,18 @@ def test_layouts(executor, layout):
         assert actual.is_contiguous(memory_format=torch.channels_last)
 
 
+def test_memory_that_is_not_aligned(executor):
+    """A caller's tensors may start on any element."""
+    given = channels_last(torch.randn(1, 64, 5, 6)), displacement(1, 2, 5, 6)
+    given += torch.randn(20, 64) / 8, torch.randn(20)
+    expected = eager.warp_score(*(tensor.double() for tensor in given))
+    for shifted, tensor in enumerate(given):
+        memory = torch.empty(tensor.numel() + 1)[1:]
+        moved = memory.as_strided(tensor.shape, tensor.stride()).copy_(tensor)
+        found = executor.warp_score(*given[:shifted], moved, *given[shifted + 1 :])
+        assert_near(found, expected, torch.float32)
+
+
 def test_is_warp_relu_and_score():
     """Against its parts: the identity that lets the cache hold projected features."""
     cache, flow, weight, bias = inputs(1, 32, 6, 8, 5)
