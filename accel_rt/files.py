@@ -30,6 +30,11 @@ _TOKEN_BYTES = 4
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
 
+def cache_folder() -> Path:
+    """Where files made of weights are kept: ``accel-rt`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "accel-rt"
+
+
 def new_token() -> str:
     """Eight random hexadecimal digits: what tells a run's unfinished files from all others."""
     return secrets.token_hex(_TOKEN_BYTES)
@@ -90,6 +95,13 @@ def write_whole(path: Path, data: bytes | str) -> None:
     """
     with replacing(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Write ``path`` for the next run, if that can be done."""
+    with suppress(OSError, OutputError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, data)
 
 
 def link_or_copy(path: Path, target: Path) -> None:

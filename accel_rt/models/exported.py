@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Callable
+from contextlib import suppress
+from hashlib import sha256
 from threading import Lock
 from typing import Any, Literal, get_args
 
@@ -12,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from accel_rt.errors import UsageError
+from accel_rt.files import cache_folder, keep
 from accel_rt.models.network import Network, ScoresState, TaskNetwork
 from accel_rt.models.onnx import DESCRIPTION_KEY
 from accel_rt.normalise import Normalisation
@@ -109,7 +113,8 @@ def start(engine: Engine, file: bytes) -> tuple[str, Run]:
         return session.get_modelmeta().custom_metadata_map[DESCRIPTION_KEY], session_run(session)
     core = openvino_core()
     model = core.read_model(file)
-    return str(model.get_rt_info(["framework", DESCRIPTION_KEY]).value), model_run(core, model)
+    told = str(model.get_rt_info(["framework", DESCRIPTION_KEY]).value)
+    return told, model_run(core, model, sha256(file).hexdigest())
 
 
 def _session(file: bytes) -> Any:
@@ -164,10 +169,12 @@ def openvino_core() -> Any:
     return core
 
 
-def model_run(core: Any, model: Any) -> Run:
+def model_run(core: Any, model: Any, name: str = "") -> Run:
     """A model of OpenVINO, compiled for each size and type of pictures that comes.
 
-    Threads take turns: a keyframe may be under way beside the frames when the next is asked for.
+    What was compiled is kept in :func:`~accel_rt.files.cache_folder` for the next run, if the model
+    has a ``name`` that no other has. Threads take turns: a keyframe may be under way beside the
+    frames when the next is asked for.
     """
     requests: dict[Any, Any] = {}
     turn = Lock()
@@ -184,7 +191,8 @@ def model_run(core: Any, model: Any) -> Run:
                 "INFERENCE_PRECISION_HINT": precision,
                 "PERFORMANCE_HINT": "LATENCY",
             }
-            requests[key] = core.compile_model(sized, "CPU", options).create_infer_request()
+            case = "-".join([name, *map(str, picture.shape), precision]) if name else ""
+            requests[key] = _compiled(core, sized, options, case).create_infer_request()
         return requests[key]
 
     def run(picture: Tensor, output: str) -> Tensor:
@@ -194,3 +202,18 @@ def model_run(core: Any, model: Any) -> Run:
             return torch.from_numpy(found[output].copy())
 
     return run
+
+
+def _compiled(core: Any, model: Any, options: dict[str, Any], case: str) -> Any:
+    """The model compiled for this machine, in seconds, or as it was kept for the ``case``."""
+    if not case:
+        return core.compile_model(model, "CPU", options)
+    processor = core.get_property("CPU", "FULL_DEVICE_NAME")
+    machine = repr((engine_version("openvino"), platform.node(), processor, options))
+    path = cache_folder() / f"{case}-{sha256(machine.encode()).hexdigest()[:16]}.openvino"
+    if path.is_file():
+        with suppress(RuntimeError, OSError):  # of a file that OpenVINO cannot read
+            return core.import_model(path.read_bytes(), "CPU", options)
+    compiled = core.compile_model(model, "CPU", options)
+    keep(path, compiled.export_model().getvalue())
+    return compiled

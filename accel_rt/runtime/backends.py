@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import cast
 from weakref import WeakKeyDictionary
@@ -13,8 +11,8 @@ from weakref import WeakKeyDictionary
 import torch
 
 from accel_rt.device import has_fast_bf16, resolve_device
-from accel_rt.errors import AccelError, OutputError, UsageError, WeightsError
-from accel_rt.files import write_whole
+from accel_rt.errors import AccelError, UsageError, WeightsError
+from accel_rt.files import cache_folder, keep
 from accel_rt.models.accel import Accel
 from accel_rt.models.exported import Engine, ExportedNetwork, described, engine_version, start
 from accel_rt.models.network import Network
@@ -27,11 +25,6 @@ from accel_rt.version import __version__
 LoadNetwork = Callable[[Path | str], tuple[Network, ModelInfo]]
 
 _RUNNING: WeakKeyDictionary[Network, dict[str, ExportedNetwork]] = WeakKeyDictionary()
-
-
-def cache_folder() -> Path:
-    """Where exported networks are kept: ``$XDG_CACHE_HOME/accel-rt``, else in ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "accel-rt"
 
 
 def integers_are_faster() -> bool:
@@ -122,7 +115,5 @@ def exported(
         return path.read_bytes()
     pieces = halves(Accel(copy.deepcopy(network)), info, size=size, names=("keyframe",))
     data = pieces["keyframe"].to_onnx()
-    with suppress(OSError, OutputError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
+    keep(path, data)
     return data

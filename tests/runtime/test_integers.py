@@ -25,6 +25,7 @@ from accel_rt.models.weights import content_hash, read_int8, save_int8
 from accel_rt.runtime import backends
 from accel_rt.runtime.load import load_segmenter, weights_digests
 from accel_rt.runtime.settings import SegmenterSettings
+from tests.need import need
 from tests.runtime.exported import INFO, write_network
 
 integers_are_faster = backends.integers_are_faster  # before the fixture of all tests takes it away
@@ -148,3 +149,35 @@ def test_threads_take_turns_with_a_model_of_openvino() -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda n: run(torch.full((1, 1), float(n)), "scores"), range(8)))
     assert [float(one) for one in found] == list(range(1, 9))
+
+
+def test_what_openvino_compiled_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And compiled again where the file is damaged."""
+    need("openvino")
+    import openvino
+    from openvino import opset8
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    picture = opset8.parameter([1, 3, -1, -1], np.float32, "picture")
+    scores = opset8.relu(picture)
+    picture.output(0).set_names({"picture"})
+    scores.output(0).set_names({"scores"})
+    model, core, compiled = openvino.Model([scores], [picture]), openvino.Core(), []
+
+    class Counting:
+        import_model, get_property = core.import_model, core.get_property
+
+        def compile_model(self, *arguments: Any) -> Any:
+            compiled.append(arguments)
+            return core.compile_model(*arguments)
+
+    def times_compiled(name: str, size: tuple[int, int] = (4, 5)) -> int:
+        before, x = len(compiled), torch.randn(1, 3, *size)
+        assert torch.equal(model_run(Counting(), model, name)(x, "scores"), x.relu())
+        return len(compiled) - before
+
+    assert [times_compiled("a"), times_compiled("a"), times_compiled("b")] == [1, 0, 1]
+    assert [times_compiled("a", (6, 5)), times_compiled(""), times_compiled("")] == [1, 1, 1]
+    for kept in tmp_path.rglob("a-*.openvino"):
+        kept.write_bytes(kept.read_bytes()[:99])
+    assert [times_compiled("a"), times_compiled("a")] == [1, 0]
