@@ -191,7 +191,7 @@ def model_run(core: Any, model: Any, name: str = "") -> Run:
                 "INFERENCE_PRECISION_HINT": precision,
                 "PERFORMANCE_HINT": "LATENCY",
             }
-            case = "-".join([name, *map(str, picture.shape), precision]) if name else ""
+            case = "-".join([name, *map(str, picture.shape)]) if name else ""
             requests[key] = _compiled(core, sized, options, case).create_infer_request()
         return requests[key]
 

@@ -24,12 +24,13 @@ from accel_rt.models.layers import (
     Features,
     FusedConv2d,
     ModelT,
+    called,
     resize_grid,
     to_fast_layout,
 )
 from accel_rt.models.network import DeconvTaskNetwork, Network, SkipTaskNetwork, TaskNetwork
 from accel_rt.models.plain import RepConv2d
-from accel_rt.models.prepared import called, prepare
+from accel_rt.models.prepared import prepare
 
 _ADDITIONS: tuple[Any, ...] = (operator.add, operator.iadd, torch.add)
 _CONVOLUTIONS = nn.Conv2d, RepConv2d

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, fx, nn
 
 from accel_rt import ops
-from accel_rt.models.layers import FusedConv2d, bias_of, is_pointwise
-
-_MOST: dict[type, float] = {nn.ReLU: math.inf, nn.ReLU6: 6.0}
-"""What rectifiers' results do not exceed."""
+from accel_rt.models.layers import (
+    CLAMPS,
+    FusedConv2d,
+    bias_of,
+    called,
+    is_depthwise,
+    is_pointwise,
+)
 
 
 class PreparedInvertedResidual(nn.Module):
@@ -50,7 +52,8 @@ def join_inverted_residuals(graph: fx.GraphModule) -> None:
         )
         if weights is None:
             continue
-        most, relu = _MOST[type(depthwise.activation)], project.activation is not None
+        _, most = CLAMPS[type(depthwise.activation)]
+        relu = project.activation is not None
         name = f"inverted_residual_{node.name}"
         graph.add_submodule(name, PreparedInvertedResidual(weights, depthwise.conv, most, relu))
         first, _, last = chain
@@ -76,10 +79,11 @@ def _chain(graph: fx.GraphModule, first: fx.Node) -> tuple[fx.Node, fx.Node, fx.
         and all(len(node.users) == len(node.args) == 1 for node in (first, middle))
         and last.args[0] is middle
         and is_pointwise(expand.conv)
-        and _is_middle(depthwise.conv)
+        and is_depthwise(depthwise.conv)
+        and _keeps_size(depthwise.conv)
         and is_pointwise(project.conv)
         and type(expand.activation) is type(depthwise.activation)
-        and type(depthwise.activation) in _MOST
+        and type(depthwise.activation) in (nn.ReLU, nn.ReLU6)
         and type(project.activation) in (nn.ReLU, type(None))
     ):
         return first, middle, last
@@ -88,24 +92,13 @@ def _chain(graph: fx.GraphModule, first: fx.Node) -> tuple[fx.Node, fx.Node, fx.
 
 def _fused(graph: fx.GraphModule, node: fx.Node) -> FusedConv2d | None:
     """The fused convolution that ``node`` calls, if it calls one."""
-    module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+    module = called(graph, node)
     return module if isinstance(module, FusedConv2d) else None
 
 
-def _is_middle(conv: nn.Conv2d) -> bool:
-    """Whether each channel is convolved by itself, 3x3 or 5x5, and keeps its size at stride 1."""
-    (kernel, kernel_width), (stride, stride_x) = conv.kernel_size, conv.stride
-    reach = kernel // 2 * conv.dilation[0]
-    return (
-        conv.groups == conv.in_channels == conv.out_channels
-        and kernel == kernel_width
-        and kernel in (3, 5)
-        and stride == stride_x
-        and stride in (1, 2)
-        and conv.dilation[0] == conv.dilation[1]
-        and conv.padding == (reach, reach)
-        and conv.padding_mode == "zeros"
-    )
+def _keeps_size(conv: nn.Conv2d) -> bool:
+    """Whether the results of a square convolution are as many as its inputs, at a stride of 1."""
+    return conv.padding[0] == conv.kernel_size[0] // 2 * conv.dilation[0]
 
 
 def _weights(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:

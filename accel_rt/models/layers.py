@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from accel_rt import ops
@@ -159,6 +160,20 @@ class FusedConv2d(nn.Module):
         return out if self.activation is None else self.activation(out)
 
 
+ANYTHING = (-math.inf, math.inf)
+CLAMPS: dict[type, tuple[float, float]] = {
+    type(None): ANYTHING,
+    nn.ReLU: (0.0, math.inf),
+    nn.ReLU6: (0.0, 6.0),
+}
+"""What activations keep results between."""
+
+
+def called(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """The module that ``node`` calls, if it calls one."""
+    return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
 def bias_of(conv: nn.Conv2d) -> Tensor:
     """The bias of ``conv``, zeros if it has none."""
     zeros = conv.weight.new_zeros(conv.out_channels)
@@ -169,6 +184,18 @@ def is_pointwise(conv: nn.Conv2d) -> bool:
     """Whether ``conv`` is a dense 1x1 convolution of every pixel."""
     geometry = conv.kernel_size, conv.stride, conv.padding
     return geometry == ((1, 1), (1, 1), (0, 0)) and conv.groups == 1
+
+
+def is_depthwise(conv: nn.Conv2d) -> bool:
+    """Whether ``conv`` is what :func:`accel_rt.ops.depthwise_conv2d` computes."""
+    pairs = conv.kernel_size, conv.stride, conv.padding, conv.dilation
+    return (
+        conv.groups == conv.in_channels == conv.out_channels
+        and all(pair[0] == pair[1] for pair in pairs)
+        and conv.kernel_size[0] in (3, 5)
+        and conv.stride[0] in (1, 2)
+        and conv.padding_mode == "zeros"
+    )
 
 
 def resize_grid(grid: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:

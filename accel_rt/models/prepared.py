@@ -13,7 +13,17 @@ from torch.nn import functional as F
 
 from accel_rt import ops
 from accel_rt.models.inverted_residual import join_inverted_residuals
-from accel_rt.models.layers import DeformConv2d, FusedConv2d, bias_of, is_pointwise, keep_inside
+from accel_rt.models.layers import (
+    ANYTHING,
+    CLAMPS,
+    DeformConv2d,
+    FusedConv2d,
+    bias_of,
+    called,
+    is_depthwise,
+    is_pointwise,
+    keep_inside,
+)
 
 
 def prepare(graph: fx.GraphModule, device: torch.device, dtype: torch.dtype) -> None:
@@ -48,14 +58,9 @@ def _move_clamps(graph: fx.GraphModule) -> None:
             continue
         writer = called(graph, node.args[0])
         if isinstance(writer, (PreparedPointwiseConv2d, CudnnConv2d)) and (
-            len(node.args[0].users) == 1 and writer.clamp != _ANYTHING
+            len(node.args[0].users) == 1 and writer.clamp != ANYTHING
         ):
-            reader.input_clamp, writer.clamp = writer.clamp, _ANYTHING
-
-
-def called(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    """The module that ``node`` calls, if it calls one."""
-    return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+            reader.input_clamp, writer.clamp = writer.clamp, ANYTHING
 
 
 def cuda_module(module: nn.Module, dtype: torch.dtype) -> nn.Module | None:
@@ -63,34 +68,13 @@ def cuda_module(module: nn.Module, dtype: torch.dtype) -> nn.Module | None:
     if not isinstance(module, FusedConv2d) or isinstance(module.conv, DeformConv2d):
         return None
     conv, activation = module.conv, module.activation
-    if _suits_depthwise(conv) and type(activation) in _CLAMPS and ops.extension_status().cuda_built:
-        return PreparedDepthwiseConv2d(conv, _CLAMPS[type(activation)])
+    if is_depthwise(conv) and type(activation) in CLAMPS and ops.extension_status().cuda_built:
+        return PreparedDepthwiseConv2d(conv, CLAMPS[type(activation)])
     if _is_rectified(conv, activation) and dtype == torch.float16:
         return CudnnConv2d(conv, activation)  # in the type that was tried on a device
-    if is_pointwise(conv) and type(activation) in _CLAMPS and dtype != torch.float32:
-        return PreparedPointwiseConv2d(conv, _CLAMPS[type(activation)])
+    if is_pointwise(conv) and type(activation) in CLAMPS and dtype != torch.float32:
+        return PreparedPointwiseConv2d(conv, CLAMPS[type(activation)])
     return None
-
-
-_ANYTHING = (-math.inf, math.inf)
-_CLAMPS = {
-    type(None): _ANYTHING,
-    nn.ReLU: (0.0, math.inf),
-    nn.ReLU6: (0.0, 6.0),
-}
-"""What activations keep results between."""
-
-
-def _suits_depthwise(conv: nn.Conv2d) -> bool:
-    """Whether ``conv`` is what :func:`accel_rt.ops.depthwise_conv2d` computes."""
-    pairs = conv.kernel_size, conv.stride, conv.padding, conv.dilation
-    return (
-        conv.groups == conv.in_channels == conv.out_channels
-        and all(pair[0] == pair[1] for pair in pairs)
-        and conv.kernel_size[0] in (3, 5)
-        and conv.stride[0] in (1, 2)
-        and conv.padding_mode == "zeros"
-    )
 
 
 def _is_rectified(conv: nn.Conv2d, activation: nn.Module | None) -> bool:
@@ -100,7 +84,7 @@ def _is_rectified(conv: nn.Conv2d, activation: nn.Module | None) -> bool:
 
 
 def _clamp_(out: Tensor, clamp: tuple[float, float]) -> Tensor:
-    return out if clamp == _ANYTHING else out.clamp_(*clamp)
+    return out if clamp == ANYTHING else out.clamp_(*clamp)
 
 
 class PreparedPointwiseConv2d(nn.Module):
@@ -140,7 +124,7 @@ class PreparedDepthwiseConv2d(nn.Module):
         self._weight = ops.depthwise_conv2d_pack(weight)
         self._bias = bias_of(conv)
         self._geometry = conv.stride[0], int(conv.padding[0]), conv.dilation[0]
-        self._clamp, self.input_clamp = clamp, _ANYTHING
+        self._clamp, self.input_clamp = clamp, ANYTHING
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         """``[N, C, H, W]`` to ``[N, C, H', W']``."""
@@ -164,7 +148,7 @@ class CudnnConv2d(nn.Module):
         self._weight = conv.weight.detach()
         self._bias = bias_of(conv)
         self._geometry: Any = conv.stride, conv.padding, conv.dilation, conv.groups
-        self.clamp = (-math.inf, _CLAMPS[type(activation)][1])
+        self.clamp = (-math.inf, CLAMPS[type(activation)][1])
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         """``[N, C, H, W]`` to ``[N, out_channels, H', W']``."""

@@ -1,8 +1,8 @@
 #include "amx.h"
 
 #include "../common/amx.h"
+#include "../common/finish_run.h"
 #include "../common/scratch.h"
-#include "finish.h"
 #include "sampling.h"
 
 namespace accel_rt {

@@ -1,6 +1,6 @@
 #include "../common/cpu.h"
 
-#include "finish.h"
+#include "../common/finish_run.h"
 #include "kernel.h"
 #include "panels.h"
 #include "sampling.h"

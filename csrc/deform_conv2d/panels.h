@@ -4,9 +4,9 @@
 
 #include <type_traits>
 
+#include "../common/finish_run.h"
 #include "../common/panels.h"
 #include "../common/scratch.h"
-#include "finish.h"
 #include "sampling.h"
 
 namespace accel_rt {

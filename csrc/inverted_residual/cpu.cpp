@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "../common/finish_run.h"
 #include "../common/panels.h"
 #include "../common/scratch.h"
 #include "kernel.h"
@@ -144,17 +145,8 @@ void finish_tile(const InvertedResidualParams& p, const Tile& tile, const float*
                  int padded_outputs) {
   for (int row = 0; row < tile.rows; ++row) {
     const int64_t pixel = (tile.image * p.out_height + tile.y + row) * p.out_width + tile.x;
-    for (int i = 0; i < tile.columns; ++i, sums += padded_outputs) {
-      const int64_t at = (pixel + i) * p.outputs;
-      float* __restrict out = p.output + at;
-      const auto* shortcut = static_cast<const float*>(p.finish.shortcut);
-      if (shortcut != nullptr)
-        for (int o = 0; o < p.outputs; ++o) out[o] = sums[o] + shortcut[at + o];
-      else
-        std::memcpy(out, sums, p.outputs * sizeof(float));
-      if (p.finish.relu)
-        for (int o = 0; o < p.outputs; ++o) out[o] = out[o] < 0.0f ? 0.0f : out[o];
-    }
+    for (int i = 0; i < tile.columns; ++i, sums += padded_outputs)
+      finish_run(p.finish, p.output, sums, (pixel + i) * p.outputs, p.outputs);
   }
 }
 

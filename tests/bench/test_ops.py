@@ -10,6 +10,7 @@ import torch
 from accel_rt import ops as operators
 from accel_rt.bench import ops, peers
 from accel_rt.bench.harness import Effort, Samples
+from tests.ops.inputs import residual_block
 
 TINY = ops.Shapes(
     warp=((8, 6, 7),),
@@ -36,8 +37,7 @@ OPERATORS = {
 def operators_in(dtype):
     """Those that have a case: there is none where ordinary convolutions are faster."""
     packed = operators.winograd_conv2d_pack(torch.zeros(32, 32, 3, 3, dtype=dtype))
-    shapes = (16, 8, 1, 1), (16, 1, 3, 3), (8, 16, 1, 1)
-    block = [(torch.zeros(s, dtype=dtype), torch.zeros(s[0], dtype=dtype)) for s in shapes]
+    block = [(weight.to(dtype), bias.to(dtype)) for weight, bias in residual_block()]
     joined = operators.inverted_residual_pack(*block)
     missing = {"winograd_conv2d": packed, "inverted_residual": joined}
     return OPERATORS - {name for name, weights in missing.items() if weights is None}

@@ -15,6 +15,7 @@ from accel_rt.evaluate import cost
 from accel_rt.evaluate.flops import count_flops
 from accel_rt.models.prepared import PreparedConv2d
 from accel_rt.runtime.settings import SegmenterSettings
+from tests.ops.inputs import residual_block
 
 SMALL = SegmenterSettings(interval=2, size=(48, 64), precision="fp32", scene_cuts=False)
 FRAMES = list(np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), np.uint8))
@@ -44,8 +45,7 @@ def test_operations_by_hand() -> None:
     if packed is not None:
         filtered = count_flops(lambda: ops.winograd_conv2d(many, packed, torch.zeros(72)))
         assert filtered == 2 * 9 * 32 * 72 * 2 * 42
-    shapes = (16, 8, 1, 1), (16, 1, 3, 3), (5, 16, 1, 1)
-    joined = ops.inverted_residual_pack(*((torch.zeros(s), torch.zeros(s[0])) for s in shapes))
+    joined = ops.inverted_residual_pack(*residual_block(outputs=5))
     if joined is not None:
         block = count_flops(lambda: ops.inverted_residual(x, joined, 2))
         assert block == 2 * (42 * 8 * 16 + 12 * 16 * 9 + 12 * 16 * 5)

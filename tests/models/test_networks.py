@@ -21,6 +21,7 @@ from accel_rt.models.prepared import (
 from accel_rt.models.resnet import ResNet, ResNetSpec
 from accel_rt.models.zoo import NETWORKS, Task, build_network
 from accel_rt.ops import extension_status, inverted_residual_pack, winograd_conv2d_pack
+from tests.ops.inputs import residual_block
 
 SLIM = ResNetSpec("basic", (1, 1, 1, 1))
 
@@ -162,8 +163,7 @@ def test_preparing_for_inference_keeps_the_scores(name: str) -> None:
             assert DeformConv2d not in kinds
         filtered = winograd_conv2d_pack(torch.zeros(64, 64, 3, 3)) is not None
         assert (PreparedWinogradConv2d in kinds) == (filtered and name.startswith("resnet"))
-        shapes = (16, 8, 1, 1), (16, 1, 3, 3), (8, 16, 1, 1)
-        joined = inverted_residual_pack(*((torch.zeros(s), torch.zeros(s[0])) for s in shapes))
+        joined = inverted_residual_pack(*residual_block())
         served = joined is not None and name.startswith("efficientnet")
         assert (PreparedInvertedResidual in kinds) == served
         assert nn.ReLU6 not in kinds

@@ -1,5 +1,6 @@
 """Random inputs and the layouts that tensors come in."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -39,6 +40,17 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "strided": strided,
     "between_nan": between_nan,
 }
+
+
+def residual_block(
+    channels: int = 8, middle: int = 16, outputs: int = 8, kernel: int = 3
+) -> list[tuple[Tensor, Tensor]]:
+    """Weights and biases of an inverted residual's convolutions, for results of unit scale."""
+    shapes = (middle, channels, 1, 1), (middle, 1, kernel, kernel), (outputs, middle, 1, 1)
+    return [
+        (torch.randn(shape) / math.sqrt(math.prod(shape[1:])), torch.randn(shape[0]) / 4)
+        for shape in shapes
+    ]
 
 
 def displacement(*shape: int, reach: int = 3) -> Tensor:

@@ -8,7 +8,7 @@ from torch.library import opcheck
 
 from accel_rt.errors import UsageError
 from accel_rt.ops import InvertedResidualWeights, inverted_residual, inverted_residual_pack
-from tests.ops.inputs import LAYOUTS, channels_last
+from tests.ops.inputs import LAYOUTS, channels_last, residual_block
 from tests.ops.tolerances import assert_near
 
 # Channels, middle, outputs, images, size, kernel, stride and dilation
@@ -29,7 +29,7 @@ MOST = 1.5
 
 @pytest.fixture(autouse=True)
 def _only_where_packed():
-    if inverted_residual_pack(*_convolutions(8, 16, 8, 3)) is None:
+    if inverted_residual_pack(*residual_block()) is None:
         pytest.skip("ordinary convolutions are faster on this processor")
 
 
@@ -41,18 +41,9 @@ def vectors(executor):
     return executor
 
 
-def _convolutions(channels: int, middle: int, outputs: int, kernel: int):
-    """Weights and biases that give results of unit scale."""
-    shapes = (middle, channels, 1, 1), (middle, 1, kernel, kernel), (outputs, middle, 1, 1)
-    return [
-        (torch.randn(shape) / math.sqrt(math.prod(shape[1:])), torch.randn(shape[0]) / 4)
-        for shape in shapes
-    ]
-
-
 def _case(name: str):
     channels, middle, outputs, images, size, kernel, stride, dilation = CASES[name]
-    convolutions = _convolutions(channels, middle, outputs, kernel)
+    convolutions = residual_block(channels, middle, outputs, kernel)
     input = torch.randn(images, channels, *size)
     smaller = [(side + stride - 1) // stride for side in size]
     return input, convolutions, torch.randn(images, outputs, *smaller), (stride, dilation)
@@ -70,7 +61,7 @@ def twin(input: Tensor, convolutions, stride: int, dilation: int, most: float = 
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("threads", [1, 2, 16])
-def test_matches_the_three_convolutions(vectors, name, threads):
+def test_matches_the_threeresidual_block(vectors, name, threads):
     """However many tiles the threads make of it."""
     input, convolutions, shortcut, geometry = _case(name)
     weights = inverted_residual_pack(*convolutions)
@@ -117,7 +108,7 @@ def test_nan_reaches_only_what_sees_it(vectors):
 
 
 def test_empty_batch(vectors):
-    weights = inverted_residual_pack(*_convolutions(8, 16, 8, 3))
+    weights = inverted_residual_pack(*residual_block())
     for size in ((0, 8, 5, 6), (2, 8, 0, 6)):
         actual = vectors.inverted_residual(torch.zeros(size), *weights, None, 1, 1, 6.0, False)
         assert actual.shape == size
@@ -134,7 +125,7 @@ def test_through_the_python_face():
 
 
 def test_what_is_packed_is_a_copy():
-    convolutions = _convolutions(8, 16, 8, 3)
+    convolutions = residual_block()
     weights = inverted_residual_pack(*convolutions)
     kept = [tensor.clone() for tensor in weights]
     for weight, bias in convolutions:
@@ -153,8 +144,8 @@ def test_opcheck():
 
 
 def test_what_is_not_served_is_not_packed():
-    assert inverted_residual_pack(*_convolutions(8, 24, 8, 3)) is None  # part of a step
-    doubles = [(weight.double(), bias.double()) for weight, bias in _convolutions(8, 16, 8, 3)]
+    assert inverted_residual_pack(*residual_block(8, 24, 8, 3)) is None  # part of a step
+    doubles = [(weight.double(), bias.double()) for weight, bias in residual_block()]
     assert inverted_residual_pack(*doubles) is None
 
 
@@ -172,7 +163,7 @@ def test_what_is_not_served_is_not_packed():
     ],
 )
 def test_errors_of_packing(position, pair):
-    convolutions = _convolutions(8, 16, 8, 3)
+    convolutions = residual_block()
     convolutions[position] = pair
     with pytest.raises(UsageError, match=r"weights must be \[M, C, 1, 1\], .* got expand \("):
         inverted_residual_pack(*convolutions)
@@ -195,13 +186,13 @@ def test_errors_of_packing(position, pair):
     ],
 )
 def test_errors_name_the_culprit(changed, message):
-    weights = inverted_residual_pack(*_convolutions(8, 16, 8, 3))
+    weights = inverted_residual_pack(*residual_block())
     with pytest.raises(UsageError, match=message):
         inverted_residual(**({"input": torch.zeros(1, 8, 5, 6), "weights": weights} | changed))
 
 
 def test_operator_checks_for_itself():
-    weights = inverted_residual_pack(*_convolutions(8, 16, 8, 3))
+    weights = inverted_residual_pack(*residual_block())
     assert isinstance(weights, InvertedResidualWeights)
     good = [torch.zeros(1, 8, 5, 6), *weights, None, 1, 1, 6.0, False]
     flat = torch.zeros(1)

@@ -1,10 +1,10 @@
-// The end of a deformable convolution on the CPU, in the pass that rounds its sums.
+// The end of a convolution on the CPU, in the pass that rounds its sums.
 #pragma once
 
 #include <limits>
 
-#include "../common/conv_finish.h"
-#include "../common/cpu.h"
+#include "conv_finish.h"
+#include "cpu.h"
 
 namespace accel_rt {
 namespace {
