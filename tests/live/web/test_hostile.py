@@ -36,7 +36,11 @@ def lines() -> Iterator[Callable[[LiveServer, bytes], socket.socket]]:
 
     def line(server: LiveServer, data: bytes) -> socket.socket:
         host, port = netloc(server).split(":")
-        opened.append(socket.create_connection((host, int(port)), timeout=10))
+        opened.append(socket.socket())
+        # However much the system would hold of an answer that nobody reads: not all of it.
+        opened[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        opened[-1].settimeout(10)
+        opened[-1].connect((host, int(port)))
         opened[-1].sendall(data)
         return opened[-1]
 
