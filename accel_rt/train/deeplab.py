@@ -56,7 +56,7 @@ def train_deeplab(
 class DeepLab(TrainingTask):
     """One network on single frames."""
 
-    resumable = ("network", "task", "hints")
+    resumable = ("network", "task", "hints", "freeze_features")
 
     def __init__(self, settings: DeepLabSettings, processes: Processes) -> None:
         self._settings, self._processes = settings, processes
@@ -74,6 +74,7 @@ class DeepLab(TrainingTask):
         network = start_network(
             settings.network, self._classes, settings.init, settings.seed, settings.task
         )
+        network.feature.requires_grad_(not settings.freeze_features)
         self.model: nn.Module = network
         weights = label_weights([dataset for dataset, _ in data.sets], settings.balance)
         self._weights = None if weights is None else weights.to(processes.device)
@@ -86,7 +87,14 @@ class DeepLab(TrainingTask):
                 self.model = HintedNetwork(network, self._teacher.channels)
 
     def groups(self) -> list[dict[str, Any]]:
-        return parameter_groups([self.model], self._settings.weight_decay)
+        trained = _network(self.model).task if self._settings.freeze_features else self.model
+        return parameter_groups([trained], self._settings.weight_decay)
+
+    def begin(self, step: int) -> bool:
+        self.model.train()
+        if self._settings.freeze_features:
+            _network(self.model).feature.eval()
+        return False
 
     def samples(self) -> Dataset:
         settings = self._settings

@@ -162,16 +162,21 @@ class DeepLabSettings(LabelledSettings):
     hints: float = option("Weight of also guessing the first teacher's features.", 0.0, low=0)
     init: str = option(
         "Start from nothing, from installed ImageNet weights (for timm's networks its own), from "
-        "an ImageNet checkpoint, or from weights of this network, of a shallower ResNet, or of a "
-        "ResNet with another task network.",
+        "an ImageNet checkpoint, or from weights of this network, or of a ResNet of another depth "
+        "or with another task network.",
         "none",
         metavar="none|imagenet|NAME|FILE",
     )
+    freeze_features: bool = option("Train the task network alone.", False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.hints and not self.teacher:
             raise UsageError("--hints are a teacher's: name one with --teacher")
+        if self.freeze_features and self.init == "none" and "@" not in self.network:
+            raise UsageError("--freeze-features keeps features that there are: start with --init")
+        if self.freeze_features and self.hints:
+            raise UsageError("--hints train the features: leave out these, or --freeze-features")
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from torch import Tensor
 from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.models import store
-from accel_rt.models.grow import grow
 from accel_rt.models.init import imagenet_file, load_feature_weights
 from accel_rt.models.network import Network
 from accel_rt.models.resnet import ResNet
+from accel_rt.models.resnet_depth import with_depth_of
 from accel_rt.models.timm import TimmFeatures
 from accel_rt.models.weights import ModelInfo, describing, fit, load_tensors, split_part
 from accel_rt.models.zoo import Task, build_network, split_checkpoint
@@ -29,7 +29,7 @@ def start_network(
     ``none`` (random weights of ``seed``), ``imagenet`` (the installed ImageNet checkpoint; timm's
     own weights for its networks), an ImageNet checkpoint in torchvision's format (such as
     ``.pth``), or weights of this package (an installed name or a ``.safetensors`` file), which may
-    be those of a shallower ResNet of the same block type, or of one with another task network.
+    be those of a ResNet of the same block type and another depth, or with another task network.
     Weights of other classes keep all but their scoring layers, which begin anew for classes that
     they do not know by name.
 
@@ -61,7 +61,7 @@ def start_network(
                 info = ModelInfo.from_json(description)
             network.normalisation = Normalisation(info.mean_rgb, info.std_rgb)
         if isinstance(feature, ResNet):
-            tensors = grow(network, tensors)
+            tensors = with_depth_of(network, tensors)
         fit(network, tensors, path)
     else:
         load_feature_weights(feature, Path(init))

@@ -102,6 +102,25 @@ def test_another_task_network_is_trained_and_described(
     assert (network.stride, info.network, info.task) == (4, "resnet18", "skip")
 
 
+def test_frozen_features_stay_as_they_were(settings: DeepLabSettings, tmp_path: Path) -> None:
+    """Batch-norm statistics among them; the task network learns."""
+    init = tmp_path / "init.safetensors"
+    save_network(init, build_network("resnet18", 11), replace(INFO, network="resnet18"))
+    start = load_network(init)[0]
+    settings = replace(settings, steps=3, init=str(init), freeze_features=True, ema=0.0)
+    trained = load_network(train_deeplab(settings, tmp_path / "run", _quiet))[0]
+    changed = {
+        name.partition(".")[0]
+        for name, tensor in trained.state_dict().items()
+        if not torch.equal(tensor, start.state_dict()[name])
+    }
+    assert changed == {"task"}
+    with pytest.raises(UsageError, match="start with --init"):
+        replace(settings, init="none")
+    with pytest.raises(UsageError, match="leave out these"):
+        replace(settings, teacher=(str(init),), hints=1.0)
+
+
 def test_hints_are_learnt_and_left_out_of_the_weights(
     settings: DeepLabSettings, tmp_path: Path
 ) -> None:
