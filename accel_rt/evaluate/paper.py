@@ -88,6 +88,9 @@ class NetworkFamily:
         return next(iter(self.updates))
 
 
+PAPER_TASK = "-paper"
+"""Ends the name of weights with the paper's task network beside those with another."""
+
 PAPER = NetworkFamily(
     "the paper's networks",
     "resnet101",
@@ -167,7 +170,7 @@ def _add_family(
             found.models[name] = replace(base, reference=family.reference, update=network)
         else:
             found.missing[name] = _not_installed(network)
-    _add_variants(found, family, flow)
+    _add_variants(found, family, installed, flow)
 
 
 def _not_installed(network: str) -> str:
@@ -182,8 +185,8 @@ def variant(name: str, what: str) -> str:
 OTHER_WARP = {"auto": "incremental", "composed": "incremental", "incremental": "composed"}
 
 
-def _add_variants(found: ModelSet, family: NetworkFamily, flow: bool) -> None:
-    """Models beyond the paper's: other warps, copied features, FlowNetS, half-size updates."""
+def _add_variants(found: ModelSet, family: NetworkFamily, installed: set[str], flow: bool) -> None:
+    """Models beyond table 1: other warps, copied features, FlowNetS, half-size updates, fusions."""
     dff, accel = family.dff, f"Accel-{family.first}"
     found.models[variant(dff, "copied")] = replace(found.models[dff], mode="copy")
     for name in (dff, accel):
@@ -199,12 +202,22 @@ def _add_variants(found: ModelSet, family: NetworkFamily, flow: bool) -> None:
     if accel in found.models:
         settings = found.models[accel]
         found.models[variant(accel, "update x0.5")] = replace(settings, update_scale=0.5)
-        files = store.find(settings.reference), store.find(settings.update, role="update")
-        if store.find_fusion(*files, "feature") is not None:
-            fused = replace(settings, fusion="feature")
-            found.models[variant(accel, "feature fusion")] = fused
-        else:
-            pair = f"{settings.reference} and {settings.update}"
-            found.missing[variant(accel, "feature fusion")] = (
-                f"no trained feature fusion of {pair} is installed"
-            )
+        _add_fusions(found, accel, settings, installed)
+
+
+def _add_fusions(
+    found: ModelSet, accel: str, settings: SegmenterSettings, installed: set[str]
+) -> None:
+    """Both fusions of table 4, of the pair as it has the paper's task network if that is there."""
+    names = [f"{name}{PAPER_TASK}" for name in (settings.reference, settings.update)]
+    if installed.issuperset(names):
+        settings = replace(settings, reference=names[0], update=names[1])
+        found.models[variant(accel, "score fusion")] = settings
+    files = store.find(settings.reference), store.find(settings.update, role="update")
+    if store.find_fusion(*files, "feature") is not None:
+        found.models[variant(accel, "feature fusion")] = replace(settings, fusion="feature")
+    else:
+        pair = f"{settings.reference} and {settings.update}"
+        found.missing[variant(accel, "feature fusion")] = (
+            f"no trained feature fusion of {pair} is installed"
+        )

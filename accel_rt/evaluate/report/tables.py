@@ -175,7 +175,9 @@ def table_4(results: Results, families: Sequence[NetworkFamily]) -> Table:
         if family is not PAPER and variant(base, "feature fusion") not in results.models:
             continue
         for kind in ("feature fusion", "score fusion"):
-            name = variant(base, kind) if kind == "feature fusion" else base
+            name = variant(base, kind)
+            if kind == "score fusion" and name not in results.models:
+                name = base  # of the same networks
             theirs = TABLE_4[kind] if family is PAPER else None
             value = NONE
             if name in results.models:
