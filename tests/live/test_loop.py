@@ -30,7 +30,7 @@ from tests.live.fake import (
     gate,
     wait_until,
 )
-from tests.runtime import test_cuda as small
+from tests.runtime import small
 from tests.runtime.fake_device import FakeDevice
 from tests.video.clips import picture, picture_number, write_clip
 

@@ -13,7 +13,7 @@ from accel_rt.runtime.executor import in_background, in_turn
 from accel_rt.runtime.policy import FixedInterval
 from accel_rt.runtime.schedule import Schedule
 from accel_rt.runtime.settings import SegmenterSettings
-from tests.runtime import test_cuda as small
+from tests.runtime import small
 from tests.runtime.fake_device import FakeDevice
 
 

@@ -10,7 +10,7 @@ from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.normalise import Normalisation
 from accel_rt.runtime.geometry import plan
 from accel_rt.runtime.program import FrameProgram, State
-from tests.runtime import test_cuda as small
+from tests.runtime import small
 
 CPU = torch.device("cpu")
 

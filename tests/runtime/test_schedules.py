@@ -22,7 +22,7 @@ from accel_rt.runtime.program import FrameProgram, State, inverse_flow
 from accel_rt.runtime.result import FrameResult
 from accel_rt.runtime.schedule import Schedule
 from accel_rt.runtime.segmenter import Segmenter
-from tests.runtime import test_cuda as small
+from tests.runtime import small
 from tests.runtime.fake_device import FakeDevice
 from tests.runtime.test_segmenter import (
     CLASSES,
