@@ -31,6 +31,7 @@ from accel_rt.runtime.backends import LoadNetwork, describe, on_backend
 from accel_rt.runtime.budget import Budget
 from accel_rt.runtime.cuda import CudaExecutor
 from accel_rt.runtime.cuda_device import wake
+from accel_rt.runtime.cuda_launch import CudaLauncher
 from accel_rt.runtime.eager import EagerExecutor
 from accel_rt.runtime.executor import Executor, in_background, in_turn
 from accel_rt.runtime.look_ahead import LookAheadSegmenter
@@ -260,6 +261,7 @@ def build_segmenter(
     schedule = schedule or Schedule()
     policy = policy or FixedInterval(schedule.interval, schedule.update_every)
     device = device or torch.device("cpu")
+    on_cuda = device.type == "cuda"
     steps = program(
         for_inference(model, device, dtype),
         device,
@@ -277,10 +279,12 @@ def build_segmenter(
             trained=trained,
             size=size,
             margins=margins,
+            launcher=CudaLauncher(device, cuda_graphs) if on_cuda and not model.foreign else None,
+            overlap=overlap and on_cuda and not model.foreign,
             description=description,
         )
     executor: Executor
-    if device.type == "cuda":
+    if on_cuda:
         graphs = cuda_graphs and not model.foreign
         executor = CudaExecutor(
             steps, flow, schedule, margins=margins, graphs=graphs, background=background
@@ -294,7 +298,7 @@ def build_segmenter(
         policy,
         executor,
         order=in_background if background else in_turn,
-        overlap=overlap and device.type == "cuda",
+        overlap=overlap and on_cuda,
         trained=trained,
         size=size,
         description=description,

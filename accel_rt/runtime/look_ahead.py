@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
@@ -17,41 +17,33 @@ from accel_rt.flow.source import FlowSource
 from accel_rt.flow.steps import FlowSteps
 from accel_rt.runtime.executor import StageClock, describe
 from accel_rt.runtime.geometry import Geometry
+from accel_rt.runtime.launch import Clock, Direct, Launcher
 from accel_rt.runtime.policy import KeyframePolicy
 from accel_rt.runtime.preprocess import resize_frame
-from accel_rt.runtime.program import FrameProgram, State, blend, inverse_flow
+from accel_rt.runtime.program import FrameProgram
 from accel_rt.runtime.result import FrameKind, FrameResult, Overlay
 from accel_rt.runtime.schedule import Schedule
+from accel_rt.runtime.span import AFTER, SpanNodes
 from accel_rt.runtime.video import WatchedVideo
+
+Results = Callable[[], list[FrameResult]]
 
 
 @dataclass
-class _Waiting:
-    """A frame whose results wait for the next keyframe.
+class _Taken:
+    """A frame whose results wait for the next keyframe, or that is one.
 
-    ``flow`` leads from the frame before to it, ``back`` from the frame after; both None where
-    states are copied. ``image`` is the processed frame if the update network is to see it,
-    ``picture`` what the gate needs of it.
+    ``clock`` counts what runs where the networks do, ``host`` the flow that the host computes.
     """
 
+    name: str
     index: int
     pts: Fraction | None
     kind: FrameKind
-    image: np.ndarray | None
-    flow: Tensor | None
-    clock: StageClock
+    cut: bool
     flow_ran: str
-    picture: Tensor | None = None
-    back: Tensor | None = None
-    scores: Tensor | None = None
-
-
-@dataclass
-class _Side:
-    """A keyframe: its state, and the scores that are carried away from it."""
-
-    state: State
-    carried: State
+    clock: Clock
+    host: StageClock
 
 
 class LookAheadSegmenter:
@@ -76,49 +68,60 @@ class LookAheadSegmenter:
         trained: tuple[int, int] | None = (360, 480),
         size: tuple[int, int] | None = None,
         margins: bool = False,
+        launcher: Launcher | None = None,
+        overlap: bool = False,
         description: dict[str, Any] | None = None,
     ) -> None:
         self.classes = classes
-        self._program, self._steps = program, FlowSteps(flow)
+        self._launcher: Launcher = launcher or Direct(program.device)
+        on_device = self._launcher.stay and flow is not None and flow.normalisation is not None
+        self._program, self._flow = program, flow
+        self._device_flow = flow if on_device else None
+        self._host_steps = FlowSteps(None if on_device else flow)
         self._video = WatchedVideo(policy, program, trained, size)
         self._schedule, self._margins = schedule, margins
-        self._gates = schedule.gate and flow is not None
+        self._overlap = overlap
+        self._overlay: Overlay | None = None
+        self._nodes: SpanNodes | None = None
         self._description = description or {}
         self.reset()
 
     def reset(self) -> None:
         """Forget what was seen, frames that are waited for among it."""
         self._index = 0
+        self._begun: Results = list
         self.kind: FrameKind = "key"
         self._restart()
 
     def _restart(self) -> None:
-        self._before: _Side | None = None
-        self._waiting: list[_Waiting] = []
-        self._steps.restart()
+        self._has_keyframe = self._has_view = False
+        self._waiting: list[_Taken] = []
+        self._host_steps.restart()
         self._video.reset()
 
-    @property
-    def _geometry(self) -> Geometry:
-        assert self._video.geometry is not None
-        return self._video.geometry
-
     def draw(self, overlay: Overlay | None) -> bool:
-        """False: pictures are not drawn here."""
-        return False
+        """See :meth:`.segmenter.Segmenter.draw`: the frames that wait count as seen."""
+        if self._launcher.stay and overlay is not self._overlay:
+            self._overlay = overlay
+            if self._nodes is not None:
+                self._launcher.wait()  # what is drawn is being fetched
+                self._nodes.draw(overlay)
+                self._launcher.renew()
+        return self._launcher.stay and overlay is not None
 
     def set_policy(self, policy: KeyframePolicy) -> None:
         """Place keyframes by another policy from the next frame on."""
         self._video.policy = policy
 
     def close(self) -> None:
-        """Nothing runs beside the frames."""
+        """Wait for what runs beside the host; a second call does nothing."""
+        self._launcher.wait()
 
     def describe(self) -> dict[str, Any]:
         """What runs, ready for a report."""
-        delay = {"delay_frames": self._schedule.delay}
-        size = self._video.describe()
-        return {**self._description, **describe(self._program, self._steps.source), **delay, **size}
+        how = {**describe(self._program, self._flow), **self._launcher.describe()}
+        delay = {"delay_frames": self._schedule.delay + self._overlap}
+        return {**self._description, **how, **delay, **self._video.describe()}
 
     def step(
         self, frame_bgr: np.ndarray, pts: Fraction | None = None, motion: Motion | None = None
@@ -138,160 +141,146 @@ class LookAheadSegmenter:
         if self._video.is_new_size(frame_bgr):
             results = self.flush()
             self._restart()
-            self._video.begin(frame_bgr)
-        geometry, clock = self._geometry, StageClock()
-        with clock("network"):
-            image = resize_frame(frame_bgr, geometry.processed)
-        decision = self._video.decide(frame_bgr, len(self._waiting) + 1)
-        with clock("flow"):
-            flow = self._steps.step(image, motion, geometry.grid(self._program.stride))
-            flow = None if flow is None else flow.to(self._program.device)
-            picture = self._program.picture(image, geometry) if self._gates else None
-        self.kind = kind = "key" if self._before is None else decision.kind
-        frame = _Waiting(self._index, pts, kind, image, flow, clock, self._steps.ran, picture)
-        self._index += 1
-        if kind != "key":
-            if kind == "carry" or self._program.model.update is None:
-                frame.image = None
+            self._start(self._video.begin(frame_bgr))
+        frame = self._take(frame_bgr, pts, motion)
+        begun, self._begun = self._begun, list
+        if frame.kind == "key":
+            self._begun = self._key(frame)
+        else:
             self._waiting.append(frame)
-            return results
-        side, scores = self._keyframe(frame, geometry)
-        results += self._fill(None if decision.cut else (side, frame.flow))
-        self._before = side
-        return [*results, self._result(frame, scores)]
+        results += begun()
+        if not self._overlap:
+            results += self._begun()
+            self._begun = list
+        return results
 
     @torch.inference_mode()
     def flush(self) -> list[FrameResult]:
         """The results of the frames since the last keyframe; the next frame is one."""
-        results = self._fill(None)
-        self._before = None
-        return results
+        begun, last = self._begun, self._span(both=False)
+        self._begun, self._has_keyframe = list, False
+        return [*begun(), *last()]
 
-    def _keyframe(self, frame: _Waiting, geometry: Geometry) -> tuple[_Side, Tensor]:
-        program = self._program
-        assert frame.image is not None
-        with frame.clock("network"):
-            fuses = self._schedule.fuse_keyframes and program.model.update is not None
-            beside = program.prepare(frame.image, geometry, "update") if fuses else None
-            state, scores = program.key_fused(program.prepare(frame.image, geometry), beside)
-        carried = program.carried(scores, geometry, frame.picture)
-        return _Side(replace(state, picture=frame.picture), carried), scores
-
-    def _fill(self, after: tuple[_Side, Tensor | None] | None) -> list[FrameResult]:
-        """Results of the frames between the last keyframe and the one ``after`` them.
-
-        With that comes the flow to it from the frame before it.
-        """
-        frames, self._waiting = self._waiting, []
-        if not frames:
-            return []
-        assert self._before is not None
-        side, flow = after if after is not None else (None, None)
-        if side is not None:
-            following = [*[frame.flow for frame in frames[1:]], flow]
-            for frame, next_flow in zip(frames, following, strict=True):
-                with frame.clock("flow"):
-                    frame.back = None if next_flow is None else inverse_flow(next_flow)
-        self._fill_updates(frames, self._before.state, side)
-        self._fill_carried(frames, self._before.carried, side)
-        results = []
-        for frame in frames:
-            assert frame.scores is not None
-            results.append(self._result(frame, frame.scores))
-        return results
-
-    def _fill_updates(self, frames: list[_Waiting], before: State, side: _Side | None) -> None:
-        """Scores of the updates, from the keyframes' states on both sides."""
-        if all(frame.kind == "carry" for frame in frames):
+    def _start(self, geometry: Geometry) -> None:
+        if self._nodes is not None and self._nodes.geometry == geometry:
             return
-        there = self._moved(before, frames)
-        back = self._moved_back(side.state, frames) if side is not None else None
-        for number, frame in enumerate(frames):
-            if frame.kind == "carry":
-                continue
-            with frame.clock("network"):
-                distance = (number + 1) / (len(frames) + 1)
-                after = None if back is None else back[number]
-                frame.scores = self._merge(frame, there[number], after, distance)
-
-    def _fill_carried(self, frames: list[_Waiting], before: State, side: _Side | None) -> None:
-        """Scores of the frames between those that have some, from both of these."""
-        between: list[_Waiting] = []
-        for frame in frames:
-            if frame.scores is None:
-                between.append(frame)
-                continue
-            update = self._program.carried(frame.scores, self._geometry, frame.picture)
-            self._carry(between, before, update)
-            between, before = [], update
-        self._carry(between, before, side.carried if side is not None else None)
-
-    def _carry(self, frames: list[_Waiting], before: State, after: State | None) -> None:
-        """Scores of frames that have none, from those before and after them."""
-        there = self._moved(before, frames)
-        back = self._moved_back(after, frames) if after is not None else None
-        for number, frame in enumerate(frames):
-            with frame.clock("flow"):
-                scores = self._program.moved(there[number])
-                if back is not None:
-                    sides = there[number], back[number]
-                    share: float | Tensor = (number + 1) / (len(frames) + 1)
-                    if frame.picture is not None:
-                        share, _ = self._program.both_sides(*sides, frame.picture, share)
-                    scores = blend(scores, self._program.moved(back[number]), share)
-                frame.scores = scores
-
-    def _merge(
-        self, frame: _Waiting, before: State, after: State | None, distance: float
-    ) -> Tensor:
-        """Scores of an update from its sides, the one after it ``distance`` of the way there."""
-        program, fresh = self._program, self._refresh(frame)
-        share: float | Tensor = distance
-        residual = inconsistency = None
-        if frame.picture is not None:
-            share, residual, inconsistency = program.errors(before, after, frame.picture, share)
-        scores = program.merge_sides(before, after, share, fresh)
-        if fresh is None or residual is None or not program.update_stands_alone:
-            return scores
-        return program.gated(scores, fresh, residual, inconsistency)
-
-    def _moved(self, state: State, frames: list[_Waiting]) -> list[State]:
-        """The state of the frame before ``frames`` moved to each of them."""
-        states = []
-        for frame in frames:
-            with frame.clock("flow"):
-                state = self._program.advance(state, frame.flow)
-            states.append(state)
-        return states
-
-    def _moved_back(self, state: State, frames: list[_Waiting]) -> list[State]:
-        """The state of the frame after ``frames`` moved to each of them."""
-        states = []
-        for frame in reversed(frames):
-            with frame.clock("flow"):
-                state = self._program.advance(state, frame.back)
-            states.append(state)
-        return states[::-1]
-
-    def _refresh(self, frame: _Waiting) -> Tensor | None:
-        if frame.image is None:
-            return None
-        program = self._program
-        return program.refresh(program.prepare(frame.image, self._geometry, "update"))
-
-    def _result(self, frame: _Waiting, scores: Tensor) -> FrameResult:
-        with frame.clock("output"):
-            out = self._program.output(scores, self._geometry, margins=self._margins)
-            labels = out.labels.cpu().numpy()
-            margin = None if out.margin is None else out.margin.cpu().numpy()
-        return FrameResult(
-            frame.index,
-            frame.pts,
-            frame.kind,
-            labels,
-            frame.clock.ms,
-            margin,
-            classes=self.classes,
-            scores=scores,
-            flow=frame.flow_ran,
+        self._nodes = SpanNodes(
+            self._program,
+            geometry,
+            self._device_flow,
+            self._schedule,
+            moves=self._flow is not None,
+            margins=self._margins,
+            stay=self._launcher.stay,
         )
+        self._nodes.draw(self._overlay)
+        self._launcher.start(self._nodes)
+
+    def _take(self, frame_bgr: np.ndarray, pts: Fraction | None, motion: Motion | None) -> _Taken:
+        """Decide what a frame is, and compute all of it that needs no other keyframe."""
+        launcher, nodes, waiting = self._launcher, self._nodes, len(self._waiting)
+        assert nodes is not None
+        clock, host = launcher.clock(), StageClock()
+        with clock("network"):
+            launcher.load(frame_bgr)
+        decision = self._video.decide(frame_bgr, waiting + 1)
+        self.kind = kind = "key" if not self._has_keyframe else decision.kind
+        flow_ran = self._look(frame_bgr, motion, clock, host)
+        name = AFTER if kind == "key" else str(waiting)
+        frame = _Taken(name, self._index, pts, kind, decision.cut, flow_ran, clock, host)
+        self._index += 1
+        if kind == "update" and self._program.model.update is not None:
+            with clock("network"):
+                launcher.launch(nodes.refresh)
+        if nodes.reserve(name):
+            launcher.wait()  # memory is handed out by another stream
+        with clock("flow"):
+            launcher.launch(nodes.hold, name, kind)
+        return frame
+
+    def _look(
+        self, frame_bgr: np.ndarray, motion: Motion | None, clock: Clock, host: StageClock
+    ) -> str:
+        """Flow to a frame from the one before it, and by what."""
+        nodes = self._nodes
+        assert nodes is not None
+        if self._flow is None:
+            return "none"
+        if self._device_flow is not None:
+            leads, self._has_view = self._has_view, True
+            ran = self._device_flow.latest if leads else "none"
+        else:
+            with host("flow"):
+                image = frame_bgr if self._launcher.stay else nodes.frame
+                image = resize_frame(image, nodes.geometry.processed)
+                grid = nodes.geometry.grid(self._program.stride)
+                flow = self._host_steps.step(image, motion, grid)
+            leads, ran = flow is not None, self._host_steps.ran
+            if flow is not None:
+                self._launcher.put_flow(flow)
+        with clock("flow"):
+            self._launcher.launch(nodes.look, leads)
+        return ran
+
+    def _key(self, frame: _Taken) -> Results:
+        """Compute a keyframe, and begin to fetch the results of those before it and its own."""
+        assert self._nodes is not None
+        with frame.clock("network"):
+            self._launcher.launch(self._nodes.key)
+        results = self._span(not frame.cut, frame)
+        self._launcher.launch(self._nodes.turn)
+        self._has_keyframe = True
+        return results
+
+    def _span(self, both: bool, key: _Taken | None = None) -> Results:
+        """Begin to fetch the results of the frames that wait, carried from ``both`` sides or one,
+        and of the keyframe after them."""
+        launcher, nodes = self._launcher, self._nodes
+        between, self._waiting = self._waiting, []
+        frames = [*between, *([] if key is None else [key])]
+        if not frames:
+            return list
+        assert nodes is not None
+        kinds, names = tuple(f.kind for f in between), tuple(f.name for f in frames)
+        clock, shown = launcher.clock(), launcher.clock()
+        if "update" in kinds:
+            with clock("network"):
+                launcher.launch(nodes.updated, kinds, both)
+        if "carry" in kinds:
+            with clock("flow"):
+                launcher.launch(nodes.carried, kinds, both)
+        with shown("output"):
+            launcher.launch(nodes.output, names)
+        fetched = launcher.fetch(nodes.results(names))
+        scores = [None if launcher.stay else nodes.kept[f"scores {name}"] for name in names]
+
+        def wait() -> list[FrameResult]:
+            found, fetch_ms = fetched()
+            shares = {stage: ms / len(between) for stage, ms in clock.ms.items()}
+            output = {"output": (shown.ms["output"] + fetch_ms) / len(frames)}
+            return [
+                FrameResult(
+                    frame.index,
+                    frame.pts,
+                    frame.kind,
+                    one["labels"],
+                    _sum(frame.host.ms, frame.clock.ms, output, {} if frame is key else shares),
+                    one.get("margin"),
+                    one.get("drawn"),
+                    self.classes,
+                    of,
+                    frame.flow_ran,
+                )
+                for frame, one, of in zip(frames, found, scores, strict=True)
+            ]
+
+        return wait
+
+
+def _sum(*times: Mapping[str, float]) -> dict[str, float]:
+    """Milliseconds by stage, added up."""
+    found: dict[str, float] = {}
+    for one in times:
+        for stage, ms in one.items():
+            found[stage] = found.get(stage, 0.0) + ms
+    return found

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from accel_rt.flow.source import FlowSource
 from accel_rt.runtime.geometry import Geometry
+from accel_rt.runtime.kept import Kept
 from accel_rt.runtime.preprocess import network_input
 from accel_rt.runtime.program import Branch, Brush, FrameProgram, Output, State
 from accel_rt.runtime.result import Overlay
 from accel_rt.runtime.schedule import Schedule
-
-_KEPT_OF_STATE = ("features", "flow", "picture")
 
 
 class FrameNodes:
@@ -41,7 +41,7 @@ class FrameNodes:
         self._moves, self._margins = flow is not None, margins
         self._gates = schedule.gate and self._moves and program.update_stands_alone
         self.grid = geometry.grid(program.stride)
-        self._kept: dict[str, Tensor] = {}
+        self._kept = Kept()
         device = program.device
         self.frame = torch.zeros((*geometry.source, 3), dtype=torch.uint8, device=device)
         self._pending_frame = torch.zeros_like(self.frame)
@@ -66,55 +66,55 @@ class FrameNodes:
         flow = None
         if self._composes(state):  # a place for flow, which a graph needs
             flow = torch.zeros_like(self.newer)
-        self._keep_state("state", replace(state, flow=flow, picture=self._picture()))
-        self._keep("key scores", scores)
+        self._kept.keep_state("state", replace(state, flow=flow, picture=self._picture()))
+        self._kept.keep("key scores", scores)
         self._begin_carrying(scores)
 
     def observe(self) -> None:
         """Take the frame as the one before the next."""
         if self._flow is not None:
-            self._keep("view", self._view())
+            self._kept.keep("view", self._view())
 
     def look(self) -> None:
         """Flow on the device, from the frame before to this one."""
         assert self._flow is not None
         current = self._view()
         self.newer.copy_(self._flow.between(self._kept["view"], current, self.grid))
-        self._keep("view", current)
+        self._kept.keep("view", current)
 
     def advance(self) -> None:
         """The state moved to this frame."""
-        self._keep_state("state", self._program.advance(self._state("state"), self.newer))
+        self._kept.keep_state("state", self._program.advance(self._state("state"), self.newer))
 
     def advance_carried(self) -> None:
         """The scores that are carried on."""
-        self._keep_state("carried", self._program.advance(self._state("carried"), self.newer))
+        self._kept.keep_state("carried", self._program.advance(self._state("carried"), self.newer))
 
     def advance_pending(self) -> None:
         """The way that the pending keyframe's state will have to be moved."""
-        self._keep_state("pending", self._program.advance(self._state("pending"), self.newer))
+        self._kept.keep_state("pending", self._program.advance(self._state("pending"), self.newer))
 
     def refresh(self) -> None:
         """The update branch."""
-        self._keep("fresh", self._program.refresh(self._input("update")))
+        self._kept.keep("fresh", self._program.refresh(self._input("update")))
 
     def merge(self) -> None:
         """State and update branch to scores."""
         fresh = None if self._program.model.update is None else self._kept["fresh"]
         scores = self._program.merge_gated(self._state("state"), fresh, self._picture())
-        self._keep("scores", scores)
+        self._kept.keep("scores", scores)
         self._begin_carrying(scores)
 
     def carry(self) -> None:
         """The scores of the frame before, moved to this frame."""
-        self._keep("scores", self._program.moved(self._state("carried")))
+        self._kept.keep("scores", self._program.moved(self._state("carried")))
 
     def request(self) -> None:
         """Put the frame aside for :meth:`pending_key`; nothing has moved since."""
         self._pending_frame.copy_(self.frame)
-        self._keep("pending flow", torch.zeros_like(self.newer))
+        self._kept.keep("pending flow", torch.zeros_like(self.newer))
         if (picture := self._picture()) is not None:
-            self._keep("arriving picture", picture)
+            self._kept.keep("arriving picture", picture)
 
     def pending_key(self) -> None:
         """The keyframe of the frame that was put aside."""
@@ -122,7 +122,7 @@ class FrameNodes:
             self._program.prepare(self._pending_frame, self._geometry, "reference")
         )
         assert state.features is not None
-        self._keep("arriving features", state.features)
+        self._kept.keep("arriving features", state.features)
 
     def take_pending(self) -> None:
         """The pending keyframe becomes the state, moved to the frame before this one."""
@@ -131,9 +131,9 @@ class FrameNodes:
         arrived = State(features, None, picture, self._geometry.padded)
         flow = self._kept["pending flow"] if self._moves else None
         if self._composes(arrived):
-            self._keep_state("state", replace(arrived, flow=flow))
+            self._kept.keep_state("state", replace(arrived, flow=flow))
         else:
-            self._keep_state("state", self._program.advance(arrived, flow))
+            self._kept.keep_state("state", self._program.advance(arrived, flow))
 
     def key_output(self) -> None:
         """Results of a keyframe."""
@@ -170,24 +170,10 @@ class FrameNodes:
             assert carried is not None
             flow = torch.zeros_like(self.newer)
             composes = self._moves and not self._program.incremental
-            self._keep_state("carried", State(carried, flow if composes else None))
+            self._kept.keep_state("carried", State(carried, flow if composes else None))
 
     def _state(self, name: str) -> State:
-        features, flow, picture = (self._kept.get(f"{name} {part}") for part in _KEPT_OF_STATE)
-        return State(features, flow, picture, None if name == "carried" else self._geometry.padded)
-
-    def _keep_state(self, name: str, state: State) -> None:
-        for part in _KEPT_OF_STATE:
-            value = getattr(state, part)
-            if value is not None and value is not self._kept.get(f"{name} {part}"):
-                self._keep(f"{name} {part}", value)
-
-    def _keep(self, name: str, value: Tensor) -> None:
-        """Store ``value``, from the second time on in the place that graphs know."""
-        if name in self._kept:
-            self._kept[name].copy_(value)
-        else:
-            self._kept[name] = value.clone()
+        return self._kept.state(name, None if name == "carried" else self._geometry.padded)
 
     def _picture(self) -> Tensor | None:
         """The frame for the gate, if there is one."""
@@ -197,17 +183,14 @@ class FrameNodes:
         return self._program.prepare(self.frame, self._geometry, branch)
 
     def _view(self) -> Tensor:
-        """The frame as the flow wants it: normalised, without padding."""
         assert self._flow is not None
-        height, width = self._geometry.processed
-        program = self._program
-        assert self._flow.normalisation is not None
-        frame = network_input(
-            self.frame,
-            self._geometry,
-            self._flow.normalisation,
-            1.0,
-            program.device,
-            program.dtype,
-        )
-        return self._flow.view(frame[..., :height, :width])
+        return flow_view(self._program, self._geometry, self._flow, self.frame)
+
+
+def flow_view(program: FrameProgram, geometry: Geometry, flow: FlowSource, frame: Tensor) -> Any:
+    """``frame``, uint8 BGR ``[H, W, 3]`` on the device, as the flow there wants it: normalised,
+    without padding."""
+    assert flow.normalisation is not None
+    height, width = geometry.processed
+    view = network_input(frame, geometry, flow.normalisation, 1.0, program.device, program.dtype)
+    return flow.view(view[..., :height, :width])

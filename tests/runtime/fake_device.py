@@ -54,26 +54,35 @@ class FakeEvent:
         return float(end_event.times[-1] - self.times[-1])
 
 
+def named(work: Callable[[], None]) -> str:
+    """The name of the function that ``work`` calls."""
+    return getattr(work, "func", work).__name__
+
+
 class FakeDevice:
     """Stands in for :class:`accel_rt.runtime.cuda_device.CudaDevice` on CPU tensors.
 
     ``log`` holds ``STREAM: WORK``, ``capture WORK`` and ``host waits``. Waits for the events in
-    ``blind`` are overlooked; streams named in ``slow`` seldom get their turn.
+    ``blind`` are overlooked; streams named in ``slow`` seldom get their turn. ``names`` are those
+    of the streams in the order in which they are asked for.
     """
 
-    def __init__(self, seed: int = 0, can_capture: bool = True) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        can_capture: bool = True,
+        names: tuple[str, ...] = ("main", "side", "keyframes", "up", "down"),
+    ) -> None:
         self.log: list[str] = []
         self.blind: set[FakeEvent] = set()
         self.slow = {"keyframes"}
         self._random = random.Random(seed)
-        self._can_capture = can_capture
+        self._can_capture, self._names = can_capture, names
         self.streams: list[FakeStream] = []
         self._now = 0
 
     def stream(self) -> FakeStream:
-        self.streams.append(
-            FakeStream(("main", "side", "keyframes", "up", "down")[len(self.streams)])
-        )
+        self.streams.append(FakeStream(self._names[len(self.streams)]))
         return self.streams[-1]
 
     def event(self) -> FakeEvent:
@@ -83,20 +92,20 @@ class FakeDevice:
         return torch.zeros(shape, dtype=dtype)
 
     def run(self, stream: FakeStream, work: Callable[[], None]) -> None:
-        name = getattr(work, "replays", work.__name__)
+        name = getattr(work, "replays", None) or named(work)
         how = "replay " if hasattr(work, "replays") else ""
         self.log.append(f"{stream.name}: {how}{name}")
         stream.queue.append(("run", work, 0))
 
     def capture(self, stream: FakeStream, work: Callable[[], None]) -> Callable[[], None]:
-        self.log.append(f"capture {work.__name__}")
+        self.log.append(f"capture {named(work)}")
         if not self._can_capture:
             raise RuntimeError("operation not permitted when stream is capturing\nmore words")
 
         def replay() -> None:
             work()
 
-        replay.replays = work.__name__  # type: ignore[attr-defined]
+        replay.replays = named(work)  # type: ignore[attr-defined]
         return replay
 
     def synchronize(self) -> None:
