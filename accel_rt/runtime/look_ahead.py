@@ -180,47 +180,41 @@ class LookAheadSegmenter:
         """Decide what a frame is, and compute all of it that needs no other keyframe."""
         launcher, nodes, waiting = self._launcher, self._nodes, len(self._waiting)
         assert nodes is not None
+        decision = self._video.decide(frame_bgr, waiting + 1)
+        self.kind = kind = "key" if not self._has_keyframe else decision.kind
+        name = AFTER if kind == "key" else str(waiting)
+        if nodes.reserve(name):
+            launcher.wait()  # memory is handed out by another stream
         clock, host = launcher.clock(), StageClock()
         with clock("network"):
             launcher.load(frame_bgr)
-        decision = self._video.decide(frame_bgr, waiting + 1)
-        self.kind = kind = "key" if not self._has_keyframe else decision.kind
-        flow_ran = self._look(frame_bgr, motion, clock, host)
-        name = AFTER if kind == "key" else str(waiting)
-        frame = _Taken(name, self._index, pts, kind, decision.cut, flow_ran, clock, host)
-        self._index += 1
-        if kind == "update" and self._program.model.update is not None:
-            with clock("network"):
+            if kind == "update" and self._program.model.update is not None:
                 launcher.launch(nodes.refresh)
-        if nodes.reserve(name):
-            launcher.wait()  # memory is handed out by another stream
+        leads, ran = self._find_flow(frame_bgr, motion, nodes, host)
         with clock("flow"):
+            if self._flow is not None:
+                launcher.launch(nodes.look, leads)
             launcher.launch(nodes.hold, name, kind)
-        return frame
+        self._index += 1
+        return _Taken(name, self._index - 1, pts, kind, decision.cut, ran, clock, host)
 
-    def _look(
-        self, frame_bgr: np.ndarray, motion: Motion | None, clock: Clock, host: StageClock
-    ) -> str:
-        """Flow to a frame from the one before it, and by what."""
-        nodes = self._nodes
-        assert nodes is not None
-        if self._flow is None:
-            return "none"
+    def _find_flow(
+        self, frame_bgr: np.ndarray, motion: Motion | None, nodes: SpanNodes, clock: StageClock
+    ) -> tuple[bool, str]:
+        """Whether flow leads to a frame from the one before it, and by what; the host's is put
+        where nodes find it."""
         if self._device_flow is not None:
             leads, self._has_view = self._has_view, True
-            ran = self._device_flow.latest if leads else "none"
-        else:
-            with host("flow"):
-                image = frame_bgr if self._launcher.stay else nodes.frame
-                image = resize_frame(image, nodes.geometry.processed)
-                grid = nodes.geometry.grid(self._program.stride)
-                flow = self._host_steps.step(image, motion, grid)
-            leads, ran = flow is not None, self._host_steps.ran
-            if flow is not None:
-                self._launcher.put_flow(flow)
+            return leads, self._device_flow.latest if leads else "none"
+        if self._flow is None:
+            return False, "none"
         with clock("flow"):
-            self._launcher.launch(nodes.look, leads)
-        return ran
+            image = frame_bgr if self._launcher.stay else nodes.frame
+            image = resize_frame(image, nodes.geometry.processed)
+            flow = self._host_steps.step(image, motion, nodes.geometry.grid(self._program.stride))
+        if flow is not None:
+            self._launcher.put_flow(flow)
+        return flow is not None, self._host_steps.ran
 
     def _key(self, frame: _Taken) -> Results:
         """Compute a keyframe, and begin to fetch the results of those before it and its own."""
