@@ -28,7 +28,7 @@ from accel_rt.normalise import MEAN_RGB, STD_RGB
 from accel_rt.runtime.load import load_segmenter
 from accel_rt.runtime.segmenter import Segmenter
 from accel_rt.runtime.settings import SegmenterSettings
-from benchmarks import network_costs, roofline
+from benchmarks import launches, network_costs, roofline
 
 _RUNS = 50
 _SIZE = (1024, 2048)  # of the frames
@@ -45,9 +45,15 @@ _NO_DEVICE = (
 def main(assume_h100: bool, frames: bool) -> None:
     """Print markdown tables."""
     if assume_h100:
+        if frames and not (library := ops.extension_status()).loaded:
+            raise click.ClickException(
+                f"frames are counted as the compiled operators run them ({library.reason}): build "
+                f"the library, or add --no-frames"
+            )
         least_times(roofline.H100)
         if frames:
             counted_networks(roofline.H100)
+            counted_launches()
         return
     if not torch.cuda.is_available():
         raise click.ClickException(_NO_DEVICE)
@@ -100,6 +106,13 @@ def counted_networks(peak: roofline.Peak) -> None:
                     )
     click.echo("\n| model | interval | frame | frames/s |\n|---|---|---|---|")
     click.echo("\n".join(rates))
+
+
+def counted_launches() -> None:
+    """What the host launches for the frames of the presets for files."""
+    click.echo("\n| preset, light pair | kernels per frame | launches per frame |\n|---|---|---|")
+    for name, (kernels, launched) in launches.of_presets((360, 480)).items():
+        click.echo(f"| {name} | {kernels:.1f} | {launched:.1f} |")
 
 
 def operators(peak: roofline.Peak | None, cache_bytes: int) -> None:

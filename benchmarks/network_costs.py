@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -37,7 +38,7 @@ from benchmarks.roofline import Cost, Peak
 BANDWIDTH_SHARE, ARITHMETIC_SHARE = 0.8, 0.6
 """Of a GPU's peaks, what a good kernel reaches."""
 
-_META, _CUDA, _HALF = torch.device("meta"), torch.device("cuda"), torch.float16
+META, _CUDA, _HALF = torch.device("meta"), torch.device("cuda"), torch.float16
 _CLASSES = 19
 _aten = torch.ops.aten
 _ONE_KERNEL = (_aten.cudnn_convolution_relu.default, _aten.cudnn_convolution_add_relu.default)
@@ -79,8 +80,10 @@ def expected_seconds(cost: Cost, peak: Peak) -> float:
 
 def pieces(model: Model, size: tuple[int, int]) -> dict[str, list[Cost]]:
     """The kernels of each piece of a keyframe and of an update at ``size`` ``(height, width)``."""
-    with patch.object(ops, "extension_status", _as_built_for_cuda), torch.inference_mode():
-        nodes = _nodes(model, size)
+    with as_on_cuda():
+        program, flow = program_of(model)
+        geometry = plan(size, None, size, 1.0, program.model.cell)
+        nodes = FrameNodes(program, geometry, flow, Schedule(interval=model.interval))
         works = {f"{model.reference}, keyframe": [nodes.key, nodes.observe, nodes.key_output]}
         if model.update:
             works[f"{model.update}, update"] = [nodes.refresh]
@@ -115,15 +118,17 @@ def frames_per_second(model: Model, counted: dict[str, list[Cost]], peak: Peak) 
     return model.interval / (key + (model.interval - 1) * sum(later))
 
 
-def _as_built_for_cuda() -> ops.ExtensionStatus:
-    return replace(_STATUS, cuda_built=True)
+@contextmanager
+def as_on_cuda() -> Iterator[None]:
+    """Inference by the operators of a library that was built for CUDA."""
+    built = replace(ops.extension_status(), cuda_built=True)
+    with patch.object(ops, "extension_status", lambda: built), torch.inference_mode():
+        yield
 
 
-_STATUS = ops.extension_status()
-
-
-def _nodes(model: Model, size: tuple[int, int]) -> FrameNodes:
-    with _META:
+def program_of(model: Model) -> tuple[FrameProgram, FlowSource | None]:
+    """The frame program and the flow of ``model``, prepared as for CUDA, without values."""
+    with META:
         reference = build_network(model.reference, _CLASSES)
         networks = Accel(reference)
         if model.update:
@@ -132,15 +137,14 @@ def _nodes(model: Model, size: tuple[int, int]) -> FrameNodes:
             )
         flow: FlowSource | None = None
         if model.interval > 1:
-            flow = DeviceDIS(_META)
+            flow = DeviceDIS(META)
             if model.flownet:
                 network = FlowNetS()
-                flow = FlowNetSFlow(network, _META, _HALF)
+                flow = FlowNetSFlow(network, META, _HALF)
                 _prepare(network)
-    program = FrameProgram(for_inference(networks, _META, _HALF), _META, _HALF)
+    program = FrameProgram(for_inference(networks, META, _HALF), META, _HALF)
     _prepare(networks)
-    geometry = plan(size, None, size, 1.0, networks.cell)
-    return FrameNodes(program, geometry, flow, Schedule(interval=model.interval))
+    return program, flow
 
 
 def _prepare(networks: torch.nn.Module) -> None:
@@ -149,13 +153,13 @@ def _prepare(networks: torch.nn.Module) -> None:
 
 
 def _count(works: Sequence[Callable[[], None]]) -> list[Cost]:
-    with _Counter() as counter:
+    with Counter() as counter:
         for work in works:
             work()
     return counter.costs
 
 
-class _Counter(TorchDispatchMode):
+class Counter(TorchDispatchMode):
     """Notes the cost of every operator."""
 
     def __init__(self) -> None:

@@ -1,5 +1,6 @@
 """The roofline's arithmetic, and the GPU benchmark where there is no GPU."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -87,6 +88,15 @@ def test_without_a_gpu_it_says_so() -> None:
     result = CliRunner().invoke(gpu.main)
     assert result.exit_code == 1
     assert "no CUDA device here" in result.output
+
+
+def test_frames_are_not_counted_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = replace(ops.extension_status(), loaded=False, reason="it does not exist")
+    monkeypatch.setattr(ops, "extension_status", lambda: missing)
+    result = CliRunner().invoke(gpu.main, ["--assume-h100"])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: frames are counted as the compiled operators run them")
+    assert "(it does not exist): build the library, or add --no-frames" in result.output
 
 
 def test_least_times_need_no_gpu() -> None:

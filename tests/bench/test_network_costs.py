@@ -1,10 +1,13 @@
 """Costs of networks, counted on tensors without values."""
 
+import re
+
 import pytest
 import torch
 from click.testing import CliRunner
 from torch.nn import functional as F
 
+from accel_rt.runtime.schedule import PRESETS
 from benchmarks import gpu, network_costs
 from benchmarks.network_costs import Model, by_kind, expected_seconds, frames_per_second, pieces
 from benchmarks.roofline import Cost, Peak
@@ -69,10 +72,15 @@ def test_a_light_network_has_no_depthwise_convolution_but_ours() -> None:
 def test_every_network_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_costs, "MODELS", (LIGHT,))
     monkeypatch.setattr(gpu, "_SIZE", (64, 96))
+    monkeypatch.setattr(gpu.launches, "LIGHT", LIGHT)
+    monkeypatch.setattr(gpu.launches, "PRESETS", {"balanced": PRESETS["balanced"]})
     result = CliRunner().invoke(gpu.main, ["--assume-h100"])
     assert result.exit_code == 0, result.output
     assert "| efficientnet_lite0, update | 360x480 | **all** |" in result.output
     assert "| light | 5 | 64x96 |" in result.output
+    rows = re.findall(r"\| balanced \| ([0-9.]+) \| ([0-9.]+) \|", result.output)
+    ((kernels, launched),) = ((float(one), float(other)) for one, other in rows)
+    assert 5 < launched < 12 < 40 < kernels
 
 
 def test_a_product_of_matrices_with_its_bias_is_one_kernel() -> None:
