@@ -13,7 +13,8 @@ from accel_rt.cli.main import cli
 WEIGHTS = Path(accel_rt.__file__).parent / "weights"
 DATA_PACKAGE = Path(__file__).parents[2] / "weights-paper"
 _ROW = re.compile(
-    r"\| `([\w-]+)`(?: \(default (\w+)\))?.* \| ([\d.]+) \| .* \| ([\d.]+) \| [\d.]+ \| (-|[\d.]+) \|"
+    r"\| `([\w-]+)`(?: \(default (\w+)\))?.* \| ([\d.]+) \| "
+    r".* \| ([\d.]+) \| [\d.]+ \| (-|[\d.]+) \|"
 )
 
 
