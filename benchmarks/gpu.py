@@ -26,11 +26,13 @@ from accel_rt import ops
 from accel_rt.bench.stream import street_frames, there_and_back
 from accel_rt.normalise import MEAN_RGB, STD_RGB
 from accel_rt.runtime.load import load_segmenter
+from accel_rt.runtime.schedule import PRESETS
 from accel_rt.runtime.segmenter import Segmenter
 from accel_rt.runtime.settings import SegmenterSettings
 from benchmarks import launches, network_costs, roofline
 
 _RUNS = 50
+_SPANS = 20  # from keyframe to keyframe
 _SIZE = (1024, 2048)  # of the frames
 _DTYPE = torch.float16
 _NO_DEVICE = (
@@ -64,6 +66,8 @@ def main(assume_h100: bool, frames: bool) -> None:
     if frames:
         click.echo()
         whole_frames()
+        click.echo()
+        file_presets()
 
 
 def least_times(peak: roofline.Peak) -> None:
@@ -207,6 +211,27 @@ def whole_frames() -> None:
     )
     for graphs in (True, False):
         _frame_rows(load_segmenter(replace(settings, cuda_graphs=graphs)), frames)
+
+
+def file_presets(device: str = "cuda") -> None:
+    """Frames a second of the presets for files on ``device``, as ``segment`` runs them, from frames
+    that are decoded."""
+    click.echo("| preset | graphs | frames/s |\n|---|---|---|")
+    frames = there_and_back(street_frames(6, _SIZE))
+    for name, schedule in PRESETS.items():
+        settings = SegmenterSettings.preset(name, size=_SIZE, device=device, scene_cuts=False)
+        segmenter = load_segmenter(settings, overlap=True)
+        for frame in islice(frames, 3 * schedule.interval + 1):  # by then all has been captured
+            segmenter.push(frame)
+        segmenter.flush()
+        number = _SPANS * schedule.interval + 1
+        started = perf_counter()
+        for frame in islice(frames, number):
+            segmenter.push(frame)
+        segmenter.flush()
+        rate = number / (perf_counter() - started)
+        graphs = segmenter.describe().get("cuda_graphs", "no")
+        click.echo(f"| {name} | {graphs} | {rate:.1f} |")
 
 
 def _frame_rows(segmenter: Segmenter, stream: list[np.ndarray]) -> None:

@@ -1,5 +1,6 @@
 """The roofline's arithmetic, and the GPU benchmark where there is no GPU."""
 
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -97,6 +98,18 @@ def test_frames_are_not_counted_without_the_library(monkeypatch: pytest.MonkeyPa
     assert result.exit_code == 1
     assert result.output.startswith("Error: frames are counted as the compiled operators run them")
     assert "(it does not exist): build the library, or add --no-frames" in result.output
+
+
+def test_presets_are_timed_from_the_first_frame_to_the_last_result(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(gpu, "_SIZE", (32, 48))
+    monkeypatch.setattr(gpu, "_SPANS", 1)
+    monkeypatch.setattr(gpu, "PRESETS", {"fastest": gpu.PRESETS["fastest"]})
+    gpu.file_presets("cpu")
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert re.fullmatch(r"\| fastest \| no \| [0-9.]+ \|", row)
+    assert float(row.split()[-2]) > 0
 
 
 def test_least_times_need_no_gpu() -> None:
