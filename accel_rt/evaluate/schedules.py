@@ -130,7 +130,8 @@ def score_schedules(
     load, program = cache(load_placed), partial(RememberedProgram, memory={})
     scores, remembered = {}, {}
     for name, settings in models.items():
-        segmenter = segmenter_of(load_model(settings, load), settings, program=program)
+        plain = replace(settings, cuda_graphs=False)  # what it remembers, no graph can look up
+        segmenter = segmenter_of(load_model(settings, load), plain, program=program)
         scores[name] = _accuracy(segmenter, settings.schedule, video)
         report(f"{name}: mIoU {scores[name].miou:.1f}")
         remembered[name] = segmenter
