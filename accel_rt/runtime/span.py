@@ -139,7 +139,7 @@ class SpanNodes:
         """Scores of the updates among frames of these ``kinds``, from ``both`` sides or one."""
         before, after = (self._side("state", side, both) for side in (BEFORE, AFTER))
         assert before is not None
-        scores = both_sides.updated(self._program, self._frames(kinds, both), before, after)
+        scores = both_sides.updated(self._program, self._frames(kinds), before, after)
         self._keep_scores(scores)
 
     def carried(self, kinds: Sequence[FrameKind], both: bool) -> None:
@@ -151,7 +151,7 @@ class SpanNodes:
         assert before is not None
         self._keep_scores(
             both_sides.carried(
-                self._program, self.geometry, self._frames(kinds, both), known, before, after
+                self._program, self.geometry, self._frames(kinds), known, before, after
             )
         )
 
@@ -178,13 +178,13 @@ class SpanNodes:
         for what, size in (("state", self.geometry.padded), ("carried", None)):
             self.kept.keep_state(f"{what} {BEFORE}", self.kept.state(f"{what} {AFTER}", size))
 
-    def _frames(self, kinds: Sequence[FrameKind], both: bool) -> list[Between]:
+    def _frames(self, kinds: Sequence[FrameKind]) -> list[Between]:
         names = [*map(str, range(len(kinds))), AFTER]
         return [
             Between(
                 kind == "update",
                 self.kept.get(f"newer {name}"),
-                self.kept.get(f"back {following}") if both else None,
+                self.kept.get(f"back {following}"),
                 self.kept.get(f"picture {name}"),
                 self.kept.get(f"fresh {name}") if kind == "update" else None,
             )

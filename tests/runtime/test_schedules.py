@@ -207,6 +207,14 @@ class TestLookAhead:
             assert result.kind == expected.kind
             np.testing.assert_array_equal(result.labels, expected.labels)
 
+    def test_before_the_last_update_both_sides_are_moved(self) -> None:
+        """The end of the video is behind that update, not behind the frames before it."""
+        frames = [picture(16 * (1 + i)) for i in range(5)]
+        results = run(late(pair()[0], Schedule(10, 3), KnownFlow(-1)), frames)
+        assert kinds(results) == "kccuc"
+        for i, result in enumerate(results):
+            assert abs(left(result) - 16 * (1 + i)) <= 4, i
+
     def test_another_size_ends_what_was_before(self) -> None:
         segmenter = late(pair()[0], Schedule(5, 2), DISFlow())
         for _ in range(3):
