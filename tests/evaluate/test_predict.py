@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from accel_rt.evaluate import predict
 from accel_rt.evaluate.predict import SharedPredictor
-from accel_rt.models.accel import Accel, FeatureFusion
-from accel_rt.models.weights import save_network
+from accel_rt.models import store
+from accel_rt.models.accel import FeatureFusion
+from accel_rt.models.weights import load_network, save_network
 from accel_rt.models.zoo import build_network
-from accel_rt.runtime.load import LoadedModel, load_model, load_segmenter
+from accel_rt.runtime.load import load_segmenter
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_street import StreetDrive
 from tests.models.test_weights import INFO
@@ -70,23 +71,25 @@ def test_every_phase_of_every_model(frames: list[np.ndarray], paper: SegmenterSe
                 assert (labels == shared[index][name, offset]).all(), (name, index, offset)
 
 
-def test_feature_fusion(
-    frames: list[np.ndarray], paper: SegmenterSettings, monkeypatch: pytest.MonkeyPatch
+def test_both_fusions_of_the_same_networks(
+    frames: list[np.ndarray], paper: SegmenterSettings
 ) -> None:
-    """No such weights are installed, so the fusion is a random one."""
+    path = Path(paper.reference)
+    network = load_network(path)[0]
     torch.manual_seed(0)
-    loaded = load_model(paper)
-    fusion = FeatureFusion(loaded.model.reference, build_network("resnet18", 11))
+    fusion = FeatureFusion(network, network)
     nn.init.normal_(fusion.update_half.weight, std=0.1)
-    model = Accel(loaded.model.reference, loaded.model.update, fusion)
-    fused = LoadedModel(model, loaded.info, loaded.description)
-    monkeypatch.setattr(predict, "load_model", lambda *_: fused)
-    predictor = SharedPredictor({"fused": paper}, INTERVAL)
-    monkeypatch.setattr("accel_rt.runtime.load.load_model", lambda *_: fused)
-    segmenter = load_segmenter(paper)
+    described = {**store.pair(path, path), "trained_on": "nothing"}
+    store.save_fusion(path.with_name("feature-fusion.safetensors"), fusion, described)
+    models = {"scores": paper, "features": replace(paper, fusion="feature")}
+    predictor = SharedPredictor(models, INTERVAL)
+    segmenters = {name: load_segmenter(settings) for name, settings in models.items()}
     for offset, frame in enumerate(frames[:INTERVAL]):
         predictor.observe(frame)
-        assert (segmenter.step(frame).labels == predictor.labels("fused", offset)).all()
+        labels = {name: predictor.labels(name, offset) for name in models}
+        for name, segmenter in segmenters.items():
+            assert (segmenter.step(frame).labels == labels[name]).all(), (name, offset)
+        assert (labels["scores"] != labels["features"]).any() == (offset > 0)
 
 
 def test_starts_over(frames: list[np.ndarray]) -> None:
