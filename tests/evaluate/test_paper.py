@@ -21,7 +21,7 @@ def test_where_to_fuse_is_compared_on_networks_with_the_papers_task(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Table 4 takes both of its rows from the pair that feature fusion is trained for."""
-    monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr(store, "folders", lambda: [tmp_path])  # whatever else is installed
     network = build_network("resnet18", len(CAMVID))
     names = "resnet101", "resnet18", "resnet101-paper", "resnet18-paper"
     paths = [tmp_path / f"{name}.safetensors" for name in names]
