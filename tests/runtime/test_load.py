@@ -129,11 +129,14 @@ def test_own_networks_called_like_shipped_ones_do_not_get_the_shipped_fusion(wei
 def test_the_shipped_fusions_belong_to_the_shipped_networks(monkeypatch) -> None:
     data_package = Path(__file__).parents[2] / "weights-paper" / "accel_rt_weights_paper"
     monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(data_package))
-    fusions = [entry for entry in store.installed() if entry.kind == "fusion"]
-    assert len(fusions) >= 4
+    entries = store.installed()
+    networks = {store.content_hash(one.path): one.path for one in entries if one.kind == "network"}
+    fusions = [entry for entry in entries if entry.kind in ("fusion", "feature-fusion")]
+    assert len(fusions) >= 7
     for fusion in fusions:
-        pair = (store.find(fusion.description[role]) for role in ("reference", "update"))
-        assert store.find_fusion(*pair) == fusion.path
+        pair = (networks[fusion.description[f"{role}_sha256"]] for role in ("reference", "update"))
+        kind = "score" if fusion.kind == "fusion" else "feature"
+        assert store.find_fusion(*pair, kind) == fusion.path
 
 
 def test_fusion_of_scores_features_or_the_mean(weights: Path) -> None:
