@@ -74,14 +74,12 @@ def _networks(rows: list[dict[str, Any]]) -> _Lines:
 
 
 def _pairs(rows: list[dict[str, Any]]) -> _Lines:
-    lines: list[tuple[str, ...]] = [("pair with fusion", "MB", "trained on")]
+    lines: list[tuple[str, ...]] = [("fusion", "of", "MB", "trained on")]
     for row in rows:
         if row["kind"] in ("fusion", "feature-fusion"):
             pair = f"{row['reference']} + {row['update']}"
-            if row["kind"] == "feature-fusion":
-                pair += " (features)"
-            lines.append((pair, _size(row), row["trained_on"]))
-    return lines, (1,)
+            lines.append((row["name"], pair, _size(row), row["trained_on"]))
+    return lines, (2,)
 
 
 def _kind(rows: list[dict[str, Any]], kind: str, title: str) -> _Lines:
