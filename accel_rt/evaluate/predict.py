@@ -99,8 +99,6 @@ class _Model:
     def __init__(self, settings: SegmenterSettings, load: Callable) -> None:
         self._device = resolve_device(settings.device)
         dtype = resolve_precision(settings.precision, self._device)
-        if settings.fusion == "feature":
-            load = load_placed  # it goes through both networks, which others leave prepared
         loaded: LoadedModel = load_model(settings, load)
         model = for_inference(loaded.model, self._device, dtype)
         self._program = FrameProgram(

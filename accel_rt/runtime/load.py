@@ -85,6 +85,8 @@ def load_model(settings: SegmenterSettings, load: LoadNetwork = load_placed) -> 
     :class:`~accel_rt.errors.UsageError` for unknown names or networks that do not go together, and
     :class:`~accel_rt.errors.WeightsError` for files that cannot be used.
     """
+    if settings.fusion == "feature":  # goes through both networks, which others leave prepared
+        load = load_placed
     put = on_backend(load, settings)
     reference, info = put(place(settings.reference))
     description: dict[str, Any] = {"mode": settings.mode, "reference": info.network}
