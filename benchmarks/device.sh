@@ -5,8 +5,9 @@
 # Builds the library with its CUDA kernels, runs the tests that need a device, the sanitizers, and all
 # that is timed. Each step has its own time limit, and one that fails does not stop the next. OUT gets
 # NAME.log for each step, device.json and table.md. Networks' weights may be left behind, all or some:
-# random ones of the same shape stand in. So may docs/ and benchmarks/results/. PYTHON is a Python with
-# a CUDA build of torch and the package's dependencies; DEVICE=cpu tries the script out without one.
+# random ones of the same shape stand in. So may docs/, weights-paper/ and benchmarks/results/. PYTHON is
+# a Python with a CUDA build of torch and the package's dependencies; DEVICE=cpu tries the script out
+# without one.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p "$1"
