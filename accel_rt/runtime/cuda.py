@@ -33,7 +33,7 @@ from torch import Tensor
 from accel_rt.flow.motion import Motion
 from accel_rt.flow.source import FlowSource
 from accel_rt.flow.steps import FlowSteps
-from accel_rt.runtime.cuda_device import CudaDevice, Device
+from accel_rt.runtime.cuda_device import CudaDevice, Device, copy_on, pinned_like
 from accel_rt.runtime.executor import FrameData, StageClock, describe
 from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.graphs import PLAIN_RUNS, GraphNode, Graphs
@@ -186,9 +186,9 @@ class CudaExecutor:
         }
         self._slot, self._before = (
             _Slot(
-                self._pinned_like(nodes.frame),
+                pinned_like(self._cuda, nodes.frame),
                 torch.empty_like(nodes.frame),
-                self._pinned_like(nodes.newer),
+                pinned_like(self._cuda, nodes.newer),
                 {name: self._cuda.event() for name in _EVENTS},
             )
             for _ in range(2)
@@ -202,9 +202,6 @@ class CudaExecutor:
         }
         return {name: GraphNode(self._main, work) for name, work in works.items()}
 
-    def _pinned_like(self, tensor: Tensor) -> Tensor:
-        return self._cuda.pinned(tuple(tensor.shape), tensor.dtype)
-
     def drop_state(self) -> None:
         self.has_state = False
         self._stale = self.has_pending
@@ -217,11 +214,11 @@ class CudaExecutor:
         if slot.busy:  # nobody asked for its results
             slot.wait()
         np.copyto(slot.frame.numpy(), frame_bgr)
-        self._copy(self._up, slot.staged, slot.frame)
+        copy_on(self._cuda, self._up, slot.staged, slot.frame)
         self._mark("arrived", self._up)
         self._mark("start", self._main)
         self._main.wait_event(slot.events["arrived"])
-        self._copy(self._main, self._nodes.frame, slot.staged)
+        copy_on(self._cuda, self._main, self._nodes.frame, slot.staged)
         self._reach("uploaded")
 
     def key(self) -> None:
@@ -282,7 +279,7 @@ class CudaExecutor:
                 self._launch("observe")
             return
         if self._host_flow is not None:
-            self._copy(self._side, self._nodes.newer, self._slot.newer)
+            copy_on(self._cuda, self._side, self._nodes.newer, self._slot.newer)
         else:
             self._launch("look")
             assert self._flow is not None
@@ -325,9 +322,9 @@ class CudaExecutor:
         self._mark("drawn", self._main)
         self._down.wait_event(self._slot.events["drawn"])
         # Torch keeps pinned memory for reuse: to ask for it anew costs less than a copy.
-        fetched = {name: self._pinned_like(one) for name, one in self._nodes.results.items()}
+        fetched = {name: pinned_like(self._cuda, one) for name, one in self._nodes.results.items()}
         for name, result in self._nodes.results.items():
-            self._copy(self._down, fetched[name], result)
+            copy_on(self._cuda, self._down, fetched[name], result)
         self._mark("done", self._down)
         slot, flow_ran, times = self._slot, self._flow_ran, self._timer()
         slot.busy = True
@@ -356,12 +353,6 @@ class CudaExecutor:
 
     def _mark(self, event: str, stream: Any) -> None:
         self._slot.events[event].record(stream)
-
-    def _copy(self, stream: Any, target: Tensor, source: Tensor) -> None:
-        def copy() -> None:
-            target.copy_(source, non_blocking=True)
-
-        self._cuda.run(stream, copy)
 
     def _launch(self, name: str) -> None:
         self._graphs.launch(name, self._launched[name])

@@ -83,6 +83,20 @@ class CudaDevice:
         torch.cuda.synchronize(self._device)
 
 
+def pinned_like(cuda: Device, tensor: Tensor) -> Tensor:
+    """Pinned host memory for what ``tensor`` holds."""
+    return cuda.pinned(tuple(tensor.shape), tensor.dtype)
+
+
+def copy_on(cuda: Device, stream: Any, target: Tensor, source: Tensor) -> None:
+    """Launch a copy on ``stream``; the host does not wait."""
+
+    def copy() -> None:
+        target.copy_(source, non_blocking=True)
+
+    cuda.run(stream, copy)
+
+
 def wake(device: torch.device) -> None:
     """Let CUDA load its libraries in a thread, while the host reads weights.
 

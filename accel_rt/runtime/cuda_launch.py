@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from accel_rt.runtime.cuda_device import CudaDevice, Device, Event
+from accel_rt.runtime.cuda_device import CudaDevice, Device, Event, copy_on, pinned_like
 from accel_rt.runtime.graphs import GraphNode, Graphs
 from accel_rt.runtime.launch import Found
 from accel_rt.runtime.span import SpanNodes
@@ -97,17 +97,17 @@ class CudaLauncher:
     def load(self, frame_bgr: np.ndarray) -> None:
         staged, self._next, self._other = self._next, self._other, self._next
         self._up.wait_event(staged.taken)
-        host = self._pinned_like(staged.frame)
+        host = pinned_like(self._cuda, staged.frame)
         np.copyto(host.numpy(), frame_bgr)
-        self._copy(self._up, staged.frame, host)
+        copy_on(self._cuda, self._up, staged.frame, host)
         staged.arrived.record(self._up)
         self._main.wait_event(staged.arrived)
-        self._copy(self._main, self._nodes.frame, staged.frame)
+        copy_on(self._cuda, self._main, self._nodes.frame, staged.frame)
         staged.taken.record(self._main)
 
     def put_flow(self, flow: Tensor) -> None:
-        host = self._pinned_like(flow).copy_(flow)
-        self._copy(self._main, self._nodes.kept["newer"], host)
+        host = pinned_like(self._cuda, flow).copy_(flow)
+        copy_on(self._cuda, self._main, self._nodes.kept["newer"], host)
 
     def launch(self, node: Callable[..., None], *arguments: Any) -> None:
         name = node.__name__
@@ -127,14 +127,16 @@ class CudaLauncher:
     def fetch(self, results: Sequence[Mapping[str, str]]) -> Callable[[], Found]:
         places = [{what: self._nodes.kept[name] for what, name in one.items()} for one in results]
         # Torch keeps pinned memory for reuse: to ask for it anew costs less than a copy.
-        fetched = [{what: self._pinned_like(one) for what, one in each.items()} for each in places]
+        fetched = [
+            {what: pinned_like(self._cuda, one) for what, one in each.items()} for each in places
+        ]
         drawn: Any = self._cuda.event()
         done: Any = self._cuda.event()
         drawn.record(self._main)
         self._down.wait_event(drawn)
         for each, host in zip(places, fetched, strict=True):
             for what, tensor in each.items():
-                self._copy(self._down, host[what], tensor)
+                copy_on(self._cuda, self._down, host[what], tensor)
         done.record(self._down)
         self._fetched = done
 
@@ -150,12 +152,3 @@ class CudaLauncher:
 
     def wait(self) -> None:
         self._cuda.synchronize()
-
-    def _pinned_like(self, tensor: Tensor) -> Tensor:
-        return self._cuda.pinned(tuple(tensor.shape), tensor.dtype)
-
-    def _copy(self, stream: Any, target: Tensor, source: Tensor) -> None:
-        def copy() -> None:
-            target.copy_(source, non_blocking=True)
-
-        self._cuda.run(stream, copy)

@@ -1,13 +1,14 @@
 """Small networks, flows and frames, and segmenters of them on the CPU and a stand-in device."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from accel_rt.classes import ClassSet
 from accel_rt.flow.dis import DISFlow
 from accel_rt.flow.flownets import FlowNetSFlow
-from accel_rt.models.accel import Accel, ScoreFusion
+from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.network import Network, SkipTaskNetwork, TaskNetwork
 from accel_rt.normalise import IMAGENET
@@ -83,6 +84,18 @@ def frames(number: int, size: tuple[int, int] = SIZE) -> list[np.ndarray]:
     return [np.ascontiguousarray(wide[:, 2 * i : 2 * i + width]) for i in range(number)]
 
 
+BRANCHES = pytest.mark.parametrize(
+    "branches",
+    [
+        {"update": None},
+        {},
+        {"fusion": FeatureFusion},
+        {"task": SkipTaskNetwork, "update": None},
+        {"update": SkipTaskNetwork},
+    ],
+    ids=["dff", "score-fusion", "feature-fusion", "light-dff", "finer-update"],
+)
+"""Every kind of model."""
 FLOWS = {"none": lambda: None, "dis": DISFlow, "flownets": flownets}
 
 

@@ -8,30 +8,29 @@ import pytest
 import torch
 
 from accel_rt.flow.dis import DISFlow
-from accel_rt.models.accel import FeatureFusion
-from accel_rt.models.network import SkipTaskNetwork
 from accel_rt.runtime.cuda import CudaExecutor
 from accel_rt.runtime.executor import in_background
 from accel_rt.runtime.policy import FixedInterval
 from accel_rt.runtime.result import Overlay
 from accel_rt.video.overlay import render_overlay
 from tests.runtime.fake_device import FakeDevice
-from tests.runtime.small import CLASSES, FLOWS, SIZE, accel, flownets, frames, looped, plain, pushed
+from tests.runtime.small import (
+    BRANCHES,
+    CLASSES,
+    FLOWS,
+    SIZE,
+    accel,
+    flownets,
+    frames,
+    looped,
+    plain,
+    pushed,
+)
 
 
 @pytest.mark.parametrize("incremental", [False, True])
 @pytest.mark.parametrize("flow", FLOWS)
-@pytest.mark.parametrize(
-    "branches",
-    [
-        {"update": None},
-        {},
-        {"fusion": FeatureFusion},
-        {"task": SkipTaskNetwork, "update": None},
-        {"update": SkipTaskNetwork},
-    ],
-    ids=["dff", "score-fusion", "feature-fusion", "light-dff", "finer-update"],
-)
+@BRANCHES
 def test_labels_are_the_segmenters(branches: dict, flow: str, incremental: bool) -> None:
     """Whatever order the streams run in, plainly and from graphs."""
     torch.manual_seed(5)

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from accel_rt.flow.dis import DISFlow
-from accel_rt.models.accel import Accel, FeatureFusion
-from accel_rt.models.network import SkipTaskNetwork
+from accel_rt.models.accel import Accel
 from accel_rt.runtime import load
 from accel_rt.runtime.cuda_launch import CudaLauncher
 from accel_rt.runtime.launch import Direct
@@ -95,16 +94,7 @@ def test_labels_of_every_preset_are_the_cpus(preset: str, gate: bool, flow: str)
 
 @pytest.mark.parametrize("incremental", [False, True])
 @pytest.mark.parametrize("flow", small.FLOWS)
-@pytest.mark.parametrize(
-    "branches",
-    [
-        {"update": None},
-        {"fusion": FeatureFusion},
-        {"task": SkipTaskNetwork, "update": None},
-        {"update": SkipTaskNetwork},
-    ],
-    ids=["dff", "feature-fusion", "light-dff", "finer-update"],
-)
+@small.BRANCHES
 def test_labels_of_every_model_are_the_cpus(branches: dict, flow: str, incremental: bool) -> None:
     torch.manual_seed(6)
     model, frames, source = small.accel(**branches), stream(10), small.FLOWS[flow]()
