@@ -78,7 +78,7 @@ NETWORKS = {
         EfficientNetLiteSpec(1.1, 1.2), "skip", "EfficientNet-Lite2 with a stride-4 skip"
     ),
     "plainnet": NetworkSpec(
-        PlainSpec((16, 32, 96, 224), (3, 6)), "plain", "plain 3x3 convolutions, made for CPUs"
+        PlainSpec((16, 32, 128, 256), (4, 6)), "plain", "plain 3x3 convolutions, made for CPUs"
     ),
 }
 
