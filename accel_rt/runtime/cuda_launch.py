@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from accel_rt.runtime.cuda_device import CudaDevice, Device, Event, copy_on, pinned_like
-from accel_rt.runtime.graphs import GraphNode, Graphs
+from accel_rt.runtime.graphs import PLAIN_RUNS, GraphNode, Graphs
 from accel_rt.runtime.launch import Found
 from accel_rt.runtime.span import SpanNodes
 
@@ -79,6 +79,10 @@ class CudaLauncher:
         self._main, self._up, self._down = (self._cuda.stream() for _ in range(3))
         self._fetched: Any = self._cuda.event()
         self._graphs = Graphs(self._cuda, "" if graphs else "switched off")
+
+    @property
+    def runs_ahead(self) -> int:
+        return 0 if self._graphs.refused else PLAIN_RUNS + 1
 
     def start(self, nodes: SpanNodes) -> None:
         self._cuda.synchronize()

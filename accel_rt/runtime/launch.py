@@ -34,6 +34,10 @@ class Launcher(Protocol):
     stay: bool
     """Whether tensors keep their place, as :class:`~accel_rt.runtime.kept.Kept` has it."""
 
+    @property
+    def runs_ahead(self) -> int:
+        """How often nodes should run before they matter, so that none of them is slower then."""
+
     def start(self, nodes: SpanNodes) -> None:
         """These nodes are run from now on."""
 
@@ -67,6 +71,7 @@ class Direct:
     """Runs nodes at once, on frames resized by the host; a :class:`Launcher`."""
 
     stay = False
+    runs_ahead = 0
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -18,7 +18,7 @@ from accel_rt.flow.steps import FlowSteps
 from accel_rt.runtime.executor import StageClock, describe
 from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.launch import Clock, Direct, Launcher
-from accel_rt.runtime.policy import KeyframePolicy
+from accel_rt.runtime.policy import Decision, FixedInterval, KeyframePolicy
 from accel_rt.runtime.preprocess import resize_frame
 from accel_rt.runtime.program import FrameProgram
 from accel_rt.runtime.result import FrameKind, FrameResult, Overlay
@@ -142,12 +142,9 @@ class LookAheadSegmenter:
             results = self.flush()
             self._restart()
             self._start(self._video.begin(frame_bgr))
-        frame = self._take(frame_bgr, pts, motion)
+        decision = self._video.decide(frame_bgr, len(self._waiting) + 1)
         begun, self._begun = self._begun, list
-        if frame.kind == "key":
-            self._begun = self._key(frame)
-        else:
-            self._waiting.append(frame)
+        self._take(frame_bgr, decision, pts, motion)
         results += begun()
         if not self._overlap:
             results += self._begun()
@@ -175,13 +172,48 @@ class LookAheadSegmenter:
         )
         self._nodes.draw(self._overlay)
         self._launcher.start(self._nodes)
+        for _ in range(self._launcher.runs_ahead):
+            self._run_black(geometry.source)
 
-    def _take(self, frame_bgr: np.ndarray, pts: Fraction | None, motion: Motion | None) -> _Taken:
-        """Decide what a frame is, and compute all of it that needs no other keyframe."""
+    def _run_black(self, size: tuple[int, int]) -> None:
+        """From a keyframe to the next as the schedule has them, on frames that nobody sees."""
+        black = np.zeros((*size, 3), np.uint8)
+        policy = FixedInterval(self._schedule.interval, self._schedule.update_every)
+        seen = self._index
+        for number in range(self._schedule.interval + 1):
+            self._take(black, policy.decide(black, number))
+            self._begun()
+        self._index, self._begun = seen, list
+        self._has_keyframe = self._has_view = False
+        self._host_steps.restart()
+
+    def _take(
+        self,
+        frame_bgr: np.ndarray,
+        decision: Decision,
+        pts: Fraction | None = None,
+        motion: Motion | None = None,
+    ) -> None:
+        """Compute what a frame needs; if it is a keyframe, begin to fetch results."""
+        kind: FrameKind = decision.kind if self._has_keyframe else "key"
+        frame = self._compute(frame_bgr, kind, decision.cut, pts, motion)
+        if kind == "key":
+            self._begun = self._key(frame)
+        else:
+            self._waiting.append(frame)
+
+    def _compute(
+        self,
+        frame_bgr: np.ndarray,
+        kind: FrameKind,
+        cut: bool,
+        pts: Fraction | None,
+        motion: Motion | None,
+    ) -> _Taken:
+        """All of a frame that needs no other keyframe."""
         launcher, nodes, waiting = self._launcher, self._nodes, len(self._waiting)
         assert nodes is not None
-        decision = self._video.decide(frame_bgr, waiting + 1)
-        self.kind = kind = "key" if not self._has_keyframe else decision.kind
+        self.kind = kind
         name = AFTER if kind == "key" else str(waiting)
         if nodes.reserve(name):
             launcher.wait()  # memory is handed out by another stream
@@ -196,7 +228,7 @@ class LookAheadSegmenter:
                 launcher.launch(nodes.look, leads)
             launcher.launch(nodes.hold, name, kind)
         self._index += 1
-        return _Taken(name, self._index - 1, pts, kind, decision.cut, ran, clock, host)
+        return _Taken(name, self._index - 1, pts, kind, cut, ran, clock, host)
 
     def _find_flow(
         self, frame_bgr: np.ndarray, motion: Motion | None, nodes: SpanNodes, clock: StageClock
