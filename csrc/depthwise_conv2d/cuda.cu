@@ -11,6 +11,11 @@ namespace {
 template <int Stride>
 constexpr int thread_pixels = 4 / Stride;  // more, and registers run out
 constexpr int tile_rows = 8;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr int blocks_at_once = 1;  // the least of two 16-bit values takes more registers there
+#else
+constexpr int blocks_at_once = 2;
+#endif
 
 // Two values as the instructions that work on both want them
 __device__ __forceinline__ __half2 pair(__half a, __half b) { return {a, b}; }
@@ -40,7 +45,7 @@ __device__ __forceinline__ void keep_between(Pack<T, N>& pack, float least, floa
 }
 
 template <class T, int N, int Kernel, int Stride>
-__global__ void __launch_bounds__(block_threads, 2)
+__global__ void __launch_bounds__(block_threads, blocks_at_once)
     convolve(DepthwiseParams p, int chunks, int tiles_across, int tiles_down) {
   constexpr int pixels = thread_pixels<Stride>;
   constexpr int columns = (pixels - 1) * Stride + Kernel;
