@@ -85,9 +85,8 @@ class EagerExecutor:
 
     def key(self) -> None:
         with self._clock("network"):
-            fuses = self._schedule.fuse_keyframes and self.program.model.update is not None
-            beside = self._input("update") if fuses else None
-            self._state, self._scores = self.program.key_fused(self._input("reference"), beside)
+            fuse = self._schedule.fuse_keyframes
+            self._state, self._scores = self.program.key_fused(self._input, fuse)
             self._carried = self.program.carried(self._scores, self._geometry)
             self._state = replace(self._state, picture=self._picture())
         with self._clock("flow"):

@@ -60,9 +60,7 @@ class FrameNodes:
 
     def key(self) -> None:
         """A keyframe of the frame: state and scores."""
-        fuses = self._schedule.fuse_keyframes and self._program.model.update is not None
-        beside = self._input("update") if fuses else None
-        state, scores = self._program.key_fused(self._input("reference"), beside)
+        state, scores = self._program.key_fused(self._input, self._schedule.fuse_keyframes)
         flow = None
         if self._composes(state):  # a place for flow, which a graph needs
             flow = torch.zeros_like(self.newer)

@@ -22,6 +22,7 @@ to one, four rewrites of the paper's equations make it fast without changing its
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -163,12 +164,14 @@ class FrameProgram:
         """A frame, as :meth:`prepare` takes it, in the cells that scores are carried in."""
         return thumbnail(frame, geometry, self.finest_stride, self.device)
 
-    def key_fused(self, frame: Tensor, update_frame: Tensor | None) -> tuple[State, Tensor]:
-        """:meth:`key`, its scores fused with what the update branch makes of ``update_frame``, its
-        input; None leaves them."""
-        state, scores = self.key(frame)
-        if update_frame is not None:
-            scores = self.merge(state, self.refresh(update_frame))
+    def key_fused(self, take: Callable[[Branch], Tensor], fuse: bool) -> tuple[State, Tensor]:
+        """:meth:`key`, its scores to ``fuse`` with the update branch's, if there is one.
+
+        ``take`` gives each branch its input.
+        """
+        state, scores = self.key(take("reference"))
+        if fuse and self.model.update is not None:
+            scores = self.merge(state, self.refresh(take("update")))
         return state, scores
 
     def key(self, frame: Tensor) -> tuple[State, Tensor]:

@@ -113,9 +113,7 @@ class SpanNodes:
     def key(self) -> None:
         """A keyframe: its state, its scores, and what is carried from it."""
         program = self._program
-        fuses = self._schedule.fuse_keyframes and program.model.update is not None
-        beside = self._input("update") if fuses else None
-        state, scores = program.key_fused(self._input("reference"), beside)
+        state, scores = program.key_fused(self._input, self._schedule.fuse_keyframes)
         picture = self.kept.get("picture")
         self.kept.keep(f"scores {AFTER}", scores)
         self.kept.keep_state(f"state {AFTER}", replace(state, picture=picture))
