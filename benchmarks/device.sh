@@ -60,7 +60,7 @@ done
 segment paper --reference resnet101 --update resnet18 --interval 5
 if [ -n "${PACK:-}" ]; then
     SECONDS_EACH=45 EPOCHS=${EPOCHS:-300} DEVICE=$device PYTHON=$python \
-        step training 50 recipes/device.sh "$PACK" "$out/training" efficientnet_lite2
+        step training 80 recipes/device.sh "$PACK" "$out/training" efficientnet_lite2
 fi
 for tool in memcheck racecheck synccheck initcheck; do
     command -v compute-sanitizer >/dev/null || break

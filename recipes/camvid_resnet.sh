@@ -3,8 +3,8 @@
 # ResNet-101 starts from START: the installed one, or an ImageNet checkpoint. The installed light
 # reference teaches all of them its scores and features; ResNet-18 starts from nothing, and
 # ResNet-34 grows out of it. ResNet-101 and -18 are trained jointly; ResNet-50 begins as that ResNet-101
-# with fewer blocks, and both of table 4 get the paper's task network. Each training run goes on where
-# it was interrupted. Hours on two cores with AMX, days without.
+# with fewer blocks, both of table 4 get the paper's task network, and FlowNetS is trained for it. Each
+# training run goes on where it was interrupted. Hours on two cores with AMX, days without.
 set -eu
 camvid=$1 runs=$2 start=${3:-resnet101}
 
@@ -56,3 +56,10 @@ accel-rt train joint "$@" --fusion feature --keep-reference --out "$runs/feature
     --balance 0.3 --street 0.1 --update-scales 1 --steps 120 --fusion-steps 120 --rate 5e-4 \
     --warmup 10 --ema 0.97
 accel-rt train fusion "$@" --snippets 250 --out "$runs/resnet101-paper"
+
+# FlowNetS at a quarter of its channels: on moving scenes, then for ResNet-101's scores.
+accel-rt train flow --width 0.25 --data "$camvid" --out "$runs/flow" --steps 3000 --rate 4e-4 \
+    --street 0.3 --seed 7
+accel-rt train joint --reference "$runs/joint/resnet101.safetensors" --keep-reference \
+    --flow "$runs/flow/flownets.safetensors" --data "$camvid" --out "$runs/joint-flow" --interval 6 \
+    --balance 0 --street 0.1 --steps 150 --fusion-steps 0 --rate 1e-4 --warmup 10 --ema 0.98 --seed 7

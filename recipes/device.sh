@@ -16,9 +16,11 @@ frames=$(find "$out/data/images/train" -type f | wc -l)
 steps=$($python -c "print(max(2, round(${EPOCHS:-300} * $frames / $batch)))")
 
 train() { # STAGE ARGUMENTS...: interrupted runs are saved, and exit with 130
+    # In the foreground, so that what ends this script ends the training, too.
     stage=$1
     shift
-    timeout --signal INT "$seconds" $python -m accel_rt train "$@" --data "$out/data" \
+    timeout --foreground --signal INT --kill-after 30 "$seconds" \
+        $python -m accel_rt train "$@" --data "$out/data" \
         --out "$out/$stage" --batch "$batch" --device "$device" --no-tensorboard \
         --validate-first "$steps" || [ $? -eq 130 ] || [ $? -eq 124 ]
     du -sh "$out/$stage"/*.safetensors
