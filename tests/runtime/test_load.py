@@ -178,7 +178,8 @@ def test_unknown_network() -> None:
         load_segmenter(replace(SETTINGS, update="resnet19"))
 
 
-def test_flownets_without_weights() -> None:
+def test_flownets_without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_data_packages", lambda: ())  # one of them brings such weights
     with pytest.raises(UsageError, match=r"no 'flownets' weights .* or choose --flow dis"):
         load_segmenter(replace(SETTINGS, flow="flownets"))
 

@@ -144,7 +144,7 @@ def of_session(session: Any, place: Place) -> tuple[ForeignNetwork, ClassSet]:
 
 
 def open_openvino(text: str) -> tuple[Network, ClassSet]:
-    """An OpenVINO or ONNX file, by OpenVINO on torch's number of threads."""
+    """An OpenVINO or ONNX file, by OpenVINO in float32 on torch's number of threads."""
     place = Place.parse(text, OPTIONS)
     package("openvino", "openvino", "openvino")
     path, core = place.file(), openvino_core()
@@ -153,8 +153,12 @@ def open_openvino(text: str) -> tuple[Network, ClassSet]:
         info = {key: _rt_info(model, "framework", key) for key in (DESCRIPTION_KEY, "classes")}
         if own := _own(place, "openvino", model_run(core, model), *info.values()):
             return own
-        threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        compiled = core.compile_model(model, "CPU", threads)
+        options = {
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            # By default bfloat16 where the processor has it, which changes answers.
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        compiled = core.compile_model(model, "CPU", options)
     except AccelError:
         raise
     except Exception as error:
