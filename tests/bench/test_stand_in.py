@@ -13,7 +13,7 @@ def test_what_is_missing_gets_random_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(tmp_path))
-    names = "efficientnet_lite0", "plainnet"
+    names = "efficientnet_lite0", "efficientnet_lite1"
     result = CliRunner().invoke(main, [str(tmp_path), *names], catch_exceptions=False)
-    assert result.output == "plainnet: random weights\n"
-    assert store.find("plainnet") == tmp_path / "plainnet.safetensors"
+    assert result.output == "efficientnet_lite1: random weights\n"
+    assert store.find("efficientnet_lite1") == tmp_path / "efficientnet_lite1.safetensors"
