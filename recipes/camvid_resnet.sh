@@ -3,7 +3,7 @@
 # ResNet-101 starts from START: the installed one, or an ImageNet checkpoint. The installed light
 # reference teaches all of them its scores and features; ResNet-18 starts from nothing, and
 # ResNet-34 grows out of it. ResNet-101 and -18 are trained jointly; ResNet-50 begins as that ResNet-101
-# with fewer blocks, both of table 4 get the paper's task network, and FlowNetS is trained for it. Each
+# with fewer blocks, both of table 4 get the paper's task network, and FlowNetS is trained last. Each
 # training run goes on where it was interrupted. Hours on two cores with AMX, days without.
 set -eu
 camvid=$1 runs=$2 start=${3:-resnet101}
