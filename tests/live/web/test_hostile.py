@@ -110,32 +110,47 @@ def test_a_request_has_one_time_limit_however_it_drips(
     line = lines(server, b"GET / HTTP/1.1\r\n")
     dripping = threading.Event()
 
+    resets = []  # the system reports one once, to whichever of the two calls comes first
+
     def drip() -> None:
-        with contextlib.suppress(OSError):
+        try:
             while not dripping.wait(0.05):
                 line.sendall(b"X: y\r\n")
+        except ConnectionError as error:
+            resets.append(error)
 
     thread = threading.Thread(target=drip)
     thread.start()
-    with pytest.raises(ConnectionResetError):
-        line.recv(1)
+    try:
+        assert line.recv(1) == b""
+    except ConnectionError as error:
+        resets.append(error)
     dripping.set()
     thread.join()
+    assert resets
 
 
 def test_an_answer_that_is_not_taken_is_cut(
     loop: FakeLoop, start: Start, lines: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "ANSWER_TIMEOUT_S", 0.3)
+    is_cut = threading.Event()
+    cut = connections.Connection.cut
+
+    def cut_and_say(connection: connections.Connection) -> None:
+        cut(connection)
+        is_cut.set()
+
+    monkeypatch.setattr(connections.Connection, "cut", cut_and_say)
     loop.size = (1080, 1920)
     loop.snapshot_noise = True
     server = start()
     line = lines(server, request(server, "/snapshot.png"))
-    wait_until(lambda: _is_reset(line))
-
-
-def _is_reset(line: socket.socket) -> bool:
-    return line.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0
+    assert is_cut.wait(20)
+    # A reset that comes while the buffer is full may be dropped; reading brings another one.
+    with pytest.raises(ConnectionError):
+        while line.recv(65536):
+            pass
 
 
 def test_the_address_with_most_connections_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
