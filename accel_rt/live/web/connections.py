@@ -44,9 +44,12 @@ class Connection:
         self.waiting, self.since = what, time.monotonic()
 
     def is_overdue(self) -> bool:
-        limits_s = {"request": REQUEST_TIMEOUT_S, "answer": ANSWER_TIMEOUT_S}
-        waited_s = time.monotonic() - self.since
-        return self.waiting != "nothing" and waited_s > limits_s[self.waiting]
+        if self.waiting == "nothing":
+            return False
+        # An answer is finished once it is handed over, long before it has been taken.
+        answers = self.waiting == "answer" or self._transport.get_write_buffer_size() > 0
+        limit_s = ANSWER_TIMEOUT_S if answers else REQUEST_TIMEOUT_S
+        return time.monotonic() - self.since > limit_s
 
     def cut(self) -> None:
         """Drop the connection and whatever waits to be sent on it, here and in the system."""

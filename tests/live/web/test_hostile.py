@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -133,7 +134,8 @@ def test_a_request_has_one_time_limit_however_it_drips(
 def test_an_answer_that_is_not_taken_is_cut(
     loop: FakeLoop, start: Start, lines: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "ANSWER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(connections, "ANSWER_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(connections, "REQUEST_TIMEOUT_S", 600.0)
     is_cut = threading.Event()
     cut = connections.Connection.cut
 
@@ -145,12 +147,29 @@ def test_an_answer_that_is_not_taken_is_cut(
     loop.size = (1080, 1920)
     loop.snapshot_noise = True
     server = start()
+    wait_until(lambda: loop.index >= 0)  # there is a picture
     line = lines(server, request(server, "/snapshot.png"))
     assert is_cut.wait(20)
     # A reset that comes while the buffer is full may be dropped; reading brings another one.
     with pytest.raises(ConnectionError):
         while line.recv(65536):
             pass
+
+
+def test_an_answer_may_be_taken_slowly(
+    loop: FakeLoop, start: Start, lines: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop.size = (1080, 1920)
+    loop.snapshot_noise = True
+    server = start()
+    wait_until(lambda: loop.index >= 0)
+    line = lines(server, request(server, "/snapshot.png", "Connection: close\r\n"))
+    answer = line.recv(65536)
+    monkeypatch.setattr(connections, "REQUEST_TIMEOUT_S", 0.3)
+    time.sleep(1.5)  # longer than that, and two looks at the clock
+    while part := line.recv(65536):
+        answer += part
+    assert answer.endswith(b"IEND\xaeB`\x82"), "the end of a PNG file"
 
 
 def test_the_address_with_most_connections_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
