@@ -225,8 +225,11 @@ def _costs(func: Any, args: Any, kwargs: dict[str, Any], out: Any) -> Iterator[C
     elif name == "upsample_argmax":
         yield Cost(name, shape, moved, 3 * args[0].shape[1] * out.numel())
     elif name == "patch_flow":
-        pixels = args[0].numel()
-        yield Cost(name, shape, moved, 2 * 9 * pixels // 16 * 64 * 16)
+        images, (rounds, iterations) = _bytes(args[:2]), args[3:5]
+        fits = (5 + iterations) * args[0].numel() // 16
+        for _ in range(rounds):
+            yield Cost(f"{name}: search", shape, images, fits * 64 * 16)
+        yield Cost(f"{name}: densify", shape, images + _bytes([out]), 4 * 16 * args[0].numel())
     else:
         yield Cost(name, shape, moved, sum(t.numel() for t in outputs))
 

@@ -13,7 +13,7 @@ from accel_rt import ops
 from accel_rt.flow.grid import Grid
 from accel_rt.flow.motion import Motion
 from accel_rt.normalise import IMAGENET, normalise
-from accel_rt.ops.eager import PATCH
+from accel_rt.ops.eager import PATCH, resized_flow
 
 _FINEST = 2  # halvings of the frame at which flow is sought last, as in OpenCV's ultrafast preset
 _FARTHEST = 4  # a part of the longer side: the largest motion that the coarsest level begins with
@@ -34,7 +34,8 @@ class DeviceDIS:
         self._device = device
         scale = [255 * grey * std for grey, std in zip(_GREY_OF_RGB, IMAGENET.std_rgb, strict=True)]
         mean = zip(_GREY_OF_RGB, IMAGENET.mean_rgb, strict=True)
-        self._weight = torch.tensor(scale, device=device).view(1, 3, 1, 1)
+        self._weight = torch.tensor(scale, device=device)[:, None]
+        self._still = torch.zeros(1, 2, 1, 1, device=device)
         self._bias = torch.tensor([255 * sum(g * m for g, m in mean)], device=device)
 
     def view(self, frame: np.ndarray | Tensor, motion: Motion | None = None) -> Tensor:
@@ -47,21 +48,23 @@ class DeviceDIS:
         height, width = frame.shape[-2:]
         finest = min(_FINEST, _halvings(min(height, width) / PATCH))
         small = F.interpolate(frame, _level((height, width), finest), mode="area")
-        return F.conv2d(small.float(), self._weight, self._bias)[:, 0]
+        pixels = small.float().permute(0, 2, 3, 1)
+        grey = torch.addmm(self._bias, pixels.reshape(-1, 3), self._weight)
+        return grey.view(pixels.shape[:3])
 
     @torch.inference_mode()
     def between(self, previous: Tensor, current: Tensor, grid: Grid) -> Tensor:
         """Backward flow ``[1, 2, *grid.cells]`` in cells between two views."""
         flow = self.finest(previous, current)
         if flow.shape[2] < grid.cells[0] or flow.shape[3] < grid.cells[1]:
-            flow = _resized(flow, grid.frame)
+            flow = resized_flow(flow, grid.frame)
         return ops.reduce_flow(flow, grid.frame, grid.cells, grid.stride)
 
     def dense(self, previous_bgr: np.ndarray, current_bgr: np.ndarray) -> np.ndarray:
         """Backward flow float32 ``[H, W, 2]`` in pixels between two frames of one size."""
         flow = self.finest(self.view(previous_bgr), self.view(current_bgr))
         height, width = current_bgr.shape[:2]
-        return _resized(flow, (height, width))[0].permute(1, 2, 0).cpu().numpy()
+        return resized_flow(flow, (height, width))[0].permute(1, 2, 0).cpu().numpy()
 
     def finest(self, previous: Tensor, current: Tensor) -> Tensor:
         """Flow ``[1, 2, h, w]`` between two views, in their pixels."""
@@ -69,13 +72,11 @@ class DeviceDIS:
         farthest = math.log2(max(height, width) / (_FARTHEST * PATCH))
         levels = max(0, min(round(farthest), _halvings(min(height, width) / PATCH)))
         sizes = [_level((height, width), halvings) for halvings in range(levels + 1)]
-        flow = current.new_zeros((1, 2, *sizes[-1]))
+        both = torch.stack([current, previous], 1)
+        flow = self._still
         for size in reversed(sizes):
-            first, second = (
-                F.interpolate(view[:, None], size, mode="area")[:, 0]
-                for view in (current, previous)
-            )
-            flow = ops.patch_flow(first, second, _resized(flow, size))
+            level = both if size == (height, width) else F.interpolate(both, size, mode="area")
+            flow = ops.patch_flow(level[:, 0], level[:, 1], flow)
         return flow
 
 
@@ -86,14 +87,3 @@ def _halvings(ratio: float) -> int:
 
 def _level(size: tuple[int, int], halvings: int) -> tuple[int, int]:
     return -(-size[0] >> halvings), -(-size[1] >> halvings)
-
-
-def _resized(flow: Tensor, size: tuple[int, int]) -> Tensor:
-    """Flow at another size, in pixels of that."""
-    height, width = flow.shape[2:]
-    if (height, width) == size:
-        return flow
-    larger = F.interpolate(flow, size, mode="bilinear", align_corners=False)
-    larger[:, 0] *= size[1] / width
-    larger[:, 1] *= size[0] / height
-    return larger

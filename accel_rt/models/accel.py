@@ -54,12 +54,15 @@ class ScoreFusion(nn.Module):
         with torch.no_grad():
             self.conv.weight.copy_(torch.cat([half, half], 1)[:, :, None, None])
         zero_bias(self.conv)
+        self.fused_halves: nn.Module | None = None  # for inference, see accel_rt.models.fuse
 
     def forward(self, reference_scores: Tensor, update_scores: Tensor) -> Tensor:
         """Two score maps ``[N, C, h, w]`` of one extent, fused on the finer of their grids."""
         size = max(reference_scores.shape[-2:], update_scores.shape[-2:])
         dtype = self.conv.weight.dtype
         both = [resize_grid(scores.to(dtype), size) for scores in (reference_scores, update_scores)]
+        if self.fused_halves is not None:
+            return self.fused_halves(*both)
         return self.conv(torch.cat(both, 1))
 
 

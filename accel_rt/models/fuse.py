@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from accel_rt.models.accel import ScoreFusion
 from accel_rt.models.flownet import FlowNetS
 from accel_rt.models.layers import (
     FeatureNetwork,
@@ -61,7 +62,26 @@ def fuse_networks(model: ModelT) -> ModelT:
                 module.feature = FusedFeatures(feature)
             if isinstance(module.task, (TaskNetwork, SkipTaskNetwork)):
                 module.task = FusedTask(module.task)  # type: ignore[assignment]
+        elif isinstance(module, ScoreFusion):
+            module.fused_halves = fused(_Halves(module.conv))
     return model
+
+
+class _Halves(nn.Module):
+    """A 1x1 convolution of two maps, side by side, as the sum of one of each: they need not be
+    joined first."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        channels = conv.in_channels // 2
+        self.first = nn.Conv2d(channels, conv.out_channels, 1, bias=False)
+        self.second = nn.Conv2d(channels, conv.out_channels, 1)
+        first, second = conv.weight.detach().split(channels, 1)
+        self.first.weight = nn.Parameter(first.contiguous())
+        self.second.weight, self.second.bias = nn.Parameter(second.contiguous()), conv.bias
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        return self.second(second) + self.first(first)
 
 
 class FusedTask(nn.Module):

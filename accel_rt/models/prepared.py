@@ -97,15 +97,19 @@ class PreparedPointwiseConv2d(nn.Module):
     def __init__(self, conv: nn.Conv2d, clamp: tuple[float, float]) -> None:
         super().__init__()
         self._weight = conv.weight.detach()[:, :, 0, 0].t().contiguous()
-        self._bias = bias_of(conv)
+        self._bias, self._adds_to_shortcut = bias_of(conv), conv.bias is None
         self.clamp = clamp
 
     def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
-        """``[N, C, H, W]`` to ``[N, out_channels, H, W]``."""
+        """``[N, C, H, W]`` to ``[N, out_channels, H, W]``; may write over ``shortcut``."""
         pixels = x.permute(0, 2, 3, 1)
-        out = torch.addmm(self._bias, pixels.reshape(-1, x.shape[1]), self._weight)
+        flat = pixels.reshape(-1, x.shape[1])
+        if shortcut is not None and self._adds_to_shortcut:
+            out = shortcut.permute(0, 2, 3, 1).reshape(len(flat), -1).addmm_(flat, self._weight)
+        else:
+            out = torch.addmm(self._bias, flat, self._weight)
         out = out.view(*pixels.shape[:3], -1).permute(0, 3, 1, 2)
-        if shortcut is not None:
+        if shortcut is not None and not self._adds_to_shortcut:
             out += shortcut
         return _clamp_(out, self.clamp)
 

@@ -27,7 +27,8 @@ def patch_flow(
 
     Args:
         current, previous: [N, H, W], float32, brightness from 0 to 255.
-        flow: [N, 2, H, W] (x, y) in pixels, float32: where to begin.
+        flow: [N, 2, h, w] (x, y), float32: where to begin, in pixels of a map of any size that
+            covers the image.
         rounds: how often neighbours are asked.
         iterations: steps in each round.
         damping: added to the squares of a patch's slopes, so that flat ones stay where they are.
@@ -41,9 +42,9 @@ def patch_flow(
     check_tensors("patch_flow", current=current, previous=previous, flow=flow)
     shapes = tuple(current.shape), tuple(previous.shape), tuple(flow.shape)
     fits = current.dim() == 3 and shapes[1] == shapes[0]
-    if not fits or shapes[2] != (shapes[0][0], 2, *shapes[0][1:]):
+    if not fits or flow.dim() != 4 or shapes[2][:2] != (shapes[0][0], 2):
         raise UsageError(
-            f"patch_flow: images must be [N, H, W] of one size and flow [N, 2, H, W], got {shapes}"
+            f"patch_flow: images must be [N, H, W] of one size and flow [N, 2, h, w], got {shapes}"
         )
     if {tensor.dtype for tensor in (current, previous, flow)} != {torch.float32}:
         raise UsageError(
@@ -58,6 +59,7 @@ def patch_flow(
             f"{shapes[0][1:]}"
         )
     check_sides("patch_flow", "images", *shapes[0][1:])
+    check_sides("patch_flow", "flow", *shapes[2][2:])
     if not (1 <= rounds <= 100 and 0 <= iterations <= 100 and damping > 0):
         raise UsageError(
             f"patch_flow: rounds must be 1 to 100, iterations 0 to 100 and damping above 0, got "
@@ -76,7 +78,7 @@ def patch_flow(
 def _fake(
     current: Tensor, previous: Tensor, flow: Tensor, rounds: int, iterations: int, damping: float
 ) -> Tensor:
-    return flow.new_empty(flow.shape)
+    return flow.new_empty((flow.shape[0], 2, *current.shape[1:]))
 
 
 if has_operator("patch_flow"):

@@ -266,11 +266,20 @@ def patch_flow(
     current: Tensor, previous: Tensor, flow: Tensor, rounds: int, iterations: int, damping: float
 ) -> Tensor:
     """Twin of :func:`accel_rt.ops.patch_flow`."""
+    begins = resized_flow(flow, current.shape[1:])
     found = [
         _PatchSearch(one, other, damping).run(begin, rounds, iterations)
-        for one, other, begin in zip(current, previous, flow, strict=True)
+        for one, other, begin in zip(current, previous, begins, strict=True)
     ]
-    return torch.stack(found) if found else torch.empty_like(flow)
+    return torch.stack(found) if found else begins
+
+
+def resized_flow(flow: Tensor, size: Sequence[int]) -> Tensor:
+    """Flow ``[N, 2, h, w]`` at another ``size`` ``(height, width)``, in pixels of that."""
+    if flow.shape[2:] == tuple(size):
+        return flow
+    x, y = F.interpolate(flow, tuple(size), mode="bilinear", align_corners=False).unbind(1)
+    return torch.stack([x * (size[1] / flow.shape[3]), y * (size[0] / flow.shape[2])], 1)
 
 
 class _PatchSearch:

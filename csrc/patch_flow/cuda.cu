@@ -23,7 +23,7 @@ __device__ __forceinline__ float patch_sum(float value) {
   return value;
 }
 
-// The image at (y, x), whose edge pixels repeat
+// An image, or a part of the flow, at (y, x); pixels at the edge repeat
 __device__ __forceinline__ float sample(const float* image, int width, const Axis<float>& y,
                                         const Axis<float>& x) {
   const float* above = image + int64_t(y.index[0]) * width;
@@ -102,11 +102,15 @@ __device__ __forceinline__ void known(const PatchFlowParams& p, int round, int64
     x = found[0], y = found[1];
     return;
   }
-  const int64_t area = int64_t(p.height) * p.width;
-  const float* flow = p.flow + 2 * image * area +
-                      int64_t(patch_place(row, p.height) + patch_side / 2) * p.width +
-                      patch_place(column, p.width) + patch_side / 2;
-  x = flow[0], y = flow[area];
+  const int64_t area = int64_t(p.flow_height) * p.flow_width;
+  const float* flow = p.flow + 2 * image * area;
+  const double step_y = double(p.flow_height) / p.height, step_x = double(p.flow_width) / p.width;
+  const int middle_y = patch_place(row, p.height) + patch_side / 2;
+  const int middle_x = patch_place(column, p.width) + patch_side / 2;
+  const Axis<float> at_y = border_axis(source_position(middle_y, step_y), p.flow_height);
+  const Axis<float> at_x = border_axis(source_position(middle_x, step_x), p.flow_width);
+  x = sample(flow, p.flow_width, at_y, at_x) / float(step_x);
+  y = sample(flow + area, p.flow_width, at_y, at_x) / float(step_y);
 }
 
 // Begins at the best of what a patch and its four neighbours know, and goes downhill. A result that

@@ -17,15 +17,16 @@ Tensor patch_flow(const Tensor& current, const Tensor& previous, const Tensor& f
   require(is_float(current, 3) && is_float(previous, 3) && is_float(flow, 4), "patch_flow");
   for (int i = 0; i < 3; ++i) require(previous.size(i) == current.size(i), "patch_flow");
   const int64_t images = current.size(0), height = current.size(1), width = current.size(2);
-  require(flow.size(0) == images && flow.size(1) == 2 && flow.size(2) == height &&
-              flow.size(3) == width && std::min(height, width) >= patch_side &&
-              sides_fit(height, width) && rounds > 0 && iterations >= 0 && damping > 0 &&
-              std::max(rounds, iterations) <= max_side,
+  require(flow.size(0) == images && flow.size(1) == 2 && std::min(height, width) >= patch_side &&
+              std::min(flow.size(2), flow.size(3)) > 0 && sides_fit(height, width) &&
+              sides_fit(flow.size(2), flow.size(3)) && rounds > 0 && iterations >= 0 &&
+              damping > 0 && std::max(rounds, iterations) <= max_side,
           "patch_flow");
   const Tensor first = torch::stable::contiguous(current);
   const Tensor second = torch::stable::contiguous(previous);
   const Tensor begin = torch::stable::contiguous(flow);
-  const Tensor out = empty_like(begin, sizes4(begin), ScalarType::Float, MemoryFormat::Contiguous);
+  const Tensor out =
+      empty_like(begin, {images, 2, height, width}, ScalarType::Float, MemoryFormat::Contiguous);
   const int rows = patches_along(int(height)), columns = patches_along(int(width));
   const Tensor found = torch::stable::empty(std::array<int64_t, 5>{2, images, rows, columns, 2},
                                             ScalarType::Float, std::nullopt, current.device());
@@ -38,6 +39,8 @@ Tensor patch_flow(const Tensor& current, const Tensor& previous, const Tensor& f
                           images,
                           int(height),
                           int(width),
+                          int(begin.size(2)),
+                          int(begin.size(3)),
                           rows,
                           columns,
                           int(rounds),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accel_rt import ops
+from accel_rt.models.accel import ScoreFusion
 from accel_rt.models.fuse import fuse_networks, fused
 from accel_rt.models.layers import DeformConv2d, DepthwiseConv2d, FusedConv2d
 from accel_rt.models.prepared import (
@@ -23,6 +24,7 @@ from accel_rt.models.prepared import (
     prepare,
 )
 from accel_rt.models.zoo import build_network
+from benchmarks import network_costs
 
 CUDA = torch.device("cuda")
 
@@ -220,3 +222,25 @@ def test_types_that_were_not_tried_on_a_device_stay_plain(dtype: torch.dtype) ->
     feature = fuse_networks(build_network("resnet18", 5).eval()).feature
     prepare(feature.graph, CUDA, dtype)
     assert not any(isinstance(m, CudnnConv2d) for m in feature.modules())
+
+
+def test_scores_are_fused_by_two_products(cuda_built: None) -> None:
+    torch.manual_seed(0)
+    fusion = ScoreFusion(11).double()
+    nn.init.normal_(fusion.conv.weight)
+    nn.init.normal_(fusion.conv.bias)
+    scores = torch.randn(2, 2, 11, 6, 10, dtype=torch.float64)
+    reference, update = (s.contiguous(memory_format=torch.channels_last) for s in scores)
+    with torch.inference_mode():
+        expected = fusion(reference, update)
+        fuse_networks(fusion)
+        torch.testing.assert_close(fusion(reference, update), expected)
+        prepare(fusion.fused_halves, CUDA, torch.float16)
+        products = [m for m in fusion.modules() if isinstance(m, PreparedPointwiseConv2d)]
+        assert len(products) == 2
+        with network_costs.Counter() as counter:
+            found = fusion(reference, update)
+    torch.testing.assert_close(found, expected)
+    assert [cost.op for cost in counter.costs] == ["addmm", "addmm_"]
+    torch.testing.assert_close(reference, scores[0])  # neither is written over
+    torch.testing.assert_close(update, scores[1])

@@ -39,6 +39,16 @@ def test_gives_what_its_twin_gives(executor, size, images):
     assert_mostly_near(found, eager.patch_flow(*wide, *arguments))
 
 
+@pytest.mark.parametrize("own", [(1, 1), (5, 3), (16, 24), (40, 50)], ids=str)
+def test_begins_at_flow_of_any_size(executor, own):
+    current, previous = scenes(2, 32, 48, (1.3, -0.7))
+    begin = torch.randn(2, 2, *own)
+    larger = F.interpolate(begin.double(), (32, 48), mode="bilinear", align_corners=False)
+    larger *= torch.tensor([48 / own[1], 32 / own[0]]).double()[:, None, None]
+    expected = eager.patch_flow(current.double(), previous.double(), larger, 2, 3, 200.0)
+    assert_mostly_near(executor.patch_flow(current, previous, begin, 2, 3, 200.0), expected)
+
+
 def test_finds_a_shift(executor):
     current, previous = scenes(1, 40, 56, (1.3, -0.7))
     found = executor.patch_flow(current, previous + 20, torch.zeros(1, 2, 40, 56), 3, 6, 1.0).cpu()
@@ -73,10 +83,13 @@ def test_nothing_is_read_beyond_the_image(executor):
 def test_face():
     current, previous = scenes(1, 16, 24, (0.5, 0.5))
     begin = torch.zeros(1, 2, 16, 24)
-    opcheck(torch.ops.accel_rt.patch_flow.default, (current, previous, begin, 2, 4, 200.0))
+    for flow in (begin, begin[..., ::2, ::3]):
+        opcheck(torch.ops.accel_rt.patch_flow.default, (current, previous, flow, 2, 4, 200.0))
     assert patch_flow(current[:0], previous[:0], begin[:0]).shape == (0, 2, 16, 24)
-    with pytest.raises(UsageError, match=r"\[N, H, W\] of one size and flow \[N, 2, H, W\]"):
+    with pytest.raises(UsageError, match=r"\[N, H, W\] of one size and flow \[N, 2, h, w\]"):
         patch_flow(current, previous[:, 1:], begin)
+    with pytest.raises(UsageError, match=r"got .*, \(1, 3, 16, 24\)"):
+        patch_flow(current, previous, torch.zeros(1, 3, 16, 24))
     with pytest.raises(UsageError, match="must be float32, got torch.float64"):
         patch_flow(current.double(), previous, begin)
     with pytest.raises(UsageError, match="at least 8 pixels high and wide"):
