@@ -23,7 +23,8 @@ from accel_rt.runtime.settings import SegmenterSettings
 @click.argument("data")
 @field_options(
     SegmenterSettings,
-    *("reference", "update", "fusion", "interval", "flow", "size", "device", "precision"),
+    *("reference", "update", "fusion", "interval", "flow", "size"),
+    *("device", "precision", "backend"),
 )
 @click.option("--split", default="val", show_default=True, help="Part of the data set.")
 @layout_option("How the folder is laid out.")

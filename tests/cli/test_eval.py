@@ -157,9 +157,10 @@ def test_help_imports_nothing_heavy():
 
 @pytest.mark.slow
 def test_schedules_of_a_rendered_drive(accel, light_only, tmp_path):
-    args = ("--size", "64x48", "--precision", "fp32", "--seconds", 0.1)
+    args = ("--size", "64x48", "--precision", "fp32", "--backend", "torch", "--seconds", 0.1)
     done = accel("eval", "schedules", "street:3:32", *args, "--json", "a.json", "--plot", "a.svg")
     assert done.code == 0, done.err
+    assert "labelled frames of street:3:32, networks on torch" in done.out
     header = next(line for line in done.out.splitlines() if "mIoU" in line)
     columns = "schedule mIoU mVC8 mVC16 flicker new live ms a frame"
     assert header.split() == columns.split()
