@@ -203,8 +203,8 @@ def _costs(func: Any, args: Any, kwargs: dict[str, Any], out: Any) -> Iterator[C
     shape = "x".join(map(str, outputs[0].shape)) if outputs else ""
     if name == "deform_conv2d":
         yield from _deform_conv2d(args, out, shape)
-    elif func._overloadpacket in flop_registry or func in _ONE_KERNEL:
-        x, weight = args[1:3] if name == "addmm" else args[:2]
+    elif func._overloadpacket in flop_registry or func in _ONE_KERNEL or name == "addmm_":
+        x, weight = args[1:3] if name.startswith("addmm") else args[:2]
         transposed = name == "convolution" and args[6]
         places = prod((x if transposed else out).shape[2:]) * out.shape[0]
         is_matrix = weight.dim() == 2

@@ -24,6 +24,7 @@ from accel_rt.models.layers import (
     is_pointwise,
     keep_inside,
 )
+from accel_rt.models.shortcut_biases import move_shortcut_biases
 
 
 def prepare(graph: fx.GraphModule, device: torch.device, dtype: torch.dtype) -> None:
@@ -33,6 +34,7 @@ def prepare(graph: fx.GraphModule, device: torch.device, dtype: torch.dtype) -> 
     """
     prepared_one: Callable[[nn.Module], nn.Module | None]
     if device.type == "cuda":
+        move_shortcut_biases(graph)
         prepared_one = partial(cuda_module, dtype=dtype)
     elif device.type == "cpu" and _has_prepared_convolutions(dtype):
         join_inverted_residuals(graph)

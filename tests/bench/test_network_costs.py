@@ -88,3 +88,10 @@ def test_a_product_of_matrices_with_its_bias_is_one_kernel() -> None:
     (cost,) = network_costs._count([lambda: torch.addmm(bias, pixels, weight)])
     assert (cost.op, cost.flops) == ("addmm", 2 * 7 * 3 * 5)
     assert cost.bytes == 4 * (5 + 7 * 3 + 3 * 5 + 7 * 5)
+
+
+def test_a_product_that_is_added_reads_what_it_is_added_to() -> None:
+    total, pixels, weight = torch.zeros(7, 5), torch.zeros(7, 3), torch.zeros(3, 5)
+    (cost,) = network_costs._count([lambda: total.addmm_(pixels, weight)])
+    assert (cost.op, cost.flops) == ("addmm_", 2 * 7 * 3 * 5)
+    assert cost.bytes == 4 * (7 * 3 + 3 * 5 + 2 * 7 * 5)
