@@ -73,6 +73,8 @@ def _read(path: Path) -> dict[str, Color]:
 
 
 def _color(stored: Any) -> Color:
+    if not isinstance(stored, (str, list)):
+        raise ValueError(f"a colour is written like #806040 or [128, 96, 64], got {stored}")
     if isinstance(stored, str):
         if not re.fullmatch("#[0-9a-fA-F]{6}", stored):
             raise ValueError(f"the colour '{stored}' is not written like #806040")

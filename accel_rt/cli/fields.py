@@ -81,8 +81,16 @@ class FolderShare(click.ParamType):
 
 
 def output_option(help: str, name: str = "--output") -> Callable[[F], F]:
-    """``-o``: the one file that a command writes."""
-    return click.option("-o", name, required=True, type=_FILE, metavar="FILE", help=help)
+    """``-o``: the one file that a command writes, into a folder that is there."""
+
+    def in_a_folder(context: click.Context, parameter: click.Parameter, path: Path) -> Path:
+        if not path.parent.is_dir():
+            raise click.BadParameter(f"there is no folder '{path.parent}': make it first")
+        return path
+
+    return click.option(
+        "-o", name, required=True, type=_FILE, metavar="FILE", help=help, callback=in_a_folder
+    )
 
 
 def written_option(flag: str, metavar: str, help: str, name: str | None = None) -> Callable[[F], F]:

@@ -135,8 +135,24 @@ def _path_of_one(path: Path, name: str) -> Path:
     return path.with_name(f"{path.stem}_{name}{path.suffix}")
 
 
+def _is_video_file(source: str | list[Path]) -> bool:
+    from accel_rt.video.images import is_image
+
+    if isinstance(source, list) or is_url(source):
+        return False
+    return local_path(source).is_file() and not is_image(local_path(source))
+
+
+def _is_still(path: Path) -> bool:
+    from accel_rt.video.picture_file import is_picture
+    from accel_rt.video.picture_writer import ANIMATED
+
+    return is_picture(path) and path.suffix.lower() not in ANIMATED
+
+
 def _check(jobs: Sequence[Job], folder: Path | None) -> None:
     from accel_rt.video.output import check_output_path
+    from accel_rt.video.picture_writer import ANIMATED
     from accel_rt.video.stats_log import check_stats_suffix
     from accel_rt.video.timing import check_suffix
 
@@ -145,6 +161,8 @@ def _check(jobs: Sequence[Job], folder: Path | None) -> None:
         for path in (job.video, job.masks, job.timing, job.stats):
             if path is None:
                 continue
+            if owners.get(path) is job:
+                raise UsageError(f"two outputs would be written to '{path}': name two files")
             if path in owners:
                 raise UsageError(
                     f"'{owners[path].name}' and '{job.name}' would both be written to '{path}': "
@@ -152,6 +170,11 @@ def _check(jobs: Sequence[Job], folder: Path | None) -> None:
                 )
             owners[path] = job
     for job in jobs:
+        if job.video and _is_still(job.video) and _is_video_file(job.source):
+            raise UsageError(
+                f"'{job.video}' holds one picture and '{job.name}' is a video: name a video, or a "
+                f"file that ends in {' or '.join(ANIMATED)}"
+            )
         if job.timing:
             check_suffix(job.timing)
         if job.stats:

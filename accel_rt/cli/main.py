@@ -84,6 +84,9 @@ def run(args: Sequence[str] | None = None) -> int:
             return _unexpected(error.__cause__)
         say("interrupted")
         return EXIT_INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        say(error.format_message())
+        return error.exit_code
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "accel-rt"
         return _fail(f"{error.format_message()} (see {command} --help)", error.exit_code)

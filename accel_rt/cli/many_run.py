@@ -32,6 +32,7 @@ from accel_rt.video.images import is_image
 from accel_rt.video.location import is_read_once, is_url
 from accel_rt.video.stats_log import check_stats_suffix
 from accel_rt.video.timing import check_suffix
+from accel_rt.video.zones import Zones
 
 STATE = ".accel-rt"
 """The folder below the outputs' that has the manifest, and the chunks that are done."""
@@ -57,6 +58,8 @@ def run_many(
     """
     if folder is None:
         raise UsageError("many workers need a folder for their outputs: give -o FOLDER")
+    if options.zones:
+        Zones.read(options.zones)  # what is wrong with them shows before any work
     cores = many.cores_per_worker or (
         _CLUSTER_CORES if many.cluster else max(1, free_cores() // (many.workers or 1))
     )
@@ -96,7 +99,7 @@ def run_many(
                 )
                 raise
         elapsed_s = told.elapsed_s
-    return _report(board, elapsed_s, many.json_progress)
+    return _report(board, len(videos), elapsed_s, many.json_progress)
 
 
 def _crew(work: SegmentWork, many: ManyOptions, cores: int) -> Any:
@@ -239,9 +242,10 @@ class Told:
         return ", ".join(parts)
 
 
-def _report(board: Board, elapsed_s: float, as_json: bool) -> int:
+def _report(board: Board, videos: int, elapsed_s: float, as_json: bool) -> int:
     """Say what was done, skipped and failed, and return the exit code."""
     rows = [_row(failure) for failure in board.failures]
+    failed = len({failure.task.video.key for failure in board.failures})
     damaged = [video.source for video, done in board.joined if not done.whole]
     for video, done in board.joined:
         for note in done.notes:
@@ -261,7 +265,6 @@ def _report(board: Board, elapsed_s: float, as_json: bool) -> int:
             )
         )
     else:
-        failed = len({failure.task.video.key for failure in board.failures})
         show(
             f"{len(board.joined)} done, {len(board.skipped)} done before, {failed} failed: "
             f"{board.frames} frames in {elapsed_s:.1f} s, "
@@ -272,7 +275,10 @@ def _report(board: Board, elapsed_s: float, as_json: bool) -> int:
     for source in damaged:
         say(f"error: {source} could not be read whole: what could be is done")
     if rows:
-        say(f"error: {len(rows)} of {board.chunks} chunks or their videos failed: run again")
+        say(
+            f"error: {failed} of {videos} videos failed, for the reasons told: the same command "
+            "tries these again"
+        )
     return 1 if rows or damaged else 0
 
 

@@ -60,9 +60,8 @@ _MASK_FORMATS = ("png", "npz", "rle", "coco", "cvat", "label-studio")
 @click.option(
     "--masks-format",
     type=click.Choice(_MASK_FORMATS),
-    default="png",
-    show_default=True,
-    help="Indexed PNG with palette, NumPy, or one file of COCO's, CVAT's or Label Studio's.",
+    help="Indexed PNG with palette, NumPy, or one file of COCO's, CVAT's or Label Studio's.  "
+    "[default: png]",
 )
 @click.option(
     "--timing",
@@ -146,6 +145,9 @@ def segment(
     """
     values = with_preset(values, PRESETS, "balanced")
     settings = segmenter_settings(values)
+    if values["masks_format"] and not masks:
+        raise UsageError("--masks-format is for --masks: give that, too")
+    values["masks_format"] = values["masks_format"] or "png"
     if stats:
         settings = replace(settings, margins=True)
     elif values["zones"] and not values["summary"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import click
 
 from accel_rt.cli.fields import Size
 from accel_rt.cli.text import show
+from accel_rt.errors import UsageError
 
 if TYPE_CHECKING:
     from accel_street import Driving
@@ -35,6 +37,8 @@ def street(
     from accel_rt.video.writer import VideoWriter
     from accel_street import StreetDrive
 
+    if not isfinite(seconds):
+        raise UsageError(f"--seconds must be a finite number, got {seconds}")
     check_output_path(output, [])
     drive = StreetDrive(seed=seed, size=size, rate=rate, driving=driving)
     with VideoWriter(output, size, Fraction(rate)) as writer:

@@ -24,7 +24,7 @@ from typing import Any
 from accel_rt.classes import IGNORE_LABEL, ClassSet, color_rgb
 from accel_rt.data.colors import classes_by_color
 from accel_rt.data.dataset import DataSet, DatasetFrame, FrameSequence
-from accel_rt.data.labels import Coding, LabelCoding, label_maps
+from accel_rt.data.labels import LABEL_SUFFIXES, Coding, LabelCoding, label_maps
 from accel_rt.errors import InputError
 from accel_rt.jsonfile import member, read_json, typed
 from accel_rt.video.images import IMAGE_SUFFIXES, folders_in, image_files
@@ -41,6 +41,8 @@ def folders(root: Path, split: str) -> DataSet:
     """
     images, labels = _folders(root, split)
     maps = label_maps(labels)
+    if not maps and not (root / CLASSES_FILE).exists():
+        raise InputError(f"{labels} holds no label maps ({', '.join(LABEL_SUFFIXES)})")
     classes, coding = _classes(root, list(maps.values()))
     sequences = []
     for folder in (images, *folders_in(images)):
@@ -82,7 +84,7 @@ def _folders(root: Path, split: str) -> tuple[Path, Path]:
 
 def _classes(root: Path, maps: list[Path]) -> tuple[ClassSet, Coding]:
     path = root / CLASSES_FILE
-    if path.exists() or not maps:
+    if path.exists():
         return read_classes(path)
     return classes_by_color(maps, path)
 

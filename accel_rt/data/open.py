@@ -49,6 +49,11 @@ def open_dataset(
     name = _layout(path, layout)
     if split == "val" and not _VALIDATION[name](path):
         dataset = split_off(_READERS[name](path, "train"))["val"]
+        if not dataset.labelled():
+            raise InputError(
+                f"{path} has too few frames with labels to hold any back for validation: label "
+                f"two at least"
+            )
     else:
         dataset = _READERS[name](path, split)
     return _checked(dataset, path, shorter)

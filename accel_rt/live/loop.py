@@ -278,7 +278,10 @@ class LiveLoop:
             if picture is None:
                 raise UsageError("there is no picture to record yet: wait for the first frame")
             rate = Fraction(self._capture.nominal_rate or _DEFAULT_RATE).limit_denominator(1001)
-            self._recorder = Recorder(self._recordings, _size(picture.image_bgr), rate)
+            recorder = Recorder(self._recordings, _size(picture.image_bgr), rate)
+            with self._changed:  # what is shown now is the first; no other picture comes between
+                shown, self._recorder = self._picture or picture, recorder
+                recorder.write(shown.image_bgr, shown.captured_at)
 
     def _check_classes(self, settings: LiveSettings) -> None:
         if settings.classes is not None and self.classes is not None:

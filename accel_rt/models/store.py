@@ -192,6 +192,12 @@ def _in_folder(folder: Path, kind: str, role: Role) -> Path:
     entries = list(_entries(folder))
     found = [entry.path for entry in entries if entry.kind == kind]
     if len(found) > 1:
+        if not any(entry.kind == "fusion" for entry in entries):
+            raise WeightsError(
+                f"{folder} holds {len(found)} {kind} weights and no fusion that says which is "
+                f"which: let their training end ('accel-rt train' with the same --out goes on), "
+                f"or name a .safetensors file in it"
+            )
         named = [entry.description.get(f"{role}_sha256") for entry in entries]
         found = [path for path in found if content_hash(path) in named]
     if len(found) != 1:

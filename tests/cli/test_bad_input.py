@@ -431,3 +431,39 @@ def test_frames_before_a_failure_are_kept(accel, fakes, clip, monkeypatch, tmp_p
     assert f"the {kept} frames before the failure are kept" in done.err
     assert len(list((tmp_path / "masks").glob("*.png"))) == kept
     assert len((tmp_path / "times.csv").read_text().splitlines()) == 1 + kept
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("segment", "clip.mp4", "-o", "one.png"), "'one.png' holds one picture and"),
+        (("segment", "clip.mp4", "--stats", "x.csv", "--timing", "x.csv"), "name two files"),
+        (("segment", "clip.mp4", "--masks-format", "rle"), "--masks-format is for --masks"),
+        (("street", "s.mp4", "--seconds", "nan"), "--seconds must be a finite number"),
+        (("pack", "efficientnet_lite0", "-o", "no/p.safetensors"), "there is no folder 'no'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_the_work(
+    accel, fakes, tmp_path, arguments, sentence
+):
+    write_clip(tmp_path / "clip.mp4")
+    done = accel(*arguments)
+    assert done.code == 2
+    assert sentence in done.error
+    assert not fakes
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_a_palette_says_how_colours_are_written(accel, fakes, clip, tmp_path):
+    (tmp_path / "palette.json").write_text('{"road": 5}')
+    done = accel("segment", clip, "--palette", "palette.json")
+    assert done.code == 1
+    assert "a colour is written like #806040 or [128, 96, 64], got 5" in done.error
+
+
+@pytest.mark.parametrize("group", ["train", "eval", "import"])
+def test_a_group_without_a_command_shows_its_help(accel, group):
+    done = accel(group)
+    assert done.code == 2
+    assert "error" not in done.err
+    assert len(done.err.splitlines()) > 5

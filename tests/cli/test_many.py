@@ -50,6 +50,7 @@ def test_a_tree_of_videos_is_kept_and_a_corrupt_one_is_told_of(accel, done, tmp_
     out = accel("segment", "in", "-o", "out", *ARGS, "--timing", "t.csv")
     assert out.code == 1
     assert "3 done, 0 done before, 1 failed: 90 frames" in out.out
+    assert "error: 1 of 4 videos failed, for the reasons told" in out.err
     assert "in/a/bad.mp4  reading it" in out.out
     assert "is not a video" in out.out
     videos = [name for name in names(tmp_path / "out") if not name.startswith(".")]
@@ -266,3 +267,13 @@ def test_a_url_that_cannot_be_had_is_told_of(accel, done, tmp_path):
     out = accel("segment", "memory://nothing/there.mp4", "-o", "out", *ARGS)
     assert out.code == 1
     assert "there is nothing at" in out.error
+
+
+@pytest.mark.parametrize("content", [b"[", bytes(range(128, 256))])
+def test_wrong_zones_are_told_before_any_work(accel, done, tmp_path, content):
+    small.clip(tmp_path / "x.mp4", 5, 0, audio_s=0)
+    (tmp_path / "zones.json").write_bytes(content)
+    out = accel("segment", "x.mp4", "-o", "out", *ARGS, "--zones", "zones.json", "--stats", "s.csv")
+    assert out.code == 1
+    assert "'zones.json' does not hold zones" in out.error
+    assert not done

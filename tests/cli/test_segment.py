@@ -427,8 +427,13 @@ def test_animations_keep_the_frames_and_the_time(accel, fakes, clip, tmp_path, s
         assert lasts_ms == 800
 
 
-def test_a_video_does_not_fit_into_a_picture(accel, fakes, clip, tmp_path):
-    done = accel("segment", clip, "-o", "out.png")
+def test_pictures_do_not_fit_into_one(accel, fakes, tmp_path):
+    """Where the input could be one picture, that shows with the second."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(2):
+        cv2.imwrite(str(folder / f"{number}.png"), picture(number))
+    done = accel("segment", folder, "-o", "out.png")
     assert done.code == 1
     assert "holds one picture: name a video" in done.error
     assert cv2.imread(str(tmp_path / "out.png")).shape == (48, 64, 3)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -370,6 +371,20 @@ def test_every_recording_has_its_own_file(loops: Loops, tmp_path: Path) -> None:
         loop.record(False)
         assert loop.stats().recording is None
         assert (tmp_path / name).stat().st_size > 0
+
+
+def test_the_picture_that_is_shown_is_the_first_of_a_recording(
+    loops: Loops, tmp_path: Path
+) -> None:
+    """Also where no other one comes any more."""
+    recorded, wait = gate()
+    source = ScriptedSource([picture(5), wait])
+    loop = loops.start(source, recording=tmp_path / "it.mp4")
+    loop.record(True)
+    loop.record(False)
+    recorded.set()
+    with av.open(str(tmp_path / "it.mp4")) as container:
+        assert len(list(container.decode(video=0))) == 1
 
 
 def test_going_on_after_a_pause_starts_from_a_keyframe(loops: Loops) -> None:
