@@ -57,7 +57,10 @@ class NameOrFile(click.Choice):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if isinstance(value, str) and value.endswith(".safetensors"):
             return value
-        return super().convert(value, param, ctx)
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            self.fail(f"{error.message.rstrip('.')}, nor a .safetensors file.", param, ctx)
 
 
 class FolderShare(click.ParamType):

@@ -241,9 +241,15 @@ def check_length(footage: Footage, density: Density, longest: int) -> None:
     for clip in footage.clips:
         if density == "dense":
             if len(clip.frames) < longest and any(frame.labelled for frame in clip.frames):
+                frames = len(clip.frames)
+                if frames == 1:
+                    raise InputError(
+                        f"{clip.name} is a single picture, not a video with a keyframe interval of "
+                        f"{longest}: choose --mode deeplab"
+                    )
                 raise InputError(
-                    f"{clip.name} has {len(clip.frames)} frames, fewer than the keyframe interval "
-                    f"{longest}: choose an interval up to {len(clip.frames)}"
+                    f"{clip.name} has {frames} frames, fewer than the keyframe interval "
+                    f"{longest}: choose an interval up to {frames}"
                 )
             continue
         for index, frame in enumerate(clip.frames):

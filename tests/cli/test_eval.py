@@ -116,6 +116,8 @@ def test_paper(accel, light_only, tmp_path):
     [
         ("eval nowhere", 1, "no folder nowhere"),
         ("eval street:3:4", 1, "street3 has 4 frames, fewer than the keyframe interval 5"),
+        ("eval street:3:1", 1, "is a single picture, not a video with a keyframe interval of 5"),
+        ("eval street:3:4 --flow x", 2, "'flownets', nor a .safetensors file"),
         ("eval street:x", 2, "'street:x' is no street"),
         ("eval run", 2, "Missing argument 'DATA'"),
         ("eval --interval 2", 2, "Missing argument 'DATA'"),
