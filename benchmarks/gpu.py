@@ -35,6 +35,7 @@ _RUNS = 50
 _SPANS = 20  # from keyframe to keyframe
 _SIZE = (1024, 2048)  # of the frames
 _DTYPE = torch.float16
+_TRAINED = ("efficientnet_lite2", (368, 480), 16)  # network, frames and how many of them
 _NO_DEVICE = (
     "no CUDA device here: run this on a machine with a GPU and a CUDA build of torch, or print "
     "the least times with --assume-h100"
@@ -55,6 +56,7 @@ def main(assume_h100: bool, frames: bool) -> None:
         least_times(roofline.H100)
         if frames:
             counted_networks(roofline.H100)
+            counted_training(roofline.H100)
             counted_launches()
         return
     if not torch.cuda.is_available():
@@ -110,6 +112,18 @@ def counted_networks(peak: roofline.Peak) -> None:
                     )
     click.echo("\n| model | interval | frame | frames/s |\n|---|---|---|---|")
     click.echo("\n".join(rates))
+
+
+def counted_training(peak: roofline.Peak) -> None:
+    """What a step of training takes of the device, without making its samples."""
+    name, (height, width), batch = _TRAINED
+    costs = network_costs.training_step(name, (height, width), batch)
+    seconds = sum(network_costs.expected_seconds(cost, peak) for cost in costs)
+    click.echo("\n| a step of training | frame | kernels | ms | images/s |\n|---|---|---|---|---|")
+    click.echo(
+        f"| {name}, {batch} images | {height}x{width} | {len(costs)} | {1e3 * seconds:.1f} "
+        f"| {batch / seconds:.0f} |"
+    )
 
 
 def counted_launches() -> None:

@@ -33,6 +33,8 @@ from accel_rt.runtime.geometry import plan
 from accel_rt.runtime.nodes import FrameNodes
 from accel_rt.runtime.program import FrameProgram
 from accel_rt.runtime.schedule import Schedule
+from accel_rt.train.losses import segmentation_loss
+from accel_rt.train.optimiser import parameter_groups
 from benchmarks.roofline import Cost, Peak
 
 BANDWIDTH_SHARE, ARITHMETIC_SHARE = 0.8, 0.6
@@ -116,6 +118,28 @@ def frames_per_second(model: Model, counted: dict[str, list[Cost]], peak: Peak) 
     """Of a GPU that does nothing but these kernels, one after the other."""
     key, *later = (sum(expected_seconds(c, peak) for c in costs) for costs in counted.values())
     return model.interval / (key + (model.interval - 1) * sum(later))
+
+
+def training_step(name: str, size: tuple[int, int], batch: int) -> list[Cost]:
+    """The kernels of one step of training the network ``name``, in bfloat16, by AdamW.
+
+    Making the samples is not among them.
+    """
+    with META:
+        network = build_network(name, _CLASSES).to(torch.bfloat16)
+        labels = torch.empty((batch, *size), dtype=torch.long)
+        frames = torch.empty((batch, 3, *size), dtype=torch.bfloat16)
+    network.train().to(memory_format=torch.channels_last)
+    frames = frames.contiguous(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(parameter_groups([network], 0.02), foreach=True)
+
+    def step() -> None:
+        segmentation_loss(network(frames).float(), labels).backward()
+        optimiser.step()
+        optimiser.zero_grad()
+
+    step()  # from the second on its state is there
+    return _count([step])
 
 
 @contextmanager
@@ -203,6 +227,13 @@ def _costs(func: Any, args: Any, kwargs: dict[str, Any], out: Any) -> Iterator[C
     shape = "x".join(map(str, outputs[0].shape)) if outputs else ""
     if name == "deform_conv2d":
         yield from _deform_conv2d(args, out, shape)
+    elif name == "convolution_backward":  # of the input and of the weight: both read the gradient
+        gradient, _, weight = args[:3]
+        flops = 4 * weight.numel() * prod(gradient.shape[2:]) * gradient.shape[0]
+        unit: Any = "float32" if args[9] > 1 else "tensor"
+        yield Cost(name, shape, moved + _bytes([gradient]), flops, unit)
+    elif "batch_norm" in name:  # its statistics first
+        yield Cost(name, shape, 2 * _bytes(inputs) + _bytes(outputs), 8 * outputs[0].numel())
     elif func._overloadpacket in flop_registry or func in _ONE_KERNEL or name == "addmm_":
         x, weight = args[1:3] if name.startswith("addmm") else args[:2]
         transposed = name == "convolution" and args[6]
@@ -212,7 +243,7 @@ def _costs(func: Any, args: Any, kwargs: dict[str, Any], out: Any) -> Iterator[C
         bias = args[2] if name == "convolution" else None
         side = "" if is_matrix else f" {weight.shape[2]}x{weight.shape[3]}"
         grouped = name == "convolution" and args[8] > 1
-        unit: Any = "float32" if grouped else "tensor"
+        unit = "float32" if grouped else "tensor"
         yield Cost(f"{name}{side}", shape, moved, flops, unit)
         if bias is not None:  # PyTorch adds it in a kernel of its own
             yield Cost("bias", shape, 2 * _bytes(outputs), out.numel())

@@ -95,3 +95,16 @@ def test_a_product_that_is_added_reads_what_it_is_added_to() -> None:
     (cost,) = network_costs._count([lambda: total.addmm_(pixels, weight)])
     assert (cost.op, cost.flops) == ("addmm_", 2 * 7 * 3 * 5)
     assert cost.bytes == 4 * (7 * 3 + 3 * 5 + 2 * 7 * 5)
+
+
+def test_a_step_of_training_computes_three_times_what_a_frame_does() -> None:
+    """Each convolution again for the slope of its input, and for that of its weight."""
+    costs = network_costs.training_step("plainnet", (64, 96), 2)
+
+    def flops(kind: str) -> float:
+        return sum(cost.flops for cost in costs if cost.op.startswith(kind))
+
+    forwards = [cost.flops for cost in costs if cost.op.startswith("convolution ")]
+    assert flops("convolution_backward") == 2 * sum(forwards)
+    assert len([c for c in costs if c.op == "convolution_backward"]) == len(forwards)
+    assert any("batch_norm_backward" in cost.op for cost in costs)
