@@ -213,5 +213,12 @@ class TestSplitting:
     def test_a_lone_picture_is_trained_on(self, tmp_path: Path) -> None:
         root = TestFlatFolders().write(tmp_path, [(128, 64, 128)])
         assert len(open_training(root).labelled()) == 1
-        with pytest.raises(InputError, match="no frame of .*'val' has labels"):
+        with pytest.raises(InputError, match="too few frames with labels to hold any back"):
             open_dataset(root, "val")
+
+    def test_a_folder_without_label_maps_is_told_so(self, tmp_path: Path) -> None:
+        root = TestFlatFolders().write(tmp_path, [(128, 64, 128)])
+        for path in (root / "masks").iterdir():
+            path.unlink()
+        with pytest.raises(InputError, match=r"masks holds no label maps \(\.png, "):
+            open_training(root)

@@ -187,6 +187,14 @@ class TestStore:
         with pytest.raises(WeightsError, match="no weight file"):
             store.find(str(tmp_path / "net.safetensors"))
 
+    def test_a_run_that_has_no_fusion_yet_is_told_so(self, saved: Path, tmp_path: Path) -> None:
+        run = tmp_path / "run"
+        run.mkdir()
+        for role in ("reference", "update"):
+            shutil.copy(saved, run / f"net-{role}.safetensors")
+        with pytest.raises(WeightsError, match="holds 2 network weights and no fusion that says"):
+            store.find(str(run))
+
     def test_a_package_with_weights_is_found_by_its_entry_point(
         self, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
