@@ -12,6 +12,7 @@ import click
 
 from accel_rt.cli.fields import (
     CommaList,
+    Number,
     field_options,
     from_values,
     threads_option,
@@ -48,7 +49,7 @@ from accel_rt.runtime.settings import SegmenterSettings
 @threads_option()
 @click.option(
     "--auto",
-    type=click.FloatRange(0, 100),
+    type=Number(0, 100),
     metavar="PERCENT",
     help="Say which schedule is the fastest that keeps so much of the mean IoU, and its options.",
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from accel_rt import threads
+from accel_rt.cli.fields import Number
 from accel_rt.cli.options import layout_option
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _OPTIONS = (
     ),
     click.option(
         "--rate",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Number(min=0, min_open=True),
         metavar="FPS",
         help="Frames per second of the video.  [default: the data set's, else 25]",
     ),

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from accel_rt.cli.eval_options import footage_options, open_dataset_info, worker_count
-from accel_rt.cli.fields import field_options, threads_option
+from accel_rt.cli.fields import Number, field_options, threads_option
 from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say, show
 from accel_rt.errors import OutputError
@@ -41,7 +41,7 @@ from accel_rt.runtime.settings import SegmenterSettings
 @threads_option("CPU threads of the timing.  [default: one for each core]")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=1),
+    type=Number(min=1),
     default=120,
     show_default=True,
     help="How long to time all models in turn.",

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from accel_rt.cli.eval_options import layout_option
-from accel_rt.cli.fields import field_options, from_values, threads_option, written_option
+from accel_rt.cli.fields import Number, field_options, from_values, threads_option, written_option
 from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say, show, table
 from accel_rt.errors import UsageError
@@ -38,7 +38,7 @@ from accel_rt.runtime.settings import SegmenterSettings
 @threads_option()
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=60.0,
     show_default=True,
     help="How long to take times; 0 takes none.",

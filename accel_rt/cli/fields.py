@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import MISSING, fields
@@ -49,6 +50,18 @@ class CommaList(click.ParamType):
             return tuple(self._item(part.strip()) for part in value.split(",") if part.strip())
         except ValueError:
             self.fail(f"'{value}' is not a list such as {self.name}", param, ctx)
+
+
+class Number(click.FloatRange):
+    """A finite number in a range; click's own takes ``nan`` for a number in any."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 class NameOrFile(click.Choice):

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from accel_rt.cli.fields import field_options, from_values, written_option
+from accel_rt.cli.fields import Number, field_options, from_values, written_option
 from accel_rt.cli.options import (
     palette_option,
     preset_option,
@@ -61,7 +61,7 @@ MAX_RECORDINGS, RECORDING_LENGTH_S, KEEP_FREE_MB = 100, 3600.0, 1000
 )
 @click.option(
     "--recording-length",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     default=RECORDING_LENGTH_S,
     show_default=True,
     metavar="S",
@@ -102,9 +102,7 @@ MAX_RECORDINGS, RECORDING_LENGTH_S, KEEP_FREE_MB = 100, 3600.0, 1000
     help="A further name of this machine by which browsers may ask for the page.",
 )
 @click.option("--repeat", is_flag=True, help="Start a file again at its end.")
-@click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Stop after S."
-)
+@click.option("--seconds", type=Number(min=0, min_open=True), metavar="S", help="Stop after S.")
 @click.option("--json", "as_json", is_flag=True, help="Print the final numbers as JSON.")
 def live(source: str, **values: Any) -> int:
     """Segment SOURCE as it happens and show it in a window or a browser.

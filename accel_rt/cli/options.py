@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from accel_rt.cli.fields import field_options, from_values, threads_option
+from accel_rt.cli.fields import Number, field_options, from_values, threads_option
 from accel_rt.cli.text import say
 from accel_rt.data.layouts import LAYOUTS
 from accel_rt.option import options
@@ -49,7 +49,7 @@ palette_option = click.option(
 _READING_OPTIONS = (
     click.option(
         "--timeout",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Number(min=0, min_open=True),
         metavar="S",
         help="Give up on a URL or pipe that sends nothing for so many seconds.  [default: "
         f"{TIMEOUT_S:g}; live streams {STREAM_TIMEOUT_S:g}]",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from accel_rt.cli.fields import field_options, from_values
+from accel_rt.cli.fields import Number, field_options, from_values
 from accel_rt.cli.jobs import plan_jobs
 from accel_rt.cli.many import ManyOptions
 from accel_rt.cli.options import (
@@ -84,7 +84,7 @@ _MASK_FORMATS = ("png", "npz", "rle", "coco", "cvat", "label-studio")
 @click.option("--end", type=float, metavar="S", help="End S seconds into the input.")
 @click.option(
     "--rate",
-    type=click.FloatRange(MIN_RATE, MAX_RATE),
+    type=Number(MIN_RATE, MAX_RATE),
     metavar="FPS",
     help="Frames per second of images and raw streams.  [default: as they say, or 25]",
 )
@@ -117,7 +117,7 @@ _MASK_FORMATS = ("png", "npz", "rle", "coco", "cvat", "label-studio")
 )
 @click.option(
     "--chunk-seconds",
-    type=click.FloatRange(min=1),
+    type=Number(min=1),
     metavar="S",
     help="Length of chunks; each begins with a keyframe.  [default: 30]",
 )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from accel_rt.cli.fields import Size
+from accel_rt.cli.fields import Number, Size
 from accel_rt.cli.text import show
-from accel_rt.errors import UsageError
 
 if TYPE_CHECKING:
     from accel_street import Driving
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=6.0)
+@click.option("--seconds", type=Number(min=0, min_open=True), default=6.0)
 @click.option("--seed", type=click.IntRange(min=0), default=7, help="Another seed, another street.")
 @click.option("--size", type=Size(), default="480x360", help="Width and height in pixels.")
 @click.option("--rate", type=click.IntRange(1, 120), default=15, help="Frames per second.")
@@ -37,8 +35,6 @@ def street(
     from accel_rt.video.writer import VideoWriter
     from accel_street import StreetDrive
 
-    if not isfinite(seconds):
-        raise UsageError(f"--seconds must be a finite number, got {seconds}")
     check_output_path(output, [])
     drive = StreetDrive(seed=seed, size=size, rate=rate, driving=driving)
     with VideoWriter(output, size, Fraction(rate)) as writer:

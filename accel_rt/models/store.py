@@ -192,9 +192,9 @@ def _in_folder(folder: Path, kind: str, role: Role) -> Path:
     entries = list(_entries(folder))
     found = [entry.path for entry in entries if entry.kind == kind]
     if len(found) > 1:
-        if not any(entry.kind == "fusion" for entry in entries):
+        if kind == "network" and not any(entry.kind == "fusion" for entry in entries):
             raise WeightsError(
-                f"{folder} holds {len(found)} {kind} weights and no fusion that says which is "
+                f"{folder} holds {len(found)} network weights and no fusion that says which is "
                 f"which: let their training end ('accel-rt train' with the same --out goes on), "
                 f"or name a .safetensors file in it"
             )

@@ -41,6 +41,7 @@ from accel_rt.models.accel import (
     probabilities,
 )
 from accel_rt.models.layers import resize_grid
+from accel_rt.ops.eager import resized_flow
 from accel_rt.runtime.geometry import Geometry, plan
 from accel_rt.runtime.preprocess import network_input, thumbnail
 from accel_rt.runtime.result import Overlay
@@ -400,8 +401,4 @@ def inverse_flow(flow: Tensor) -> Tensor:
 
 def _warp(grid: Tensor, flow: Tensor) -> Tensor:
     """A map ``[N, C, h, w]`` warped by flow in cells of its grid, or of one of the same extent."""
-    height, width = grid.shape[-2:]
-    if flow.shape[-2:] != grid.shape[-2:]:
-        x, y = resize_grid(flow, grid.shape[-2:]).split(1, 1)
-        flow = torch.cat([x * (width / flow.shape[-1]), y * (height / flow.shape[-2])], 1)
-    return ops.flow_warp(grid, flow)
+    return ops.flow_warp(grid, resized_flow(flow, grid.shape[-2:]))

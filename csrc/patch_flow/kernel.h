@@ -14,7 +14,7 @@ inline int patches_along(int side) { return (side - patch_side + patch_step - 1)
 struct PatchFlowParams {
   const float* current;   // [N, H, W]
   const float* previous;  // [N, H, W]
-  const float* flow;      // [N, 2, *flow_size] (x, y) in its pixels: where to begin
+  const float* flow;      // [N, 2, flow_height, flow_width] (x, y) in its pixels: where to begin
   float* found[2];        // [N, rows, columns, 2] (x, y): of the patches; rounds take turns
   float* out;             // [N, 2, H, W] (x, y)
   int64_t images;

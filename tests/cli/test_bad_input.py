@@ -439,7 +439,9 @@ def test_frames_before_a_failure_are_kept(accel, fakes, clip, monkeypatch, tmp_p
         (("segment", "clip.mp4", "-o", "one.png"), "'one.png' holds one picture and"),
         (("segment", "clip.mp4", "--stats", "x.csv", "--timing", "x.csv"), "name two files"),
         (("segment", "clip.mp4", "--masks-format", "rle"), "--masks-format is for --masks"),
-        (("street", "s.mp4", "--seconds", "nan"), "--seconds must be a finite number"),
+        (("street", "s.mp4", "--seconds", "nan"), "nan is not a finite number"),
+        (("street", "s.mp4", "--seconds", "inf"), "inf is not a finite number"),
+        (("live", "clip.mp4", "--no-window", "--seconds", "nan"), "nan is not a finite number"),
         (("pack", "efficientnet_lite0", "-o", "no/p.safetensors"), "there is no folder 'no'"),
     ],
 )
