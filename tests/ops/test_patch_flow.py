@@ -42,9 +42,10 @@ def test_gives_what_its_twin_gives(executor, size, images):
 @pytest.mark.parametrize("own", [(1, 1), (5, 3), (16, 24), (40, 50)], ids=str)
 def test_begins_at_flow_of_any_size(executor, own):
     current, previous = scenes(2, 32, 48, (1.3, -0.7))
-    begin = torch.randn(2, 2, *own)
+    unit = torch.tensor([48 / own[1], 32 / own[0]])[:, None, None]  # its pixels, in the images'
+    begin = 2 * torch.randn(2, 2, *own) / unit  # from far away, more patches find two that fit
     larger = F.interpolate(begin.double(), (32, 48), mode="bilinear", align_corners=False)
-    larger *= torch.tensor([48 / own[1], 32 / own[0]]).double()[:, None, None]
+    larger *= unit.double()
     expected = eager.patch_flow(current.double(), previous.double(), larger, 2, 3, 200.0)
     assert_mostly_near(executor.patch_flow(current, previous, begin, 2, 3, 200.0), expected)
 
