@@ -120,18 +120,18 @@ class DeepLab(TrainingTask):
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         images, labels = batch
         frames = _network(self.model).normalisation(images)
-        scores, guesses = model(frames) if self._settings.hints else (model(frames), [])
-        scores = scores.float()
         settings = self._settings
+        scores, guesses = model(frames) if settings.hints else (model(frames), [])
+        scores = scores.float()
         loss, weight = segmentation_sums(
-            scores, labels, self._weights, settings.hardest, settings.edges
+            scores, labels, self._weights, settings.hardest, settings.edges, settings.lovasz
         )
         if self._teacher is not None:
             lesson = self._teacher(images)
             taught = distillation_loss(scores, lesson.probabilities)
-            loss = torch.lerp(loss, taught * weight, self._settings.distil)
+            loss = torch.lerp(loss, taught * weight, settings.distil)
             if guesses:
-                loss = loss + self._settings.hints * weight * hint_loss(guesses, lesson.features)
+                loss = loss + settings.hints * weight * hint_loss(guesses, lesson.features)
         return loss, weight
 
     def validate(self, model: nn.Module) -> dict[str, float]:

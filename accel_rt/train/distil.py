@@ -17,11 +17,13 @@ from accel_rt.models.layers import Features, resize_grid
 from accel_rt.models.network import Network
 from accel_rt.models.weights import load_network
 
+_GRID = 4  # pixels: on a grid of 8 of them nothing is left of what is thin
+
 
 class Lesson(NamedTuple):
     """What a teacher makes of frames ``[N, H, W, 3]``.
 
-    ``probabilities`` are float32 ``[N, C, H/8, W/8]``; ``features`` those of the first network
+    ``probabilities`` are float32 ``[N, C, H/4, W/4]``; ``features`` those of the first network
     at the first scale, unmirrored, of its type: ``[N, K, H/s, W/s]`` for the strides s 4, 8 and
     16 at scale 1.
     """
@@ -64,7 +66,7 @@ class Teacher:
     @torch.no_grad()
     def __call__(self, frames_bgr: Tensor) -> Lesson:
         """What there is to learn of frames uint8 BGR ``[N, H, W, 3]``."""
-        size = frames_bgr.shape[1] // 8, frames_bgr.shape[2] // 8
+        size = frames_bgr.shape[1] // _GRID, frames_bgr.shape[2] // _GRID
         total = torch.zeros((), device=frames_bgr.device)
         kept: Features | None = None
         for scale, network in product(self._scales, self._networks):

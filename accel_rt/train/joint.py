@@ -158,7 +158,7 @@ class Joint(TrainingTask):
         def sums(scores: Tensor) -> tuple[Tensor, Tensor]:
             scores = scores.float()
             loss, weight = segmentation_sums(
-                scores, labels, self._weights, settings.hardest, settings.edges
+                scores, labels, self._weights, settings.hardest, settings.edges, settings.lovasz
             )
             if lesson is not None:
                 taught = distillation_loss(scores, lesson.probabilities)

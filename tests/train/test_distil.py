@@ -13,8 +13,8 @@ def test_teacher_averages_networks_and_mirror_images() -> None:
     teacher = Teacher(networks)
     images = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
     probabilities = teacher(images).probabilities
-    assert probabilities.shape == (2, 4, 8, 12)
-    torch.testing.assert_close(probabilities.sum(1), torch.ones(2, 8, 12))
+    assert probabilities.shape == (2, 4, 16, 24)
+    torch.testing.assert_close(probabilities.sum(1), torch.ones(2, 16, 24))
     torch.testing.assert_close(teacher(images.flip(2)).probabilities.flip(-1), probabilities)
 
 

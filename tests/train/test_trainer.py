@@ -11,12 +11,19 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 from torch.utils.data import Dataset
 
 from accel_rt.errors import AccelError, InputError, UsageError
 from accel_rt.train.input import StepSampler
 from accel_rt.train.log import MISSING_TENSORBOARD
-from accel_rt.train.losses import disagreement, near_edges, segmentation_loss, segmentation_sums
+from accel_rt.train.losses import (
+    disagreement,
+    lovasz_softmax,
+    near_edges,
+    segmentation_loss,
+    segmentation_sums,
+)
 from accel_rt.train.processes import Processes
 from accel_rt.train.settings import TrainingSettings
 from accel_rt.train.task import TrainingTask
@@ -247,6 +254,44 @@ class TestHardPixels:
     def test_the_hardest_third_is_the_worst_pixel(self) -> None:
         loss = segmentation_loss(self.SCORES, self.LABELS, hardest=1 / 3)
         torch.testing.assert_close(loss, torch.tensor(3.0).exp().add(1).log())
+
+
+class TestLovasz:
+    def test_is_jaccards_loss_of_scores_that_are_certain(self) -> None:
+        labels = torch.randint(0, 3, (2, 12, 10))
+        found = torch.randint(0, 3, (2, 12, 10))
+        scores = 200.0 * one_hot(found, 4).movedim(-1, 1)
+        both = [((labels == c) & (found == c)).sum() for c in range(3)]
+        either = [((labels == c) | (found == c)).sum() for c in range(3)]
+        expected = 1 - torch.stack([b / e for b, e in zip(both, either, strict=True)]).mean()
+        torch.testing.assert_close(lovasz_softmax(scores, labels), expected)
+
+    def test_follows_its_definition_between(self) -> None:
+        """The integral over t of Jaccard's loss when errors of more than t are mistakes."""
+        scores, labels = torch.randn(2, 3, 5, 7).double(), torch.randint(0, 3, (2, 5, 7))
+        labels[0, :2] = 255
+        probabilities, labelled = scores.softmax(1), labels != 255
+        losses = []
+        for c in range(3):
+            true = (labels == c)[labelled]
+            errors = (true.double() - probabilities[:, c][labelled]).abs()
+            loss, edge = 0.0, 0.0
+            for t in errors.sort().values.tolist():
+                wrong = errors > (edge + t) / 2
+                union = true.sum() + (~true & wrong).sum()
+                loss += (t - edge) * float(1 - (true & ~wrong).sum() / union)
+                edge = t
+            losses.append(loss)
+        assert lovasz_softmax(scores, labels).item() == pytest.approx(np.mean(losses), abs=1e-6)
+
+    def test_leads_downhill_and_is_none_without_labels(self) -> None:
+        scores = torch.randn(2, 3, 8, 8, requires_grad=True)
+        labels = torch.randint(0, 3, (2, 8, 8))
+        before, weight = segmentation_sums(scores, labels, lovasz=1.0)
+        (before / weight).backward()
+        after, _ = segmentation_sums(scores - 50 * scores.grad, labels, lovasz=1.0)
+        assert after < before
+        assert lovasz_softmax(scores, torch.full((2, 8, 8), 255)).item() == 0
 
 
 class TestEdges:
