@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+import torch
 
 from accel_rt.runtime import backends
 
@@ -13,3 +14,9 @@ def _floats_run() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(backends, "integers_are_faster", lambda: False)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _same_inputs() -> None:
+    """Random inputs do not depend on which tests ran before; operators get fresh ones instead."""
+    torch.manual_seed(0)

@@ -23,7 +23,7 @@ def scenes(images: int, height: int, width: int, shift: tuple[float, float]) -> 
 def assert_mostly_near(actual: Tensor, expected: Tensor) -> None:
     """Where two displacements fit alike, rounding decides between them: rarely, then."""
     apart = (actual.double().cpu() - expected).abs().amax(1)
-    assert (apart > 0.01).double().mean() < 0.02, f"off by up to {apart.max():.3g} pixels"
+    assert (apart > 0.05).double().mean() < 0.02, f"off by up to {apart.max():.3g} pixels"
 
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 21), (13, 9), (32, 48), (37, 50)], ids=str)
