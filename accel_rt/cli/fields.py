@@ -130,7 +130,8 @@ def field_options(settings: type, *names: str) -> Callable[[F], F]:
     def add(command: F) -> F:
         for field, told in reversed(list(options(settings))):
             if not names or field.name in names:
-                command = _option(field.name, field.default, told)(command)
+                number = _number(field.type)
+                command = _option(field.name, field.default, number, told)(command)
         return command
 
     return add
@@ -142,13 +143,21 @@ def from_values(settings: type, values: dict[str, Any]) -> Any:
     return settings(**{name: values[name] for name in names if values.get(name) is not None})
 
 
-def _option(name: str, default: Any, told: Option) -> Callable[[F], F]:
+def _number(annotation: Any) -> type[int | float] | None:
+    """The kind of number that a field holds, or that it holds unless it is None."""
+    kind = str(annotation).removesuffix(" | None")
+    return int if kind == "int" else float if kind == "float" else None
+
+
+def _option(
+    name: str, default: Any, number: type[int | float] | None, told: Option
+) -> Callable[[F], F]:
     written, help = flag(name), told.help
     details: dict[str, Any] = {}
     if isinstance(default, bool):
         written = f"{written}/--no-{name.replace('_', '-')}"
     else:
-        details = {"type": _type(default, told), "metavar": told.metavar}
+        details = {"type": _type(default, number, told), "metavar": told.metavar}
         if told.kind == "folder":
             details["metavar"] = told.metavar or "DIR"
     if default is MISSING:
@@ -165,7 +174,7 @@ def _option(name: str, default: Any, told: Option) -> Callable[[F], F]:
     return click.option(written, name, help=help, **details)
 
 
-def _type(default: Any, told: Option) -> Any:
+def _type(default: Any, number: type[int | float] | None, told: Option) -> Any:
     if told.kind == "folder":
         return click.Path(path_type=Path, exists=True, file_okay=False)
     if told.kind == "shares":
@@ -178,7 +187,7 @@ def _type(default: Any, told: Option) -> Any:
         return CommaList(float, _as_written(default, told))
     if told.kind == "choice or file":
         return NameOrFile(told.choices)
-    if told.choices and not isinstance(default, float):
+    if told.choices and number is None:
         return click.Choice(told.choices)
     bounds: dict[str, Any] = {
         "min": told.low,
@@ -186,11 +195,9 @@ def _type(default: Any, told: Option) -> Any:
         "min_open": told.above,
         "max_open": told.below,
     }
-    if told.low is None and told.high is None:
-        return type(default) if isinstance(default, (int, float)) else str
-    if isinstance(default, int):
-        return click.IntRange(**bounds)
-    return click.FloatRange(**bounds) if isinstance(default, float) else str
+    if number is None or (told.low is None and told.high is None):
+        return number or str
+    return click.IntRange(**bounds) if number is int else click.FloatRange(**bounds)
 
 
 def _as_written(default: Any, told: Option) -> Any:

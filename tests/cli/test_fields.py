@@ -33,6 +33,8 @@ class Own(Base):
     share: float = option("Share.", 0.5, low=0, high=1, below=True)
     where: Path | None = option("Where.", None, kind="folder")  # noqa: RUF009
     also: tuple[tuple[Path, float], ...] = option("Also.", (), kind="shares")
+    shorter: int | None = option("Shorter.", None, low=16)
+    street: float | None = option("Street.", None, low=0, high=1)
     untold: int = 3
     steps: int = inherited(Base, "steps", 20)
 
@@ -57,10 +59,11 @@ def test_defaults_are_those_of_the_settings() -> None:
 
 def test_values_arrive_as_what_they_are(tmp_path: Path) -> None:
     args = ["--name", "x", "--kind", "b", "--size", "32x16", "--rates", "1,2", "--share", 0]
+    args += ["--shorter", 300, "--street", 0.1]
     args += ["--where", tmp_path, "--also", "c=0.5", "--also", "d=1", "--steps", 5, "--no-loud"]
     assert settings(*args) == Own(
         "x", "b", (16, 32), (1.0, 2.0), 0.0, tmp_path, ((Path("c"), 0.5), (Path("d"), 1.0)),
-        steps=5, loud=False,
+        shorter=300, street=0.1, steps=5, loud=False,
     )  # fmt: skip
 
 
@@ -80,6 +83,8 @@ def test_own_options_come_before_those_that_are_shared() -> None:
         ("--name", "x", "--kind", "c"),
         ("--name", "x", "--steps", 0),
         ("--name", "x", "--share", 1),
+        ("--name", "x", "--shorter", 8),
+        ("--name", "x", "--street", "some"),
         ("--name", "x", "--size", "big"),
         ("--name", "x", "--where", "/no/where"),
     ],
