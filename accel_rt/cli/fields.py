@@ -144,7 +144,10 @@ def from_values(settings: type, values: dict[str, Any]) -> Any:
 
 
 def _number(annotation: Any) -> type[int | float] | None:
-    """The kind of number that a field holds, or that it holds unless it is None."""
+    """The kind of number that a field holds, or that it holds unless it is None.
+
+    A field's annotation is text where its module postpones annotations, as those of settings do.
+    """
     kind = str(annotation).removesuffix(" | None")
     return int if kind == "int" else float if kind == "float" else None
 

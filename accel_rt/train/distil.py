@@ -17,7 +17,7 @@ from accel_rt.models.layers import Features, resize_grid
 from accel_rt.models.network import Network
 from accel_rt.models.weights import load_network
 
-_GRID = 4  # pixels: on a grid of 8 of them nothing is left of what is thin
+_GRID = 4  # pixels: on a grid of 8 of them little is left of what is thin
 
 
 class Lesson(NamedTuple):

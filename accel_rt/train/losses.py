@@ -13,7 +13,7 @@ from accel_rt.classes import IGNORE_LABEL
 from accel_rt.data.dataset import DataSet
 
 _EDGE_PX = 3
-_LOVASZ_ROWS = 4  # it sorts every pixel for every class: half a step's time for all rows
+_LOVASZ_ROWS = 4  # sorting all rows' pixels for every class takes a third of a step's time
 
 
 def segmentation_sums(
@@ -37,8 +37,8 @@ def segmentation_sums(
     loss, weight = _cross_entropy_sums(upsampled, labels, weights, hardest, edges)
     if lovasz:
         rows = slice(None, None, _LOVASZ_ROWS)
-        off = lovasz_softmax(upsampled[:, :, rows], labels[:, rows])
-        loss = torch.lerp(loss, off * weight, lovasz)
+        mean = lovasz_softmax(upsampled[:, :, rows], labels[:, rows])
+        loss = torch.lerp(loss, mean * weight, lovasz)
     return loss, weight
 
 
@@ -70,7 +70,7 @@ def _cross_entropy_sums(
 
 
 def lovasz_softmax(scores: Tensor, labels: Tensor) -> Tensor:
-    """Lovász-softmax: what mIoU is off one, made convex (Berman, Rannen Triki and Blaschko 2018).
+    """The Lovász-softmax loss, a convex form of 1 - mIoU (Berman, Rannen Triki, Blaschko 2018).
 
     Scores are ``[N, C, H, W]``, labels ``[N, H, W]``. The mean over the classes that occur, each
     counted over the whole batch; 0 where nothing is labelled.
@@ -83,7 +83,7 @@ def lovasz_softmax(scores: Tensor, labels: Tensor) -> Tensor:
         true = (labels == index).float()
         errors, order = (true - probabilities[:, index]).abs().sort(descending=True)
         true = true[order]
-        # Jaccard's loss once the largest errors, this one the last of them, are mistakes
+        # 1 - IoU if this pixel and all of larger errors were wrong, and no other
         found = true.sum() - true.cumsum(0)
         loss = 1 - found / (true.sum() + (1 - true).cumsum(0))
         losses.append((errors * loss.diff(prepend=loss.new_zeros(1))).sum())

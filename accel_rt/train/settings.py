@@ -113,7 +113,7 @@ class LabelledSettings(TrainingSettings):
         0.0,
         low=0,
     )
-    lovasz: float = option("Share of the labels' loss that stands for mIoU itself.", 0.0, **SHARE)
+    lovasz: float = option("Lovasz-softmax's share of the labels' loss, for mIoU.", 0.0, **SHARE)
     whole: float = option("Share of crops that show whole frames, scaled to fit.", 0.0, **SHARE)
     robust: float = option(
         "Share of samples that noise, blur, weather, light or compression harms.", 0.0, **SHARE
