@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal
@@ -78,6 +79,8 @@ def check(settings: Any) -> None:
             if told.choices and one not in told.choices:
                 listed = ", ".join(map(str, told.choices))
                 raise UsageError(f"{flag(f.name)} must be one of {listed}, got {one}")
+            if isinstance(one, float) and not math.isfinite(one):
+                raise UsageError(f"{flag(f.name)} must be a finite number, got {one}")
             if not _within(one, told):
                 raise UsageError(f"{flag(f.name)} must be {_range(told)}, got {one}")
 

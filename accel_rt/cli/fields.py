@@ -198,9 +198,9 @@ def _type(default: Any, number: type[int | float] | None, told: Option) -> Any:
         "min_open": told.above,
         "max_open": told.below,
     }
-    if number is None or (told.low is None and told.high is None):
-        return number or str
-    return click.IntRange(**bounds) if number is int else click.FloatRange(**bounds)
+    if number is None:
+        return str
+    return click.IntRange(**bounds) if number is int else Number(**bounds)
 
 
 def _as_written(default: Any, told: Option) -> Any:

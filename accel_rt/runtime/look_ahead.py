@@ -94,10 +94,14 @@ class LookAheadSegmenter:
         self._restart()
 
     def _restart(self) -> None:
+        self._forget()
+        self._video.reset()
+
+    def _forget(self) -> None:
+        """What was computed of the frames so far."""
         self._has_keyframe = self._has_view = False
         self._waiting: list[_Taken] = []
         self._host_steps.restart()
-        self._video.reset()
 
     def draw(self, overlay: Overlay | None) -> bool:
         """See :meth:`.segmenter.Segmenter.draw`: the frames that wait count as seen."""
@@ -184,8 +188,7 @@ class LookAheadSegmenter:
             self._take(black, policy.decide(black, number))
             self._begun()
         self._index, self._begun = seen, list
-        self._has_keyframe = self._has_view = False
-        self._host_steps.restart()
+        self._forget()
 
     def _take(
         self,

@@ -35,6 +35,7 @@ class Own(Base):
     also: tuple[tuple[Path, float], ...] = option("Also.", (), kind="shares")
     shorter: int | None = option("Shorter.", None, low=16)
     street: float | None = option("Street.", None, low=0, high=1)
+    gain: float = option("Gain.", 1.0, low=0)
     untold: int = 3
     steps: int = inherited(Base, "steps", 20)
 
@@ -85,6 +86,7 @@ def test_own_options_come_before_those_that_are_shared() -> None:
         ("--name", "x", "--share", 1),
         ("--name", "x", "--shorter", 8),
         ("--name", "x", "--street", "some"),
+        ("--name", "x", "--gain", "inf"),
         ("--name", "x", "--size", "big"),
         ("--name", "x", "--where", "/no/where"),
     ],
@@ -100,7 +102,8 @@ def test_what_does_not_fit_is_a_usage_error(args: tuple[object, ...]) -> None:
         ({"kind": "c"}, "--kind must be one of a, b, got c"),
         ({"steps": 0}, "--steps must be at least 1, got 0"),
         ({"share": 1.0}, "--share must be at least 0 and below 1, got 1.0"),
-        ({"share": float("nan")}, "--share must be at least 0 and below 1, got nan"),
+        ({"share": float("nan")}, "--share must be a finite number, got nan"),
+        ({"gain": float("inf")}, "--gain must be a finite number, got inf"),
         ({"rates": (1.0, 0.0)}, "--rates must be above 0, got 0.0"),
         ({"size": (8, 64)}, "--size must be at least 16, got 8"),
     ],
