@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -25,11 +26,11 @@ from accel_rt.scale.board import Board, Failure
 from accel_rt.scale.drive import drive
 from accel_rt.scale.local import LocalCrew
 from accel_rt.scale.manifest import Manifest
-from accel_rt.scale.place import Chunks, Lines, expand, identity, is_there
+from accel_rt.scale.place import VIDEO_SUFFIXES, Chunks, Lines, expand, identity, is_there
 from accel_rt.scale.plan import CHUNK_S, Outputs, Video, digest
 from accel_rt.threads import free_cores
 from accel_rt.video.images import is_image
-from accel_rt.video.location import is_read_once, is_url
+from accel_rt.video.location import is_read_once, is_url, local_path
 from accel_rt.video.stats_log import check_stats_suffix
 from accel_rt.video.timing import check_suffix
 from accel_rt.video.zones import Zones
@@ -58,6 +59,8 @@ def run_many(
     """
     if folder is None:
         raise UsageError("many workers need a folder for their outputs: give -o FOLDER")
+    if folder.lower().endswith(VIDEO_SUFFIXES) and not os.path.isdir(folder):
+        raise UsageError(f"many workers need a folder, got -o '{folder}': give -o FOLDER/")
     if options.zones:
         Zones.read(options.zones)  # what is wrong with them shows before any work
     cores = many.cores_per_worker or (
@@ -159,7 +162,15 @@ def _videos(inputs: Sequence[str], folder: str, wanted: Outputs, matters: Any) -
                 )
         key = digest([identity(source), asdict(outputs), matters])
         videos.append(Video(source, outputs, key))
+    sources = {_real(video.source) for video in videos}
+    for output in owners:
+        if _real(output) in sources:
+            raise UsageError(f"the output '{output}' is an input itself: name another folder")
     return videos
+
+
+def _real(place: str) -> str:
+    return place if is_url(place) else os.path.realpath(local_path(place))
 
 
 def _of_one(path: str, name: str) -> str:
@@ -247,6 +258,7 @@ def _report(board: Board, videos: int, elapsed_s: float, as_json: bool) -> int:
     rows = [_row(failure) for failure in board.failures]
     failed = len({failure.task.video.key for failure in board.failures})
     damaged = [video.source for video, done in board.joined if not done.whole]
+    damaged += [video.source for video in board.skipped if not board.manifest.joined[video.key]]
     for video, done in board.joined:
         for note in done.notes:
             say(f"note: {video.source}: {note}")

@@ -142,7 +142,7 @@ class Board:
             self._chunk_times[1] += 1
             self._chunk_done(state, task.chunk)
         else:
-            self.manifest.join(task.video.key)
+            self.manifest.join(task.video, done.whole)
             self.joined.append((task.video, done))
             self._drop(
                 [chunk.id(task.video.key) for chunk in state.plan.chunks] if state.plan else []

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from accel_rt.scale.plan import Plan
+from accel_rt.scale.plan import Plan, Video
 
 _FORMAT = "accel-rt manifest 1"
 
@@ -14,6 +14,8 @@ _FORMAT = "accel-rt manifest 1"
 class Manifest:
     """The plans that were made, the chunks that are done, and the videos that were joined.
 
+    ``joined`` says of these, by their keys, whether they could be read whole; a video whose outputs
+    another one has been written over is none of them any more.
     ``lines`` are those that earlier runs wrote with :meth:`add`'s ``write``; the last may be cut
     off. ``write`` must have a line on disk when it returns.
     """
@@ -21,7 +23,8 @@ class Manifest:
     def __init__(self, lines: Iterable[bytes], write: Any) -> None:
         self.plans: dict[str, Plan] = {}
         self.chunks: dict[str, int] = {}
-        self.joined: set[str] = set()
+        self.joined: dict[str, bool] = {}
+        self._made_of: dict[str, str] = {}
         self.entries = 0
         self._write = write
         for line in lines:
@@ -40,9 +43,10 @@ class Manifest:
         """Note that a chunk's outputs, of ``frames`` frames, are in their place."""
         self._add({"chunk": chunk, "frames": frames})
 
-    def join(self, key: str) -> None:
-        """Note that all outputs of a video are in their place."""
-        self._add({"joined": key})
+    def join(self, video: Video, whole: bool) -> None:
+        """Note that all outputs of a video are in their place, and whether it was read whole."""
+        outputs = [output for output in vars(video.outputs).values() if output]
+        self._add({"joined": video.key, "outputs": outputs, "whole": whole})
 
     def _add(self, entry: dict[str, Any]) -> None:
         self._write(json.dumps(entry, separators=(",", ":")))
@@ -54,5 +58,11 @@ class Manifest:
         elif "chunk" in entry:
             self.chunks[entry["chunk"]] = entry["frames"]
         elif "joined" in entry:
-            self.joined.add(entry["joined"])
+            key = entry["joined"]
+            for output in entry.get("outputs", ()):
+                before = self._made_of.get(output, key)
+                if before != key:
+                    self.joined.pop(before, None)
+                self._made_of[output] = key
+            self.joined[key] = entry.get("whole", True)
         self.entries += 1

@@ -59,11 +59,13 @@ def expand(inputs: list[str], leave_out: str = "") -> list[tuple[str, str]]:
     """The videos that ``inputs`` name, each with its name below the outputs' folder, no suffix.
 
     A folder gives all videos in it, at any depth, a pattern those that it matches; what is in the
-    folder ``leave_out`` is none. Raises :class:`InputError` for what is not there or has no video.
+    folder ``leave_out`` is none. Raises :class:`InputError` for what is not there or has no video,
+    and :class:`UsageError` for videos that would have their outputs among them.
     """
     found: dict[str, str] = {}
     for text in inputs:
-        paths = _remote_videos(text) if is_url(text) else _local_videos(text, leave_out)
+        videos = _remote_videos if is_url(text) else _local_videos
+        paths = videos(text, leave_out if is_url(text) == is_url(leave_out) else "")
         if not paths:
             raise InputError(
                 f"'{text}' holds no video (looked for {', '.join(VIDEO_SUFFIXES)}): folders of "
@@ -85,18 +87,28 @@ def _local_videos(text: str, leave_out: str) -> dict[str, str]:
     else:
         raise InputError(f"there is no file or folder '{text}': check the path")
     outputs = Path(leave_out).resolve() if leave_out else None
+    if outputs == base.resolve():
+        raise _outputs_among_inputs(leave_out)
     return {
         str(each): str(each.relative_to(base).with_suffix(""))
         for each in paths
         if each.suffix.lower() in VIDEO_SUFFIXES
         and each.is_file()
         and not any(part.startswith(".") for part in each.relative_to(base).parts)
-        and (outputs is None or outputs == base.resolve() or outputs not in each.resolve().parents)
+        and (outputs is None or outputs not in each.resolve().parents)
     }
 
 
-def _remote_videos(url: str) -> dict[str, str]:
+def _outputs_among_inputs(folder: str) -> UsageError:
+    return UsageError(
+        f"'{folder}' is the folder of the inputs, and outputs in it would be taken for inputs the "
+        "next time: name another one with -o"
+    )
+
+
+def _remote_videos(url: str, leave_out: str) -> dict[str, str]:
     system, path = remote(url)
+    outputs = remote(leave_out)[1].rstrip("/") if leave_out else None
     with remote_errors(url, InputError):
         if glob.has_magic(path):
             base = next(str(p) for p in Path(path).parents if not glob.has_magic(str(p)))
@@ -107,7 +119,14 @@ def _remote_videos(url: str) -> dict[str, str]:
             return {url: Path(path).stem}
         else:
             raise InputError(f"there is nothing at '{url}': check the URL")
-        videos = [each for each in sorted(paths) if each.lower().endswith(VIDEO_SUFFIXES)]
+        if outputs == base.rstrip("/"):
+            raise _outputs_among_inputs(leave_out)
+        videos = [
+            each
+            for each in sorted(paths)
+            if each.lower().endswith(VIDEO_SUFFIXES)
+            and (outputs is None or not each.startswith(f"{outputs}/"))
+        ]
         return {
             system.unstrip_protocol(each): os.path.splitext(os.path.relpath(each, base))[0]
             for each in videos

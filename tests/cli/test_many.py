@@ -69,13 +69,43 @@ def test_a_pattern_names_videos_and_outputs_are_no_inputs(accel, done, tmp_path)
     (tmp_path / "in").mkdir()
     for name in ("x", "y"):
         small.clip(tmp_path / f"in/{name}.mp4", 20, audio_s=0)
-    assert accel("segment", "in/*.mp4", "-o", "in", *ARGS).code == 0
-    assert accel("segment", "in/x.mp4", "-o", "in/o", *ARGS).code == 0
+    assert accel("segment", "in/*.mp4", "-o", "in/o", *ARGS).code == 0
     assert "in/o/x_accel.mp4" in names(tmp_path)
     assert {task.video.source for task in done} == {"in/x.mp4", "in/y.mp4"}
     done.clear()
-    accel("segment", "in", "-o", "in/o", *ARGS)
+    assert accel("segment", "in", "-o", "in/o", *ARGS).code == 0
     assert not [task for task in done if "in/o" in task.video.source]
+
+
+@pytest.mark.parametrize("inputs", ["in", "in/*.mp4"])
+def test_outputs_do_not_go_among_the_inputs(accel, done, tmp_path, inputs):
+    (tmp_path / "in").mkdir()
+    small.clip(tmp_path / "in/x.mp4", 20, audio_s=0)
+    out = accel("segment", inputs, "-o", "in", *ARGS)
+    assert out.code == 2
+    assert "outputs in it would be taken for inputs" in out.error
+    assert names(tmp_path) == ["in/x.mp4"]
+
+
+def test_no_input_is_written_over(accel, done, tmp_path):
+    for name in ("x", "x_accel"):
+        small.clip(tmp_path / f"{name}.mp4", 20, audio_s=0)
+    before = (tmp_path / "x_accel.mp4").read_bytes()
+    out = accel("segment", "x.mp4", "x_accel.mp4", "-o", ".", *ARGS)
+    assert out.code == 2
+    assert "is an input itself" in out.error
+    assert (tmp_path / "x_accel.mp4").read_bytes() == before
+
+
+def test_outputs_of_other_settings_are_not_taken_for_done(accel, done, tmp_path):
+    small.clip(tmp_path / "x.mp4", 20, audio_s=0)
+    made = []
+    for alpha in (0, 1, 0):
+        out = accel("segment", "x.mp4", "-o", "out", *ARGS, "--alpha", alpha)
+        assert "1 done, 0 done before" in out.out
+        made.append(probe(tmp_path / "out/x_accel.mp4").images[0])
+    assert (made[0] == made[2]).all()
+    assert (made[0] != made[1]).any()
 
 
 @pytest.mark.slow
@@ -162,6 +192,10 @@ def test_a_video_that_ends_early_is_joined_and_told_of(accel, done, tmp_path):
     assert out.code == 1
     assert "could not be read whole" in out.err
     assert 20 < len(probe(tmp_path / "out/x_accel.mp4").times) < 60
+    again = accel("segment", path, "-o", "out", *ARGS)
+    assert again.code == 1
+    assert "0 done, 1 done before" in again.out
+    assert "could not be read whole" in again.err
 
 
 def test_progress_for_machines(accel, done, tmp_path, monkeypatch):
@@ -187,7 +221,7 @@ def test_plain_lines_say_how_far_all_is(accel, done, tmp_path, monkeypatch):
     ("args", "message"),
     [
         (("x.mp4",), "give -o FOLDER"),
-        (("x.mp4", "-o", "x.mp4"), "is a file: name a folder"),
+        (("x.mp4", "-o", "x.mp4"), "need a folder, got -o 'x.mp4'"),
         (("x.mp4", "-o", "out", "--resume"), "go on by themselves"),
         (("-", "-o", "out"), "is no video file"),
         (("x.mp4", "-o", "out", "--timing", "t.txt"), "ends in .csv or .json"),

@@ -80,12 +80,21 @@ def test_a_plan_survives_the_manifest():
     manifest = Manifest([], lines.append)
     manifest.planned("a", plan)
     manifest.done(plan.chunks[0].id("a"), 250)
-    manifest.join("b")
+    manifest.join(Video("b.mp4", Outputs("out/b.mp4"), "b"), whole=False)
     text = [line.encode() for line in lines]
     again = Manifest([*text, text[1][:20]], lines.append)  # the last line was cut off
     assert again.plans == {"a": plan}
     assert again.chunks == {plan.chunks[0].id("a"): 250}
-    assert again.joined == {"b"}
+    assert again.joined == {"b": False}
+
+
+def test_what_another_video_was_written_over_is_not_joined_any_more():
+    lines: list[str] = []
+    manifest = Manifest([], lines.append)
+    for key, output in (("a", "x"), ("b", "y"), ("c", "x")):
+        manifest.join(Video("in", Outputs(f"out/{output}.mp4"), key), whole=True)
+    again = Manifest([line.encode() for line in lines], lines.append)
+    assert again.joined == manifest.joined == {"b": True, "c": True}
 
 
 def test_the_name_of_a_chunk_is_of_input_settings_and_span():
