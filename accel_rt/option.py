@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, Literal
 
 from accel_rt.errors import UsageError
@@ -65,11 +67,16 @@ def flag(name: str) -> str:
 
 
 def check(settings: Any) -> None:
-    """Raise :class:`~accel_rt.errors.UsageError` for a value outside its choices or bounds."""
+    """Raise :class:`~accel_rt.errors.UsageError` for a value of another kind than its field's
+    annotation, or outside its choices or bounds."""
     for f, told in options(type(settings)):
         value = getattr(settings, f.name)
-        if value is None:
+        kind, _, optional = str(f.type).partition(" | ")
+        if value is None and optional:
             continue
+        wanted, fits = _KINDS.get("size" if told.kind == "size" else kind, ("", None))
+        if fits is not None and not fits(value):
+            raise UsageError(f"{flag(f.name)} must be {wanted}, got {value!r}")
         values = value if isinstance(value, tuple) else (value,)
         if told.count is not None and len(values) != told.count:
             raise UsageError(f"{flag(f.name)} takes {told.count} numbers, got {len(values)}")
@@ -83,6 +90,25 @@ def check(settings: Any) -> None:
                 raise UsageError(f"{flag(f.name)} must be a finite number, got {one}")
             if not _within(one, told):
                 raise UsageError(f"{flag(f.name)} must be {_range(told)}, got {one}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_whole, value))
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any], bool] | None]] = {
+    "int": ("a whole number", _is_whole),
+    "float": ("a number", lambda value: isinstance(value, Real) and not isinstance(value, bool)),
+    "bool": ("True or False", lambda value: isinstance(value, bool)),
+    "str": ("text", lambda value: isinstance(value, str)),
+    "Path": ("a path", lambda value: isinstance(value, Path)),
+    "size": ("a tuple of two whole numbers, height and width", _is_size),
+}
+"""How kinds of fields are called, and what tells their values."""
 
 
 def _within(value: Any, told: Option) -> bool:

@@ -200,23 +200,26 @@ def _check_masks(job: Job) -> None:
         return
     from accel_rt.video.images import is_image
 
-    pictures = job.source if isinstance(job.source, list) else []
-    if isinstance(job.source, str) and not is_url(job.source):
-        path = local_path(job.source)
-        if os.path.isdir(path):
-            pictures = [path / "any"]
-        elif os.path.exists(path):
-            pictures = [path] if is_image(path) else []  # a video may have its masks beside it
-        else:
-            pictures = [Path(match) for match in glob.glob(str(path), recursive=True)]
-    if any(job.masks.samefile(folder) for folder in {path.parent for path in pictures}):
+    # A video may have its masks beside it.
+    folders = {file.parent for file in _files(job.source) if is_image(file)}
+    if any(job.masks.samefile(folder) for folder in folders):
         raise UsageError(
             f"'{job.masks}' is the folder of the input's pictures: name another one with --masks"
         )
 
 
-def _files(source: str | list[Path]) -> Sequence[str | Path]:
-    return [source] if isinstance(source, str) else source
+def _files(source: str | list[Path]) -> list[Path]:
+    """The files of an input; none for a URL."""
+    if isinstance(source, list):
+        return source
+    path = local_path(source)
+    if is_url(source):
+        return []
+    if path.is_dir():
+        return list(path.iterdir())
+    if not path.exists() and glob.has_magic(source):
+        return [Path(match) for match in glob.glob(str(path), recursive=True)]
+    return [path]
 
 
 def make_folder(path: Path) -> None:

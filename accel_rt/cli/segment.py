@@ -80,8 +80,8 @@ _MASK_FORMATS = ("png", "npz", "rle", "coco", "cvat", "label-studio")
     help="Polygons to measure, too, as JSON: corners by name, in pixels or fractions.",
 )
 @click.option("--summary", is_flag=True, help="Print each class's mean share.")
-@click.option("--start", type=float, metavar="S", help="Begin S seconds into the input.")
-@click.option("--end", type=float, metavar="S", help="End S seconds into the input.")
+@click.option("--start", type=Number(min=0), metavar="S", help="Begin S seconds into the input.")
+@click.option("--end", type=Number(min=0), metavar="S", help="End S seconds into the input.")
 @click.option(
     "--rate",
     type=Number(MIN_RATE, MAX_RATE),

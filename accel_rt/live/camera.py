@@ -64,5 +64,8 @@ class CameraSource:
         frame: np.ndarray = image
         return LiveFrame(taken, pts, lambda: frame)
 
+    def resume(self) -> None:
+        """Nothing: a camera does not wait."""
+
     def close(self) -> None:
         self._device.release()

@@ -23,6 +23,8 @@ _STEADY_FRAMES = 25  # after this many frames a connection counts as good again
 class Capture:
     """Reads a source in a thread of its own and holds its newest frame.
 
+    A recording, which has an end, begins when somebody takes its first frame.
+
     - ``dropped`` counts frames that were replaced before anybody took them, from the first one
       taken on; ``reconnects`` how often a live source came back; ``generation`` how often it
       opened.
@@ -69,8 +71,9 @@ class Capture:
     def take(self, timeout_s: float) -> tuple[LiveFrame, int] | None:
         """The newest frame and its generation, waiting for one that was not taken yet."""
         with self._changed:
-            self._changed.wait_for(lambda: self._frame is not None or self.ended, timeout_s)
             self._wanted = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._frame is not None or self.ended, timeout_s)
             frame, self._frame = self._frame, None
             return None if frame is None else (frame, self.generation)
 
@@ -124,6 +127,10 @@ class Capture:
             while not self._stopping.is_set() and (frame := source.read()) is not None:
                 if frames == 0:
                     self._begin(source)
+                    if not source.live:
+                        self._wait_until_wanted()
+                        source.resume()
+                        frame = replace(frame, captured_at=time.monotonic())
                 frames += 1
                 self._hold(frame)
                 if source.damaged > damaged:
@@ -147,6 +154,10 @@ class Capture:
             self.opened = True
             self._arrivals.clear()
             self._changed.notify_all()
+
+    def _wait_until_wanted(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._wanted or self._stopping.is_set())
 
     def _hold(self, frame: LiveFrame) -> None:
         with self._changed:

@@ -49,5 +49,8 @@ class FileSource:
     def damaged(self) -> int:
         return self._source.corrupt_frames
 
+    def resume(self) -> None:
+        self._pace.resume()
+
     def close(self) -> None:
         self._source.close()

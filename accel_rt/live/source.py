@@ -54,6 +54,9 @@ class LiveSource(Protocol):
         Raises :class:`~accel_rt.errors.InputError` where the source fails.
         """
 
+    def resume(self) -> None:
+        """Go on after time stood still: the next frames of a recording are due from now on."""
+
     def close(self) -> None:
         """Release the device, file or connection; a second call does nothing."""
 
@@ -69,10 +72,15 @@ class Pace:
 
     def __init__(self) -> None:
         self._origin: float | None = None
+        self._last = Fraction(0)
+
+    def resume(self) -> None:
+        """Count from now as if the last frame had just been due."""
+        self._origin = time.monotonic() - float(self._last)
 
     def wait(self, pts: Fraction) -> float:
         """Wait until the frame of time ``pts`` is due, and return when that was."""
-        now = time.monotonic()
+        now, self._last = time.monotonic(), pts
         due = now if self._origin is None else self._origin + float(pts)
         if self._origin is None or now - due > _FAR_BEHIND_S:
             self._origin, due = now - float(pts), now

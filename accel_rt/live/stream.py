@@ -81,6 +81,9 @@ class StreamSource:
         motion = self._vectors.motion(frame)
         return LiveFrame(taken, pts, lambda: self._convert(frame), motion)
 
+    def resume(self) -> None:
+        self._pace.resume()
+
     def close(self) -> None:
         self._container.close()
 

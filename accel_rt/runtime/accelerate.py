@@ -25,7 +25,7 @@ from accel_rt.runtime.preprocess import resize_frame
 from accel_rt.runtime.result import FrameResult, FrameSegmenter
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.video.reader import open_source
-from accel_rt.video.source import Frame
+from accel_rt.video.source import Frame, check_frame
 
 
 class Accelerated:
@@ -91,13 +91,14 @@ class Accelerated:
         return {} if self._segmenter is None else self._segmenter.describe()
 
     def _start(self, image_bgr: np.ndarray, ahead: bool) -> FrameSegmenter:
+        check_frame(image_bgr)
         classes, network = self._classes, self._network
         if isinstance(network, FunctionNetwork):
             source, size = (image_bgr.shape[0], image_bgr.shape[1]), self._settings.size
             processed = plan(source, None, size, 1.0, network.cell, pad=False)
             answer = network.prime(resize_frame(image_bgr, processed.processed))
             ahead = ahead and answer.kind != "masks"
-            classes = classes or _numbered(answer.classes)
+            classes = _numbered(network.classes)
         assert classes is not None
         settings = replace(self._settings, look_ahead=ahead, gate=ahead)
         info = ModelInfo("accelerated", classes, network.size, "elsewhere")
@@ -130,7 +131,8 @@ def accelerate(
 
     ``network`` is a function from a frame (uint8 BGR ``[H, W, 3]``) to scores ``[C, h, w]``, labels
     ``[h, w]`` or boolean masks ``[n, h, w]`` of instances (or a mapping of these by name), whose
-    answers come back in its own types, those for keyframes as it gave them; or a torch module, a
+    answers come back in its own types, those for keyframes as it gave them (labels may be any whole
+    numbers, such as 0 and 255); or a torch module, a
     model of transformers, a session of onnxruntime, or a name as ``--reference`` takes it, whose
     answers are :class:`~accel_rt.runtime.result.FrameResult` s.
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from accel_rt.errors import UsageError
 from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.policy import Decision, KeyframePolicy
 from accel_rt.runtime.program import FrameProgram
+from accel_rt.video.source import check_frame
 
 
 class WatchedVideo:
@@ -37,7 +37,7 @@ class WatchedVideo:
 
         Raises :class:`~accel_rt.errors.UsageError` unless it is one.
         """
-        _check_frame(frame_bgr)
+        check_frame(frame_bgr)
         return self.geometry is None or self.geometry.source != frame_bgr.shape[:2]
 
     def begin(self, frame_bgr: np.ndarray) -> Geometry:
@@ -56,19 +56,3 @@ class WatchedVideo:
     def describe(self) -> dict[str, Any]:
         """The size that the networks see, ready for a report."""
         return {} if self.geometry is None else self.geometry.describe()
-
-
-def _check_frame(frame_bgr: np.ndarray) -> None:
-    """Raise :class:`~accel_rt.errors.UsageError` unless it is a frame, uint8 BGR ``[H, W, 3]``."""
-    if not isinstance(frame_bgr, np.ndarray):
-        raise UsageError(
-            f"a frame is a uint8 array [height, width, 3] in BGR order, got "
-            f"{type(frame_bgr).__name__}"
-        )
-    if frame_bgr.dtype != np.uint8 or frame_bgr.ndim != 3 or frame_bgr.shape[2] != 3:
-        raise UsageError(
-            f"a frame is a uint8 array [height, width, 3] in BGR order, got {frame_bgr.dtype} "
-            f"{list(frame_bgr.shape)}"
-        )
-    if 0 in frame_bgr.shape:
-        raise UsageError(f"a frame needs at least one pixel, got {list(frame_bgr.shape)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -93,7 +94,7 @@ CODECS = {
 
 
 def check_choice(
-    path: Path, codec: str, crf: int | None, size: tuple[int, int], rate: Fraction
+    path: Path, codec: str, crf: int | None, size: tuple[int, int], rate: Fraction | float
 ) -> Codec:
     """The codec called ``codec``; :class:`UsageError` for choices that do not go together."""
     suffix = path.suffix.lower()
@@ -111,7 +112,7 @@ def check_choice(
         )
     if crf is not None and not 0 <= crf <= choice.max_crf:
         raise UsageError(f"the crf of {codec} goes from 0 to {choice.max_crf}, got {crf}")
-    if min(size) < 1 or rate <= 0:
+    if min(size) < 1 or not 0 < rate < math.inf:
         raise UsageError(
             f"a video needs a size of at least 1x1 and a positive rate, "
             f"got {wxh(size)} at {float(rate):g}"

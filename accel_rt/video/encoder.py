@@ -22,6 +22,26 @@ _TICKS_PER_S = 90_000
 _SAME_SHAPE = 0.01  # aspect ratios that differ by rounding alone
 
 
+def fit(frame_bgr: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
+    """A picture scaled to ``size``, ``(height, width)``, and whether its shape changed by it."""
+    if frame_bgr.shape[:2] == size:
+        return frame_bgr, False
+    (height, width), (own_height, own_width) = size, frame_bgr.shape[:2]
+    smaller = own_height * own_width > width * height
+    aspect = own_width * height / (own_height * width)
+    method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    scaled = cv2.resize(frame_bgr, (width, height), interpolation=method)
+    return scaled, abs(aspect - 1) > _SAME_SHAPE
+
+
+def stretched_note(pictures: int) -> list[str]:
+    """What is told of so many pictures whose shape changed; nothing of none."""
+    if not pictures:
+        return []
+    several = f"{pictures} pictures of another shape were"
+    return [f"{'1 picture of another shape was' if pictures == 1 else several} stretched to fit"]
+
+
 class PictureEncoder:
     """Encodes BGR pictures into ``stream`` of an output container, as 8-bit yuv420p.
 
@@ -82,12 +102,8 @@ class PictureEncoder:
     def convert(self, frame_bgr: np.ndarray) -> av.VideoFrame:
         """uint8 BGR ``[H, W, 3]`` scaled, padded and converted, BT.709 in limited range."""
         height, width = self._size
-        if frame_bgr.shape[:2] != self._size:
-            smaller = frame_bgr.shape[0] * frame_bgr.shape[1] > width * height
-            aspect = frame_bgr.shape[1] * height / (frame_bgr.shape[0] * width)
-            self.stretched += abs(aspect - 1) > _SAME_SHAPE
-            method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-            frame_bgr = cv2.resize(frame_bgr, (width, height), interpolation=method)
+        frame_bgr, stretched = fit(frame_bgr, self._size)
+        self.stretched += stretched
         if self.coded_size != self._size:
             below, right = self.coded_size[0] - height, self.coded_size[1] - width
             frame_bgr = cv2.copyMakeBorder(frame_bgr, 0, below, 0, right, cv2.BORDER_REPLICATE)

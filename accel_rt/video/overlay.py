@@ -9,6 +9,7 @@ import numpy as np
 
 from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
+from accel_rt.video.source import check_frame
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _TEXT_HEIGHT = 1 / 36  # of the frame's shorter side
@@ -34,11 +35,17 @@ def render_overlay(
     pixels of other classes stay as they are. The result is uint8 ``[H, W, 3]``, written to
     ``out`` if that is given (it may be ``frame_bgr``).
 
-    Raises :class:`UsageError` if the shapes differ or ``alpha`` is outside 0..1.
+    Raises :class:`UsageError` for arrays of other kinds or shapes and for ``alpha`` outside 0..1.
     """
-    if labels.shape != frame_bgr.shape[:2]:
+    check_frame(frame_bgr)
+    if labels.shape != frame_bgr.shape[:2] or labels.dtype != np.uint8:
         raise UsageError(
-            f"labels must have the frame's size, got {labels.shape} for {frame_bgr.shape[:2]}"
+            f"labels must be uint8 and have the frame's size, got {labels.dtype} {labels.shape} "
+            f"for {frame_bgr.shape[:2]}"
+        )
+    if palette_bgr.shape != (256, 3) or palette_bgr.dtype != np.uint8:
+        raise UsageError(
+            f"a palette is a uint8 array [256, 3], got {palette_bgr.dtype} {palette_bgr.shape}"
         )
     if not 0 <= alpha <= 1:
         raise UsageError(f"alpha must lie between 0 and 1, got {alpha}")

@@ -12,6 +12,7 @@ from PIL import Image
 
 from accel_rt.errors import OutputError
 from accel_rt.files import new_token, replacing, unfinished_path
+from accel_rt.video.encoder import fit, stretched_note
 from accel_rt.video.output import check_output_path, output_errors
 from accel_rt.video.picture_file import encode_picture
 
@@ -27,9 +28,10 @@ _QUALITY = 80
 class PictureWriter:
     """Takes the place of a :class:`~accel_rt.video.writer.VideoWriter` for pictures.
 
-    An animation's frames are held in memory until :meth:`complete`, up to a gigabyte. Raises
-    :class:`OutputError` beyond that, for a second frame of a file that holds one, and for a path
-    that cannot be written; what was written before is kept.
+    Frames of another size than the first are scaled to it. An animation's frames are held in
+    memory until :meth:`complete`, up to a gigabyte. Raises :class:`OutputError` beyond that, for a
+    second frame of a file that holds one, and for a path that cannot be written; what was written
+    before is kept.
     """
 
     def __init__(self, path: Path, rate: Fraction, token: str | None = None) -> None:
@@ -40,6 +42,7 @@ class PictureWriter:
         self._last_s = 1 / rate
         self._images: list[Image.Image] = []
         self._times: list[Fraction] = []
+        self._stretched = 0
 
     def adopt(self, path: Path, pictures: int, first_pts: Fraction) -> Iterator[None]:
         """Nothing: a picture is not gone on with."""
@@ -62,6 +65,10 @@ class PictureWriter:
             raise OutputError(
                 f"'{self.path}' would be too large: name a video, or give less with --end"
             )
+        if self._images:
+            width, height = self._images[0].size
+            frame_bgr, stretched = fit(frame_bgr, (height, width))
+            self._stretched += stretched
         self._images.append(Image.fromarray(np.ascontiguousarray(frame_bgr[:, :, ::-1])))
         self._times.append(pts)
         self._last_s = duration or self._last_s
@@ -71,6 +78,7 @@ class PictureWriter:
         """Write the file under its unfinished name; False, and no file, without a frame."""
         if not self._images:
             return False
+        self.notes += stretched_note(self._stretched)
         with output_errors(self.path), replacing(self.unfinished) as file:
             if len(self._images) == 1:
                 file.write(encode_picture(np.asarray(self._images[0])[:, :, ::-1], self._suffix))

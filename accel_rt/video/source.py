@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from accel_rt.errors import UsageError
 from accel_rt.flow.motion import Motion
 
 if TYPE_CHECKING:
@@ -117,3 +118,19 @@ class Source(ABC):
         if self.corrupt_frames:
             frames = "frame was" if self.corrupt_frames == 1 else "frames were"
             self.notes.append(f"{self.corrupt_frames} corrupt {frames} skipped")
+
+
+def check_frame(frame_bgr: np.ndarray) -> None:
+    """Raise :class:`UsageError` unless it is a frame, uint8 BGR ``[H, W, 3]``."""
+    if not isinstance(frame_bgr, np.ndarray):
+        raise UsageError(
+            f"a frame is a uint8 array [height, width, 3] in BGR order, got "
+            f"{type(frame_bgr).__name__}"
+        )
+    if frame_bgr.dtype != np.uint8 or frame_bgr.ndim != 3 or frame_bgr.shape[2] != 3:
+        raise UsageError(
+            f"a frame is a uint8 array [height, width, 3] in BGR order, got {frame_bgr.dtype} "
+            f"{list(frame_bgr.shape)}"
+        )
+    if 0 in frame_bgr.shape:
+        raise UsageError(f"a frame needs at least one pixel, got {list(frame_bgr.shape)}")

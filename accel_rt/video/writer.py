@@ -20,11 +20,11 @@ from accel_rt.files import DISK_FULL, new_token, replacing, unfinished_path, why
 from accel_rt.size import wxh
 from accel_rt.video.codecs import CODECS as CODECS
 from accel_rt.video.codecs import FORMATS, check_choice
-from accel_rt.video.encoder import PictureEncoder, coded_size, time_base
+from accel_rt.video.encoder import PictureEncoder, coded_size, stretched_note, time_base
 from accel_rt.video.join import coded_pictures, count_pictures, remux
 from accel_rt.video.output import StreamFile, check_output_path, cut_to_fragments, output_errors
 from accel_rt.video.side_tracks import SideTracks
-from accel_rt.video.source import Source
+from accel_rt.video.source import Source, check_frame
 
 _FRAGMENTABLE = ("mp4", "mov")
 _PIECE_S = 1
@@ -84,7 +84,7 @@ class VideoWriter:
         self,
         path: Path | str,
         size: tuple[int, int],
-        rate: Fraction,
+        rate: Fraction | float,
         codec: str = "h264",
         crf: int | None = None,
         tracks_from: Source | None = None,
@@ -97,6 +97,8 @@ class VideoWriter:
     ) -> None:
         self.path = Path(path)
         choice = check_choice(self.path, codec, crf, size, rate)
+        if not isinstance(rate, Fraction):  # such as 29.97, which no double is
+            rate = Fraction(rate).limit_denominator(100_000)
         self._format = FORMATS[self.path.suffix.lower()]
         if fragmented and self._format not in _FRAGMENTABLE:
             raise UsageError(f"'{self.path}' cannot be written in pieces: end its name in .mp4")
@@ -105,7 +107,7 @@ class VideoWriter:
         self.notes: list[str] = []
         self._from_first_frame = bool(start_s)
         self._span_s = None if end_s is None else Fraction(str(end_s)) - Fraction(str(start_s or 0))
-        self._frame_s = 1 / Fraction(rate)
+        self._frame_s = 1 / rate
         self._origin = self._last_pts = self._last_end = self._last_piece = Fraction(0)
         self._last_tick = -1
         self._last_dts_s = -Fraction(_LONGEST_PICTURE_S)
@@ -117,7 +119,7 @@ class VideoWriter:
         self.size = coded_size(choice, size)
         if self.size != size:
             self.notes.append(f"the picture was padded from {wxh(size)} to {wxh(self.size)} pixels")
-        self._time_base = time_base(Fraction(rate))
+        self._time_base = time_base(rate)
         self.unfinished = (
             self.path if fragmented else unfinished_path(self.path, token or new_token())
         )
@@ -130,7 +132,7 @@ class VideoWriter:
                 options |= choice.low_delay
             tag = None if self._format == "matroska" else choice.tag
             self._encoder = PictureEncoder(
-                self._container, choice, size, Fraction(rate), self._time_base, options, tag
+                self._container, choice, size, rate, self._time_base, options, tag
             )
             if tracks_from is not None:
                 self._tracks = SideTracks(
@@ -199,8 +201,9 @@ class VideoWriter:
         ``duration`` matters for the last frame only, ``1 / rate`` where it is None. With ``fresh``
         this frame and those after it do not depend on the frames before. A gap of hours is filled
         with the picture before it, repeated every hour: ``pictures`` counts these, too. Raises
-        :class:`UsageError` if ``pts`` is not after the last frame's.
+        :class:`UsageError` if ``pts`` is not after the last frame's, and for what is no frame.
         """
+        check_frame(frame_bgr)
         if not self._open:
             raise UsageError(f"'{self.path}' is finished: no frame can be added")
         if self.frames == 0:
@@ -243,9 +246,7 @@ class VideoWriter:
         if self.frames == 0:
             self.abandon()
             return False
-        if stretched := self._encoder.stretched:
-            pictures = "picture" if stretched == 1 else "pictures"
-            self.notes.append(f"{stretched} {pictures} of another shape were stretched to fit")
+        self.notes += stretched_note(self._encoder.stretched)
         with self._keeping_what_is_done():
             self._mux(self._encoder.flush())
             if self._tracks:

@@ -106,6 +106,16 @@ def test_what_does_not_fit_is_a_usage_error(args: tuple[object, ...]) -> None:
         ({"gain": float("inf")}, "--gain must be a finite number, got inf"),
         ({"rates": (1.0, 0.0)}, "--rates must be above 0, got 0.0"),
         ({"size": (8, 64)}, "--size must be at least 16, got 8"),
+        ({"size": [48, 64]}, r"--size must be a tuple of two whole numbers, .*, got \[48, 64\]"),
+        ({"size": (48,)}, "--size must be a tuple of two whole numbers"),
+        ({"steps": 2.5}, "--steps must be a whole number, got 2.5"),
+        ({"steps": True}, "--steps must be a whole number, got True"),
+        ({"steps": None}, "--steps must be a whole number, got None"),
+        ({"shorter": "300"}, "--shorter must be a whole number, got '300'"),
+        ({"share": "half"}, "--share must be a number, got 'half'"),
+        ({"loud": "no"}, "--loud must be True or False, got 'no'"),
+        ({"kind": 3}, "--kind must be text, got 3"),
+        ({"where": "here"}, "--where must be a path, got 'here'"),
     ],
 )
 def test_settings_made_in_python_are_held_against_the_same(change: dict, message: str) -> None:

@@ -101,6 +101,15 @@ def test_no_video_has_no_name():
         plan_jobs(["a.mp4"], "out.mp4", None, None, video=False)
 
 
+@pytest.mark.parametrize("source", ["pictures", "pictures/*.png"])
+def test_no_picture_of_the_input_is_written_over(tmp_path, source):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures/a.png").write_bytes(b"the user's")
+    with pytest.raises(UsageError, match="is the input itself"):
+        plan_jobs([source], "pictures/a.png", None, None)
+    assert plan_jobs([source], "pictures/b.png", None, None)
+
+
 def test_folders_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="'file' is a file"):

@@ -98,6 +98,9 @@ class ScriptedSource:
             return LiveFrame(time.monotonic(), Fraction(self._frames, 25), lambda image=step: image)
         return None
 
+    def resume(self) -> None:
+        pass
+
     def close(self) -> None:
         self.closed = True
 

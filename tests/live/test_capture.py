@@ -1,5 +1,6 @@
 """The newest frame of a source: what is dropped, what happens when the source goes away."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -126,12 +127,37 @@ def test_a_live_source_without_a_frame_at_first_is_an_error(captures) -> None:
 
 def test_a_file_ends(captures) -> None:
     capture = start(captures, ScriptedSource([picture(3)], live=False))
+    assert number(capture.take(5)) == 3
     wait_until(lambda: capture.ended)
     assert capture.trouble == ""
     assert capture.silent_s() == 0
-    assert number(capture.take(5)) == 3
     assert capture.take(5) is None
     assert capture.failure is None
+
+
+def test_a_recording_begins_when_its_first_frame_is_taken(captures) -> None:
+    played: list[int] = []
+    go, wait = gate()
+    script = [picture(1), wait, lambda: played.append(2), picture(2)]
+    capture = start(captures, ScriptedSource(script, live=False))
+    go.set()
+    assert capture.wait_open(5)
+    time.sleep(0.1)  # networks are loaded
+    assert not played
+    before = time.monotonic()
+    frame, _ = capture.take(5)
+    assert picture_number(frame.picture()) == 1
+    assert frame.captured_at >= before
+    assert number(capture.take(5)) == 2
+    assert capture.dropped == 0
+
+
+def test_a_recording_that_nobody_takes_from_can_be_stopped() -> None:
+    capture = Capture(Openings(ScriptedSource([picture(1)], live=False)), BACKOFF_S)
+    capture.start()
+    assert capture.wait_open(5)
+    capture.stop()
+    assert capture.ended
 
 
 def test_rates_are_measured(captures) -> None:

@@ -35,6 +35,14 @@ def test_frames_come_when_they_are_due(clock: list[float]) -> None:
     assert clock[0] == pytest.approx(101.2)
 
 
+def test_time_may_stand_still(clock: list[float]) -> None:
+    pace = Pace()
+    pace.wait(Fraction(3))
+    clock[0] += 0.8
+    pace.resume()
+    assert pace.wait(Fraction(13, 4)) == 101.05
+
+
 def test_a_reader_far_behind_starts_afresh(clock: list[float]) -> None:
     pace = Pace()
     pace.wait(Fraction(0))

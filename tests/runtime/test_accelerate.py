@@ -136,11 +136,43 @@ class TestAccelerate:
         found = [a for _, a in accel_rt.accelerate(labels, 3, classes=2).stream(frames)]
         assert [answer.shape for answer in found] == [(92, 156)] * 3
 
-    def test_a_new_label_is_refused_where_nothing_says_how_many_there_are(self) -> None:
-        fast = accel_rt.accelerate(lambda frame: np.full((8, 8), frame[0, 0, 0]), 1)
+    @pytest.mark.parametrize("values", [(0, 255), (-1, 0), (70000, 3), (255, 254)], ids=str)
+    @pytest.mark.parametrize("classes", [None, 255])
+    def test_labels_may_be_any_numbers(self, values: tuple[int, int], classes: int | None) -> None:
+        def network(frame: np.ndarray) -> np.ndarray:
+            return np.where(labels(frame), *values).astype(np.int32)
+
+        told = None if max(values) > 255 else classes
+        fast = accel_rt.accelerate(network, 4, classes=told)
+        for number, (_, answer) in enumerate(fast.stream(map(moving, range(6)))):
+            assert set(np.unique(answer)) == set(values)
+            expected = labels(moving(number))
+            assert np.mean((answer == values[0]) == (expected == 1)) > 0.95
+
+    def test_a_label_that_comes_later_is_carried_too(self) -> None:
+        fast = accel_rt.accelerate(lambda frame: np.full((8, 8), frame[0, 0, 0]), 2)
+        assert (fast.step(np.zeros((32, 32, 3), np.uint8)) == 0).all()
         fast.step(np.zeros((32, 32, 3), np.uint8))
-        with pytest.raises(UsageError, match="label 200.*'classes'"):
+        for _ in range(2):
+            assert (fast.step(np.full((32, 32, 3), 200, np.uint8)) == 200).all()
+
+    def test_too_many_new_labels_are_refused_where_nothing_says_how_many_there_are(self) -> None:
+        def network(frame: np.ndarray) -> np.ndarray:
+            return np.arange(64).reshape(8, 8) % (1 + frame[0, 0, 0].astype(int))
+
+        fast = accel_rt.accelerate(network, 1)
+        fast.step(np.zeros((32, 32, 3), np.uint8))
+        with pytest.raises(UsageError, match="64 different labels.*'classes'"):
             fast.step(np.full((32, 32, 3), 200, np.uint8))
+
+    def test_a_label_beyond_the_classes_is_refused(self) -> None:
+        with pytest.raises(UsageError, match="label 9, and it has 3 classes"):
+            accel_rt.accelerate(lambda _: np.full((8, 8), 9), classes=3).step(moving(0))
+
+    def test_what_is_no_frame_is_refused(self) -> None:
+        for frame in (np.zeros((32, 32), np.uint8), [[1, 2, 3]], np.zeros((32, 32, 3))):
+            with pytest.raises(UsageError, match="a frame is a uint8 array"):
+                accel_rt.accelerate(labels).step(frame)
 
     def test_a_functions_own_error_comes_through(self) -> None:
         def network(frame: np.ndarray) -> np.ndarray:

@@ -62,6 +62,13 @@ def test_refusals(frame, labels):
         render_overlay(frame, labels[1:], PALETTE)
     with pytest.raises(UsageError, match=r"between 0 and 1, got 1\.5"):
         render_overlay(frame, labels, PALETTE, alpha=1.5)
+    for other in (frame[..., 0], frame.astype(np.float32), np.dstack([frame, frame[..., :1]])):
+        with pytest.raises(UsageError, match="a frame is a uint8 array"):
+            render_overlay(other, labels, PALETTE)
+    with pytest.raises(UsageError, match="labels must be uint8"):
+        render_overlay(frame, labels.astype(np.int64), PALETTE)
+    with pytest.raises(UsageError, match="a palette is"):
+        render_overlay(frame, labels, PALETTE[:11])
 
 
 def test_shares(labels):

@@ -381,6 +381,8 @@ def test_frames_out_of_order(tmp_path):
         ("out.mp4", {"crf": 52}, "from 0 to 51, got 52"),
         ("out.mp4", {"size": (0, 10)}, "got 10x0"),
         ("out.mp4", {"rate": Fraction(0)}, "positive rate"),
+        ("out.mp4", {"rate": float("nan")}, "positive rate"),
+        ("out.mp4", {"rate": float("inf")}, "positive rate"),
     ],
 )
 def test_impossible_requests(tmp_path, name, options, words):
@@ -388,6 +390,21 @@ def test_impossible_requests(tmp_path, name, options, words):
     with pytest.raises(UsageError, match=words):
         VideoWriter(tmp_path / name, **arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rate_may_be_a_float(tmp_path):
+    with VideoWriter(tmp_path / "out.mp4", SIZE, 29.97) as writer:
+        for number in range(3):
+            writer.write(picture(number), Fraction(number) / Fraction("29.97"))
+    assert len(probe(tmp_path / "out.mp4").images) == 3
+
+
+@pytest.mark.parametrize("frame", [np.zeros(SIZE, np.uint8), np.zeros((*SIZE, 3)), None])
+def test_what_is_no_frame_is_refused(tmp_path, frame):
+    with VideoWriter(tmp_path / "out.mp4", SIZE, RATE) as writer:
+        with pytest.raises(UsageError, match="a frame is a uint8 array"):
+            writer.write(frame, Fraction(0))
+        writer.write(picture(0), Fraction(0))
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

@@ -31,6 +31,34 @@ _WANTED = (
     "(booleans [n, h, w], or one for each instance's name)"
 )
 _SPARE = 32  # labels that may yet come, beyond those of the first answer
+_WIDEST = 1 << 24  # labels lie no further apart
+
+
+class Labels:
+    """The labels that were seen, any whole numbers, each with a channel of its own."""
+
+    def __init__(self) -> None:
+        self._seen: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def channels(self, labels: Tensor) -> Tensor:
+        """The channel of each of ``labels``, int64; new ones get the next."""
+        low, high = int(labels.min()), int(labels.max())
+        if high - low >= _WIDEST:
+            raise UsageError(f"labels are to lie within {_WIDEST} of each other, got {low}, {high}")
+        there = torch.bincount((labels - low).flatten()).nonzero()[:, 0]
+        values = (there + low).tolist()
+        self._seen += [value for value in values if value not in self._seen]
+        table = torch.zeros(high - low + 1, dtype=torch.int64)
+        table[there] = torch.tensor([self._seen.index(value) for value in values])
+        return table[labels - low]
+
+    def of(self, channels: Tensor) -> Tensor:
+        """The labels of ``channels``, int64; those of channels not given yet are the first."""
+        seen = torch.tensor(self._seen)
+        return seen[channels.long().where(channels < len(seen), 0)]
 
 
 @dataclass(frozen=True)
@@ -38,11 +66,12 @@ class Answer:
     """What a function returned for a frame, as it was and as a tensor.
 
     ``tensor`` is floating ``[C, h, w]`` for scores, int64 ``[h, w]`` for labels, bool
-    ``[n, h, w]`` for masks.
+    ``[n, h, w]`` for masks. With ``labels`` those are the channels of these.
     """
 
     raw: Any
     tensor: Tensor
+    labels: Labels | None = None
 
     @classmethod
     def of(cls, raw: Any) -> Answer:
@@ -71,11 +100,7 @@ class Answer:
 
     @property
     def classes(self) -> int:
-        """How many channels it has as scores; for labels those up to the largest and some more."""
-        if self.kind == "labels":
-            seen = self.tensor[self.tensor < IGNORE_LABEL]
-            most = int(seen.max()) + 1 if len(seen) else 1
-            return min(IGNORE_LABEL, most + _SPARE)
+        """How many channels scores or masks have as scores."""
         return len(self.tensor) + (self.kind == "masks")
 
     def on_state(self) -> Tensor:
@@ -89,7 +114,8 @@ class Answer:
         """Scores ``[1, C, h, w]`` of another frame as the function would have answered."""
         size = self.tensor.shape[-2], self.tensor.shape[-1]
         if self.kind == "labels":
-            return self._like_raw(ops.upsample_argmax(scores, size, size)[0])
+            found = ops.upsample_argmax(scores, size, size)[0]
+            return self._like_raw(found if self.labels is None else self.labels.of(found))
         full = resize_grid(scores.float(), size)[0]
         return self._like_raw(full[1:] > 0.5 if self.kind == "masks" else full)
 
@@ -121,7 +147,8 @@ def _like(raw: Any, tensor: Tensor) -> Any:
 class FunctionNetwork(ForeignNetwork):
     """A function as a network; ``classes`` None are those of its first answer.
 
-    ``keep`` keeps the answers in ``answers``, for whoever takes them out.
+    ``keep`` keeps the answers in ``answers``, for whoever takes them out. Labels may then be any
+    whole numbers; else those that are no class count for none.
     ``name`` stands for it where it fails; without a name its errors are raised as they are.
     """
 
@@ -129,15 +156,20 @@ class FunctionNetwork(ForeignNetwork):
         self, function: Function, classes: int | None = None, name: str = "", keep: bool = False
     ) -> None:
         super().__init__(classes or 0)
+        self._told, self._labels = classes, Labels() if keep else None
         self._function, self._name, self._keep = function, name, keep
         self._primed: Answer | None = None
         self.answers: deque[Answer] = deque()
 
     def prime(self, frame_bgr: np.ndarray) -> Answer:
         """The answer for the frame that is to come first, which is asked for once."""
-        self._primed = self._ask(frame_bgr)
-        self._classes = self._classes or self._primed.classes
-        return self._primed
+        self._primed = answer = self._ask(frame_bgr)
+        if answer.labels is not None:
+            most = max(self._told or 0, len(answer.labels)) + _SPARE
+            self._classes = min(IGNORE_LABEL, most)
+        else:
+            self._classes = self._told or answer.classes
+        return answer
 
     def answer(self, frame: Tensor) -> Tensor:
         images_bgr = frame.flip(1).permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy()
@@ -160,15 +192,25 @@ class FunctionNetwork(ForeignNetwork):
             raise WeightsError(
                 f"{self._name} failed on a frame ({type(error).__name__}: {error})"
             ) from error
-        if answer.kind == "labels" and self._classes:
-            beyond = answer.tensor[(answer.tensor >= self._classes)]
+        if answer.kind != "labels":
+            return answer
+        if self._told:
+            beyond = answer.tensor[answer.tensor >= self._told]
             beyond = beyond[beyond != IGNORE_LABEL]
             if len(beyond):
                 raise UsageError(
                     f"the network answered with label {int(beyond.max())}, and it has "
-                    f"{self._classes} classes: say how many there are by 'classes'"
+                    f"{self._told} classes: say how many there are by 'classes'"
                 )
-        return answer
+        if self._labels is None:
+            return answer
+        channels = self._labels.channels(answer.tensor)
+        if self._classes and len(self._labels) > self._classes:
+            raise UsageError(
+                f"the network has answered with {len(self._labels)} different labels, and "
+                f"{self._classes} were reckoned with: say how many there are by 'classes'"
+            )
+        return Answer(answer.raw, channels, self._labels)
 
 
 def open_function(place: str) -> tuple[FunctionNetwork, ClassSet]:

@@ -1,0 +1,24 @@
+"""Animations: frames of other sizes are scaled to the first, and that is told."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from PIL import Image
+
+from accel_rt.video.picture_writer import ANIMATED, PictureWriter
+from tests.video.clips import picture
+
+
+@pytest.mark.parametrize("suffix", ANIMATED)
+def test_frames_of_other_sizes_are_scaled_to_the_first(tmp_path, suffix):
+    path = tmp_path / f"out{suffix}"
+    writer = PictureWriter(path, Fraction(10))
+    for number, size in enumerate(((64, 48), (128, 96), (96, 64))):
+        writer.write(picture(number, *size), Fraction(number, 10))
+    assert writer.complete()
+    writer.commit()
+    with Image.open(path) as image:
+        assert (image.size, image.n_frames) == ((64, 48), 3)
+    assert writer.notes == ["1 picture of another shape was stretched to fit"]
