@@ -1,4 +1,7 @@
-"""Weights as small integers: 8 bits with a scale per output channel, or 4 bits with one per group.
+"""Weights as small integers with a scale per group: 8 bits, or 4.
+
+A group of 8 bits is an output channel's weights, or 256 in a row where these are more: a few large
+ones, such as those of a 3x3 convolution's middle, coarsen fewer others then.
 
 A quantised tensor is stored under its own name as integers, with its scales and (where packing
 hides it) its shape beside it under that name and a suffix.
@@ -19,6 +22,7 @@ _SCALE = "|scale"
 _SHAPE = "|shape"
 _QUANTISE_FROM = 1024  # elements; smaller tensors are not worth the error
 _GROUP = 64  # 4-bit weights that share a scale
+_GROUP_8 = 256  # 8-bit weights that share one, at most
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _CLIPS = (1.0, 0.9, 0.8, 0.7)  # shares of the largest weight that 4 bits may reach up to
 
@@ -33,11 +37,15 @@ def quantise(name: str, tensor: Tensor, bits: Bits) -> dict[str, Tensor]:
     if bits == 32 or tensor.ndim < 2 or tensor.numel() < _QUANTISE_FROM or depthwise:
         return {name: tensor.contiguous()}
     if bits == 8:
-        flat = tensor.flatten(1)
-        scale = _scale(flat, 127)
-        values = (flat / scale).round().to(torch.int8)
-        return {name: values.view(tensor.shape).contiguous(), name + _SCALE: scale[:, 0]}
-    groups = F.pad(tensor.flatten(), (0, -tensor.numel() % _GROUP)).view(-1, _GROUP)
+        rows = tensor.flatten(1)
+        scale = _scale(rows, 127)
+        if rows.shape[1] > _GROUP_8:
+            rows = _groups(tensor, _GROUP_8)
+            scale = _scale(rows, 127).half()
+        values = (rows / scale.float()).round().clamp(-127, 127).to(torch.int8).flatten()
+        whole = values[: tensor.numel()].view(tensor.shape).contiguous()
+        return {name: whole, name + _SCALE: scale[:, 0]}
+    groups = _groups(tensor, _GROUP)
     scale = _best_clip(groups, 7).half().float()
     values = ((groups / scale).round().clamp(-7, 7) + 8).to(torch.uint8)
     return {
@@ -71,7 +79,12 @@ def _dequantised(values: Tensor, scale: Tensor | None, shape: Tensor | None) -> 
     """One tensor; torch's own errors where its parts do not fit together."""
     if values.dtype in _FLOATS:
         return values.float()
-    if scale is None or scale.dtype not in _FLOATS or scale.shape != values.shape[:1]:
+    if scale is None or scale.dtype not in _FLOATS:
+        raise TypeError(f"{values.dtype} needs scales")
+    if values.dtype == torch.int8 and scale.shape != values.shape[:1]:
+        rows = _groups(values.float(), _GROUP_8) * scale.float()[:, None]
+        return rows.flatten()[: values.numel()].view(values.shape)
+    if scale.shape != values.shape[:1]:
         raise TypeError(f"{values.dtype} needs a scale for each of its rows")
     if values.dtype == torch.int8:
         return values.float() * scale.float().view(-1, *[1] * (values.ndim - 1))
@@ -83,6 +96,11 @@ def _dequantised(values: Tensor, scale: Tensor | None, shape: Tensor | None) -> 
     if flat.numel() - size.numel() not in range(_GROUP):
         raise TypeError(f"{flat.numel()} weights do not have the shape {tuple(size)}")
     return flat[: size.numel()].view(size)
+
+
+def _groups(tensor: Tensor, size: int) -> Tensor:
+    """``[groups, size]``: the elements in order, zeros at the end."""
+    return F.pad(tensor.flatten(), (0, -tensor.numel() % size)).view(-1, size)
 
 
 def _scale(rows: Tensor, top: int) -> Tensor:
