@@ -22,7 +22,7 @@ train() { # STAGE ARGUMENTS...: interrupted runs are saved, and exit with 130
     timeout --foreground --signal INT --kill-after 30 "$seconds" \
         $python -m accel_rt train "$@" --data "$out/data" \
         --out "$out/$stage" --batch "$batch" --device "$device" --no-tensorboard \
-        --validate-first "$steps" || [ $? -eq 130 ] || [ $? -eq 124 ]
+        --validate-first "$steps" || { code=$?; [ $code -eq 130 ] || [ $code -eq 124 ]; }
     du -sh "$out/$stage"/*.safetensors
 }
 

@@ -60,7 +60,7 @@ def classes_by_color(maps: Sequence[Path], classes_file: Path) -> tuple[ClassSet
     names, ignored = _names(found)
     labels = {color: label for label, color in enumerate(names)}
     labels.update(dict.fromkeys(ignored, IGNORE_LABEL))
-    legend = f"its classes are the colours of the label maps; {classes_file} can name others"
+    legend = "the classes are the colours found in the label maps, of which some hundred are read"
     return ClassSet(tuple(names.values()), tuple(names)), ColorCoding(labels, legend)
 
 

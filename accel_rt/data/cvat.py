@@ -60,6 +60,7 @@ def voc(root: Path, split: str) -> DataSet:
     Raises :class:`~accel_rt.errors.InputError` if something cannot be read or is missing.
     """
     maps = {key.name: path for key, path in label_maps(root / MASK_FOLDER).items()}
+    every = sorted(maps.values())
     listed = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     if listed.is_file():
         names = {
@@ -76,7 +77,7 @@ def voc(root: Path, split: str) -> DataSet:
     if labelmap.is_file():
         classes, coding = _labelmap(labelmap)
     else:
-        classes, coding = classes_by_color(sorted(maps.values()), root / LABELMAP_FILE)
+        classes, coding = classes_by_color(every, root / LABELMAP_FILE)
     frames = []
     for name, path in maps.items():
         found = stems.get(name, [])

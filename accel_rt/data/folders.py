@@ -43,7 +43,7 @@ def folders(root: Path, split: str) -> DataSet:
     maps = label_maps(labels)
     if not maps and not (root / CLASSES_FILE).exists():
         raise InputError(f"{labels} holds no label maps ({', '.join(LABEL_SUFFIXES)})")
-    classes, coding = _classes(root, list(maps.values()))
+    classes, coding = _classes(root)
     sequences = []
     for folder in (images, *folders_in(images)):
         frames = tuple(
@@ -68,11 +68,16 @@ def has_validation(root: Path) -> bool:
 
 def _folders(root: Path, split: str) -> tuple[Path, Path]:
     """Those of the images and the label maps."""
-    images, labels = root / "images", root / "labels"
-    if not labels.is_dir() and (root / "masks").is_dir():
-        labels = root / "masks"
+    images, labels = root / "images", _labels(root)
     if split != "train" or (images / split).is_dir():
         images, labels = images / split, labels / split
+    else:
+        other = next((s for s in ("val", "valid", "test") if (images / s).is_dir()), None)
+        if other is not None:
+            raise InputError(
+                f"{images} has a folder {other} and none of training pictures: move these to "
+                f"{images / 'train'}, and their label maps to {labels / 'train'}"
+            )
     for folder in (images, labels):
         if not folder.is_dir():
             raise InputError(
@@ -82,11 +87,17 @@ def _folders(root: Path, split: str) -> tuple[Path, Path]:
     return images, labels
 
 
-def _classes(root: Path, maps: list[Path]) -> tuple[ClassSet, Coding]:
+def _labels(root: Path) -> Path:
+    labels, masks = root / "labels", root / "masks"
+    return masks if masks.is_dir() and not labels.is_dir() else labels
+
+
+def _classes(root: Path) -> tuple[ClassSet, Coding]:
+    """The same for every split: a colour may be in one of them alone."""
     path = root / CLASSES_FILE
     if path.exists():
         return read_classes(path)
-    return classes_by_color(maps, path)
+    return classes_by_color(list(label_maps(_labels(root)).values()), path)
 
 
 def read_classes(path: Path) -> tuple[ClassSet, LabelCoding]:

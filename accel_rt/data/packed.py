@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from itertools import chain, count
 from pathlib import Path
 
 import cv2
@@ -45,14 +46,23 @@ def pack_data(
         _add(archive, CLASSES_FILE, json.dumps(described, indent=1).encode())
         for split, dataset in splits.items():
             counts[split] = len(dataset.labelled())
+            used: set[str] = set()
             for sequence in dataset.sequences:
-                folder = f"{split}/{sequence.name}"
+                folder = f"{split}/{_unused(sequence.name, used)}"
                 for frame in (sequence.frames[i] for i in sequence.labelled()):
                     image, labels = frame.read()
                     jpeg = _coded(image, ".jpg", (cv2.IMWRITE_JPEG_QUALITY, quality))
                     _add(archive, f"images/{folder}/{frame.name}.jpg", jpeg)
                     _add(archive, f"labels/{folder}/{frame.name}.png", _coded(labels, ".png"))
     return counts
+
+
+def _unused(name: str, used: set[str]) -> str:
+    """``name``, with a number where it was used: pictures of several folders may share it."""
+    numbered = (f"{name}_{number}" for number in count(2))
+    found = next(one for one in chain([name], numbered) if one not in used)
+    used.add(found)
+    return found
 
 
 def _coded(picture: np.ndarray, suffix: str, options: tuple[int, ...] = ()) -> bytes:

@@ -31,7 +31,7 @@ from accel_rt.train.pictures import comparison
 from accel_rt.train.precision import autocast
 from accel_rt.train.processes import Processes, joined
 from accel_rt.train.settings import DeepLabSettings
-from accel_rt.train.sources import training_data
+from accel_rt.train.sources import check_validation, training_data
 from accel_rt.train.start import start_network
 from accel_rt.train.task import TrainingTask
 from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never
@@ -65,11 +65,11 @@ class DeepLab(TrainingTask):
             settings.data, settings.layout, settings.also, settings.street, settings.shorter
         )
         self._data, self._classes, self.notes = data, data.classes, data.notes()
+        self.drawn_from = data.identity()
         self._validation: list[DatasetFrame] = []
         if settings.data:
-            self._validation = open_dataset(
-                settings.data, "val", settings.layout, settings.shorter
-            ).labelled()
+            validation = open_dataset(settings.data, "val", settings.layout, settings.shorter)
+            self._validation = check_validation(data.classes, validation).labelled()
         self.scores = ("miou",) if self._validation else ()
         network = start_network(
             settings.network, self._classes, settings.init, settings.seed, settings.task
@@ -81,7 +81,7 @@ class DeepLab(TrainingTask):
         self._teacher: Teacher | None = None
         if settings.teacher:
             self._teacher = Teacher.load(
-                settings.teacher, device=processes.device, scales=settings.teacher_scales
+                settings.teacher, data.classes, processes.device, settings.teacher_scales
             )
             if settings.hints:
                 self.model = HintedNetwork(network, self._teacher.channels)

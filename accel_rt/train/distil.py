@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from accel_rt.classes import ClassSet
 from accel_rt.device import has_fast_bf16
+from accel_rt.errors import UsageError
 from accel_rt.models import store
 from accel_rt.models.fuse import for_inference
 from accel_rt.models.layers import Features, resize_grid
@@ -51,10 +53,21 @@ class Teacher:
     def load(
         cls,
         names: Sequence[str],
+        classes: ClassSet,
         device: torch.device,
         scales: Sequence[float] = (1.0,),
     ) -> Teacher:
-        """From installed names or weight files, in bfloat16 where ``device`` is fast at it."""
+        """From installed names or weight files, in bfloat16 where ``device`` is fast at it.
+
+        Raises :class:`~accel_rt.errors.UsageError` for one of other classes than ``classes``.
+        """
+        for name in names:
+            known = store.class_names(store.find(name))
+            if known != classes.names:
+                raise UsageError(
+                    f"the teacher '{name}' knows other classes ({', '.join(known[:3])}, ...) than "
+                    f"the samples are labelled with ({', '.join(classes.names[:3])}, ...)"
+                )
         dtype = torch.bfloat16 if has_fast_bf16(device) else torch.float32
         return cls([load_network(store.find(name))[0] for name in names], dtype, device, scales)
 

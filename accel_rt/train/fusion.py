@@ -241,11 +241,17 @@ def _descend(
     optimiser = torch.optim.Adam(parameters, settings.rate)
     for step in range(settings.steps):
         chosen = torch.randint(len(samples), (settings.batch,)).tolist()
-        drawn = Sample(*map(torch.stack, zip(*(samples[i] for i in chosen), strict=True)))
+        alike: dict[torch.Size, list[Sample]] = {}
+        for sample in map(samples.__getitem__, chosen):
+            alike.setdefault(sample.labels.shape, []).append(sample)
         for group in optimiser.param_groups:
             group["lr"] = cosine_rate(step, settings.steps, settings.rate, 10)
-        # Every other pixel; the scores are far coarser.
-        found = loss(drawn._replace(labels=drawn.labels[:, 1::2, 1::2]))
+        found = torch.zeros(())
+        for some in alike.values():
+            drawn = Sample(*map(torch.stack, zip(*some, strict=True)))
+            # Every other pixel; the scores are far coarser.
+            thinned = drawn._replace(labels=drawn.labels[:, 1::2, 1::2])
+            found = found + len(some) / len(chosen) * loss(thinned)
         optimiser.zero_grad()
         found.backward()
         optimiser.step()

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
-from accel_rt.data.dataset import DatasetFrame
+from accel_rt.data.dataset import DatasetFrame, FrameSequence
 from accel_rt.data.open import open_dataset
 from accel_rt.device import resolve_precision
 from accel_rt.evaluate.metrics import ConfusionMatrix
@@ -46,7 +46,7 @@ from accel_rt.train.optimiser import parameter_groups
 from accel_rt.train.pair_settings import JointSettings
 from accel_rt.train.pictures import comparison
 from accel_rt.train.processes import Processes, joined
-from accel_rt.train.sources import training_data
+from accel_rt.train.sources import check_validation, training_data
 from accel_rt.train.task import TrainingTask
 from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never
 
@@ -79,9 +79,13 @@ class Joint(TrainingTask):
     def __init__(self, settings: JointSettings, processes: Processes) -> None:
         self._settings, self._processes = settings, processes
         self._data = training_data(settings.data, settings.layout, settings.also, settings.street)
-        self._video = _densely_labelled(settings)
-        self._validation = _validation(settings, self._video)
-        self.notes = self._data.notes()
+        sequences: Sequence[FrameSequence] = ()
+        if settings.data:
+            validation = open_dataset(settings.data, "val", settings.layout)
+            sequences = check_validation(self._data.classes, validation).sequences
+        self._video = _densely_labelled(sequences)
+        self._validation = _validation(settings, self._video, sequences)
+        self.notes, self.drawn_from = self._data.notes(), self._data.identity()
         start = start_joint(settings, self._data.classes)
         self.model, self._info, self._update_info = start.model, start.reference, start.update
         self._start: JointModel | None = None
@@ -92,7 +96,9 @@ class Joint(TrainingTask):
         weights = label_weights([dataset for dataset, _ in self._data.sets], settings.balance)
         self._weights = None if weights is None else weights.to(processes.device)
         self._teacher = (
-            Teacher.load(settings.teacher, device=processes.device, scales=settings.teacher_scales)
+            Teacher.load(
+                settings.teacher, self._data.classes, processes.device, settings.teacher_scales
+            )
             if settings.teacher
             else None
         )
@@ -315,26 +321,20 @@ class Joint(TrainingTask):
         return written
 
 
-def _densely_labelled(settings: JointSettings) -> Sequence[DatasetFrame]:
-    """The longest validation sequence whose frames are all labelled, if there is one."""
-    if not settings.data:
-        return ()
-    sequences = open_dataset(settings.data, "val", settings.layout).sequences
+def _densely_labelled(sequences: Sequence[FrameSequence]) -> Sequence[DatasetFrame]:
+    """The longest of ``sequences`` whose frames are all labelled, if there is one."""
     dense = [s.frames for s in sequences if len(list(s.labelled())) == len(s.frames)]
     return max(dense, key=len, default=())
 
 
 def _validation(
-    settings: JointSettings, video: Sequence[DatasetFrame]
+    settings: JointSettings, video: Sequence[DatasetFrame], sequences: Sequence[FrameSequence]
 ) -> Callable[[FrameSegmenter, int], StreamScore] | None:
     """What scores a segmenter at an interval: on ``video``, or else on the sparsely labelled
     validation sequences; None if there are too few frames for either."""
-    if not settings.data:
-        return None
     interval = settings.validate_interval
     if len(video) >= interval:
         return lambda segmenter, interval: score_stream(segmenter, video, interval)
-    sequences = open_dataset(settings.data, "val", settings.layout).sequences
     if len(selected_in_snippets(sequences, interval)) >= interval:
         return lambda segmenter, interval: score_snippets(segmenter, sequences, interval)
     return None

@@ -135,16 +135,17 @@ def class_weights(counts: np.ndarray, balance: float) -> Tensor:
 
 
 def label_weights(datasets: Sequence[DataSet], balance: float) -> Tensor | None:
-    """:func:`class_weights` from some hundred labelled frames; None where all count alike."""
+    """:func:`class_weights` from some hundred labelled frames; None where all count alike, and
+    where none of their pixels is labelled."""
     if not balance or not datasets:
         return None
     classes = len(datasets[0].classes)
     counts = np.zeros(classes)
     for dataset in datasets:
         frames = dataset.labelled()
-        for frame in frames[:: max(4, len(frames) // 100)]:
+        for frame in frames[:: max(1, len(frames) // 100)]:
             counts += np.bincount(frame.labels().ravel(), minlength=256)[:classes]
-    return class_weights(counts, balance)
+    return class_weights(counts, balance) if counts.any() else None
 
 
 _SCALE_WEIGHTS = (1 / 9, 1 / 9, 1 / 9, 2 / 9, 4 / 9)

@@ -190,7 +190,7 @@ class FusionSettings(KeyframeSettings):
     gate: bool = option("Learn where to trust the update network alone, too.", True)
     anchor: float = 1e-3
     precision: str = "auto"
-    seed: int = option("Of the snippets.", 0)
+    seed: int = option("Of the snippets.", 0, low=0)
 
     @property
     def longest(self) -> int:

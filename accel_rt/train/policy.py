@@ -38,6 +38,7 @@ from accel_rt.video.reader import open_source
 _INTERVALS = (4, 6, 10)
 _WINDOW = 96  # frames
 _STRICT = 10.0  # weight of the squared relative error of the number of keyframes
+_LEAST_LOST = 1e-3  # percent a frame; less is nothing to be relative to
 _VARIETY = 0.4  # standard deviation of the logarithm of factors on brightness and motion
 _SHARPEST = 4.0  # odds become so much sharper, as they are taken for yes or no in the end
 
@@ -153,7 +154,7 @@ def fit(
         for group in optimiser.param_groups:
             group["lr"] = cosine_rate(step, settings.steps, settings.rate, 10)
         optimiser.zero_grad()
-        (lost / fixed + wrong).backward()
+        (lost / max(fixed, _LEAST_LOST) + wrong).backward()
         optimiser.step()
         if (step + 1) % 20 == 0:
             found = (

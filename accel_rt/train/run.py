@@ -65,7 +65,8 @@ class RunFolder:
             made_with, step = member(state, "settings", dict), member(state, "step", int)
             if step < 0 or not isinstance(made_with.get("steps", step), int):
                 raise ValueError(f"it is at step {step} of {made_with.get('steps')}")
-            others = [name for name in settings if made_with.get(name) != settings[name]]
+            # What an earlier version did not note may be the same.
+            others = [n for n in settings if made_with.get(n, settings[n]) != settings[n]]
         if others:
             name = others[0]
             raise UsageError(

@@ -40,7 +40,7 @@ class TrainingSettings:
     ema: float = option("Decay of the weight average.", 0.998, **SHARE)
     precision: str = option("Of the networks.", "auto", choices=("auto", "bf16", "fp32"))
     device: str = option("Where to train.", "auto", metavar="auto|cpu|cuda[:N]")
-    seed: int = option("Of weights and samples.", 0)
+    seed: int = option("Of weights and samples.", 0, low=0)
     validate_every: int = option("Steps between validations.", 500, low=1)
     validate_first: int = option(
         "Step of an early first validation; 0 is before training.", 100, low=0
@@ -233,7 +233,7 @@ class PolicySettings:
     steps: int = option("Optimiser steps.", 220, low=1)
     batch: int = option("Windows of a step.", 8, low=1)
     rate: float = option("Peak learning rate.", 1e-2, **ABOVE_ZERO)
-    seed: int = option("Of the windows.", 0)
+    seed: int = option("Of the windows.", 0, low=0)
 
     def __post_init__(self) -> None:
         check(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +27,28 @@ class TrainingData:
         absent = absent_classes([dataset for dataset, _ in self.sets])
         return (absent,) if absent else ()
 
+    def identity(self) -> str:
+        """What tells these pictures and classes from others, wherever their folders are."""
+        frames = [frame for dataset, _ in self.sets for frame in dataset.labelled()]
+        listed = "\n".join([*self.classes.names, "", *(frame.name for frame in frames)])
+        mark = hashlib.sha256(listed.encode()).hexdigest()[:8]
+        return f"{len(frames)} pictures of {len(self.classes)} classes ({mark})"
+
     def describe(self) -> str:
         """Such as ``CamVid train and procedural street``."""
         names = [f"{dataset.name} {dataset.split}" for dataset, share in self.sets if share]
         return " and ".join([*names, *(["procedural street"] if self.street else [])])
+
+
+def check_validation(training: ClassSet, validation: DataSet) -> DataSet:
+    """``validation``; raises :class:`~accel_rt.errors.UsageError` for other classes than
+    ``training``'s."""
+    if validation.classes.names != training.names:
+        raise UsageError(
+            f"the training pictures have the classes {', '.join(training.names)}, and those of "
+            f"'{validation.split}' {', '.join(validation.classes.names)}: both need the same"
+        )
+    return validation
 
 
 def training_data(

@@ -19,6 +19,8 @@ from accel_rt.models.weights import ModelInfo, describing, fit, load_tensors, sp
 from accel_rt.models.zoo import Task, build_network, split_checkpoint
 from accel_rt.normalise import Normalisation
 
+_CHECKPOINTS = (".pth", ".pt", ".bin", ".tar", ".ckpt")
+
 
 def start_network(
     name: str, classes: ClassSet, init: str, seed: int, task: Task | None = None
@@ -51,7 +53,7 @@ def start_network(
         feature.load_pretrained()
     elif init == "imagenet":
         load_feature_weights(feature, imagenet_file(name))
-    elif split_part(Path(init))[0].suffix in ("", ".safetensors"):
+    elif not _is_checkpoint(init):
         path = store.find(init)
         tensors, description = load_tensors(path)
         if (known := store.class_names(path)) != classes.names:
@@ -66,6 +68,12 @@ def start_network(
     else:
         load_feature_weights(feature, Path(init))
     return network
+
+
+def _is_checkpoint(init: str) -> bool:
+    """Whether it is a file of somebody else's, and not weights of this package."""
+    path = split_part(Path(init))[0]
+    return path.suffix != ".safetensors" and (path.is_file() or path.suffix in _CHECKPOINTS)
 
 
 def _rescored(

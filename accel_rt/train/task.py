@@ -27,6 +27,8 @@ class TrainingTask(ABC):
     """Settings, beside the loop's own, that must be the same when a run goes on."""
     sample_device: torch.device | None = None
     """Where :meth:`samples` makes them, if not in the CPU's memory."""
+    drawn_from: str = ""
+    """What samples are drawn from, in words; a run goes on with the same alone."""
     notes: tuple[str, ...] = ()
     """What the user should know before training starts."""
 

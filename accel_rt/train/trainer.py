@@ -31,6 +31,7 @@ Progress = Callable[[int, int], None]
 Stop = Callable[[], bool]
 
 _PICTURED = 2  # samples
+_DATA = "the training data"  # as a checkpoint has it beside the settings
 
 
 def never() -> bool:
@@ -116,8 +117,8 @@ class Trainer:
 
     def _resume(self) -> None:
         names = (*RESUMABLE, *self._task.resumable)
-        described = self._settings.described()
-        saved = self._folder.load({name: described[name] for name in names})
+        described = self._described()
+        saved = self._folder.load({name: described[name] for name in (*names, _DATA)})
         if not saved:
             return
         with self._folder.resuming():
@@ -132,6 +133,9 @@ class Trainer:
                 raise ValueError("it holds weights that are no finite numbers")
         self._report(f"resumed {self._folder.path} at step {self._step} of {self._settings.steps}")
 
+    def _described(self) -> dict[str, Any]:
+        return {**self._settings.described(), _DATA: self._task.drawn_from}
+
     def _open_log(self) -> Any:
         if not self._processes.leads:
             return _SilentLog()
@@ -144,7 +148,8 @@ class Trainer:
         """One optimiser step; returns its learning rate, and whether the user wants to stop."""
         settings, processes, task = self._settings, self._processes, self._task
         # Whatever is random in a step depends on the step alone, so a resumed run repeats it.
-        torch.manual_seed((settings.seed * settings.steps + self._step) * 4096 + processes.rank)
+        drawn = (settings.seed * settings.steps + self._step) * 4096 + processes.rank
+        torch.manual_seed(drawn % 2**63)
         if task.begin(self._step) or not hasattr(self, "_shared"):
             self._shared = processes.wrap(self._model)
         sums = torch.zeros(3, device=processes.device)
@@ -163,16 +168,13 @@ class Trainer:
         sums[2] = float(self._stop())
         total, weight, stops = processes.total(sums).tolist()
         mean = total / max(weight, 1e-9)
-        if not math.isfinite(mean):
-            raise AccelError(
-                f"the loss is {mean} at step {self._step}: a lower --rate (with another --out) may "
-                f"keep it finite"
-            )
+        self._check_finite("loss", mean)
         # Gradients are those of the sum, averaged over processes; the loss is a mean.
         scale = processes.world / max(weight, 1e-9)
         gradients = [p.grad for p in self._model.parameters() if p.grad is not None]
         torch._foreach_mul_(gradients, scale)
-        nn.utils.clip_grad_norm_(self._model.parameters(), settings.clip)
+        norm = nn.utils.clip_grad_norm_(self._model.parameters(), settings.clip)
+        self._check_finite("gradient", float(norm))
         rate = cosine_rate(self._step, settings.steps, settings.rate, settings.warmup)
         set_rate(self._optimiser, rate)
         self._optimiser.step()
@@ -180,6 +182,19 @@ class Trainer:
         self._step += 1
         log.add(mean, waited)
         return rate, stops > 0
+
+    def _check_finite(self, what: str, value: float) -> None:
+        if math.isfinite(value):
+            return
+        if self._step == 0:
+            raise AccelError(
+                f"the {what} is {value} at the first step, before anything was learnt: check what "
+                f"--init names, and the labels"
+            )
+        raise AccelError(
+            f"the {what} is {value} at step {self._step}: a lower --rate (with another --out) may "
+            f"keep it finite"
+        )
 
     def _next(self, parts: Iterator[Any]) -> Any:
         """The next part of a batch; what was trained is saved if it cannot be made."""
@@ -237,7 +252,7 @@ class Trainer:
             return
         self._folder.save(
             {
-                "settings": self._settings.described(),
+                "settings": self._described(),
                 "step": self._step,
                 "best": self._best,
                 "files": [path.name for path in self._files],

@@ -247,6 +247,35 @@ class TestFolders:
             open_dataset(root, "train")
 
 
+def write_coloured(root: Path, split: str, *colors_bgr: tuple[int, int, int]) -> None:
+    """Pictures whose label maps have one colour each, and half of it black."""
+    for number, color in enumerate(colors_bgr):
+        write_picture(root / "images" / split / f"{number}.png")
+        path = write_picture(root / "labels" / split / f"{number}.png")
+        label_map = cv2.imread(str(path))
+        label_map[:, 8:] = color
+        cv2.imwrite(str(path), label_map)
+
+
+def test_colours_mean_the_same_in_every_split(tmp_path: Path) -> None:
+    red, green, blue = (0, 0, 255), (0, 255, 0), (255, 0, 0)
+    write_coloured(tmp_path, "train", red, green, blue)
+    write_coloured(tmp_path, "val", red, green)
+    train, val = open_dataset(tmp_path, "train"), open_dataset(tmp_path, "val")
+    assert train.classes == val.classes
+    assert len(train.classes) == 4
+    for one, other in zip(train.labelled(), val.labelled(), strict=False):
+        np.testing.assert_array_equal(one.labels(), other.labels())
+
+
+def test_validation_pictures_among_those_to_train_on_are_refused(tmp_path: Path) -> None:
+    write_coloured(tmp_path, ".", (0, 0, 255))
+    write_coloured(tmp_path, "val", (0, 0, 255))
+    with pytest.raises(InputError, match=r"has a folder val and none of training pictures: move"):
+        open_dataset(tmp_path, "train")
+    assert open_dataset(tmp_path, "val").labelled()
+
+
 class TestAnyLayout:
     def test_unknown_folder(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="has no known layout: it needs images/ and labels/"):

@@ -46,6 +46,25 @@ def test_frames_of_one_name_in_several_videos_are_all_there(tmp_path):
     assert [int(frame.labels()[0, 0]) for frame in frames] == [0, 1]
 
 
+def test_single_pictures_of_one_name_in_several_folders_are_all_there(tmp_path):
+    root = tmp_path / "export"
+    images = []
+    for folder in ("a", "b"):
+        for number in range(2):
+            name = f"{folder}/{number}.png"
+            (root / "images" / folder).mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(root / "images" / name), np.zeros((16, 16, 3), np.uint8))
+            box = '<box label="car" xtl="1" ytl="1" xbr="9" ybr="9"/>'
+            images.append(f'<image name="{name}" width="16" height="16">{box}</image>')
+    label = "<meta><label><name>car</name></label></meta>"
+    (root / "annotations.xml").write_text(f"<annotations>{label}{''.join(images)}</annotations>")
+    counts = pack_data(root, tmp_path / "data.pack")
+    assert sum(counts.values()) == 4
+    with tarfile.open(tmp_path / "data.pack") as archive:
+        names = [name for name in archive.getnames() if name.startswith("images/")]
+    assert len(set(names)) == len(names) == 4
+
+
 def test_a_folder_without_data_leaves_no_file(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no known layout"):

@@ -569,7 +569,7 @@ class TestTraining:
             fused, branches = (torch.randn(2, 11, 4, 8) for _ in range(2))
             alone, weight = stage.loss(_Returning(fused, []), batch)
             both, _ = stage.loss(_Returning(fused, [branches]), batch)
-            lesson = Teacher.load([own], processes.device)(batch["frames"][:, -1])
+            lesson = Teacher.load([own], CLASSES, processes.device)(batch["frames"][:, -1])
         taught = distillation_loss(branches, lesson.probabilities)
         torch.testing.assert_close(both - alone, 0.5 * weight * taught, rtol=1e-3, atol=1e-3)
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from accel_rt.classes import CAMVID
+from accel_rt.data.open import open_dataset
 from accel_rt.errors import InputError, UsageError
-from accel_rt.train.sources import training_data
+from accel_rt.train.sources import check_validation, training_data
 from tests.data.test_samples import write_camvid
 
 
@@ -48,6 +49,24 @@ def test_other_classes(camvid: Path, other: Path) -> None:
     with pytest.raises(UsageError, match="has other classes than .*: mix data sets of one class"):
         training_data(camvid, "auto", [(other, 0.5)], 0)
     assert training_data(other, "auto", (), 0).classes.names == ("dog", "cat")
+
+
+def test_validation_needs_the_same_classes(camvid: Path, other: Path) -> None:
+    with pytest.raises(UsageError, match="have the classes sky, .*, and those of 'train' dog, cat"):
+        check_validation(CAMVID, open_dataset(other, "train"))
+    own = open_dataset(camvid, "train")
+    assert check_validation(CAMVID, own) is own
+
+
+def test_what_is_trained_on_is_told_apart_wherever_it_is(tmp_path: Path) -> None:
+    def identity(folder: str, count: int) -> str:
+        path = write_camvid(tmp_path / folder / "camvid", count=count)
+        return training_data(path, "auto", (), 0).identity()
+
+    first = identity("a", 2)
+    assert first == identity("b", 2)
+    assert first != (more := identity("c", 3))
+    assert more.startswith("3 pictures of 11 classes")
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:

@@ -137,6 +137,45 @@ class TestLoop:
         assert torch.load(tmp_path / "checkpoint.pt")["step"] == 3
         assert "at step 3 of 6" in run(tmp_path, settings)[0]
 
+    def test_a_loss_broken_from_the_start_is_not_put_down_to_the_rate(self, tmp_path: Path) -> None:
+        with pytest.raises(
+            AccelError, match="is nan at the first step, before anything was learnt"
+        ):
+            Trainer(Line(broken_at=0), SETTINGS, tmp_path, ALONE, lambda line: None).run()
+
+    def test_a_broken_gradient_ends_the_run_before_it_reaches_the_weights(
+        self, tmp_path: Path
+    ) -> None:
+        class Steep(Line):
+            def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
+                loss, weight = super().loss(model, batch)
+                if self._step == 2:
+                    zero = model.weight.sum() * 0
+                    loss = loss + zero.sqrt()  # its slope is infinite there
+                return loss, weight
+
+        task = Steep()
+        with pytest.raises(AccelError, match="the gradient is nan at step 2"):
+            Trainer(task, SETTINGS, tmp_path, ALONE, lambda line: None).run()
+        assert all(torch.isfinite(p).all() for p in task.model.parameters())
+
+    def test_a_run_goes_on_with_the_same_pictures_alone(self, tmp_path: Path) -> None:
+        for pictures, refused in (("3 pictures", False), ("3 pictures", False), ("4", True)):
+            task = Line()
+            task.drawn_from = pictures
+            run = Trainer(task, SETTINGS, tmp_path, ALONE, lambda line: None).run
+            if refused:
+                with pytest.raises(UsageError, match="the training data = 3 pictures, not 4"):
+                    run()
+            else:
+                run()
+
+    def test_a_seed_may_be_long(self, tmp_path: Path) -> None:
+        settings = replace(SETTINGS, seed=20260101123000)
+        Trainer(Line(), settings, tmp_path, ALONE, lambda line: None).run()
+        with pytest.raises(UsageError, match="--seed must be at least 0"):
+            replace(SETTINGS, seed=-1)
+
     def test_a_finished_run_is_not_trained_again(self, tmp_path: Path) -> None:
         run(tmp_path)
         before = (tmp_path / "log.csv").read_text()

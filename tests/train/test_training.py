@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from accel_rt.data.open import open_dataset
 from accel_rt.data.synthetic_motion import Snippet
 from accel_rt.errors import InputError, OutputError, UsageError
 from accel_rt.evaluate.metrics import ConfusionMatrix
@@ -27,7 +29,7 @@ from accel_rt.train.fusion import (
     fit_gate,
     train_fusion,
 )
-from accel_rt.train.losses import class_weights, segmentation_loss
+from accel_rt.train.losses import class_weights, label_weights, segmentation_loss
 from accel_rt.train.optimiser import cosine_rate
 from accel_rt.train.run import RunFolder
 from tests.data.test_samples import write_camvid
@@ -234,6 +236,25 @@ def test_loss_ignores_unlabelled_pixels() -> None:
     torch.testing.assert_close(segmentation_loss(scores, labels), expected)
 
 
+def test_class_weights_of_a_handful_are_of_all_of_them(tmp_path: Path) -> None:
+    """One class is in the second picture alone."""
+    for number, value in enumerate((0, 1, 0)):
+        for kind, picture in (("images", np.zeros((8, 8, 3))), ("labels", np.full((8, 8), value))):
+            path = tmp_path / kind / "train" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), picture.astype(np.uint8))
+    (tmp_path / "classes.json").write_text('{"classes": ["road", "car"]}')
+    found = label_weights([open_dataset(tmp_path, "train")], 1)
+    torch.testing.assert_close(found, class_weights(np.array([2, 1]), 1))
+
+
+def test_class_weights_without_a_labelled_pixel(tmp_path: Path) -> None:
+    data = write_camvid(tmp_path, count=2)
+    for path in (data / "trainannot").iterdir():
+        cv2.imwrite(str(path), np.full(cv2.imread(str(path), 0).shape, 11, np.uint8))
+    assert label_weights([open_dataset(data, "train")], 0.5) is None
+
+
 def test_class_weights() -> None:
     counts = np.array([8100, 1800, 100])
     assert class_weights(counts, 0).tolist() == pytest.approx([1, 1, 1])
@@ -270,13 +291,15 @@ class TestFusion:
         return replace(defaults, **changes)  # type: ignore[arg-type]
 
     def test_learns_which_branch_to_trust(self) -> None:
-        """The update branch alone knows class 1; the reference alone knows class 2."""
+        """The update branch alone knows class 1; the reference alone knows class 2. Samples are of
+        two sizes, as those of pictures are."""
         rng = np.random.default_rng(0)
         samples = []
-        for _ in range(20):
-            truth = torch.from_numpy(rng.integers(0, 3, (4, 5)))
+        for number in range(20):
+            size = 4 + number % 2, 5
+            truth = torch.from_numpy(rng.integers(0, 3, size))
             onehot = torch.nn.functional.one_hot(truth, 3).permute(2, 0, 1).float()
-            noise = 2 * torch.randn(2, 3, 4, 5)
+            noise = 2 * torch.randn(2, 3, *size)
             reference = (
                 onehot * torch.tensor([1.0, 0, 3])[:, None, None]
                 + noise[0] * torch.tensor([0.1, 1, 0.1])[:, None, None]
@@ -286,7 +309,7 @@ class TestFusion:
                 + noise[1] * torch.tensor([0.1, 0.1, 1])[:, None, None]
             )
             labels = truth.repeat_interleave(16, 0).repeat_interleave(16, 1).to(torch.uint8)
-            error = torch.zeros(1, 4, 5)
+            error = torch.zeros(1, *size)
             samples.append(Sample(reference, update, labels, error, error))
         fusion = fit_fusion(samples, 3, self.settings(steps=150), _quiet)
         weight = fusion.conv.weight.detach()[:, :, 0, 0]
