@@ -20,17 +20,7 @@ for network in efficientnet_lite2 efficientnet_lite0; do
         -o "$runs/light-pair/$network.safetensors"
 done
 # The fusion that the pair learnt jointly stays.
-python - "$runs/light-pair" <<'END'
-import sys
-from pathlib import Path
-from accel_rt.models import store
-
-names = "efficientnet_lite2", "efficientnet_lite0"
-fusion = store.load_fusion(store.find_fusion(*map(store.find, names)), 11)
-pair = [Path(sys.argv[1]) / f"{name}.safetensors" for name in names]
-out = Path(sys.argv[1]) / f"{store.fusion_name(*names)}.safetensors"
-store.save_fusion(out, fusion, {**store.pair(*pair), "trained_on": "jointly, before its networks"})
-END
+python recipes/keep_fusion.py efficientnet_lite2 efficientnet_lite0 "$runs/light-pair"
 
 # Less flicker: Lite0 and the fusion learn to agree with what was carried along the flow.
 ACCEL_RT_WEIGHTS="$runs/light-pair" accel-rt train joint --reference efficientnet_lite2 \
