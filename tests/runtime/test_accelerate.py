@@ -165,6 +165,12 @@ class TestAccelerate:
         with pytest.raises(UsageError, match="64 different labels.*'classes'"):
             fast.step(np.full((32, 32, 3), 200, np.uint8))
 
+    def test_every_video_has_labels_of_its_own(self) -> None:
+        fast = accel_rt.accelerate(lambda frame: np.full((8, 8), frame[0, 0, 0]), 2)
+        for value in range(60):
+            frames = [np.full((32, 32, 3), value, np.uint8)] * 2
+            assert all((answer == value).all() for _, answer in fast.stream(frames))
+
     def test_a_label_beyond_the_classes_is_refused(self) -> None:
         with pytest.raises(UsageError, match="label 9, and it has 3 classes"):
             accel_rt.accelerate(lambda _: np.full((8, 8), 9), classes=3).step(moving(0))

@@ -163,6 +163,8 @@ class FunctionNetwork(ForeignNetwork):
 
     def prime(self, frame_bgr: np.ndarray) -> Answer:
         """The answer for the frame that is to come first, which is asked for once."""
+        if self._labels is not None:  # those of another video do not count
+            self._labels, self._classes = Labels(), 0
         self._primed = answer = self._ask(frame_bgr)
         if answer.labels is not None:
             most = max(self._told or 0, len(answer.labels)) + _SPARE
