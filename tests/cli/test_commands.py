@@ -385,7 +385,7 @@ def test_time_left_goes_with_the_steps(capsys, monkeypatch):
         (["--street", "0.5"], "give --data too"),
         (["--scale", "1"], "--scale takes 2 numbers, got 1"),
         (["--scale", "-1,2"], "--scale must be above 0, got -1"),
-        (["--rate", "nan"], "--rate must be above 0, got nan"),
+        (["--rate", "nan"], "'--rate': nan is not a finite number"),
         (["--teacher-scales", "0"], "--teacher-scales must be above 0, got 0"),
         (["--data", "nowhere"], "does not exist"),
     ],

@@ -138,9 +138,8 @@ def test_a_file_ends(captures) -> None:
 def test_a_recording_begins_when_its_first_frame_is_taken(captures) -> None:
     played: list[int] = []
     go, wait = gate()
-    script = [picture(1), wait, lambda: played.append(2), picture(2)]
+    script = [picture(1), lambda: played.append(2), wait, picture(2)]
     capture = start(captures, ScriptedSource(script, live=False))
-    go.set()
     assert capture.wait_open(5)
     time.sleep(0.1)  # networks are loaded
     assert not played
@@ -148,6 +147,7 @@ def test_a_recording_begins_when_its_first_frame_is_taken(captures) -> None:
     frame, _ = capture.take(5)
     assert picture_number(frame.picture()) == 1
     assert frame.captured_at >= before
+    go.set()
     assert number(capture.take(5)) == 2
     assert capture.dropped == 0
 
