@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from accel_rt import ops
-from accel_rt.classes import CITYSCAPES
+from accel_rt.classes import CAMVID, CITYSCAPES
 from accel_rt.data.augment import Augmentation
 from accel_rt.data.open import open_dataset
 from accel_rt.data.synthetic_motion import Snippet
@@ -569,7 +569,7 @@ class TestTraining:
             fused, branches = (torch.randn(2, 11, 4, 8) for _ in range(2))
             alone, weight = stage.loss(_Returning(fused, []), batch)
             both, _ = stage.loss(_Returning(fused, [branches]), batch)
-            lesson = Teacher.load([own], CLASSES, processes.device)(batch["frames"][:, -1])
+            lesson = Teacher.load([own], CAMVID, processes.device)(batch["frames"][:, -1])
         taught = distillation_loss(branches, lesson.probabilities)
         torch.testing.assert_close(both - alone, 0.5 * weight * taught, rtol=1e-3, atol=1e-3)
 
