@@ -1,7 +1,7 @@
 #!/bin/sh
 # Goes on from the networks that ship, for mIoU itself: recipes/camvid_lovasz.sh CAMVID RUNS
-# Run it in a clone of the project. Each stage goes on where it was interrupted: six hours on two cores
-# with AMX. Made the light reference and the paper's pair that ship of those before them.
+# Each stage goes on where it was interrupted: six hours on two cores with AMX. Made the light reference
+# and the paper's pair that ship of those before them.
 set -eu
 camvid=$1 runs=$2
 common="--data $camvid --warmup 20 --lovasz 0.5 --edges 0.5 --street 0.05 --teacher-scales 1,1.5"
@@ -24,7 +24,7 @@ mkdir -p "$runs/light"
 accel-rt pack "$runs/lite2-2-mean/efficientnet_lite2.safetensors" --bits 8 \
     -o "$runs/light/efficientnet_lite2.safetensors"
 for update in efficientnet_lite0 plainnet; do
-    python recipes/keep_fusion.py efficientnet_lite2 $update "$runs/light"
+    python "$(dirname "$0")/keep_fusion.py" efficientnet_lite2 $update "$runs/light"
 done
 
 # ResNet-101 alone, then twice with ResNet-18. The light reference teaches all of it.

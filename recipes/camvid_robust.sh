@@ -20,7 +20,7 @@ for network in efficientnet_lite2 efficientnet_lite0; do
         -o "$runs/light-pair/$network.safetensors"
 done
 # The fusion that the pair learnt jointly stays.
-python recipes/keep_fusion.py efficientnet_lite2 efficientnet_lite0 "$runs/light-pair"
+python "$(dirname "$0")/keep_fusion.py" efficientnet_lite2 efficientnet_lite0 "$runs/light-pair"
 
 # Less flicker: Lite0 and the fusion learn to agree with what was carried along the flow.
 ACCEL_RT_WEIGHTS="$runs/light-pair" accel-rt train joint --reference efficientnet_lite2 \

@@ -132,9 +132,9 @@ def accelerate(
     ``network`` is a function from a frame (uint8 BGR ``[H, W, 3]``) to scores ``[C, h, w]``, labels
     ``[h, w]`` or boolean masks ``[n, h, w]`` of instances (or a mapping of these by name), whose
     answers come back in its own types, those for keyframes as it gave them (labels may be any whole
-    numbers, such as 0 and 255); or a torch module, a
-    model of transformers, a session of onnxruntime, or a name as ``--reference`` takes it, whose
-    answers are :class:`~accel_rt.runtime.result.FrameResult` s.
+    numbers, such as 0 and 255); or a torch module, a model of transformers, a session of
+    onnxruntime, or a name as ``--reference`` takes it, whose answers are
+    :class:`~accel_rt.runtime.result.FrameResult` s.
 
     ``look_ahead`` carries answers from keyframes on both sides where frames come from a source;
     ``classes`` are the network's where it does not say (names, a number, or a known set's name);

@@ -14,8 +14,8 @@ _FORMAT = "accel-rt manifest 1"
 class Manifest:
     """The plans that were made, the chunks that are done, and the videos that were joined.
 
-    ``joined`` says of these, by their keys, whether they could be read whole; a video whose outputs
-    another one has been written over is none of them any more.
+    ``joined`` says of these, by their keys, whether they could be read whole. A video is no longer
+    among them once another one's outputs, or those of other settings, have replaced its own.
     ``lines`` are those that earlier runs wrote with :meth:`add`'s ``write``; the last may be cut
     off. ``write`` must have a line on disk when it returns.
     """

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from accel_rt.classes import ClassSet
 from accel_rt.device import has_fast_bf16
-from accel_rt.errors import UsageError
 from accel_rt.models import store
 from accel_rt.models.fuse import for_inference
 from accel_rt.models.layers import Features, resize_grid
 from accel_rt.models.network import Network
 from accel_rt.models.weights import load_network
+from accel_rt.train.sources import check_network
 
 _GRID = 4  # pixels: on a grid of 8 of them little is left of what is thin
 
@@ -61,15 +61,11 @@ class Teacher:
 
         Raises :class:`~accel_rt.errors.UsageError` for one of other classes than ``classes``.
         """
-        for name in names:
-            known = store.class_names(store.find(name))
-            if known != classes.names:
-                raise UsageError(
-                    f"the teacher '{name}' knows other classes ({', '.join(known[:3])}, ...) than "
-                    f"the samples are labelled with ({', '.join(classes.names[:3])}, ...)"
-                )
+        paths = [store.find(name) for name in names]
+        for name, path in zip(names, paths, strict=True):
+            check_network(name, path, classes)
         dtype = torch.bfloat16 if has_fast_bf16(device) else torch.float32
-        return cls([load_network(store.find(name))[0] for name in names], dtype, device, scales)
+        return cls([load_network(path)[0] for path in paths], dtype, device, scales)
 
     @property
     def channels(self) -> tuple[int, int, int]:

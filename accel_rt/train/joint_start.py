@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accel_rt.classes import ClassSet
-from accel_rt.errors import UsageError
 from accel_rt.flow.flownets import load_flownet
 from accel_rt.models import store
 from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
@@ -14,6 +13,7 @@ from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, load_network
 from accel_rt.train.joint_model import JointModel
 from accel_rt.train.pair_settings import JointSettings
+from accel_rt.train.sources import check_network
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,7 @@ def start_joint(settings: JointSettings, classes: ClassSet) -> JointStart:
         paths.append(store.find(settings.update, role="update"))
     flow_path = None if settings.flow == "dis" else store.find(settings.flow, "flownets")
     for name, path in zip(names, paths, strict=True):
-        known = store.class_names(path)
-        if known != classes.names:
-            raise UsageError(
-                f"'{name}' was trained for other classes ({', '.join(known[:3])}, ...) than the "
-                f"samples are labelled with ({', '.join(classes.names[:3])}, ...): choose a "
-                f"network of the same class set"
-            )
+        check_network(name, path, classes)
     reference, info = load_network(paths[0])
     update, update_info = load_network(paths[1]) if settings.update else (None, None)
     fusion: ScoreFusion | FeatureFusion | None = None

@@ -12,6 +12,7 @@ from accel_rt.data.dataset import DataSet
 from accel_rt.data.occurrence import absent_classes
 from accel_rt.data.open import Layout, open_dataset, open_training
 from accel_rt.errors import UsageError
+from accel_rt.models import store
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,18 @@ def check_validation(training: ClassSet, validation: DataSet) -> DataSet:
             f"'{validation.split}' {', '.join(validation.classes.names)}: both need the same"
         )
     return validation
+
+
+def check_network(name: str, path: Path, classes: ClassSet) -> None:
+    """Raise :class:`~accel_rt.errors.UsageError` if the weights at ``path``, which the user calls
+    ``name``, are of other classes than ``classes``."""
+    known = store.class_names(path)
+    if known != classes.names:
+        raise UsageError(
+            f"'{name}' was trained for other classes ({', '.join(known[:3])}, ...) than the "
+            f"samples are labelled with ({', '.join(classes.names[:3])}, ...): choose a "
+            f"network of the same class set"
+        )
 
 
 def training_data(

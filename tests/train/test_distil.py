@@ -1,8 +1,11 @@
 """Teachers: probabilities that do not depend on left and right, and losses that follow them."""
 
+import pytest
 import torch
 from torch.nn import functional as F
 
+from accel_rt.classes import CITYSCAPES
+from accel_rt.errors import UsageError
 from accel_rt.models.zoo import build_network
 from accel_rt.normalise import normalise
 from accel_rt.train.distil import HintedNetwork, Teacher, distillation_loss, hint_loss
@@ -16,6 +19,11 @@ def test_teacher_averages_networks_and_mirror_images() -> None:
     assert probabilities.shape == (2, 4, 16, 24)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(2, 16, 24))
     torch.testing.assert_close(teacher(images.flip(2)).probabilities.flip(-1), probabilities)
+
+
+def test_a_teacher_of_other_classes_is_refused() -> None:
+    with pytest.raises(UsageError, match="'efficientnet_lite0' was trained for other classes"):
+        Teacher.load(["efficientnet_lite0"], CITYSCAPES, torch.device("cpu"))
 
 
 def test_teacher_gives_the_first_networks_features() -> None:
