@@ -18,6 +18,7 @@ import numpy as np
 
 from accel_rt.live.stats import LivePicture
 from accel_rt.live.web.loop_view import LoopView
+from accel_rt.runtime.schedule import FrameKind
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ HISTORY_S = 120.0
 HISTORY_FIGURES = ("fps", "source_fps", "age_ms", "stage_ms")
 _PICTURE_POLL_S = 0.2
 _PICTURE_PAUSE_S = 0.05
-_KINDS = {"update": 0, "key": 1}
+_KINDS: dict[FrameKind, int] = {"update": 0, "key": 1, "carry": 2}
 _FIGURES_S = 2.0
 _HEADER = struct.Struct("<IfB3x")  # index, age in ms when sent, kind
 
@@ -52,7 +53,7 @@ class Encoded:
     """A picture as it is sent."""
 
     index: int
-    kind: str
+    kind: FrameKind
     captured_at: float
     jpeg: bytes
 

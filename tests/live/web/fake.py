@@ -6,6 +6,7 @@ import threading
 import time
 from fractions import Fraction
 from functools import partial
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from accel_rt.errors import OutputError, UsageError
 from accel_rt.live.settings import LiveSettings
 from accel_rt.live.stats import LivePicture, LiveStats, Percentiles, State
 from accel_rt.runtime.result import FrameResult
+from accel_rt.runtime.schedule import FrameKind
 from accel_rt.runtime.settings import MODES, UPDATE_SCALES
 
 UPDATES = ("efficientnet_lite0", "resnet18")
@@ -80,7 +82,7 @@ class FakeLoop:
         self.handed_out.append(index)
         return LivePicture(
             index,
-            "key" if index % 5 == 0 else "update",
+            kind_of(index),
             noise(self.size) if self.noise else picture_of(index, self.size),
             time.monotonic(),
             FrameResult(index, Fraction(index), "update", np.zeros((1, 1), np.uint8)),
@@ -127,6 +129,12 @@ class FakeLoop:
         if on and self.fail_record:
             raise OutputError("cannot write live.mp4: the disk is full")
         self.recording = "/videos/live.mp4" if on else None
+
+
+def kind_of(index: int) -> FrameKind:
+    """Every kind of frame in turn."""
+    kinds = get_args(FrameKind)
+    return kinds[index % len(kinds)]
 
 
 def picture_of(index: int, size: tuple[int, int]) -> np.ndarray:

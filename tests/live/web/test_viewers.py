@@ -16,7 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from accel_rt.live.web import LiveServer
 from accel_rt.live.web.viewers import Limits, encode
-from tests.live.web.fake import FakeLoop
+from tests.live.web.fake import FakeLoop, kind_of
 
 Start = Callable[..., LiveServer]
 PATIENCE_S = 30.0
@@ -71,7 +71,7 @@ def test_a_viewer_sees_the_newest_pictures_in_order(loop: FakeLoop, server: Live
             index, age_ms, kind, image = next_picture(viewer)
             assert index > last
             assert age_ms >= 0
-            assert kind == (index % 5 == 0)
+            assert ("update", "key", "carry")[kind] == kind_of(index)
             assert abs(int(image[50, 80, 2]) - 16 * (index % 16)) <= 4
             viewer.send(str(index))
             last = index

@@ -2,6 +2,7 @@
 
 const RETRY_MS = [500, 1000, 2000, 5000];
 const HEADER_BYTES = 12; // uint32 index, float32 age in ms when sent, uint8 kind, padding
+const KINDS = ["update", "key", "carry"];
 
 /**
  * Keeps a connection while the page can be seen.
@@ -52,7 +53,7 @@ export function connect(handlers) {
     const header = new DataView(data, 0, HEADER_BYTES);
     const jpeg = new Blob([new Uint8Array(data, HEADER_BYTES)], { type: "image/jpeg" });
     const bitmap = await createImageBitmap(jpeg);
-    handlers.picture(bitmap, header.getUint8(8) === 1 ? "key" : "update");
+    handlers.picture(bitmap, KINDS[header.getUint8(8)]);
     bitmap.close();
     if (own.readyState === WebSocket.OPEN) own.send(String(header.getUint32(0, true)));
   }
