@@ -51,7 +51,8 @@ class LiveLoop:
 
     ``source`` is a camera (``0``, ``/dev/video0``), a URL, or a file, folder or glob of images
     that is played at its own pace, again and again with ``repeat``. ``networks`` holds the choices
-    that cannot be changed while it runs (reference network, flow, device, precision, size).
+    that cannot be changed while it runs (reference network, flow, device, precision, size);
+    ``settings`` those that can, which without it begin as ``networks`` has them.
     Frames that come while one is being worked on replace each other: the loop always goes on with
     the newest, so delay does not build up.
 
@@ -80,8 +81,9 @@ class LiveLoop:
         self._source = redact(str(source))
         # A palette may be a file: it is read once.
         self._recolor = lru_cache(maxsize=8)(partial(recolor, palette=palette))
-        self._settings = settings or LiveSettings()
-        self._networks = LiveNetworks(networks or SegmenterSettings(), load)
+        networks = networks or SegmenterSettings()
+        self._settings = settings or LiveSettings.of(networks)
+        self._networks = LiveNetworks(networks, load)
         self._capture = Capture(open_source or source_opener(source, repeat, **(reading or {})))
         self._recordings = Recordings(recording, limits or RecordingLimits())
         self._line = DelayLine[_Taken]()

@@ -38,7 +38,7 @@ class LiveNetworks:
         Raises as :func:`accel_rt.runtime.load.load_segmenter`.
         """
         wanted = settings.segmenter(self._base)
-        if before is None or _needs_loading(settings, before):
+        if before is None or self._needs_loading(settings, before):
             fresh = self._load(wanted, settings.async_keyframes)
             with self._lock:
                 stale, self._next, self._policy = self._next, fresh, None
@@ -76,8 +76,9 @@ class LiveNetworks:
         """What runs, as far as it is loaded."""
         if not self._description:
             return {}
-        chosen = {"interval": settings.interval, "delay_frames": self.delay(settings)}
-        return {**self._description, **chosen}
+        schedule = settings.segmenter(self._base).schedule
+        chosen = {"interval": settings.interval, "schedule": schedule.describe()}
+        return {**self._description, **chosen, "delay_frames": schedule.delay}
 
     def delay(self, settings: LiveSettings) -> int:
         """By how many frames results come late."""
@@ -100,15 +101,15 @@ class LiveNetworks:
             "classes": names,
         }
 
+    def _needs_loading(self, settings: LiveSettings, before: LiveSettings) -> bool:
+        """Whether more differs than where keyframes are; some intervals need no update network."""
 
-def _needs_loading(settings: LiveSettings, before: LiveSettings) -> bool:
-    """Whether more differs than where keyframes are; interval 1 needs fewer networks."""
+        def what(chosen: LiveSettings) -> tuple[Any, ...]:
+            schedule = chosen.segmenter(self._base).schedule
+            rest = chosen.mode, chosen.update, chosen.update_scale, chosen.async_keyframes
+            return (schedule.interval == 1, schedule.updates, *rest)
 
-    def what(chosen: LiveSettings) -> tuple[Any, ...]:
-        rest = chosen.mode, chosen.update, chosen.update_scale, chosen.async_keyframes
-        return (chosen.interval == 1, *rest)
-
-    return what(settings) != what(before)
+        return what(settings) != what(before)
 
 
 def _default_loader() -> LoadSegmenter:

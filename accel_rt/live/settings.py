@@ -69,6 +69,16 @@ class LiveSettings(LiveDisplay):
             value = tuple(value)
         return replace(self, **{name: value})
 
+    @classmethod
+    def of(cls, networks: SegmenterSettings) -> LiveSettings:
+        """Those that begin with the interval, mode and update network of ``networks``."""
+        return cls(
+            interval=networks.interval,
+            mode=networks.mode,
+            update=networks.update,
+            update_scale=networks.update_scale,
+        )
+
     def segmenter(self, base: SegmenterSettings) -> SegmenterSettings:
         """``base`` with the network choices of these settings."""
         return replace(

@@ -267,6 +267,22 @@ class TestChanges:
         loop.change("interval", 1)
         assert len(loops.segmenters) == 2, "the update network is not needed then"
 
+    def test_an_interval_with_updates_loads_the_update_network(self, loops: Loops) -> None:
+        networks = SegmenterSettings(interval=5, update_every=5)
+        loop = loops.start(ScriptedSource(endless()), networks=networks)
+        assert not loops.segmenters[0].settings.schedule.updates
+        loop.change("interval", 10)
+        assert loops.segmenters[1].settings.schedule.updates
+        assert (
+            loop.stats().networks["schedule"] == "keyframe every 10, update every 5, others carried"
+        )
+
+    def test_without_settings_it_begins_as_the_networks_say(self, loops: Loops) -> None:
+        networks = SegmenterSettings.preset("fast", live=True, mode="dff", update_scale=0.5)
+        loop = loops.start(ScriptedSource(endless()), networks=networks)
+        assert loops.segmenters[0].settings == networks
+        assert loop.stats().settings.interval == 10
+
     @pytest.mark.parametrize(
         ("name", "value", "sentence"),
         [
