@@ -15,7 +15,7 @@ from torch import nn
 from accel_rt.class_sets import Classes, class_set
 from accel_rt.classes import ClassSet
 from accel_rt.models.accel import Accel
-from accel_rt.models.foreign.function import FunctionNetwork
+from accel_rt.models.foreign.function import Function, FunctionNetwork
 from accel_rt.models.foreign.network import ForeignNetwork
 from accel_rt.models.foreign.wrap import wrap
 from accel_rt.models.weights import ModelInfo
@@ -35,30 +35,27 @@ class Accelerated:
         self, network: Any, classes: Classes | None, settings: SegmenterSettings, look_ahead: bool
     ) -> None:
         told = None if classes is None else class_set(classes)
-        self._network: ForeignNetwork
+        self._network: ForeignNetwork | Function
         self._classes = told
         if _is_function(network):
-            self._network = FunctionNetwork(network, None if told is None else len(told), keep=True)
+            self._network = network
         else:
             self._network, self._classes = wrap(network, told)
         self._settings, self._look_ahead = settings, look_ahead
-        self._segmenter: FrameSegmenter | None = None
-        self._last: Any = None
+        self._video: _Video | None = None
 
     def step(self, frame_bgr: np.ndarray, pts: Fraction | None = None) -> Any:
         """The answer for the next frame, uint8 BGR ``[H, W, 3]``, at once.
 
         It comes from the keyframe before alone, since none after it is known.
         """
-        if self._segmenter is None:
-            self._segmenter = self._start(frame_bgr, ahead=False)
-        return self._answer(self._segmenter.step(frame_bgr, pts))
+        if self._video is None:
+            self._video = self._start(frame_bgr, ahead=False)
+        return self._video.answer(self._video.segmenter.step(frame_bgr, pts))
 
     def reset(self) -> None:
-        """Forget what was seen: the next frame is the first of a video."""
-        self._segmenter = self._last = None
-        if isinstance(self._network, FunctionNetwork):
-            self._network.answers.clear()
+        """Forget what :meth:`step` saw: the next frame is the first of a video."""
+        self._video = None
 
     def stream(
         self, source: Iterable[np.ndarray | Frame] | str | Path
@@ -67,33 +64,36 @@ class Accelerated:
         ``[H, W, 3]``, or of a video by its path or URL.
 
         With look-ahead answers come up to an interval late; masks never look ahead, since those of
-        two keyframes need not be of the same instances.
+        two keyframes need not be of the same instances. Several streams may be open at once, each
+        of a video of its own.
         """
         if isinstance(source, (str, Path)):
             with open_source(source) as opened:
                 yield from self.stream(opened)
             return
         self.reset()
-        segmenter: FrameSegmenter | None = None
+        video: _Video | None = None
         waiting: list[np.ndarray | Frame] = []
         for frame in source:
             image = frame.image_bgr if isinstance(frame, Frame) else frame
-            segmenter = segmenter or self._start(image, self._look_ahead)
+            video = video or self._start(image, self._look_ahead)
             waiting.append(frame)
             extra = (frame.pts, frame.motion) if isinstance(frame, Frame) else ()
-            for result in segmenter.push(image, *extra):
-                yield waiting.pop(0), self._answer(result)
-        for result in segmenter.flush() if segmenter is not None else ():
-            yield waiting.pop(0), self._answer(result)
+            for result in video.segmenter.push(image, *extra):
+                yield waiting.pop(0), video.answer(result)
+        if video is not None:
+            for result in video.segmenter.flush():
+                yield waiting.pop(0), video.answer(result)
 
     def describe(self) -> dict[str, Any]:
         """What runs, ready for a report; empty before the first :meth:`step`."""
-        return {} if self._segmenter is None else self._segmenter.describe()
+        return {} if self._video is None else self._video.segmenter.describe()
 
-    def _start(self, image_bgr: np.ndarray, ahead: bool) -> FrameSegmenter:
+    def _start(self, image_bgr: np.ndarray, ahead: bool) -> _Video:
         check_frame(image_bgr)
         classes, network = self._classes, self._network
-        if isinstance(network, FunctionNetwork):
+        if not isinstance(network, ForeignNetwork):
+            network = FunctionNetwork(network, None if classes is None else len(classes), keep=True)
             source, size = (image_bgr.shape[0], image_bgr.shape[1]), self._settings.size
             processed = plan(source, None, size, 1.0, network.cell, pad=False)
             answer = network.prime(resize_frame(image_bgr, processed.processed))
@@ -103,9 +103,18 @@ class Accelerated:
         settings = replace(self._settings, look_ahead=ahead, gate=ahead)
         info = ModelInfo("accelerated", classes, network.size, "elsewhere")
         incremental = settings.warp == "incremental"
-        return segmenter_of(LoadedModel(Accel(network), info, {}, incremental), settings)
+        loaded = LoadedModel(Accel(network), info, {}, incremental)
+        return _Video(segmenter_of(loaded, settings), network)
 
-    def _answer(self, result: FrameResult) -> Any:
+
+class _Video:
+    """A video on its way through a network."""
+
+    def __init__(self, segmenter: FrameSegmenter, network: ForeignNetwork) -> None:
+        self.segmenter, self._network = segmenter, network
+        self._last: Any = None
+
+    def answer(self, result: FrameResult) -> Any:
         """A result as the function would have given it; as it is for other networks."""
         if not isinstance(self._network, FunctionNetwork):
             return result

@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -130,6 +131,40 @@ class TestAccelerate:
         found = [a for _, a in accel_rt.accelerate(network, 2).stream(map(moving, range(6)))]
         assert [len(answer) for answer in found] == [2, 2, 0, 0, 3, 3]
         assert all(answer.dtype == torch.bool for answer in found)
+
+    @pytest.mark.parametrize("look_ahead", [False, True])
+    def test_streams_at_once_and_ones_left_early_keep_apart(self, look_ahead: bool) -> None:
+        def network(frame: np.ndarray) -> np.ndarray:
+            return np.full(frame.shape[:2], frame[0, 0, 0], np.int32)
+
+        def video(first: int) -> list[np.ndarray]:
+            return [np.full((48, 64, 3), first + number, np.uint8) for number in range(7)]
+
+        fast = accel_rt.accelerate(network, 3, look_ahead, flow="dis", scene_cuts=False)
+        alone = [[a.max() for _, a in fast.stream(video(first))] for first in (10, 200)]
+        both = zip(fast.stream(video(10)), fast.stream(video(200)), strict=True)
+        assert [[a.max() for _, a in pair] for pair in both] == [list(p) for p in zip(*alone, strict=True)]
+        left = fast.stream(video(10))
+        next(left)
+        assert fast.step(video(200)[0]).max() == 200
+
+    @pytest.mark.parametrize("kind", ["nested lists", "a named tuple", "a flipped view"])
+    def test_answers_come_in_plain_and_in_unusual_containers(self, kind: str) -> None:
+        class Found(NamedTuple):
+            column: np.ndarray
+            lower: np.ndarray
+
+        def network(frame: np.ndarray) -> Any:
+            if kind == "nested lists":
+                return labels(frame).tolist()
+            return Found(*masks(frame).values()) if kind == "a named tuple" else labels(frame)[::-1]
+
+        found = [a for _, a in accel_rt.accelerate(network, 2).stream(map(moving, range(4)))]
+        assert all(type(answer) is type(found[0]) for answer in found)
+        if kind == "a named tuple":
+            assert found[1].column.dtype == bool
+        else:
+            assert set(np.unique(found[1])) == {0, 1}
 
     def test_sides_that_are_no_multiples_of_four_are_no_obstacle(self) -> None:
         frames = [moving(number)[:91, :157] for number in range(3)]

@@ -123,25 +123,40 @@ class Answer:
         if isinstance(self.raw, Mapping):
             pairs = zip(self.raw.items(), tensor, strict=True)
             return {name: _like(raw, part) for (name, raw), part in pairs}
-        if isinstance(self.raw, (list, tuple)):
-            parts = zip(self.raw, tensor, strict=True)
-            return type(self.raw)(_like(raw, part) for raw, part in parts)
+        if _are_parts(self.raw):
+            parts = [_like(raw, part) for raw, part in zip(self.raw, tensor, strict=True)]
+            make = getattr(self.raw, "_make", type(self.raw))  # of a named tuple
+            return make(parts)
         return _like(self.raw, tensor)
+
+
+def _are_parts(raw: Any) -> bool:
+    """Whether it is a list of arrays, and not one array as nested lists of numbers."""
+    return isinstance(raw, (list, tuple)) and all(hasattr(part, "shape") for part in raw)
 
 
 def _tensor(raw: Any) -> Tensor:
     parts = list(raw.values()) if isinstance(raw, Mapping) else raw
-    if not isinstance(parts, (list, tuple)):
-        return torch.as_tensor(parts)
+    if not isinstance(raw, Mapping) and not _are_parts(raw):
+        return _whole_tensor(raw)
     if not parts:
         return torch.zeros((0, 1, 1), dtype=torch.bool)
-    return torch.stack([torch.as_tensor(part) for part in parts])
+    return torch.stack([_whole_tensor(part) for part in parts])
+
+
+def _whole_tensor(raw: Any) -> Tensor:
+    if isinstance(raw, Tensor):
+        return raw
+    return torch.as_tensor(np.ascontiguousarray(raw))  # torch takes no negative strides
 
 
 def _like(raw: Any, tensor: Tensor) -> Any:
     if isinstance(raw, Tensor):
         return tensor.to(raw).view(raw.shape)
-    return tensor.cpu().numpy().astype(raw.dtype, copy=False).reshape(raw.shape)
+    array = tensor.cpu().numpy()
+    if not hasattr(raw, "dtype"):
+        return array.reshape(np.shape(raw)).tolist()
+    return array.astype(raw.dtype, copy=False).reshape(raw.shape)
 
 
 class FunctionNetwork(ForeignNetwork):
@@ -163,8 +178,6 @@ class FunctionNetwork(ForeignNetwork):
 
     def prime(self, frame_bgr: np.ndarray) -> Answer:
         """The answer for the frame that is to come first, which is asked for once."""
-        if self._labels is not None:  # those of another video do not count
-            self._labels, self._classes = Labels(), 0
         self._primed = answer = self._ask(frame_bgr)
         if answer.labels is not None:
             most = max(self._told or 0, len(answer.labels)) + _SPARE
