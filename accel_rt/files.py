@@ -8,10 +8,11 @@ it is complete it replaces ``NAME`` in one step.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -33,6 +34,18 @@ _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 def cache_folder() -> Path:
     """Where files made of weights are kept: ``accel-rt`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "accel-rt"
+
+
+def contents_digest(paths: Iterable[Path]) -> str:
+    """SHA-256 of what is in ``paths``; what is not there counts as empty."""
+    digest = hashlib.sha256()
+    for path in paths:
+        own = hashlib.sha256()
+        with suppress(OSError), path.open("rb") as file:
+            while block := file.read(1 << 20):
+                own.update(block)
+        digest.update(own.digest())
+    return digest.hexdigest()
 
 
 def new_token() -> str:

@@ -80,7 +80,7 @@ def run(data: str, corrupt: str | None, json_file: Path | None, **values: Any) -
 
 # Distances from a keyframe mean nothing where cuts place others, or where frames are carried from
 # both sides: 'eval schedules' runs those as they are.
-_LEFT_OUT = ("scene_cuts", "update_every", "fuse_keyframes", "look_ahead", "gate")
+_LEFT_OUT = ("scene_cuts", "update_every", "fuse_keyframes", "look_ahead", "gate", "policy")
 run.params = [option for option in run.params if option.name not in _LEFT_OUT]
 
 

@@ -131,8 +131,8 @@ def _has_outputs(outputs: Outputs) -> bool:
 def _what_matters(settings: SegmenterSettings, options: SegmentOptions) -> Any:
     """All settings that change the outputs."""
     shown = {name: value for name, value in asdict(options).items() if name not in _NO_CHANGE}
-    zones = options.zones and options.zones.read_text()
-    return json.loads(json.dumps([asdict(settings), {**shown, "zones": zones}], default=str))
+    parts = [asdict(settings), {**shown, "zones": None}, options.file_digests()]
+    return json.loads(json.dumps(parts, default=str))
 
 
 def _videos(inputs: Sequence[str], folder: str, wanted: Outputs, matters: Any) -> list[Video]:

@@ -175,8 +175,14 @@ def segment(
 
         return keyframe_policy(settings)
 
+    def weights() -> list[str]:
+        from accel_rt.runtime.load import weights_digests
+
+        return weights_digests(settings)
+
     choices = Choices(
         load=lambda: load_chosen(settings, values, overlap=True),
+        weights=weights,
         policy=policy,
         networks=_networks(settings),
         settings={

@@ -17,10 +17,12 @@ from accel_rt.cli.run_files import RunFiles, finish_completed, outputs_complete
 from accel_rt.cli.summary import StageMeans, shares_table
 from accel_rt.cli.text import say, show
 from accel_rt.errors import AccelError
-from accel_rt.palette import recolor
+from accel_rt.files import contents_digest
+from accel_rt.palette import PALETTES, recolor
 from accel_rt.runtime.pipeline import run_pipeline
 from accel_rt.runtime.resumable import ResumableSegmenter
 from accel_rt.runtime.style import OverlayStyle
+from accel_rt.scale.plan import digest
 from accel_rt.video.display import FileDisplay
 from accel_rt.video.images import ImageSource
 from accel_rt.video.limits import Limits
@@ -53,16 +55,23 @@ class SegmentOptions:
     zones: Path | None
     summary: bool
 
+    def file_digests(self) -> dict[str, str]:
+        """What tells the contents of the files that these name from others."""
+        palette = None if self.palette in PALETTES else self.palette
+        named = {"zones": self.zones, "palette": palette and Path(palette)}
+        return {name: contents_digest([path]) for name, path in named.items() if path}
+
 
 @dataclass(frozen=True)
 class Choices:
     """How the inputs are run: what segments them, and what becomes of outputs that are there.
 
     ``load`` makes the segmenter of ``networks`` and ``policy`` its keyframe policy; ``settings``
-    are all choices that change the outputs.
+    are all choices that change the outputs, and ``weights`` gives the digests of its files.
     """
 
     load: Callable[[], Segmenter]
+    weights: Callable[[], list[str]]
     policy: Callable[[], KeyframePolicy]
     networks: str
     settings: dict[str, Any]
@@ -98,7 +107,18 @@ class _Loader:
     def __init__(self, choices: Choices) -> None:
         self.failed = False
         self._choices = choices
+        self._weights: list[str] | None = None
         self._segmenter: Segmenter | None = None
+
+    def settings(self, options: SegmentOptions) -> dict[str, Any]:
+        """All choices that change the outputs, with what is in the files that they name."""
+        self.failed = True
+        if self._weights is None:
+            self._weights = self._choices.weights()
+        self.failed = False
+        files = {"weights": self._weights, **options.file_digests()}
+        named = {f"contents of the {name}": digest(value)[:8] for name, value in files.items()}
+        return {**self._choices.settings, **named}
 
     def get(self, options: SegmentOptions) -> tuple[Segmenter, OverlayStyle]:
         """The segmenter, at its start, and how its classes are shown."""
@@ -141,10 +161,9 @@ def _run_job(
         def open_video(token: str) -> VideoWriter | PictureWriter:
             return _open_video(job, options, loader, source, token)
 
+        settings = loader.settings(options)
         files = stack.enter_context(
-            RunFiles(
-                job, source, choices.settings, options.masks_format, open_video, choices.resume
-            )
+            RunFiles(job, source, settings, options.masks_format, open_video, choices.resume)
         )
         segmenter, style = loader.get(options)
         files.open_labelled(style.classes, zones)
@@ -176,8 +195,8 @@ def _run_job(
             frames = files.first + means.frames
             if means.frames:
                 whole = failure is None and interruption.signal is None
-                settings = {**choices.settings, "input": job.name, **segmenter.describe()}
-                files.finish(settings, machine(), whole)
+                told = {**choices.settings, "input": job.name, **segmenter.describe()}
+                files.finish(told, machine(), whole)
         elapsed_s = progress.elapsed_s
     for note in (*source.notes, *(files.video.notes if files.video else ())):
         say(f"note: {note}")

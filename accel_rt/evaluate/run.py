@@ -25,9 +25,8 @@ from accel_rt.evaluate.predict import Predictor, SharedPredictor
 from accel_rt.evaluate.schedule import Density, KeyframeSchedule, WorkUnit, work_units
 from accel_rt.evaluate.scoring_pass import check_classes, count_unit
 from accel_rt.files import replacing
-from accel_rt.models import store
 from accel_rt.models.foreign.open import load_placed, place
-from accel_rt.runtime.load import keyframe_interval
+from accel_rt.runtime.load import keyframe_interval, weights_digests
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.version import __version__
 
@@ -69,14 +68,10 @@ class Evaluation:
 
     def fingerprint(self) -> str:
         """Changes with everything that the results depend on."""
-        weights = [
-            (str(path), path.stat().st_size, path.stat().st_mtime_ns)
-            for folder in store.folders()
-            for path in sorted(folder.glob("*.safetensors"))
-        ]
+        weights = {name: weights_digests(settings) for name, settings in self.models.items()}
         frames = [frame.stamp() for clip in self.footage.clips for frame in clip.frames]
-        parts = (__version__, torch.__version__, cv2.__version__, self.density, weights, frames)
-        text = repr((parts, sorted(self.models.items()), self.footage.classes.names))
+        parts = (__version__, torch.__version__, cv2.__version__, self.density, frames)
+        text = repr((parts, sorted(self.models.items()), weights, self.footage.classes.names))
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -14,6 +14,7 @@ from accel_rt import ops
 from accel_rt.classes import ClassSet
 from accel_rt.device import resolve_device, resolve_precision
 from accel_rt.errors import UsageError
+from accel_rt.files import contents_digest
 from accel_rt.flow.codec import CodecFlow
 from accel_rt.flow.device_dis import DeviceDIS
 from accel_rt.flow.dis import DISFlow
@@ -21,7 +22,7 @@ from accel_rt.flow.source import FlowSource
 from accel_rt.models import store
 from accel_rt.models.accel import Accel, FeatureFusion, ProbabilityFusion, ScoreFusion
 from accel_rt.models.exported import ExportedNetwork
-from accel_rt.models.foreign.open import is_foreign, load_placed, place
+from accel_rt.models.foreign.open import foreign_digest, is_foreign, load_placed, place
 from accel_rt.models.fuse import for_inference
 from accel_rt.models.mapped import MappedNetwork, read_map
 from accel_rt.models.network import DeconvTaskNetwork, Network
@@ -144,7 +145,10 @@ def _fusion(
 
 
 def weights_digests(settings: SegmenterSettings) -> list[str]:
-    """What tells the weights that ``settings`` use from others; raises as :func:`load_model`."""
+    """What tells the files that ``settings`` use, weights above all, from others of their names.
+
+    Raises as :func:`load_model`.
+    """
     used = [place(settings.reference)]
     if settings.mode == "accel" and settings.schedule.updates:
         used.append(update_place(settings))
@@ -158,7 +162,8 @@ def weights_digests(settings: SegmenterSettings) -> list[str]:
             own = own_part(settings, "flow") if named else None
             name = FLOWNETS_WEIGHTS if named else settings.flow
             used.append(own or store.find(name, "flownets"))
-    return [found if isinstance(found, str) else content_hash(found) for found in used]
+    told = [foreign_digest(f) if isinstance(f, str) else content_hash(f) for f in used]
+    return told + ([contents_digest([Path(settings.map)])] if settings.map else [])
 
 
 def keyframe_interval(settings: SegmenterSettings) -> int:

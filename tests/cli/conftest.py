@@ -64,6 +64,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> list[FakeSegmenter]:
         return made[-1]
 
     monkeypatch.setattr(accel_rt.runtime.load, "load_segmenter", load)
+    monkeypatch.setattr(accel_rt.runtime.load, "weights_digests", lambda settings: ["fake"])
     return made
 
 

@@ -97,6 +97,14 @@ def test_no_input_is_written_over(accel, done, tmp_path):
     assert (tmp_path / "x_accel.mp4").read_bytes() == before
 
 
+def test_outputs_of_a_file_that_has_changed_are_not_taken_for_done(accel, done, tmp_path):
+    small.clip(tmp_path / "x.mp4", 20, audio_s=0)
+    for color in ("#102030", "#302010"):
+        (tmp_path / "p.json").write_text(f'{{"dark": "{color}"}}')
+        out = accel("segment", "x.mp4", "-o", "out", *ARGS, "--palette", "p.json")
+        assert "1 done, 0 done before" in out.out
+
+
 def test_outputs_of_other_settings_are_not_taken_for_done(accel, done, tmp_path):
     small.clip(tmp_path / "x.mp4", 20, audio_s=0)
     made = []

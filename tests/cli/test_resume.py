@@ -175,6 +175,22 @@ def test_the_next_run_offers_to_go_on_and_cleans_up_when_it_has_ended(
     assert not list((tmp_path / "m").glob("*.part"))
 
 
+@pytest.mark.parametrize("changed", ["weights", "palette"])
+def test_files_of_the_same_names_with_other_contents_are_refused(
+    accel, killed_at, long_clip, tmp_path, monkeypatch, changed
+):
+    palette = tmp_path / "p.json"
+    palette.write_text('{"road": "#102030"}')
+    killed_at(130, long_clip, *ARGS, "--palette", palette)
+    if changed == "palette":
+        palette.write_text('{"road": "#302010"}')
+    else:
+        monkeypatch.setattr("accel_rt.runtime.load.weights_digests", lambda settings: ["others"])
+    done = accel("segment", long_clip, *ARGS, "--palette", palette, "--resume")
+    assert done.code == 2
+    assert f"contents of the {changed} " in done.error
+
+
 def test_other_settings_or_another_input_are_refused(accel, killed_at, long_clip, tmp_path):
     killed_at(130, long_clip, *ARGS)
     before = names(tmp_path)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 import accel_rt
 from accel_rt.errors import UsageError, WeightsError
 from accel_rt.models.foreign.network import on_cells
+from accel_rt.models.foreign.open import foreign_digest
 from accel_rt.models.foreign.place import Place
 from accel_rt.models.zoo import build_network
 from accel_rt.normalise import IMAGENET, normalise
@@ -298,3 +299,22 @@ def test_options_follow_a_question_mark() -> None:
     place = Place.parse("a/b.onnx@w?input=x&classes=a,b", ("input", "classes"))
     assert (place.name, place.weights) == ("a/b.onnx", "w")
     assert place.options == {"input": "x", "classes": "a,b"}
+
+
+def test_a_digest_tells_the_files_that_a_name_stands_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "package").mkdir()
+    (tmp_path / "folder").mkdir()
+    files = ("n.onnx", "n.xml", "n.bin", "mine.py", "package/mine.py", "folder/weights")
+    names = ("onnx:n.onnx?classes=voc", "openvino:n.xml", "openvino:n.xml", "python:mine:f")
+    names += ("python:package.mine:f", "hf:folder")
+    for file in files:
+        (tmp_path / file).write_text("one")
+    for file, name in zip(files, names, strict=True):
+        told = foreign_digest(name)
+        assert foreign_digest(name) == told
+        (tmp_path / file).write_text("two")
+        assert foreign_digest(name) != told
+    assert foreign_digest("hf:ORG/NAME") == foreign_digest("hf:ORG/NAME")

@@ -143,7 +143,9 @@ class TestAccelerate:
         fast = accel_rt.accelerate(network, 3, look_ahead, flow="dis", scene_cuts=False)
         alone = [[a.max() for _, a in fast.stream(video(first))] for first in (10, 200)]
         both = zip(fast.stream(video(10)), fast.stream(video(200)), strict=True)
-        assert [[a.max() for _, a in pair] for pair in both] == [list(p) for p in zip(*alone, strict=True)]
+        assert [[a.max() for _, a in pair] for pair in both] == [
+            list(p) for p in zip(*alone, strict=True)
+        ]
         left = fast.stream(video(10))
         next(left)
         assert fast.step(video(200)[0]).max() == 200

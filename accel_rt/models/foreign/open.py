@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from importlib import import_module
+from importlib.machinery import PathFinder
 from pathlib import Path
 
+from accel_rt.files import contents_digest
 from accel_rt.models import store
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, load_network
@@ -32,6 +37,37 @@ def place(name: str, role: store.Role = "reference") -> Path | str:
     Raises as :func:`~accel_rt.models.store.find`.
     """
     return name if is_foreign(name) else store.find(name, role=role)
+
+
+def foreign_digest(name: str) -> str:
+    """``name`` with a digest of the files on this machine that it names; a hub's are its own."""
+    prefix, _, where = name.partition(":")
+    return f"{name} {contents_digest(_named_files(prefix, where))}"
+
+
+def _named_files(prefix: str, where: str) -> Iterator[Path]:
+    if prefix == "python":
+        origin = _module_file(where.partition(":")[0])
+        yield from [Path(origin)] if origin else []
+        return
+    for part in where.partition("?")[0].split("@"):
+        path = Path(part)
+        if path.is_dir():
+            yield from sorted(one for one in path.rglob("*") if one.is_file())
+        elif path.is_file():
+            yield path
+            if prefix == "openvino":
+                yield path.with_suffix(".bin")
+
+
+def _module_file(module: str) -> str | None:
+    """The file of a module, which is not imported."""
+    folders: Sequence[str] = [os.getcwd(), *sys.path]
+    spec = None
+    for part in module.split("."):
+        spec = PathFinder.find_spec(part, folders)
+        folders = (spec and spec.submodule_search_locations) or []
+    return spec.origin if spec else None
 
 
 def load_placed(found: Path | str) -> tuple[Network, ModelInfo]:
