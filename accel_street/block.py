@@ -68,7 +68,7 @@ class Block:
             self._pavement(side, kerb)
         for side in (1, -1):
             self._frontage(side, kerb)
-            self._furniture(side, kerb)
+            self._furniture(side)
             if self._style.parking[0 if side > 0 else 1]:
                 self._parked(side)
         return join([mesh(self._faces), *self._solids])
@@ -307,7 +307,7 @@ class Block:
         matte = self._textures["matte"][0]
         self._faces.append(ground([outline], 0.05, SHADOW, matte, layer=Layer.SHADOW))
 
-    def _furniture(self, side: int, kerb: float) -> None:
+    def _furniture(self, side: int) -> None:
         """Lamp posts, signs, signals, bollards and street trees along the kerb."""
         rng, style = self._rng, self._style
         edge = style.half_m + 0.45

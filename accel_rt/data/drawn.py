@@ -123,6 +123,9 @@ class Images:
         """
         wanted = Path(name)
         found = self._by_name.get(wanted.name, [])
+        beside = told_by.parent / wanted
+        if beside in found:
+            return beside
         for narrower in (str(wanted), split):
             if len(found) > 1:
                 fits = [p for p in found if f"/{narrower}/" in f"{p.as_posix()}/"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from accel_rt.classes import ClassSet
 from accel_rt.data.camvid import camvid
 from accel_rt.data.cityscapes import cityscapes
 from accel_rt.data.coco import annotation_files, coco, split_of
@@ -103,3 +104,14 @@ def _recognise(path: Path) -> Layout:
         f"(CamVid), leftImg8bit_sequence/ or leftImg8bit/ and gtFine/ (Cityscapes), or an export "
         f"of CVAT or COCO"
     )
+
+
+def check_validation(training: ClassSet, validation: DataSet) -> DataSet:
+    """``validation``; raises :class:`~accel_rt.errors.UsageError` for other classes than
+    ``training``'s."""
+    if validation.classes.names != training.names:
+        raise UsageError(
+            f"the training pictures have the classes {', '.join(training.names)}, and those of "
+            f"'{validation.split}' {', '.join(validation.classes.names)}: both need the same"
+        )
+    return validation

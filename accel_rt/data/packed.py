@@ -18,7 +18,7 @@ import numpy as np
 from accel_rt.classes import IGNORE_LABEL
 from accel_rt.data.folders import CLASSES_FILE
 from accel_rt.data.layouts import Layout
-from accel_rt.data.open import open_dataset, open_training
+from accel_rt.data.open import check_validation, open_dataset, open_training
 from accel_rt.files import replacing
 
 
@@ -31,13 +31,12 @@ def pack_data(
     the number of frames of each split. Raises as :func:`~accel_rt.data.open.open_dataset`, and
     :class:`~accel_rt.errors.OutputError` if ``out`` cannot be written.
     """
-    splits = {
-        "train": open_training(data, layout, shorter),
-        "val": open_dataset(data, "val", layout, shorter),
-    }
+    training = open_training(data, layout, shorter)
+    validation = check_validation(training.classes, open_dataset(data, "val", layout, shorter))
+    splits = {"train": training, "val": validation}
     counts = {}
     with replacing(out) as file, tarfile.open(fileobj=file, mode="w") as archive:
-        classes = splits["train"].classes
+        classes = training.classes
         listed = [
             {"name": name, "color": list(color)}
             for name, color in zip(classes.names, classes.colors_rgb, strict=True)

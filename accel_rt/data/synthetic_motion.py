@@ -12,10 +12,26 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from accel_rt.classes import CAMVID, IGNORE_LABEL
+from accel_rt.classes import IGNORE_LABEL, ClassSet
 from accel_rt.data.augment import stays_inside
 
-_MOVERS = CAMVID.indices(["car", "pedestrian", "bicyclist"])
+MOVERS = frozenset(
+    [
+        "car",
+        "van",
+        "truck",
+        "bus",
+        "train",
+        "motorcycle",
+        "motorbike",
+        "bicycle",
+        "bicyclist",
+        "rider",
+        "pedestrian",
+        "person",
+    ]
+)
+"""Names of classes that move by themselves, of whatever data set."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +71,12 @@ def moving_snippet(
     image_bgr: np.ndarray,
     labels: np.ndarray,
     objects: tuple[np.ndarray, np.ndarray],
+    classes: ClassSet,
     length: int,
     rng: np.random.Generator,
     after: int = 0,
 ) -> Snippet:
-    """Drive through a labelled image; movers of ``objects`` (image, labels) cross the view.
+    """Drive through a labelled image; :data:`MOVERS` of ``objects`` (image, labels) cross the view.
 
     There are ``length`` frames up to the labelled one, and ``after`` more.
     Each frame moves by a constant zoom (0 to 3%, mostly forward), shift and roll with a little
@@ -67,7 +84,8 @@ def moving_snippet(
     """
     height, width = labels.shape
     mover_image, mover_labels = objects
-    mask = np.isin(mover_labels, _MOVERS).astype(np.uint8)
+    indices = [index for index, name in enumerate(classes.names) if name in MOVERS]
+    mask = np.isin(mover_labels, indices).astype(np.uint8)
     zoom = 1 + rng.uniform(-0.005, 0.03)
     velocity = rng.normal(0, (2.0, 0.5))  # pixels a frame
     roll = rng.normal(0, 0.1)  # degrees a frame

@@ -20,14 +20,14 @@ from torch import Tensor
 
 from accel_rt.device import resolve_device, resolve_precision
 from accel_rt.flow.source import FlowSource
-from accel_rt.models.accel import FeatureFusion
+from accel_rt.models.accel import FeatureFusion, ProbabilityFusion
 from accel_rt.models.foreign.open import load_placed
 from accel_rt.models.fuse import for_inference
 from accel_rt.runtime.geometry import Geometry
 from accel_rt.runtime.load import LoadedModel, load_flow, load_model
 from accel_rt.runtime.preprocess import resize_frame
 from accel_rt.runtime.program import Branch, FrameProgram, State
-from accel_rt.runtime.settings import SegmenterSettings
+from accel_rt.runtime.settings import FLOWS, SegmenterSettings
 
 
 class Predictor(Protocol):
@@ -109,12 +109,16 @@ class _Model:
             update_scale=settings.update_scale,
         )
         self._flow = load_flow(settings, self._device, dtype, loaded.flow)
-        self._flow_name = None if self._flow is None else self._flow.name  # as before any frame
+        chosen = None if settings.flow in FLOWS else settings.flow
+        # The flow's name is taken before any frame: it can change with these.
+        name = None if self._flow is None else self._flow.name
+        self._flow_name = name, chosen, loaded.flow
         self._trained, self._size = loaded.info.size, loaded.size(settings)
         self._settings = settings
         whole = isinstance(model.fusion, FeatureFusion)
-        self._state_of = id(model) if whole else id(model.reference)
-        self._fresh_of = id(model) if whole else id(model.update)
+        blends = isinstance(model.fusion, ProbabilityFusion)  # of probabilities, not scores
+        self._state_of = id(model) if whole else id(model.reference), blends
+        self._fresh_of = id(model) if whole else id(model.update), blends
 
     def observe(self, before: _Seen | None, frame: _Seen) -> None:
         """Compute the flow from the frame before to this one, unless another model has."""

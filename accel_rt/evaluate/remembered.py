@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from accel_rt.models.accel import FeatureFusion
+from accel_rt.models.accel import FeatureFusion, ProbabilityFusion
 from accel_rt.runtime.program import FrameProgram, State
 
 T = TypeVar("T")
@@ -32,9 +32,12 @@ class RememberedProgram(FrameProgram):
         return self._once(self.model.update, frame, super().refresh)
 
     def _once(self, network: Any, frame: Tensor, run: Callable[[Tensor], T]) -> T:
-        whole = self.model.fusion if isinstance(self.model.fusion, FeatureFusion) else None
+        fusion = self.model.fusion
+        whole = fusion if isinstance(fusion, FeatureFusion) else None
         seen = hash(frame.contiguous().view(torch.uint8).cpu().numpy().tobytes())
-        name = run.__name__, id(network), id(whole), frame.shape, seen
+        # What a network of others scores is made probabilities for such a fusion alone.
+        blends = isinstance(fusion, ProbabilityFusion)
+        name = run.__name__, id(network), id(whole), blends, frame.shape, seen
         if name not in self._memory:
             self._memory[name] = network, run(frame)  # the network stays, and its id with it
         return self._memory[name][1]

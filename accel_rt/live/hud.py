@@ -9,12 +9,9 @@ import numpy as np
 
 from accel_rt.live.stats import LiveStats, Percentiles
 from accel_rt.runtime.schedule import FrameKind
+from accel_rt.video.overlay import BACKDROP, FONT, INK, TEXT_HEIGHT, UNIT_TEXT_PX
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_UNIT_TEXT_PX = 21.0  # height of the font's capitals at scale 1
-_TEXT_HEIGHT = 1 / 36  # of the picture's shorter side
 _MIN_TEXT_PX, _MAX_TEXT_PX = 7, 28
-_INK, _BACKDROP = (255, 255, 255), (24, 24, 24)
 
 
 def hud_lines(stats: LiveStats, kind: FrameKind, age_ms: Percentiles | None) -> list[str]:
@@ -40,17 +37,17 @@ def draw_panel(image_bgr: np.ndarray, lines: Sequence[str]) -> None:
     The text grows with the picture; lines too long for it are cut off.
     """
     height, width = image_bgr.shape[:2]
-    text_px = min(_MAX_TEXT_PX, max(_MIN_TEXT_PX, round(min(height, width) * _TEXT_HEIGHT)))
-    scale, pad = text_px / _UNIT_TEXT_PX, max(3, text_px // 2)
+    text_px = min(_MAX_TEXT_PX, max(_MIN_TEXT_PX, round(min(height, width) * TEXT_HEIGHT)))
+    scale, pad = text_px / UNIT_TEXT_PX, max(3, text_px // 2)
     stroke = max(1, round(scale * 1.5))
-    widest = max(cv2.getTextSize(line, _FONT, scale, stroke)[0][0] for line in lines)
+    widest = max(cv2.getTextSize(line, FONT, scale, stroke)[0][0] for line in lines)
     row_px = text_px + pad
     top = max(0, height - row_px * len(lines) - pad)
     box = image_bgr[top:, : widest + 2 * pad]
-    cv2.addWeighted(box, 0.3, np.full_like(box, _BACKDROP), 0.7, 0, dst=box)
+    cv2.addWeighted(box, 0.3, np.full_like(box, BACKDROP), 0.7, 0, dst=box)
     for number, line in enumerate(lines):
         place = (pad, pad + row_px * number + text_px)
-        cv2.putText(box, line, place, _FONT, scale, _INK, stroke, cv2.LINE_AA)
+        cv2.putText(box, line, place, FONT, scale, INK, stroke, cv2.LINE_AA)
 
 
 def _number(value: float | None) -> str:

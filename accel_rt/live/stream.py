@@ -16,13 +16,13 @@ from accel_rt.errors import InputError, UsageError
 from accel_rt.live.source import LiveFrame, Pace
 from accel_rt.redact import redact
 from accel_rt.video.color import FrameConverter
+from accel_rt.video.container import NO_TIMESTAMPS
 from accel_rt.video.headers import video_stream
 from accel_rt.video.limits import STREAM_TIMEOUT_S, Limits
 from accel_rt.video.opening import open_container
 from accel_rt.video.source import MAX_CORRUPT_IN_A_ROW
 from accel_rt.video.vectors import VectorReader
 
-_NO_TIMESTAMPS = 0x0080  # AVFMT_NOTIMESTAMPS: times are made up from a nominal rate
 _SEGMENTED = ("hls", "dash")  # deliver seconds at once
 _CLOCK_WINDOW = 500
 
@@ -61,7 +61,7 @@ class StreamSource:
         recorded = bool(self._container.duration)
         self.live = repeat or not recorded
         self._paced = recorded or kind.name in _SEGMENTED
-        self._timed = not kind.flags & _NO_TIMESTAMPS
+        self._timed = not kind.flags & NO_TIMESTAMPS
         guessed = self._stream.average_rate or self._stream.guessed_rate
         self.rate: float | None = float(guessed) if guessed and self._timed else None
         self.damaged = 0

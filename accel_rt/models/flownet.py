@@ -106,8 +106,8 @@ class FlowNetS(nn.Module):
         return flow[..., : -(-height // self.stride), : -(-width // self.stride)]
 
     def covers(self, height: int, width: int) -> tuple[int, int]:
-        """What the flow of a frame of so many pixels spans of it, and beyond."""
-        return height, width
+        """What the flow of a frame of so many pixels spans of it, and beyond: whole cells."""
+        return height + -height % self.stride, width + -width % self.stride
 
     def describe(self, trained_on: str) -> dict[str, Any]:
         """What a weight file says of the network."""
@@ -133,10 +133,6 @@ class MXNetFlowNetS(FlowNetS):
         _, finest = self._flows(halved)
         flow = self.predictors[-1](F.avg_pool2d(finest, 2, ceil_mode=True))
         return [flow * (2.5 * self.stride)]  # predicted in two fifths of a cell
-
-    def covers(self, height: int, width: int) -> tuple[int, int]:
-        """Whole cells."""
-        return height + -height % self.stride, width + -width % self.stride
 
 
 FLOWNETS = {network.kind: network for network in (FlowNetS, MXNetFlowNetS)}

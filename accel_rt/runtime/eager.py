@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from accel_rt.errors import UsageError
 from accel_rt.flow.motion import Motion
 from accel_rt.flow.source import FlowSource
 from accel_rt.flow.steps import FlowSteps
@@ -52,7 +53,7 @@ class EagerExecutor:
     ) -> None:
         self.program = program
         self._steps, self._schedule, self._margins = FlowSteps(flow), schedule, margins
-        self._worker = KeyframeThread(threads or torch.get_num_threads()) if background else None
+        self._worker = KeyframeThread(threads) if background else None
         self._gates = schedule.gate and flow is not None and program.update_stands_alone
         self._clock = StageClock()
         self._pending: _Pending | None = None
@@ -189,24 +190,46 @@ class EagerExecutor:
         return self.program.prepare(self._frame, self._geometry, branch)
 
 
-class KeyframeThread:
-    """A thread for keyframes that shares ``threads`` CPU threads with the frames' own."""
+class _OwnThreads(threading.local):
+    """Of a calling thread: its own number of torch threads, and which keyframe threads share it."""
 
-    def __init__(self, threads: int) -> None:
-        self._all = threads
+    def __init__(self) -> None:
+        self.number = torch.get_num_threads()
+        self.sharing: set[int] = set()
+
+    def now(self) -> int:
+        """Its own number, however many it has left."""
+        if not self.sharing:
+            self.number = torch.get_num_threads()
+        return self.number
+
+
+_OWN_THREADS = _OwnThreads()
+
+
+class KeyframeThread:
+    """A thread for keyframes that shares the caller's CPU threads, or ``threads``, with it."""
+
+    def __init__(self, threads: int | None) -> None:
+        threads = threads or _OWN_THREADS.now()
         self._beside = max(1, threads // 2)
         self._own = max(1, threads - self._beside)
         self._caller: int | None = None
+        self._closed = False
         self._pool = ThreadPoolExecutor(1, "keyframes", torch.set_num_threads, (self._beside,))
 
     def submit(self, work: Callable[[Tensor], State], frame: Tensor) -> Future[State]:
-        """Run ``work`` on ``frame`` in the thread."""
+        """Run ``work`` on ``frame`` in the thread; :class:`UsageError` once it is closed."""
+        if self._closed:
+            raise UsageError("this segmenter is closed: load another one")
         return self._pool.submit(work, frame)
 
     def share_threads(self) -> None:
         """Take the caller's share; torch counts threads for each calling thread by itself."""
         if self._caller != threading.get_ident():
             self._caller = threading.get_ident()
+            _OWN_THREADS.now()
+            _OWN_THREADS.sharing.add(id(self))
             torch.set_num_threads(self._own)
 
     def describe(self) -> dict[str, int]:
@@ -214,8 +237,11 @@ class KeyframeThread:
         return {"threads": self._own, "keyframe_threads": self._beside}
 
     def close(self) -> None:
-        """End the thread; the caller gets its threads back."""
+        """End the thread; the caller gets its threads back once it shares them with no other."""
+        self._closed = True
         self._pool.shutdown(cancel_futures=True)
         if self._caller == threading.get_ident():
-            torch.set_num_threads(self._all)
             self._caller = None
+            _OWN_THREADS.sharing.discard(id(self))
+            if not _OWN_THREADS.sharing:
+                torch.set_num_threads(_OWN_THREADS.number)

@@ -108,7 +108,7 @@ def halves(
         raise UsageError(f"the sides must be multiples of {cell} pixels, got {size[1]}x{size[0]}")
     height, width = size or (cell * _EXAMPLE[0], cell * _EXAMPLE[1])
 
-    def picture(network: Network, scale: float = 1.0) -> tuple[Tensor, onnx.Sides]:
+    def picture(scale: float = 1.0) -> tuple[Tensor, onnx.Sides]:
         sides = round(height * scale), round(width * scale)
         per = None if size else (round(cell * scale), round(cell * scale))
         return torch.zeros(1, 3, *sides), per
@@ -128,7 +128,7 @@ def halves(
         }
         return Half(onnx.trace(module, inputs), module.outputs, metadata)
 
-    frame, pieces = picture(model.reference), {}
+    frame, pieces = picture(), {}
     if "keyframe" in names:
         pieces["keyframe"] = half(_Keyframe(steps), model.reference, {"picture": frame})
     if "update" in names:
@@ -138,6 +138,6 @@ def halves(
         per = None if size else (cell // steps.stride, cell // steps.stride)
         inputs = {"state": (state, per), "flow": (state.new_zeros(1, 2, *state.shape[2:]), per)}
         if model.update is not None:
-            inputs["picture"] = picture(model.update, steps.update_scale)
+            inputs["picture"] = picture(steps.update_scale)
         pieces["update"] = half(_Update(steps, size), model.update or model.reference, inputs)
     return pieces

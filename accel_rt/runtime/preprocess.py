@@ -72,9 +72,11 @@ def thumbnail(
             frame[None],
             geometry.processed,
             geometry.padded,
-            mean_rgb=(0.0, 0.0, 0.0),
+            mean_rgb=IMAGENET.mean_rgb,  # is the border's colour, too
             std_rgb=(1.0, 1.0, 1.0),
         )
+        for channel, mean in enumerate(IMAGENET.mean_rgb):
+            small[:, channel] += mean
         return 255 * F.avg_pool2d(small.flip(1), stride, ceil_mode=True)
     grid = geometry.grid(stride)
     small_bgr = cv2.resize(

@@ -11,7 +11,6 @@ from accel_rt.errors import AccelError
 from accel_rt.scale.board import Board, Done
 from accel_rt.scale.plan import Task
 
-_AT_MOST = 2  # so that a worker has something to go on with
 _WAIT_S = 1.0
 
 

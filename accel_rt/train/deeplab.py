@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
 from accel_rt.data.dataset import DatasetFrame
-from accel_rt.data.open import open_dataset
+from accel_rt.data.open import check_validation, open_dataset
 from accel_rt.data.sampling import DataSetSource, FrameSource, Mixture
 from accel_rt.data.street_samples import StreetFrames
 from accel_rt.evaluate.metrics import ConfusionMatrix
@@ -31,7 +31,7 @@ from accel_rt.train.pictures import comparison
 from accel_rt.train.precision import autocast
 from accel_rt.train.processes import Processes, joined
 from accel_rt.train.settings import DeepLabSettings
-from accel_rt.train.sources import check_validation, training_data
+from accel_rt.train.sources import training_data
 from accel_rt.train.start import start_network
 from accel_rt.train.task import TrainingTask
 from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
 from accel_rt.data.dataset import DatasetFrame, FrameSequence
-from accel_rt.data.open import open_dataset
+from accel_rt.data.open import check_validation, open_dataset
 from accel_rt.device import resolve_precision
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.evaluate.stream import (
@@ -46,7 +46,7 @@ from accel_rt.train.optimiser import parameter_groups
 from accel_rt.train.pair_settings import JointSettings
 from accel_rt.train.pictures import comparison
 from accel_rt.train.processes import Processes, joined
-from accel_rt.train.sources import check_validation, training_data
+from accel_rt.train.sources import training_data
 from accel_rt.train.task import TrainingTask
 from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never
 

@@ -41,7 +41,7 @@ class DataSetSnippets:
         self._places = [
             (sequence, index) for sequence in dataset.sequences for index in sequence.labelled()
         ]
-        self._labelled = FrameCache(dataset.labelled())
+        self._labelled, self._classes = FrameCache(dataset.labelled()), dataset.classes
 
     def draw(self, length: int, rng: np.random.Generator, after: int = 0) -> Snippet:
         chosen, other = (int(i) for i in rng.integers(len(self._places), size=2))
@@ -51,7 +51,9 @@ class DataSetSnippets:
             before = [f.image_bgr() for f in sequence.frames[index + 1 - length : index]]
             later = [f.image_bgr() for f in sequence.frames[index + 1 : index + 1 + after]]
             return Snippet([*before, image, *later], labels, after=after)
-        return moving_snippet(image, labels, self._labelled.read(other), length, rng, after)
+        return moving_snippet(
+            image, labels, self._labelled.read(other), self._classes, length, rng, after
+        )
 
 
 class SnippetMixture:

@@ -41,17 +41,6 @@ class TrainingData:
         return " and ".join([*names, *(["procedural street"] if self.street else [])])
 
 
-def check_validation(training: ClassSet, validation: DataSet) -> DataSet:
-    """``validation``; raises :class:`~accel_rt.errors.UsageError` for other classes than
-    ``training``'s."""
-    if validation.classes.names != training.names:
-        raise UsageError(
-            f"the training pictures have the classes {', '.join(training.names)}, and those of "
-            f"'{validation.split}' {', '.join(validation.classes.names)}: both need the same"
-        )
-    return validation
-
-
 def check_network(name: str, path: Path, classes: ClassSet) -> None:
     """Raise :class:`~accel_rt.errors.UsageError` if the weights at ``path``, which the user calls
     ``name``, are of other classes than ``classes``."""

@@ -11,13 +11,13 @@ from accel_rt.classes import ClassSet
 from accel_rt.errors import UsageError
 from accel_rt.video.source import check_frame
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_TEXT_HEIGHT = 1 / 36  # of the frame's shorter side
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+TEXT_HEIGHT = 1 / 36  # of the frame's shorter side
 _MIN_TEXT_PX = 8  # capitals lower than this are not legible
 _MAX_TEXT_PX = 40
-_UNIT_TEXT_PX = 21.0  # height of the font's capitals at scale 1
+UNIT_TEXT_PX = 21.0  # height of the font's capitals at scale 1
 _MIN_ROWS = 12
-_INK, _BACKDROP = (255, 255, 255), (24, 24, 24)
+INK, BACKDROP = (255, 255, 255), (24, 24, 24)
 
 
 def render_overlay(
@@ -104,9 +104,9 @@ class Legend:
         self._labels = [n for n in range(len(class_set)) if keep is None or n in keep]
         self._classes = class_set
         height, width = size
-        text_px = round(min(size) * _TEXT_HEIGHT)
+        text_px = round(min(size) * TEXT_HEIGHT)
         self._text_px = text_px = min(_MAX_TEXT_PX, max(_MIN_TEXT_PX, text_px))
-        self._scale = text_px / _UNIT_TEXT_PX
+        self._scale = text_px / UNIT_TEXT_PX
         self._stroke = max(1, round(self._scale * 1.5))
         self._pad = pad = max(3, text_px // 2)
         self._row_px = text_px + pad
@@ -121,7 +121,7 @@ class Legend:
         """``picture_bgr`` with the panel, which says each class's share of it in percent."""
         height, width = picture_bgr.shape[:2]
         canvas = np.empty((*self.shape, 3), np.uint8)
-        canvas[:] = _BACKDROP
+        canvas[:] = BACKDROP
         canvas[:height, :width] = picture_bgr
         for number, label in enumerate(self._labels):
             column, row = divmod(number, self._rows)
@@ -130,7 +130,7 @@ class Legend:
             right, bottom = left + 2 * self._text_px, top + self._text_px
             colour = _bgr(self._classes.colors_rgb[label])
             cv2.rectangle(canvas, (left, top), (right, bottom), colour, cv2.FILLED)
-            cv2.rectangle(canvas, (left, top), (right, bottom), _INK, 1)  # dark colours, too
+            cv2.rectangle(canvas, (left, top), (right, bottom), INK, 1)  # dark colours, too
             self._text(canvas, self._classes.names[label], right + self._pad, bottom)
             percent = f"{100 * shares.get(label, 0.0):.0f}%"
             end = width + (column + 1) * self._column_px - self._pad
@@ -138,10 +138,10 @@ class Legend:
         return canvas
 
     def _text(self, image: np.ndarray, text: str, x: int, baseline: int) -> None:
-        cv2.putText(image, text, (x, baseline), _FONT, self._scale, _INK, self._stroke, cv2.LINE_AA)
+        cv2.putText(image, text, (x, baseline), FONT, self._scale, INK, self._stroke, cv2.LINE_AA)
 
     def _text_width(self, text: str) -> int:
-        return cv2.getTextSize(text, _FONT, self._scale, self._stroke)[0][0]
+        return cv2.getTextSize(text, FONT, self._scale, self._stroke)[0][0]
 
 
 def _bgr(color_rgb: tuple[int, int, int]) -> tuple[int, int, int]:

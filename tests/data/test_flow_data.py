@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from accel_rt.classes import CAMVID
 from accel_rt.data.augment import Augmentation
 from accel_rt.data.flo import read_flo
 from accel_rt.data.flow_files import FlowPair, flow_files
@@ -242,7 +243,9 @@ class TestFilm:
         labels = np.zeros((120, 160), np.uint8)
         labels[40:80, 60:90] = 8
         picture = smooth_picture(160, 120)
-        snippet = moving_snippet(picture, labels, (picture, labels), 4, np.random.default_rng(1))
+        snippet = moving_snippet(
+            picture, labels, (picture, labels), CAMVID, 4, np.random.default_rng(1)
+        )
         assert len(snippet.flows) == len(snippet.visible) == 3
         for i, flow in enumerate(snippet.flows):
             pair = FlowPair(snippet.frames[i], snippet.frames[i + 1], flow, snippet.visible[i])
@@ -268,7 +271,7 @@ class TestAugmentedFlow:
         labels = np.zeros((120, 160), np.uint8)
         labels[20:60, 30:90] = 8
         picture = smooth_picture(160, 120)
-        snippet = moving_snippet(picture, labels, (picture, labels), 3, rng)
+        snippet = moving_snippet(picture, labels, (picture, labels), CAMVID, 3, rng)
         view = Augmentation((80, 96), (0.8, 1.6), turn=20, upright=False).draw((120, 160), rng)
         frames = [view.image(frame) for frame in snippet.frames]
         assert frames[0].shape == (80, 96, 3)

@@ -1,5 +1,6 @@
 """A data set as one file: what is unpacked is the data set, but for JPEG's loss."""
 
+import json
 import tarfile
 
 import cv2
@@ -8,7 +9,7 @@ import pytest
 
 from accel_rt.data.open import open_dataset, open_training
 from accel_rt.data.packed import pack_data
-from accel_rt.errors import InputError
+from accel_rt.errors import InputError, UsageError
 from tests.data.test_samples import write_camvid
 
 
@@ -63,6 +64,23 @@ def test_single_pictures_of_one_name_in_several_folders_are_all_there(tmp_path):
     with tarfile.open(tmp_path / "data.pack") as archive:
         names = [name for name in archive.getnames() if name.startswith("images/")]
     assert len(set(names)) == len(names) == 4
+
+
+def test_splits_of_other_classes_are_refused(tmp_path):
+    """The validation split's numbers would be taken for the training split's classes."""
+    for split, names in (("train", ("cat", "zebra")), ("valid", ("zebra", "cat"))):
+        (tmp_path / "coco" / split).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "coco" / split / "a.png"), np.zeros((16, 16, 3), np.uint8))
+        shape = [0, 0, 15, 0, 15, 15, 0, 15]
+        told = {
+            "images": [{"id": 1, "file_name": "a.png", "width": 16, "height": 16}],
+            "categories": [{"id": i, "name": name} for i, name in enumerate(names)],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [shape]}],
+        }
+        (tmp_path / "coco" / split / "_annotations.coco.json").write_text(json.dumps(told))
+    with pytest.raises(UsageError, match="both need the same"):
+        pack_data(tmp_path / "coco", tmp_path / "data.pack")
+    assert not (tmp_path / "data.pack").exists()
 
 
 def test_a_folder_without_data_leaves_no_file(tmp_path):

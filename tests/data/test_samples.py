@@ -196,7 +196,7 @@ def test_moving_snippet_keeps_labels_on_the_picture() -> None:
     object_image = np.where(objects[..., None] > 0, np.uint8(200), np.uint8(90)) + np.zeros(
         3, np.uint8
     )
-    snippet = moving_snippet(image, labels, (object_image, objects), 5, rng)
+    snippet = moving_snippet(image, labels, (object_image, objects), CAMVID, 5, rng)
     assert len(snippet.frames) == 5
     last = snippet.frames[-1]
     assert np.all(last[snippet.labels == 8] > 150)
@@ -211,7 +211,9 @@ def test_a_moving_snippet_goes_on_after_the_labelled_frame() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     labels = np.random.default_rng(1).integers(0, 11, (48, 64), np.uint8)
     ends, goes_on = (
-        moving_snippet(picture, labels, (picture, labels), 4, np.random.default_rng(2), after)
+        moving_snippet(
+            picture, labels, (picture, labels), CAMVID, 4, np.random.default_rng(2), after
+        )
         for after in (0, 3)
     )
     assert (ends.after, goes_on.after) == (0, 3)

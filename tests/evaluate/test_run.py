@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from accel_rt.classes import CAMVID
 from accel_rt.errors import AccelError, OutputError
 from accel_rt.evaluate.counts import Counts
 from accel_rt.evaluate.run import Evaluation, evaluate, forget
+from accel_rt.models.weights import ModelInfo, save_network
+from accel_rt.models.zoo import build_network
 from accel_rt.runtime.settings import SegmenterSettings
 from tests.evaluate.stub import AgeingPredictor, footage
 
@@ -90,6 +94,19 @@ def test_other_inputs_start_over(tmp_path: Path) -> None:
     said: list[str] = []
     evaluate(other, tmp_path / "work", 1, said.append)
     assert said == ["evaluated 1 of 2 parts", "evaluated 2 of 2 parts"]
+
+
+def test_other_weights_of_the_same_name_are_other_inputs(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    settings = SegmenterSettings(reference=str(path), mode="deeplab")
+    evaluation = Evaluation(LONG, {"mine": settings}, "dense", AgeingPredictor)
+    marks = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        network = build_network("plainnet", len(CAMVID))
+        save_network(path, network, ModelInfo("plainnet", CAMVID, (48, 64), "nothing"))
+        marks.append(evaluation.fingerprint())
+    assert marks[0] == marks[1] != marks[2]
 
 
 def test_worker_that_dies(tmp_path: Path) -> None:

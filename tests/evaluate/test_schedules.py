@@ -22,6 +22,7 @@ from accel_rt.evaluate.schedules import (
 )
 from accel_rt.evaluate.streaming import streaming_miou
 from accel_rt.flow.codec import CodecFlow
+from accel_rt.models.accel import Accel, ProbabilityFusion
 from accel_rt.models.fuse import for_inference
 from accel_rt.runtime.load import build_segmenter
 from accel_rt.runtime.program import FrameProgram
@@ -153,6 +154,19 @@ def test_networks_see_each_frame_once_whoever_asks() -> None:
                 torch.testing.assert_close(program.refresh(frame.clone()), fresh)
     assert (deep.runs, light.runs) == (runs[0] + 2, runs[1] + 2)
     assert len(CLASSES) == expected[0][0].shape[1]
+
+
+def test_a_networks_scores_and_probabilities_are_not_taken_for_each_other() -> None:
+    """A reference alone is asked for scores, and beside an update network for probabilities."""
+    both, _, _ = pair()
+    blended = Accel(both.reference, both.update, ProbabilityFusion())
+    frame, memory = torch.rand(1, 3, 96, 160), {}
+    with torch.no_grad():
+        for model in (Accel(both.reference), blended):
+            prepared = for_inference(model, CPU, torch.float32)
+            expected = FrameProgram(prepared, CPU, torch.float32).key(frame)[1]
+            program = RememberedProgram(prepared, CPU, torch.float32, memory=memory)
+            torch.testing.assert_close(program.key(frame)[1], expected)
 
 
 def test_the_chart_joins_what_nothing_beats() -> None:

@@ -97,6 +97,25 @@ class TestFlowNetS:
             flow = network(frames[0], frames[1])
         assert flow.shape == (1, 2, -(-size[0] // 4), -(-size[1] // 4))
 
+    @pytest.mark.parametrize("size", [(64, 96), (61, 77), (33, 90)])
+    def test_flow_lies_where_its_pixels_are_on_any_size(self, size: tuple[int, int]) -> None:
+        """The network's flow says where its cells are; the grid's cells find their own places."""
+
+        class Places(FlowNetS):
+            def forward(self, previous: torch.Tensor, current: torch.Tensor) -> torch.Tensor:
+                rows, columns = (4 * torch.arange(-(-side // 4)) + 2.0 for side in size)
+                return torch.stack(torch.meshgrid(columns, rows, indexing="xy"))[None]
+
+        cells = -(-size[0] // 16), -(-size[1] // 16)
+        source = FlowNetSFlow(Places(0.125), torch.device("cpu"), torch.float32)
+        frame = np.zeros((*size, 3), np.uint8)
+        flow = source.between(source.view(frame), source.view(frame), Grid(size, cells, 16))
+        whole = size[0] // 16, size[1] // 16
+        places = 16 * flow[0, :, : whole[0], : whole[1]]
+        rows, columns = (16 * torch.arange(n) + 8.0 for n in whole)
+        expected = torch.stack(torch.meshgrid(columns, rows, indexing="xy"))
+        torch.testing.assert_close(places, expected, rtol=0, atol=1e-3)
+
     def test_full_width_has_the_papers_size(self) -> None:
         """FlowNetSimple has 38.7 million parameters."""
         parameters = sum(p.numel() for p in FlowNetS().parameters())

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from accel_rt.errors import UsageError
 from accel_rt.models.accel import Accel, ScoreFusion
 from accel_rt.models.layers import Features
 from accel_rt.models.network import Network
@@ -216,6 +217,29 @@ def test_threads_are_shared_out_and_given_back(made) -> None:
         assert torch.get_num_threads() == 3
         assert frames.describe()["keyframe_threads"] == 2
         frames.close()
-        assert torch.get_num_threads() == 5
+        assert torch.get_num_threads() == before
     finally:
         torch.set_num_threads(before)
+
+
+def test_segmenters_of_one_thread_share_its_threads_once(made) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        first, second = runner(made, Gate()), runner(made, Gate())
+        for frames in (first, second, first):
+            frames.step(picture(32))
+            assert torch.get_num_threads() == 2
+        first.close()
+        second.close()
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_closed_segmenter_says_so(made) -> None:
+    frames = runner(made, Gate(), policy=FixedInterval(1))
+    frames.step(picture(32))
+    frames.close()
+    with pytest.raises(UsageError, match="is closed: load another one"):
+        frames.step(picture(32))

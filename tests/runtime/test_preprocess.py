@@ -6,7 +6,7 @@ import torch
 
 from accel_rt.normalise import Normalisation, normalise
 from accel_rt.runtime.geometry import Geometry
-from accel_rt.runtime.preprocess import network_input, resize_frame
+from accel_rt.runtime.preprocess import network_input, resize_frame, thumbnail
 
 
 def padded_to(frame: np.ndarray, padded: tuple[int, int]) -> Geometry:
@@ -45,3 +45,11 @@ def test_a_network_is_padded_with_its_own_mean() -> None:
     tensor = network_input(frame, padded_to(frame, (16, 32)), own)
     torch.testing.assert_close(tensor[0, :, 0, 0], torch.tensor([-1.0, -0.5, -2.0]))
     assert float(tensor[..., 16:].abs().max()) < 0.01
+
+
+def test_a_thumbnail_is_the_same_wherever_the_frame_lies() -> None:
+    """The gate's constants are learnt from those of the CPU, grey border included."""
+    frame = np.random.default_rng(1).integers(0, 256, (40, 60, 3), np.uint8)
+    geometry = padded_to(frame, (48, 64))
+    host, device = (thumbnail(f, geometry, 4) for f in (frame, torch.from_numpy(frame)))
+    torch.testing.assert_close(device, host, rtol=0, atol=0.51)  # OpenCV rounds to bytes

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from accel_rt.classes import CAMVID
-from accel_rt.data.open import open_dataset
+from accel_rt.data.open import check_validation, open_dataset
 from accel_rt.errors import InputError, UsageError
-from accel_rt.train.sources import check_validation, training_data
+from accel_rt.train.sources import training_data
 from tests.data.test_samples import write_camvid
 
 
