@@ -119,9 +119,9 @@ def disagreement(scores: Tensor, carried: Tensor, labels: Tensor) -> Tensor:
 def segmentation_loss(
     scores: Tensor, labels: Tensor, weights: Tensor | None = None, hardest: float = 1.0
 ) -> Tensor:
-    """Mean of :func:`segmentation_sums` over the pixels that count."""
+    """Mean of :func:`segmentation_sums` over the pixels that count; 0 where none does."""
     loss, weight = segmentation_sums(scores, labels, weights, hardest)
-    return loss / weight
+    return loss / weight.clamp(min=1e-9)
 
 
 def class_weights(counts: np.ndarray, balance: float) -> Tensor:

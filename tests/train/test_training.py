@@ -234,6 +234,7 @@ def test_loss_ignores_unlabelled_pixels() -> None:
     labels = torch.tensor([[[0, 1], [255, 1]]], dtype=torch.uint8)
     expected = torch.log(torch.tensor(2.0)) / 3  # one even chance, two sure hits
     torch.testing.assert_close(segmentation_loss(scores, labels), expected)
+    assert segmentation_loss(scores, torch.full_like(labels, 255)) == 0
 
 
 def test_class_weights_of_a_handful_are_of_all_of_them(tmp_path: Path) -> None:
