@@ -13,6 +13,7 @@ import numpy as np
 from accel_rt.classes import ClassSet
 from accel_rt.data.labels import Coding
 from accel_rt.errors import InputError
+from accel_rt.files import contents_digest
 from accel_rt.video.pictures import read_image_bgr
 
 
@@ -40,6 +41,10 @@ class DatasetFrame:
         """A value that changes when its files do."""
         paths = [path for path in (self.image_path, self.label_path) if path]
         return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths)
+
+    def labels_digest(self) -> str:
+        """What tells its labels from others, wherever its files are."""
+        return contents_digest([self.label_path]) if self.label_path else ""
 
     def image_bgr(self) -> np.ndarray:
         """The frame, uint8 ``[H, W, 3]``."""

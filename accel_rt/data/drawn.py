@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,10 @@ class DrawnFrame(DatasetFrame):
     shapes: tuple[Shape, ...]
     size: tuple[int, int]  # height, width
     rest: int
+
+    def labels_digest(self) -> str:
+        """As :meth:`.dataset.DatasetFrame.labels_digest`, whatever else the file says."""
+        return hashlib.sha256(repr((self.shapes, self.size, self.rest)).encode()).hexdigest()
 
     def labels(self) -> np.ndarray:
         """As :meth:`.dataset.DatasetFrame.labels`."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -52,7 +52,7 @@ def batches(
     processes: Processes,
     first_step: int,
     device: torch.device | None = None,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """The parts of all steps' batches from ``first_step`` on, for this process.
 
     ``samples`` are made by other processes, or by threads where they lie on ``device``.
@@ -70,15 +70,18 @@ def batches(
         if device is None
         else _by_threads(samples, sampler, settings, device)
     )
-    for batch in made:
-        if isinstance(batch, AccelError):
-            raise batch
-        yield batch
+    # Closed at once: an error holds this frame, and workers that are still there when the
+    # interpreter ends are waited for forever.
+    with closing(made):
+        for batch in made:
+            if isinstance(batch, AccelError):
+                raise batch
+            yield batch
 
 
 def _by_threads(
     samples: Dataset, sampler: StepSampler, settings: TrainingSettings, device: torch.device
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Batches that threads make on ``device``, beside what is done with the ones before."""
     guarded = _Guarded(samples)
     stream = torch.cuda.Stream(device) if device.type == "cuda" else None
@@ -108,7 +111,7 @@ def _by_threads(
 
 def _by_processes(
     samples: Dataset, sampler: StepSampler, settings: TrainingSettings, processes: Processes
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     loader = DataLoader(
         _Guarded(samples),
         batch_sampler=sampler,

@@ -29,9 +29,10 @@ class TrainingData:
         return (absent,) if absent else ()
 
     def identity(self) -> str:
-        """What tells these pictures and classes from others, wherever their folders are."""
+        """What tells these pictures, labels and classes from others, wherever their folders are."""
         frames = [frame for dataset, _ in self.sets for frame in dataset.labelled()]
-        listed = "\n".join([*self.classes.names, "", *(frame.name for frame in frames)])
+        labels = (f"{frame.name} {frame.labels_digest()}" for frame in frames)
+        listed = "\n".join([*self.classes.names, "", *labels])
         mark = hashlib.sha256(listed.encode()).hexdigest()[:8]
         return f"{len(frames)} pictures of {len(self.classes)} classes ({mark})"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,8 @@ class Trainer:
         for note in task.notes:
             self._report(f"note: {note}")
         samples = task.samples()
-        parts = batches(samples, settings, self._processes, self._step, task.sample_device)
-        with self._open_log() as log:
+        made = batches(samples, settings, self._processes, self._step, task.sample_device)
+        with closing(made) as parts, self._open_log() as log:
             first = self._step == 0 and task.scores and settings.validate_first == 0
             if first and not self._stop():
                 self._validate(log, log.row(0, 0.0), samples)

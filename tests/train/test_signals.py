@@ -106,3 +106,15 @@ def test_an_evaluation_keeps_the_parts_that_were_begun(tmp_path: Path, number: i
     assert list(parts.glob("part-*.npz"))
     for word in ("Traceback", "error", "died"):
         assert word not in said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(WAIT_S)
+def test_a_picture_that_cannot_be_read_ends_it(data: Path, tmp_path: Path) -> None:
+    """Workers that ignore signals do not keep the process from its end."""
+    for image in (data / "train").glob("*.png"):
+        image.write_bytes(b"junk")
+    process = training(data, tmp_path / "run")
+    _, said = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 1
+    assert "cannot read the image" in said

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import pytest
 
 from accel_rt.classes import CAMVID
@@ -67,6 +68,16 @@ def test_what_is_trained_on_is_told_apart_wherever_it_is(tmp_path: Path) -> None
     assert first == identity("b", 2)
     assert first != (more := identity("c", 3))
     assert more.startswith("2 pictures of 11 classes")  # and one is held out
+
+
+def test_corrected_labels_are_other_data(tmp_path: Path) -> None:
+    path = write_camvid(tmp_path / "camvid", count=2)
+    before = training_data(path, "auto", (), 0).identity()
+    label = training_data(path, "auto", (), 0).sets[0][0].labelled()[0].label_path
+    assert label is not None
+    labels = cv2.imread(str(label), cv2.IMREAD_UNCHANGED)
+    cv2.imwrite(str(label), labels[:, ::-1].copy())
+    assert training_data(path, "auto", (), 0).identity() != before
 
 
 def test_a_missing_folder(tmp_path: Path) -> None:
