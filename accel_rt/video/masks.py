@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from accel_rt.classes import IGNORE_LABEL, ClassSet
-from accel_rt.errors import UsageError
+from accel_rt.errors import OutputError, UsageError
 from accel_rt.files import link_or_copy, new_token, replacing, unfinished_path, write_whole
 from accel_rt.video.annotations import (
     FILES,
@@ -46,12 +46,14 @@ class MaskWriter:
 
     Beside PNG and NPZ files ``classes.json`` says what each label means and which files are masks.
     Until :meth:`close` all of them are in ``unfinished``, a folder inside ``directory``, each
-    complete once it is written (run-length masks as a line of JSON per frame); then they take the
-    place of the masks of an earlier run, and of nothing else. ``keep`` takes up such a folder
-    after its first ``keep`` frames.
+    complete once it is written (run-length masks as a line of JSON per frame). Then those of a
+    video, whose names are numbers, take the place of an earlier video's; masks that are called
+    after pictures stay beside others. ``keep`` takes up such a folder after its first ``keep``
+    frames.
 
-    Raises :class:`UsageError` for an unknown format and for masks that would overwrite files that
-    are no masks, :class:`OutputError` if something cannot be written.
+    Raises :class:`UsageError` for an unknown format, for masks that would overwrite files that
+    are no masks, and beside those of pictures for others than their classes; :class:`OutputError`
+    if something cannot be written.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class MaskWriter:
         self._class_set = class_set
         self._palette_rgb = class_set.palette_bgr()[:, ::-1].tobytes()
         self._earlier = _recorded(self._directory)
+        self._numbered = True
         self._names: set[str] = set()
         if fmt not in FILES and not self._earlier:
             self._check_free(self._directory / CLASSES_FILE)
@@ -84,7 +87,13 @@ class MaskWriter:
         self._skipped: set[str] | None = None
         with output_errors(self._directory):
             self._made = not self._directory.exists()
-            self.unfinished.mkdir(parents=True, exist_ok=keep is not None)
+            if keep is None:
+                self.unfinished.mkdir(parents=True)
+            elif not self.unfinished.is_dir():
+                raise OutputError(
+                    f"'{self.unfinished}' with the first {keep} masks is gone: begin anew without "
+                    f"--resume"
+                )
         if fmt in FILES:
             self._frames = LineFile(self.unfinished / _FRAMES_FILE, keep)
 
@@ -135,6 +144,9 @@ class MaskWriter:
         name = stem + suffix
         if image is not None:  # the others are different anyway
             self._names.add(name)
+            if self._numbered:
+                self._numbered = False
+                self._check_classes()
         if self._format not in FILES and name not in self._earlier:
             self._check_free(self._directory / name)
         return name
@@ -156,6 +168,8 @@ class MaskWriter:
             return
         with output_errors(self._directory):
             names = [path.name for path in self.unfinished.iterdir() if path.suffix in _SUFFIXES]
+        if _stays(self._directory, self._numbered):
+            names = sorted({*names, *self._earlier})
         write_whole(self.unfinished / CLASSES_FILE, self._classes(names))
 
     def commit(self) -> None:
@@ -204,9 +218,17 @@ class MaskWriter:
         """What the values of the files ``masks`` mean, as data sets of folders say it, too."""
         pairs = zip(self._class_set.names, self._class_set.colors_rgb, strict=True)
         classes = [{"name": name, "color": color} for name, color in pairs]
-        return json.dumps(
-            {"classes": classes, "ignore": [IGNORE_LABEL], "masks": sorted(masks)}, indent=1
-        )
+        told = {"classes": classes, "ignore": [IGNORE_LABEL], "masks": sorted(masks)}
+        return json.dumps({**told, "numbered": self._numbered}, indent=1)
+
+    def _check_classes(self) -> None:
+        """Masks stay beside those of other pictures: their values must mean the same."""
+        told = _stored(self._directory).get("classes", []) if self._earlier else []
+        if told and [one["name"] for one in told] != list(self._class_set.names):
+            raise UsageError(
+                f"the folder '{self._directory}' holds masks of other classes: name another folder "
+                f"with --masks"
+            )
 
     def _check_free(self, path: Path) -> None:
         if os.path.lexists(path):
@@ -255,7 +277,7 @@ def stored_frames(folder: Path) -> Iterator[dict[str, Any]]:
 def commit_masks(directory: Path, token: str) -> None:
     """Put completed masks in their place, which may be done again where it was broken off.
 
-    Masks of an earlier run are removed. Meanwhile ``classes.json`` names both.
+    Those of an earlier video are removed. Meanwhile ``classes.json`` names both.
     """
     folder = unfinished_folder(directory, token)
     if not folder.is_dir():
@@ -263,6 +285,8 @@ def commit_masks(directory: Path, token: str) -> None:
     earlier, classes = _recorded(directory), directory / CLASSES_FILE
     with output_errors(directory):
         names = _recorded(folder)
+        if not names and not _stored(directory).get("numbered"):
+            earlier = set()  # masks of pictures stay beside one file for all
         if names and earlier - names:
             content = json.loads((folder / CLASSES_FILE).read_bytes())
             both = sorted(names | earlier)
@@ -305,7 +329,21 @@ def count_masks(directory: Path, fmt: str) -> int | None:
 def _recorded(directory: Path) -> set[str]:
     """The mask files that ``classes.json`` of an earlier run names; none if there is no such."""
     try:
-        names = json.loads((directory / CLASSES_FILE).read_bytes())["masks"]
+        names = _stored(directory)["masks"]
         return {name for name in names if Path(name).name == name and name.endswith(_SUFFIXES)}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return set()
+
+
+def _stays(directory: Path, numbered: bool) -> bool:
+    """Whether masks of an earlier run stay: but for those of a video beside those of another."""
+    return not (numbered and _stored(directory).get("numbered"))
+
+
+def _stored(directory: Path) -> dict[str, Any]:
+    """What ``classes.json`` of an earlier run says; nothing if there is no such."""
+    try:
+        stored = json.loads((directory / CLASSES_FILE).read_bytes())
+        return stored if isinstance(stored, dict) else {}
+    except (OSError, ValueError):
+        return {}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from accel_rt.classes import CAMVID
+from accel_rt.classes import CAMVID, CITYSCAPES
 from accel_rt.errors import OutputError, UsageError
 from accel_rt.video.masks import MaskWriter, class_annotations, commit_masks, count_masks
 
@@ -184,6 +184,36 @@ def test_nothing_of_an_earlier_run_stays(tmp_path, fmt):
     }[fmt]
     assert names_in(tmp_path) == sorted([*ours, "holiday.png", "notes.txt"])
     assert count_masks(tmp_path, fmt) == 2
+
+
+@pytest.mark.parametrize("fmt", ["png", "npz", "rle"])
+@pytest.mark.parametrize("image", ["b.jpg", None])
+def test_masks_of_other_pictures_stay(tmp_path, fmt, image):
+    """Corrected by hand, perhaps."""
+    with MaskWriter(tmp_path, "png", CAMVID) as masks:
+        masks.write(0, some_labels(), "a.jpg")
+    before = (tmp_path / "a.png").read_bytes()
+    with MaskWriter(tmp_path, fmt, CAMVID) as masks:
+        masks.write(0, some_labels(1), image)
+    assert (tmp_path / "a.png").read_bytes() == before
+    listed = json.loads((tmp_path / "classes.json").read_text())["masks"]
+    own = [] if fmt == "rle" else [f"{'b' if image else 'frame_000000'}.{fmt}"]
+    assert listed == ["a.png", *own]
+    with MaskWriter(tmp_path, "png", CAMVID) as masks:  # and a third picture's, too
+        masks.write(0, some_labels(), "c.jpg")
+    assert {"a.png", "c.png", *own} <= set(names_in(tmp_path))
+
+
+def test_masks_of_pictures_do_not_go_beside_those_of_other_classes(tmp_path):
+    with MaskWriter(tmp_path, "png", CAMVID) as masks:
+        masks.write(0, some_labels(), "a.jpg")
+    before = names_in(tmp_path)
+    with (
+        pytest.raises(UsageError, match="holds masks of other classes"),
+        MaskWriter(tmp_path, "png", CITYSCAPES) as masks,
+    ):
+        masks.write(0, some_labels(), "b.jpg")
+    assert names_in(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", ["frame_000001.png", "classes.json"])
