@@ -20,7 +20,7 @@ from accel_rt.cli.fields import (
 )
 from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say, show, table
-from accel_rt.errors import InputError
+from accel_rt.errors import InputError, UsageError
 from accel_rt.files import write_whole
 from accel_rt.plotting import require_matplotlib
 from accel_rt.runtime.settings import SegmenterSettings
@@ -53,7 +53,7 @@ from accel_rt.runtime.settings import SegmenterSettings
     metavar="PERCENT",
     help="Say which schedule is the fastest that keeps so much of the mean IoU, and its options.",
 )
-@written_option("--plot", "FILE", "Draw what is kept against how fast it is, as SVG.")
+@written_option("--plot", "FILE.svg", "Draw what is kept against how fast it is, as SVG.")
 @written_option("--json", "FILE", "Write the numbers to FILE, too.", name="json_file")
 def kept(
     video: str,
@@ -80,6 +80,8 @@ def kept(
     base = from_values(SegmenterSettings, values)
     models = schedules(base, intervals, update)
     if plot is not None:
+        if plot.suffix.lower() != ".svg":
+            raise UsageError(f"--plot writes SVG, got {plot}: name the file something.svg")
         require_matplotlib()
     if threads:
         torch.set_num_threads(threads)

@@ -190,8 +190,8 @@ def _type(default: Any, number: type[int | float] | None, told: Option) -> Any:
         return CommaList(float, _as_written(default, told))
     if told.kind == "choice or file":
         return NameOrFile(told.choices)
-    if told.choices and number is None:
-        return click.Choice(told.choices)
+    if told.choices:
+        return click.Choice(told.choices) if number is None else number
     bounds: dict[str, Any] = {
         "min": told.low,
         "max": told.high,

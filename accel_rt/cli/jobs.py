@@ -37,13 +37,15 @@ def plan_jobs(
     timing: Path | None,
     video: bool = True,
     stats: Path | None = None,
+    read: Sequence[Path] = (),
 ) -> list[Job]:
     """Settle where everything goes, and make the folders that are needed.
 
     ``output`` names a video file, or a folder if it is one, ends in a slash or has to hold
     several videos; None puts ``NAME_accel.mp4`` beside each input, or a picture beside a
     lone picture. With several inputs ``masks``
-    gets a folder, ``timing`` and ``stats`` a file for each.
+    gets a folder, ``timing`` and ``stats`` a file for each. ``read`` are files that are read
+    beside the inputs: none is written over.
 
     Raises :class:`~accel_rt.errors.UsageError` where names do not fit together and
     :class:`~accel_rt.errors.OutputError` where something cannot be written.
@@ -69,7 +71,7 @@ def plan_jobs(
                 stats=_path_of_one(stats, name) if stats and several else stats,
             )
         )
-    _check(jobs, folder)
+    _check(jobs, folder, read)
     return jobs
 
 
@@ -135,12 +137,20 @@ def _path_of_one(path: Path, name: str) -> Path:
     return path.with_name(f"{path.stem}_{name}{path.suffix}")
 
 
-def _is_video_file(source: str | list[Path]) -> bool:
-    from accel_rt.video.images import is_image
+def _several(source: str | list[Path]) -> str:
+    """What an input is that certainly has several pictures; nothing for what may have one."""
+    from accel_rt.video.images import image_files, is_image
+    from accel_rt.video.picture_file import frames_in
 
-    if isinstance(source, list) or is_url(source):
-        return False
-    return local_path(source).is_file() and not is_image(local_path(source))
+    if not isinstance(source, list):
+        path = local_path(source)
+        if is_url(source) or not (path.is_dir() or glob.has_magic(source) or path.is_file()):
+            return ""
+        if path.is_file():
+            if not is_image(path):
+                return "is a video"
+            return "has several" if (frames_in(path, decode=False) or 1) > 1 else ""
+    return "are several" if len(image_files(_files(source))) > 1 else ""
 
 
 def _is_still(path: Path) -> bool:
@@ -150,7 +160,7 @@ def _is_still(path: Path) -> bool:
     return is_picture(path) and path.suffix.lower() not in ANIMATED
 
 
-def _check(jobs: Sequence[Job], folder: Path | None) -> None:
+def _check(jobs: Sequence[Job], folder: Path | None, read: Sequence[Path]) -> None:
     from accel_rt.video.output import check_output_path
     from accel_rt.video.picture_writer import ANIMATED
     from accel_rt.video.stats_log import check_stats_suffix
@@ -170,9 +180,9 @@ def _check(jobs: Sequence[Job], folder: Path | None) -> None:
                 )
             owners[path] = job
     for job in jobs:
-        if job.video and _is_still(job.video) and _is_video_file(job.source):
+        if job.video and _is_still(job.video) and (what := _several(job.source)):
             raise UsageError(
-                f"'{job.video}' holds one picture and '{job.name}' is a video: name a video, or a "
+                f"'{job.video}' holds one picture and '{job.name}' {what}: name a video, or a "
                 f"file that ends in {' or '.join(ANIMATED)}"
             )
         if job.timing:
@@ -185,6 +195,8 @@ def _check(jobs: Sequence[Job], folder: Path | None) -> None:
         file for job in jobs for file in (job.video, job.timing, job.stats) if file is not None
     ]
     for file in files:
+        if any(os.path.exists(file) and file.samefile(other) for other in read):
+            raise UsageError(f"the output '{file}' is a file that this run reads: name another one")
         if file.parent != folder:
             check_output_path(file, inputs)
     for made in (folder, *(job.masks for job in jobs)):  # last: a refusal leaves no folder

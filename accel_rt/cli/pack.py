@@ -9,6 +9,7 @@ import click
 
 from accel_rt.cli.fields import output_option
 from accel_rt.cli.text import show
+from accel_rt.errors import UsageError
 
 
 @click.command()
@@ -48,6 +49,19 @@ def pack(
     """
     if int8 != (calibrate is not None):
         raise click.UsageError("--int8 and --calibrate VIDEO|FOLDER go together: give both")
+    if output.suffix.lower() in (".onnx", ".pt2", ".pt", ".pth"):
+        raise UsageError(
+            f"'{output}' would hold weights as safetensors: end its name in .safetensors, or use "
+            f"'accel-rt export' for .onnx and .pt2"
+        )
+
+    from accel_rt.models import store
+    from accel_rt.models.weights import split_part
+
+    path = store.find(weights)
+    file, _ = split_part(path)
+    if output.exists() and output.samefile(file):
+        raise UsageError(f"'{output}' is what is packed: name another file")
     if calibrate is not None:
         from accel_rt.runtime.calibrate import pack_int8
 
@@ -57,18 +71,15 @@ def pack(
 
     from dataclasses import replace
 
-    from accel_rt.models import store
     from accel_rt.models.weights import (
         load_network,
         load_tensors,
         read_description,
         save_network,
         save_tensors,
-        split_part,
     )
 
-    path, number = store.find(weights), cast(Literal[4, 8], int(bits))
-    file, _ = split_part(path)
+    number = cast(Literal[4, 8], int(bits))
     if "#" not in weights and read_description(file)["kind"] == "model":
         save_tensors(output, *load_tensors(file), number)
     else:

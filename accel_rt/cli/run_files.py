@@ -33,6 +33,7 @@ from accel_rt.video.masks import (
     commit_masks,
     count_masks,
     remove_unfinished_masks,
+    unfinished_folder,
 )
 from accel_rt.video.picture_file import frames_in, is_picture
 from accel_rt.video.picture_writer import PictureWriter
@@ -82,7 +83,7 @@ class RunFiles:
         self._masks_format, self._resume_pts = masks_format, Fraction(0)
         self._journal: Journal | None = None
         self._claims: list[Claim] = []
-        self._ended = self._caught_up = False
+        self._ended = self._caught_up = self._keeps_earlier = False
         self._adopting: Iterator[None] = iter(())
         self._main = _main_output(job)
         self._token = new_token()
@@ -90,7 +91,10 @@ class RunFiles:
             for path in _claimed(job):
                 self._claims.append(Claim(path))
             identity = source_identity(job, source.info)
+            there = (path for path in (job.video, job.timing, job.stats) if path)
+            self._keeps_earlier = identity is not None and any(path.exists() for path in there)
             self._earlier = unfinished_runs(self._main) if self._main else []
+            settings = {**settings, **self._named_outputs()}
             resumed = self._choose(settings, identity, resume)
             if resumed is None:
                 self._begin(settings, identity, open_video)
@@ -133,12 +137,19 @@ class RunFiles:
                 Checkpoint(frame.index, pictures, str(frame.pts), policy_state)
             )
 
-    def finish(self, settings: dict[str, Any], machine: dict[str, Any], whole: bool) -> None:
+    def finish(self, settings: dict[str, Any], machine: dict[str, Any], whole: bool) -> bool:
         """Give all outputs their names; if ``whole``, remove what earlier runs left of them.
 
         An output that cannot be completed does not keep the others from it: its error is raised
-        in the end.
+        in the end, and what was done of it stays under its unfinished name. A part of a run takes
+        no earlier file's place where it can be gone on with: it is left unfinished then, and False
+        returned.
         """
+        if not whole and self._keeps_earlier:
+            for output in self._outputs():
+                output.leave()
+            self._ended = True
+            return False
         errors: list[AccelError] = []
 
         def attempt(action: Callable[[], object]) -> bool:
@@ -161,15 +172,32 @@ class RunFiles:
         ]
         if self._journal and not errors:
             attempt(self._journal.done)
-        for output in completed:
-            attempt(output.commit)
+        for output in self._outputs():
+            if output in completed:
+                attempt(output.commit)
+            else:
+                output.leave()
         self._ended = True
         if self._journal:
             self._journal.remove()
         if whole and not errors:
             self._remove_leftovers()
         if errors:
-            raise errors[0]
+            left = ", ".join(f"'{path}'" for path in self._unfinished() if path.exists())
+            raise type(errors[0])(f"{errors[0]}{left and f'; what was done is in {left}'}")
+        return True
+
+    def _outputs(self) -> list[VideoWriter | PictureWriter | TimingLog | MaskWriter | StatsLog]:
+        every = (self.video, self.timing, self.masks, self.stats)
+        return [output for output in every if output]
+
+    def _unfinished(self) -> Iterator[Path]:
+        """The names that unfinished outputs have."""
+        for path in (self.job.video, self.job.timing, self.job.stats):
+            if path:
+                yield unfinished_path(path, self._token)
+        if self.job.masks:
+            yield unfinished_folder(self.job.masks, self._token)
 
     def __enter__(self) -> RunFiles:
         return self
@@ -179,8 +207,7 @@ class RunFiles:
 
     def _abandon(self) -> None:
         """Remove what is unfinished, or leave what was there before; give the claims back."""
-        every = (self.video, self.timing, self.masks, self.stats)
-        outputs = [output for output in every if output]
+        outputs = self._outputs()
         if not self._ended and self.first:
             if self.video and not self._caught_up:
                 self.video.abandon()
@@ -226,6 +253,16 @@ class RunFiles:
                 if checkpoint.frame and checkpoint.pictures <= there:
                     return run, checkpoint
         return None
+
+    def _named_outputs(self) -> dict[str, str | None]:
+        """Where the other outputs go, from the main one's folder."""
+        if self._main is None:
+            return {}
+        others = {"masks": self.job.masks, "timing": self.job.timing, "stats": self.job.stats}
+        folder = self._main.parent
+        return {
+            name: os.path.relpath(path, folder) if path else None for name, path in others.items()
+        }
 
     def _pictures_there(self, run: UnfinishedRun) -> float:
         if self.job.video is None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # slow to import
 
 # Named here because their modules are slow to import; a test holds them together.
 _CODECS = ("h264", "hevc", "vp9", "av1")
+_FILES = ("weights", "reference", "update", "zones", "palette")  # options that may name files
 _MASK_FORMATS = ("png", "npz", "rle", "coco", "cvat", "label-studio")
 
 
@@ -101,7 +102,7 @@ _MASK_FORMATS = ("png", "npz", "rle", "coco", "cvat", "label-studio")
     "--workers",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Cut videos into chunks, and segment them in N processes; -o names the folder for all. "
+    help="Cut videos into chunks, and segment them in N processes; -o names a folder. "
     "The same command goes on where one was broken off.",
 )
 @click.option(
@@ -143,6 +144,8 @@ def segment(
     With --workers or --cluster INPUT is a video file, a folder or quoted glob of videos, or a URL
     that fsspec knows, such as s3://.
     """
+    if "" in inputs:
+        raise UsageError("an input is empty text: name a file, as an unset variable does not")
     values = with_preset(values, PRESETS, "balanced")
     settings = segmenter_settings(values)
     if values["masks_format"] and not masks:
@@ -165,7 +168,9 @@ def segment(
         wanted = Outputs(None if no_video else "wanted", masks, timing, stats)
         return run_many(inputs, output, wanted, settings, values, _options(values), many)
     folder, times, shares = (Path(path) if path else None for path in (masks, timing, stats))
-    jobs = plan_jobs(inputs, output, folder, times, video=not no_video, stats=shares)
+    named = [settings.map, settings.flow, settings.fusion_weights, *map(values.get, _FILES)]
+    read = [Path(file) for file in named if file and Path(file).is_file()]
+    jobs = plan_jobs(inputs, output, folder, times, video=not no_video, stats=shares, read=read)
     from accel_rt.cli.segment_run import Choices, run_jobs
 
     options = _options(values)
@@ -186,7 +191,7 @@ def segment(
         policy=policy,
         networks=_networks(settings),
         settings={
-            **values,
+            **{name: value for name, value in values.items() if name != "summary"},
             "video": not no_video,
             "masks": masks is not None,
             "timing": timing is not None,

@@ -192,17 +192,25 @@ def _run_job(
                 if not means.frames:
                     raise
                 failure = error  # what was done is finished first
-            frames = files.first + means.frames
+            frames, finished = files.first + means.frames, True
             if means.frames:
                 whole = failure is None and interruption.signal is None
                 told = {**choices.settings, "input": job.name, **segmenter.describe()}
-                files.finish(told, machine(), whole)
+                finished = files.finish(told, machine(), whole)
         elapsed_s = progress.elapsed_s
     for note in (*source.notes, *(files.video.notes if files.video else ())):
         say(f"note: {note}")
+    if not finished:
+        say(
+            f"note: the files of an earlier run stay as they are, and {frames} frames are kept "
+            f"unfinished: --resume goes on with them"
+        )
     if failure is not None:
-        say(f"note: the {frames} frames before the failure are kept")
+        if finished:
+            say(f"note: the {frames} frames before the failure are kept")
         raise failure
+    if not finished:
+        return False
     if means.frames:
         _report(job, frames, means, elapsed_s, segmenter.describe())
         if options.summary and files.stats:

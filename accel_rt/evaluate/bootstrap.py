@@ -7,6 +7,7 @@ one labelled frame a snippet a block is one frame.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,5 +47,7 @@ def block_length(dense: bool, rate: float, frames: int) -> int:
 
 def interval_95(values: np.ndarray) -> tuple[float, float]:
     """2.5% and 97.5% of the resampled ``values``; NaN where a resample had no value is left out."""
+    if np.isnan(values).all():
+        return math.nan, math.nan
     low, high = np.nanpercentile(values, (2.5, 97.5))
     return float(low), float(high)

@@ -28,7 +28,7 @@ class StatsLog:
     Classes are shares of the zone, 0 to 1; a cell without a value is empty. Until
     :meth:`commit` the rows are in a CSV file with an unfinished name, each on disk once it is
     added; ``keep`` takes such a file up after its first ``keep`` frames. :attr:`means` are over
-    the frames added here.
+    these, too.
 
     ``path`` None keeps the means only. Raises :class:`UsageError` for another suffix,
     :class:`OutputError` if it cannot be written.
@@ -54,6 +54,8 @@ class StatsLog:
             self._file = LineFile(unfinished_path(path, self._token), lines)
             if keep is None:
                 self._file.write(_line((*_LEADING, *classes.names)))
+            else:
+                self._count(keep)
 
     def add(
         self, frame: int, pts: Fraction, labels: np.ndarray, margin: np.ndarray | None = None
@@ -65,6 +67,14 @@ class StatsLog:
             if self._file:
                 shown = ("" if value is None else f"{value:.6g}" for value in values)
                 self._file.write(_line((str(frame), f"{float(pts):.6f}", zone, *shown)))
+
+    def _count(self, frames: int) -> None:
+        """Take the rows of the first ``frames`` frames into the means."""
+        assert self._file is not None
+        self.frames = frames
+        with output_errors(self._file.path), self._file.path.open(newline="") as file:
+            for row in islice(csv.reader(file), 1, None):
+                self._sums[row[2]] += np.array([float(cell or 0) for cell in row[len(_LEADING) :]])
 
     def take(self, rows: Path, frames: int, first: int) -> None:
         """Add the rows of ``frames`` frames that another log left unfinished in ``rows``.

@@ -443,6 +443,8 @@ def test_frames_before_a_failure_are_kept(accel, fakes, clip, monkeypatch, tmp_p
         (("street", "s.mp4", "--seconds", "inf"), "inf is not a finite number"),
         (("live", "clip.mp4", "--no-window", "--seconds", "nan"), "nan is not a finite number"),
         (("pack", "efficientnet_lite0", "-o", "no/p.safetensors"), "there is no folder 'no'"),
+        (("segment", ""), "an input is empty text"),
+        (("eval", "kept", "clip.mp4", "--plot", "p.png"), "--plot writes SVG, got p.png"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_the_work(

@@ -88,6 +88,26 @@ def test_what_was_interrupted_is_not_taken_for_done(accel, interrupted_at, long_
     check_video(tmp_path / "long_accel.mp4", FRAMES)
 
 
+def test_a_part_does_not_replace_a_finished_file(accel, interrupted_at, long_clip, tmp_path):
+    args = ("--alpha", 0, "--timing", "t.csv", "--masks", "m")
+    interrupted_at({})
+    assert accel("segment", long_clip, *args).code == 0
+    before = {name: (tmp_path / name).read_bytes() for name in ("long_accel.mp4", "t.csv")}
+    interrupted_at({120: signal.SIGINT})
+    done = accel("segment", long_clip, *args)
+    assert done.code == 130
+    assert "stay as they are, and 121 frames are kept unfinished" in done.err
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    interrupted_at({})
+    done = accel("segment", long_clip, *args, "--resume")
+    assert done.code == 0
+    assert "going on with " in done.err
+    check_video(tmp_path / "long_accel.mp4", FRAMES)
+    assert len(list((tmp_path / "m").glob("*.png"))) == FRAMES
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["long.mp4", "long_accel.mp4", "m", "t.csv"]
+
+
 def test_other_inputs_are_not_begun(accel, interrupted_at, long_clip, tmp_path):
     write_clip(tmp_path / "b.mp4")
     interrupted_at({9: signal.SIGINT})

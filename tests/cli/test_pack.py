@@ -25,6 +25,20 @@ def test_packs_a_file(accel: Run, tmp_path: Path) -> None:
     assert info.evaluated_on == "nowhere, before packing in 4 bits"
 
 
+@pytest.mark.parametrize("int8", [(), ("--int8", "--calibrate", "frames")])
+def test_what_is_packed_is_never_written_over(accel: Run, tmp_path: Path, int8: tuple) -> None:
+    given = tmp_path / "given.safetensors"
+    save_network(given, build_network("efficientnet_lite0", 11), INFO)
+    before = given.read_bytes()
+    done = accel("pack", given, "-o", given, *int8)
+    assert done.code == 2
+    assert "is what is packed: name another file" in done.error
+    assert given.read_bytes() == before
+    done = accel("pack", given, "-o", "x.onnx", *int8)
+    assert done.code == 2
+    assert "end its name in .safetensors" in done.error
+
+
 def test_unknown_weights(accel: Run, tmp_path: Path) -> None:
     done = accel("pack", "nothing", "-o", tmp_path / "x.safetensors")
     assert done.code == 2

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from accel_rt.cli import run_files
+from accel_rt.errors import OutputError
 from tests.cli.fake import FakeSegmenter
 from tests.video.clips import boxes, picture, picture_number, probe, write_clip
 
@@ -295,3 +296,39 @@ def test_stats_go_on_as_an_undisturbed_run_has_them(accel, killed_at, long_clip,
     assert "going on with " in done.err
     assert (tmp_path / "s.csv").read_bytes() == whole
     assert names(tmp_path) == ["long.mp4", "long_accel.mp4", "s.csv"]
+
+
+def test_the_means_are_of_all_frames(accel, killed_at, long_clip, tmp_path):
+    args = ("--stats", "s.csv", "--no-video")
+    whole = accel("segment", long_clip, *args, "--summary").out.splitlines()
+    (tmp_path / "s.csv").unlink()
+    killed_at(130, long_clip, *args)  # what is printed need not be the same
+    done = accel("segment", long_clip, *args, "--summary", "--resume")
+    assert "going on with " in done.err
+    assert done.out.splitlines()[-3:] == whole[-3:]
+
+
+@pytest.mark.parametrize("other", [("--masks", "m2"), ("--timing", "t2.csv")])
+def test_outputs_somewhere_else_are_refused(accel, killed_at, long_clip, tmp_path, other):
+    killed_at(130, long_clip, *ARGS)
+    before = names(tmp_path)
+    args = list(ARGS)
+    args[args.index(other[0]) + 1] = other[1]
+    done = accel("segment", long_clip, *args, "--resume")
+    assert done.code == 2
+    name, then = other[0][2:], ARGS[ARGS.index(other[0]) + 1]
+    assert f"{name} {then} then, and {other[1]} now" in done.error
+    assert set(before) <= set(names(tmp_path))
+
+
+def test_what_cannot_be_completed_is_kept_and_named(accel, fakes, clip, tmp_path, monkeypatch):
+    def full(self):
+        raise OutputError("the disk is full: free space and run again")
+
+    monkeypatch.setattr("accel_rt.video.masks.MaskWriter.complete", full)
+    done = accel("segment", clip, "--masks", "m", "--timing", "t.csv")
+    assert done.code == 1
+    (left,) = (tmp_path / "m").iterdir()
+    assert f"run again; what was done is in 'm/{left.name}'" in done.error
+    assert len(list(left.glob("*.png"))) == 20
+    assert names(tmp_path) == ["clip.mp4", "clip_accel.mp4", "m", "t.csv"]

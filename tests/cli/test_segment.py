@@ -427,13 +427,30 @@ def test_animations_keep_the_frames_and_the_time(accel, fakes, clip, tmp_path, s
         assert lasts_ms == 800
 
 
-def test_pictures_do_not_fit_into_one(accel, fakes, tmp_path):
-    """Where the input could be one picture, that shows with the second."""
+@pytest.mark.parametrize("inputs", [["pictures"], ["pictures/*.png"], ["two.gif"]])
+def test_pictures_do_not_fit_into_one(accel, fakes, tmp_path, inputs):
     folder = tmp_path / "pictures"
     folder.mkdir()
     for number in range(2):
         cv2.imwrite(str(folder / f"{number}.png"), picture(number))
-    done = accel("segment", folder, "-o", "out.png")
-    assert done.code == 1
-    assert "holds one picture: name a video" in done.error
-    assert cv2.imread(str(tmp_path / "out.png")).shape == (48, 64, 3)
+    frames = [Image.fromarray(picture(number)) for number in (0, 9)]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    (tmp_path / "out.png").write_bytes(b"mine")
+    done = accel("segment", *inputs, "-o", "out.png")
+    assert done.code == 2
+    assert "'out.png' holds one picture" in done.error
+    assert (tmp_path / "out.png").read_bytes() == b"mine"
+    assert not fakes
+
+
+@pytest.mark.parametrize("option", ["--zones", "--palette"])
+def test_no_file_that_is_read_is_written_over(accel, fakes, clip, tmp_path, option):
+    content = (
+        '{"left": [[0, 0], [0.5, 0], [0.5, 1]]}' if option == "--zones" else '{"dark": "#fff"}'
+    )
+    (tmp_path / "x.json").write_text(content)
+    args = ("--no-video", option, "x.json", "--summary", "--timing", "x.json")
+    done = accel("segment", clip, *args)
+    assert done.code == 2
+    assert "'x.json' is a file that this run reads" in done.error
+    assert (tmp_path / "x.json").read_text() == content

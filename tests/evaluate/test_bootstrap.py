@@ -1,5 +1,7 @@
 """Confidence intervals: they cover what they should, and blocks keep neighbours together."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,12 @@ def test_coverage_of_the_mean() -> None:
         low, high = interval_95(weights @ values / 60)
         inside += low <= 0 <= high
     assert 180 <= inside <= 198
+
+
+def test_the_interval_of_nothing_is_none_without_a_warning() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(interval_95(np.full(9, np.nan))).all()
 
 
 def test_the_interval_leaves_out_a_fortieth_at_either_end() -> None:
