@@ -139,7 +139,8 @@ def segment(
     """Segment INPUTs and write them as videos with their classes in colour.
 
     INPUT is a video file, a folder or quoted glob of images, a URL, or - for standard input.
-    Ctrl-C finishes the file with what was done.
+    Ctrl-C finishes the file with what was done, but leaves that of an earlier run as it was: then
+    --resume goes on.
 
     With --workers or --cluster INPUT is a video file, a folder or quoted glob of videos, or a URL
     that fsspec knows, such as s3://.
