@@ -444,6 +444,7 @@ def test_frames_before_a_failure_are_kept(accel, fakes, clip, monkeypatch, tmp_p
         (("live", "clip.mp4", "--no-window", "--seconds", "nan"), "nan is not a finite number"),
         (("pack", "efficientnet_lite0", "-o", "no/p.safetensors"), "there is no folder 'no'"),
         (("segment", ""), "an input is empty text"),
+        (("eval", "street:3:4", "--policy", "budget"), "No such option"),
         (("eval", "kept", "clip.mp4", "--plot", "p.png"), "--plot writes SVG, got p.png"),
     ],
 )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from accel_rt.classes import CAMVID, ClassSet
+from accel_rt.classes import CAMVID, CITYSCAPES, ClassSet
 from accel_rt.data.augment import Augmentation, draw_colour
 from accel_rt.data.camvid import camvid
 from accel_rt.data.open import open_dataset
@@ -221,3 +221,17 @@ def test_a_moving_snippet_goes_on_after_the_labelled_frame() -> None:
     for frame, same in zip(ends.frames, goes_on.frames, strict=False):
         np.testing.assert_array_equal(frame, same)
     np.testing.assert_array_equal(ends.labels, goes_on.labels)
+
+
+@pytest.mark.parametrize(("classes", "moving"), [(CAMVID, 8), (CITYSCAPES, 13)])
+def test_what_moves_is_known_by_its_name(classes: ClassSet, moving: int) -> None:
+    """Number 8 is a car of CamVid's and a tree of Cityscapes', whose cars are 13."""
+    image, labels = np.zeros((64, 96, 3), np.uint8), np.zeros((64, 96), np.uint8)
+    crossing = np.full_like(image, 255)
+    for label in (8, 13):
+        objects = crossing, np.full_like(labels, label)
+        seen = False
+        for seed in range(5):
+            rng = np.random.default_rng(seed)
+            seen |= bool(moving_snippet(image, labels, objects, classes, 3, rng).labels.any())
+        assert seen == (label == moving)
