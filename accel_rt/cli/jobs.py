@@ -142,14 +142,10 @@ def _several(source: str | list[Path]) -> str:
     from accel_rt.video.images import image_files, is_image
     from accel_rt.video.picture_file import frames_in
 
-    if not isinstance(source, list):
-        path = local_path(source)
-        if is_url(source) or not (path.is_dir() or glob.has_magic(source) or path.is_file()):
-            return ""
-        if path.is_file():
-            if not is_image(path):
-                return "is a video"
-            return "has several" if (frames_in(path, decode=False) or 1) > 1 else ""
+    if isinstance(source, str) and not is_url(source) and (path := local_path(source)).is_file():
+        if not is_image(path):
+            return "is a video"
+        return "has several" if (frames_in(path, decode=False) or 1) > 1 else ""
     return "are several" if len(image_files(_files(source))) > 1 else ""
 
 

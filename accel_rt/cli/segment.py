@@ -146,7 +146,7 @@ def segment(
     that fsspec knows, such as s3://.
     """
     if "" in inputs:
-        raise UsageError("an input is empty text: name a file, as an unset variable does not")
+        raise UsageError("an input is empty text (an unset shell variable?): name a file")
     values = with_preset(values, PRESETS, "balanced")
     settings = segmenter_settings(values)
     if values["masks_format"] and not masks:

@@ -203,7 +203,7 @@ def _run_job(
     if not finished:
         say(
             f"note: the files of an earlier run stay as they are, and {frames} frames are kept "
-            f"unfinished: --resume goes on with them"
+            f"unfinished, for --resume"
         )
     if failure is not None:
         if finished:

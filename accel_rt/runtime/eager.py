@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -195,7 +196,7 @@ class _OwnThreads(threading.local):
 
     def __init__(self) -> None:
         self.number = torch.get_num_threads()
-        self.sharing: set[int] = set()
+        self.sharing: WeakSet[KeyframeThread] = WeakSet()  # some are never closed
 
     def now(self) -> int:
         """Its own number, however many it has left."""
@@ -229,7 +230,7 @@ class KeyframeThread:
         if self._caller != threading.get_ident():
             self._caller = threading.get_ident()
             _OWN_THREADS.now()
-            _OWN_THREADS.sharing.add(id(self))
+            _OWN_THREADS.sharing.add(self)
             torch.set_num_threads(self._own)
 
     def describe(self) -> dict[str, int]:
@@ -242,6 +243,6 @@ class KeyframeThread:
         self._pool.shutdown(cancel_futures=True)
         if self._caller == threading.get_ident():
             self._caller = None
-            _OWN_THREADS.sharing.discard(id(self))
+            _OWN_THREADS.sharing.discard(self)
             if not _OWN_THREADS.sharing:
                 torch.set_num_threads(_OWN_THREADS.number)

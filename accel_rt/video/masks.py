@@ -80,6 +80,8 @@ class MaskWriter:
         self._names: set[str] = set()
         if fmt not in FILES and not self._earlier:
             self._check_free(self._directory / CLASSES_FILE)
+        if fmt not in FILES and _stays(self._directory, numbered=True):
+            self._check_classes()
         self._frames: LineFile | None = None
         self._open = True
         self._token = token or new_token()

@@ -204,7 +204,8 @@ def test_masks_of_other_pictures_stay(tmp_path, fmt, image):
     assert {"a.png", "c.png", *own} <= set(names_in(tmp_path))
 
 
-def test_masks_of_pictures_do_not_go_beside_those_of_other_classes(tmp_path):
+@pytest.mark.parametrize("image", ["b.jpg", None])
+def test_masks_of_pictures_do_not_go_beside_those_of_other_classes(tmp_path, image):
     with MaskWriter(tmp_path, "png", CAMVID) as masks:
         masks.write(0, some_labels(), "a.jpg")
     before = names_in(tmp_path)
@@ -212,7 +213,7 @@ def test_masks_of_pictures_do_not_go_beside_those_of_other_classes(tmp_path):
         pytest.raises(UsageError, match="holds masks of other classes"),
         MaskWriter(tmp_path, "png", CITYSCAPES) as masks,
     ):
-        masks.write(0, some_labels(), "b.jpg")
+        masks.write(0, some_labels(), image)
     assert names_in(tmp_path) == before
 
 

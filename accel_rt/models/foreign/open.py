@@ -50,7 +50,7 @@ def _named_files(prefix: str, where: str) -> Iterator[Path]:
         origin = _module_file(where.partition(":")[0])
         yield from [Path(origin)] if origin else []
         return
-    for part in where.partition("?")[0].split("@"):
+    for part in filter(None, where.partition("?")[0].split("@")):
         path = Path(part)
         if path.is_dir():
             yield from sorted(one for one in path.rglob("*") if one.is_file())
