@@ -6,7 +6,7 @@ how they round.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import cv2
@@ -20,6 +20,13 @@ from accel_rt.data.corrupt import to_bytes
 from accel_rt.normalise import IMAGENET
 
 P = TypeVar("P", np.ndarray, Tensor)
+
+Sample = tuple[Tensor, ...]
+"""An image uint8 BGR ``[H, W, 3]`` and its labels uint8 ``[H, W]``; where it is asked for, what a
+teacher says of it, too: probabilities float32 ``[C, H/4, W/4]``."""
+
+TEACHER_STRIDE = 4
+"""Pixels between a teacher's probabilities: of 8 little is left of what is thin."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,14 @@ class View:
             seen = self._sample_tensor(labels[None].float(), "nearest", IGNORE_LABEL)
             return seen[0].to(torch.uint8)
         return self._sample(labels, cv2.INTER_NEAREST, IGNORE_LABEL)
+
+    def probabilities(self, planes: Tensor) -> Tensor:
+        """A teacher's, float32 ``[C, H/4, W/4]``, to those of the crop; 0 beyond the image."""
+        middle = (TEACHER_STRIDE - 1) / 2  # of a cell, in pixels
+        matrix = self.matrix.copy()
+        matrix[:, 2] = (self.matrix @ (middle, middle, 1) - middle) / TEACHER_STRIDE
+        crop = self.crop[0] // TEACHER_STRIDE, self.crop[1] // TEACHER_STRIDE
+        return replace(self, matrix=matrix, crop=crop)._sample_tensor(planes, "bilinear", 0)
 
     def flow(self, flow: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Backward flow ``[H, W, 2]`` between two frames of this view, and where it is valid.
@@ -176,52 +191,49 @@ def draw_colour(amount: float, rng: np.random.Generator) -> np.ndarray:
     return np.column_stack([matrix, np.full(3, offset)])
 
 
-def class_mix(
-    image_bgr: Tensor,
-    labels: Tensor,
-    other_bgr: Tensor,
-    other_labels: Tensor,
-    rng: np.random.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Paste half of the other frame's classes, drawn at random, onto a frame of the same size.
+def some_classes(labels: Tensor, rng: np.random.Generator) -> Tensor:
+    """Where half of the classes of ``labels`` uint8 ``[H, W]``, drawn at random, are: bool.
 
-    Images are uint8 ``[H, W, 3]``, labels uint8 ``[H, W]`` (Olsson et al., ClassMix, 2021, with
-    labels in place of predictions). Ignored pixels are never pasted.
+    Pasted into another sample they are ClassMix (Olsson et al. 2021, with labels in place of
+    predictions). Ignored pixels are never among them.
     """
     # What is drawn is an order of all classes, so that no device has to say which are there.
     order = torch.from_numpy(rng.permutation(IGNORE_LABEL)).to(labels.device)
     present = torch.zeros(256, dtype=torch.bool, device=labels.device)
-    present[other_labels.long()] = True
+    present[labels.long()] = True
     ranked = present[order]
     chosen = torch.zeros_like(present)
     chosen[order] = ranked & (ranked.cumsum(0) <= (ranked.sum() + 1) // 2)
-    pasted = chosen[other_labels.long()]
-    mixed = torch.where(pasted[..., None], other_bgr, image_bgr)
-    return mixed, torch.where(pasted, other_labels, labels)
+    return chosen[labels.long()]
 
 
-def cut_mix(
-    image_bgr: Tensor,
-    labels: Tensor,
-    other_bgr: Tensor,
-    other_labels: Tensor,
-    rng: np.random.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Paste a box of the other frame, of half its area on average, into the same place.
+def some_box(labels: Tensor, rng: np.random.Generator) -> Tensor:
+    """A box in ``[H, W]``, of half its area on average: bool.
 
-    Images are uint8 ``[H, W, 3]``, labels uint8 ``[H, W]`` (Yun et al., CutMix, 2019; French et
-    al., 2020).
+    Pasted into another sample it is CutMix (Yun et al. 2019; French et al. 2020).
     """
     height, width = labels.shape
     share, narrow = rng.uniform(0.25, 0.75), rng.uniform(0, 1)
     box_h = round(height * share**narrow)
     box_w = round(width * share ** (1 - narrow))
     top, left = int(rng.integers(height - box_h + 1)), int(rng.integers(width - box_w + 1))
-    box = slice(top, top + box_h), slice(left, left + box_w)
-    mixed, mixed_labels = image_bgr.clone(), labels.clone()
-    mixed[box], mixed_labels[box] = other_bgr[box], other_labels[box]
-    return mixed, mixed_labels
+    box = torch.zeros_like(labels, dtype=torch.bool)
+    box[top : top + box_h, left : left + box_w] = True
+    return box
 
 
-MIXES = {"class": class_mix, "box": cut_mix}
-"""How part of one sample can be pasted onto another."""
+MIXES = {"class": some_classes, "box": some_box}
+"""What of one sample can be pasted into another."""
+
+
+def paste(sample: Sample, other: Sample, where: Tensor) -> Sample:
+    """``other`` where bool ``[H, W]`` says so, else ``sample``, which is of the same size.
+
+    Where a part of a teacher's cell is pasted, its probabilities are mixed by that part.
+    """
+    image = torch.where(where[..., None], other[0], sample[0])
+    labels = torch.where(where, other[1], sample[1])
+    if len(sample) == 2:
+        return image, labels
+    parts = F.avg_pool2d(where[None].float(), TEACHER_STRIDE)
+    return image, labels, torch.lerp(sample[2], other[2], parts)

@@ -8,10 +8,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import Dataset
 
-from accel_rt.data.augment import MIXES, Augmentation
+from accel_rt.data.augment import MIXES, TEACHER_STRIDE, Augmentation, Sample, paste
 from accel_rt.data.corrupt import draw_robust
 from accel_rt.data.dataset import DataSet, DatasetFrame
 
@@ -34,8 +33,12 @@ class WeightedSources(Generic[S]):
 class FrameSource(Protocol):
     """Draws one labelled frame."""
 
-    def draw(self, rng: np.random.Generator) -> tuple[Any, Any]:
-        """A frame uint8 BGR ``[H, W, 3]`` and its labels uint8 ``[H, W]``, arrays or tensors."""
+    def draw(self, rng: np.random.Generator) -> tuple[Any, ...]:
+        """A frame uint8 BGR ``[H, W, 3]`` and its labels uint8 ``[H, W]``, arrays or tensors.
+
+        Where there is a teacher that knows the frame, what it says of it, too: probabilities uint8
+        ``[C, H/4, W/4]`` in 255ths.
+        """
 
 
 class FrameCache:
@@ -79,14 +82,23 @@ def placed(picture: Any, device: torch.device | None) -> Any:
 
 
 class DataSetSource:
-    """A data set's labelled frames; see :class:`FrameCache`."""
+    """A data set's labelled frames; see :class:`FrameCache`. ``taught`` is what a teacher says of
+    each of them."""
 
-    def __init__(self, dataset: DataSet, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        dataset: DataSet,
+        device: torch.device | None = None,
+        taught: Sequence[np.ndarray] | None = None,
+    ) -> None:
         budget = 2**30 if device is None else 2**33
         self._frames = FrameCache(dataset.labelled(), budget, device)
+        self._taught = taught
 
-    def draw(self, rng: np.random.Generator) -> tuple[Any, Any]:
-        return self._frames.read(int(rng.integers(len(self._frames))))
+    def draw(self, rng: np.random.Generator) -> tuple[Any, ...]:
+        index = int(rng.integers(len(self._frames)))
+        frame = self._frames.read(index)
+        return frame if self._taught is None else (*frame, self._taught[index])
 
 
 class Mixture(Dataset):
@@ -94,8 +106,10 @@ class Mixture(Dataset):
 
     Each item is ``(image uint8 BGR [h, w, 3], labels uint8 [h, w])`` at the crop's size; a share
     ``mix`` of them has classes, or a box, of another sample pasted in (``mix_with``), and a share
-    ``robust`` is corrupted as :func:`.corrupt.draw_robust` draws it. With a ``device`` all that is
-    done there, to the same samples but for rounding and for what noise is made of.
+    ``robust`` is corrupted as :func:`.corrupt.draw_robust` draws it. With ``taught`` classes a
+    third part is a teacher's probabilities of them, float32 ``[taught, h/4, w/4]``, zero where it
+    says nothing. With a ``device`` all that is done there, to the same samples but for rounding and
+    for what noise is made of.
     """
 
     def __init__(
@@ -108,28 +122,39 @@ class Mixture(Dataset):
         mix_with: str = "class",
         robust: float = 0.0,
         device: torch.device | None = None,
+        taught: int = 0,
     ) -> None:
         self._sources = WeightedSources(sources)
         self._augmentation = augmentation
         self._length = length
         self._seed = seed
-        self._mix, self._blend = mix, MIXES[mix_with]
+        self._mix, self._pasted = mix, MIXES[mix_with]
         self._robust = robust
         self._device = device
+        self._taught = taught
 
     def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> Sample:
         cv2.setNumThreads(0)  # loader processes share the cores with training
         rng = np.random.default_rng((self._seed, index))
-        image, labels = self._draw(rng)
+        sample = self._draw(rng)
         if rng.random() < self._mix:
-            image, labels = self._blend(image, labels, *self._draw(rng), rng)
+            other = self._draw(rng)
+            sample = paste(sample, other, self._pasted(other[1], rng))
         corrupt = draw_robust(self._robust, index / self._length, rng)
-        return image if corrupt is None else corrupt(image, rng), labels
+        return sample if corrupt is None else (corrupt(sample[0], rng), *sample[1:])
 
-    def _draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        frame = [placed(picture, self._device) for picture in self._sources.choose(rng).draw(rng)]
-        image, labels = self._augmentation(frame[0], frame[1], rng)
-        return torch.as_tensor(image), torch.as_tensor(labels)
+    def _draw(self, rng: np.random.Generator) -> Sample:
+        image, labels, *taught = (
+            placed(part, self._device) for part in self._sources.choose(rng).draw(rng)
+        )
+        view = self._augmentation.draw((labels.shape[0], labels.shape[1]), rng)
+        sample = torch.as_tensor(view.image(image)), torch.as_tensor(view.labels(labels))
+        if not self._taught:
+            return sample
+        if taught:
+            return *sample, view.probabilities(torch.as_tensor(taught[0]).float() / 255)
+        height, width = (side // TEACHER_STRIDE for side in sample[1].shape)
+        return *sample, torch.zeros(self._taught, height, width, device=self._device)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
-from accel_rt.data.dataset import DatasetFrame
+from accel_rt.data.dataset import DataSet, DatasetFrame
 from accel_rt.data.open import check_validation, open_dataset
 from accel_rt.data.sampling import DataSetSource, FrameSource, Mixture
 from accel_rt.data.street_samples import StreetFrames
@@ -49,7 +49,7 @@ def train_deeplab(
     See :class:`~accel_rt.train.trainer.Trainer` for what the folder holds and how a run stops.
     """
     with joined(settings.device) as processes:
-        task = DeepLab(settings, processes)
+        task = DeepLab(settings, processes, stop)
         return Trainer(task, settings, out, processes, report, progress, stop).run()[0]
 
 
@@ -58,8 +58,8 @@ class DeepLab(TrainingTask):
 
     resumable = ("network", "task", "hints", "freeze_features")
 
-    def __init__(self, settings: DeepLabSettings, processes: Processes) -> None:
-        self._settings, self._processes = settings, processes
+    def __init__(self, settings: DeepLabSettings, processes: Processes, stop: Stop = never) -> None:
+        self._settings, self._processes, self._stop = settings, processes, stop
         self.sample_device = None if processes.device.type == "cpu" else processes.device
         data = training_data(
             settings.data, settings.layout, settings.also, settings.street, settings.shorter
@@ -85,6 +85,9 @@ class DeepLab(TrainingTask):
             )
             if settings.hints:
                 self.model = HintedNetwork(network, self._teacher.channels)
+            if settings.teacher_frames:
+                frames = sum(len(dataset.labelled()) for dataset, _ in data.sets)
+                self.notes += (f"the teachers see {frames} frames before training starts",)
 
     def groups(self) -> list[dict[str, Any]]:
         trained = _network(self.model).task if self._settings.freeze_features else self.model
@@ -100,7 +103,8 @@ class DeepLab(TrainingTask):
         settings = self._settings
         device = self.sample_device
         sources: list[tuple[FrameSource, float]] = [
-            (DataSetSource(dataset, device), share) for dataset, share in self._data.sets
+            (DataSetSource(dataset, device, self._taught(dataset)), share)
+            for dataset, share in self._data.sets
         ]
         if settings.street:
             sources.append((StreetFrames(), settings.street))
@@ -115,10 +119,22 @@ class DeepLab(TrainingTask):
             settings.mix_with,
             settings.robust,
             device,
+            len(self._classes) if settings.teacher_frames else 0,
         )
 
+    def _taught(self, dataset: DataSet) -> list[np.ndarray] | None:
+        """What the teachers say of each labelled frame, with ``teacher_frames``."""
+        if self._teacher is None or not self._settings.teacher_frames:
+            return None
+        taught = []
+        for frame in dataset.labelled():
+            if self._stop():
+                raise KeyboardInterrupt  # before anything was trained
+            taught.append(self._teacher.of_frame(frame.image_bgr()))
+        return taught
+
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
-        images, labels = batch
+        images, labels, *probabilities = batch
         frames = _network(self.model).normalisation(images)
         settings = self._settings
         scores, guesses = model(frames) if settings.hints else (model(frames), [])
@@ -127,11 +143,10 @@ class DeepLab(TrainingTask):
             scores, labels, self._weights, settings.hardest, settings.edges, settings.lovasz
         )
         if self._teacher is not None:
-            lesson = self._teacher(images)
-            taught = distillation_loss(scores, lesson.probabilities)
-            loss = torch.lerp(loss, taught * weight, settings.distil)
-            if guesses:
-                loss = loss + settings.hints * weight * hint_loss(guesses, lesson.features)
+            target, features = (probabilities[0], None) if probabilities else self._teacher(images)
+            loss = torch.lerp(loss, distillation_loss(scores, target) * weight, settings.distil)
+            if guesses and features:
+                loss = loss + settings.hints * weight * hint_loss(guesses, features)
         return loss, weight
 
     def validate(self, model: nn.Module) -> dict[str, float]:
@@ -144,7 +159,7 @@ class DeepLab(TrainingTask):
         return {"miou": matrix.miou()}
 
     def pictures(self, model: nn.Module, batch: Any) -> np.ndarray | None:
-        images, labels = batch
+        images, labels, *_ = batch
         return comparison(images, labels, _scores(_network(model), images), self._classes)
 
     def write(

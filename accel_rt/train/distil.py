@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from accel_rt.classes import ClassSet
+from accel_rt.data.augment import TEACHER_STRIDE
 from accel_rt.device import has_fast_bf16
 from accel_rt.models import store
 from accel_rt.models.fuse import for_inference
 from accel_rt.models.layers import Features, resize_grid
 from accel_rt.models.network import Network
 from accel_rt.models.weights import load_network
+from accel_rt.normalise import pad_to
 from accel_rt.train.sources import check_network
-
-_GRID = 4  # pixels: on a grid of 8 of them little is left of what is thin
 
 
 class Lesson(NamedTuple):
@@ -44,9 +45,8 @@ class Teacher:
         device: torch.device | None = None,
         scales: Sequence[float] = (1.0,),
     ) -> None:
-        self._networks = [
-            for_inference(network, device or torch.device("cpu"), dtype) for network in networks
-        ]
+        self._device = device or torch.device("cpu")
+        self._networks = [for_inference(network, self._device, dtype) for network in networks]
         self._dtype, self._scales = dtype, scales
 
     @classmethod
@@ -75,7 +75,7 @@ class Teacher:
     @torch.no_grad()
     def __call__(self, frames_bgr: Tensor) -> Lesson:
         """What there is to learn of frames uint8 BGR ``[N, H, W, 3]``."""
-        size = frames_bgr.shape[1] // _GRID, frames_bgr.shape[2] // _GRID
+        size = frames_bgr.shape[1] // TEACHER_STRIDE, frames_bgr.shape[2] // TEACHER_STRIDE
         total = torch.zeros((), device=frames_bgr.device)
         kept: Features | None = None
         for scale, network in product(self._scales, self._networks):
@@ -90,6 +90,18 @@ class Teacher:
         assert kept is not None
         return Lesson(total / (2 * len(self._networks) * len(self._scales)), kept)
 
+    def of_frame(self, frame_bgr: np.ndarray) -> np.ndarray:
+        """What it says of a frame uint8 BGR ``[H, W, 3]`` of any size: probabilities uint8
+        ``[C, H/4, W/4]`` in 255ths, rounded up to whole cells."""
+        step = 2 * max(network.cell for network in self._networks)
+        height, width = frame_bgr.shape[:2]
+        padded = pad_to(frame_bgr, (height + -height % step, width + -width % step))
+        lesson = self(torch.from_numpy(padded)[None].to(self._device))
+        cells = lesson.probabilities[
+            0, :, : -(-height // TEACHER_STRIDE), : -(-width // TEACHER_STRIDE)
+        ]
+        return (255 * cells).round().to(torch.uint8).cpu().numpy()
+
     def _scaled(self, images: Tensor, scale: float) -> Tensor:
         """Images at about ``scale``: sides are multiples of twice the networks' cells."""
         if scale == 1:
@@ -103,10 +115,10 @@ def distillation_loss(scores: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of scores ``[N, C, h, w]`` against probabilities ``[N, C, H, W]``.
 
     Scores are upsampled to the target's grid; the mean is over cells (Hinton et al. 2015 at
-    temperature 1).
+    temperature 1), weighed by the sum of their probabilities: 0 where nothing is known.
     """
     upsampled = F.interpolate(scores, target.shape[-2:], mode="bilinear", align_corners=False)
-    return -(target * upsampled.log_softmax(1)).sum(1).mean()
+    return -(target * upsampled.log_softmax(1)).sum() / target.sum().clamp(min=1)
 
 
 class HintedNetwork(nn.Module):

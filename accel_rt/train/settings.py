@@ -160,6 +160,11 @@ class DeepLabSettings(LabelledSettings):
         "class",
         choices=("class", "box"),
     )
+    teacher_frames: bool = option(
+        "The teachers see every whole frame once, as it is, instead of each sample: faster, and "
+        "samples that are harmed are to be seen as if they were not.",
+        False,
+    )
     hints: float = option("Weight of also guessing the first teacher's features.", 0.0, low=0)
     init: str = option(
         "Start from nothing, from installed ImageNet weights (for timm's networks its own), from "
@@ -174,6 +179,13 @@ class DeepLabSettings(LabelledSettings):
         super().__post_init__()
         if self.hints and not self.teacher:
             raise UsageError("--hints are a teacher's: name one with --teacher")
+        if self.teacher_frames and not self.teacher:
+            raise UsageError("--teacher-frames are a teacher's: name one with --teacher")
+        if self.teacher_frames and self.hints:
+            raise UsageError(
+                "--hints are a teacher's features of the samples: leave out these, or "
+                "--teacher-frames"
+            )
         if self.freeze_features and self.init == "none" and "@" not in self.network:
             raise UsageError("--freeze-features keeps features that there are: start with --init")
         if self.freeze_features and self.hints:

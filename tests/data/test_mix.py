@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from accel_rt.classes import IGNORE_LABEL
-from accel_rt.data import augment
+from accel_rt.data.augment import paste, some_box, some_classes
 
 
-def _mixed(mix: Callable, *pictures: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    return [each.numpy() for each in mix(*(torch.from_numpy(p) for p in pictures), rng)]
+def _mixed(part: Callable, *pictures: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    image, labels, other, other_labels = (torch.from_numpy(p) for p in pictures)
+    where = part(other_labels, rng)
+    return [each.numpy() for each in paste((image, labels), (other, other_labels), where)]
 
 
 def test_half_the_classes_move_with_their_pixels() -> None:
@@ -20,7 +22,7 @@ def test_half_the_classes_move_with_their_pixels() -> None:
     labels = np.full((24, 32), 9, np.uint8)
     other_labels = rng.integers(0, 5, (24, 32), dtype=np.uint8)
     other_labels[:4] = IGNORE_LABEL
-    mixed, mixed_labels = _mixed(augment.class_mix, image, labels, other, other_labels, rng=rng)
+    mixed, mixed_labels = _mixed(some_classes, image, labels, other, other_labels, rng=rng)
     pasted = mixed_labels != 9
     assert len(np.unique(mixed_labels[pasted])) == 3  # of five, rounded up
     np.testing.assert_array_equal(mixed_labels[pasted], other_labels[pasted])
@@ -33,7 +35,7 @@ def test_nothing_to_paste() -> None:
     image, other = np.zeros((4, 4, 3), np.uint8), np.ones((4, 4, 3), np.uint8)
     labels, ignored = np.zeros((4, 4), np.uint8), np.full((4, 4), IGNORE_LABEL, np.uint8)
     mixed, mixed_labels = _mixed(
-        augment.class_mix, image, labels, other, ignored, rng=np.random.default_rng(0)
+        some_classes, image, labels, other, ignored, rng=np.random.default_rng(0)
     )
     np.testing.assert_array_equal(mixed, image)
     np.testing.assert_array_equal(mixed_labels, labels)
@@ -46,7 +48,7 @@ def test_a_box_of_the_other_frame_is_pasted() -> None:
     shares = []
     for seed in range(50):
         rng = np.random.default_rng(seed)
-        mixed, mixed_labels = _mixed(augment.cut_mix, image, labels, other, other_labels, rng=rng)
+        mixed, mixed_labels = _mixed(some_box, image, labels, other, other_labels, rng=rng)
         assert ((mixed == 9).all(-1) == (mixed_labels == 1)).all()
         rows, columns = np.nonzero(mixed_labels)
         assert mixed_labels[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].all()
@@ -56,3 +58,18 @@ def test_a_box_of_the_other_frame_is_pasted() -> None:
     assert min(shares) > 0.2
     assert max(shares) < 0.8
     assert np.mean(shares) == pytest.approx(0.5, abs=0.06)
+
+
+def test_what_a_teacher_says_is_pasted_with_its_pixels() -> None:
+    """Cells that are pasted in part are mixed by that part."""
+    picture, labels = (
+        torch.zeros(8, 12, 3, dtype=torch.uint8),
+        torch.zeros(8, 12, dtype=torch.uint8),
+    )
+    own, others = torch.rand(2, 5, 2, 3)
+    where = torch.zeros(8, 12, dtype=torch.bool)
+    where[:, 4:10] = True
+    mixed = paste((picture, labels, own), (picture, labels, others), where)[2]
+    torch.testing.assert_close(mixed[..., 0], own[..., 0])
+    torch.testing.assert_close(mixed[..., 1], others[..., 1])
+    torch.testing.assert_close(mixed[..., 2], (own[..., 2] + others[..., 2]) / 2)

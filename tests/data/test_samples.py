@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from accel_rt.classes import CAMVID, CITYSCAPES, ClassSet
 from accel_rt.data.augment import Augmentation, draw_colour
@@ -100,6 +101,26 @@ class TestAugmentation:
         assert flat.any()
         np.testing.assert_array_equal(image[flat][:, 0], labels[flat] * 100)
 
+    def test_a_teachers_probabilities_move_with_the_image(self) -> None:
+        """Planes that say where in the image a cell's middle is still do, in the crop."""
+        y, x = np.mgrid[1.5:120:4, 1.5:160:4].astype(np.float32)
+        for seed in range(30):
+            augmentation = Augmentation((64, 96), (0.6, 2.0), turn=8.0, upright=False)
+            view = augmentation.draw((120, 160), np.random.default_rng(seed))
+            seen = view.probabilities(torch.from_numpy(np.stack([x, y]))).numpy()
+            v, u = np.mgrid[1.5:64:4, 1.5:96:4]
+            expected = np.einsum("ij,jhw->ihw", view.matrix, np.stack([u, v, np.ones_like(u)]))
+            last = np.array([157.5, 117.5])[:, None, None]
+            inside = ((expected >= 1.5) & (expected <= last)).all(0)
+            assert inside.mean() > 0.3
+            np.testing.assert_allclose(seen[:, inside], expected[:, inside], atol=0.01)
+
+    def test_a_teacher_says_nothing_beyond_the_image(self) -> None:
+        view = Augmentation((64, 96), (0.25, 0.2501)).draw((120, 160), np.random.default_rng(0))
+        said = view.probabilities(torch.ones(1, 30, 40))
+        assert said.min() == 0
+        assert said.mean() == pytest.approx(30 * 40 / (64 * 96), abs=0.03)
+
     def test_small_scale_leaves_ignored_surroundings(self) -> None:
         _, labels = self.draw(0, scale=(0.25, 0.2501))
         assert np.mean(labels == 255) > 0.7
@@ -169,6 +190,41 @@ class TestMixture:
             difference = (image.int() - image_there.int()).abs()[same].float()
             assert difference.mean() < 1.5
             assert difference.quantile(0.99) < 12
+
+    def test_what_a_teacher_says_comes_with_each_sample(self, tmp_path: Path) -> None:
+        """It is of the frame before it was harmed; of sources without a teacher it is zero."""
+
+        class Untaught:
+            def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+                return np.zeros((48, 64, 3), np.uint8), np.full((48, 64), 7, np.uint8)
+
+        dataset = open_dataset(write_camvid(tmp_path), "train")
+        said = []
+        for frame in dataset.labelled():
+            right = frame.labels().reshape(12, 4, 16, 4)[:, 2, :, 2]
+            said.append((255 * (right == np.array([3, 8])[:, None, None])).astype(np.uint8))
+        source = DataSetSource(dataset, taught=said)
+        mixture = Mixture(
+            [(source, 0.7), (Untaught(), 0.3)],
+            Augmentation((32, 32), (0.8, 1.5)),
+            40,
+            seed=4,
+            mix=0.5,
+            robust=0.5,
+            taught=2,
+        )
+        untaught = 0
+        for index in range(40):
+            _, labels, probabilities = mixture[index]
+            assert probabilities.shape == (2, 8, 8)
+            cells = labels.reshape(8, 4, 8, 4).permute(0, 2, 1, 3).flatten(2)
+            for label, plane in ((3, probabilities[0]), (8, probabilities[1])):
+                pure = F.avg_pool2d((cells == label).all(2)[None].float(), 3, 1, 1)[0] == 1
+                assert (plane[pure] > 0.99).all()
+            nothing = (cells == 7).all(2)
+            assert not probabilities[:, nothing].any()
+            untaught += int(nothing.any())
+        assert 0 < untaught < 40
 
     def test_weights_share_the_samples(self) -> None:
         class Constant:

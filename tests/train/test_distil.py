@@ -1,5 +1,6 @@
 """Teachers: probabilities that do not depend on left and right, and losses that follow them."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -7,7 +8,7 @@ from torch.nn import functional as F
 from accel_rt.classes import CITYSCAPES
 from accel_rt.errors import UsageError
 from accel_rt.models.zoo import build_network
-from accel_rt.normalise import normalise
+from accel_rt.normalise import normalise, pad_to
 from accel_rt.train.distil import HintedNetwork, Teacher, distillation_loss, hint_loss
 
 
@@ -35,6 +36,27 @@ def test_teacher_gives_the_first_networks_features() -> None:
         expected = networks[0].feature(normalise(images))
     for given, wanted in zip(teacher(images).features, expected, strict=True):
         torch.testing.assert_close(given, wanted, atol=1e-3, rtol=1e-3)
+
+
+def test_teacher_sees_frames_of_any_size_whole() -> None:
+    teacher = Teacher([build_network("efficientnet_lite0", 4)], scales=(1.0, 1.5))
+    frame = np.random.default_rng(0).integers(0, 256, (61, 90, 3), np.uint8)
+    said = teacher.of_frame(frame)
+    assert said.shape == (4, 16, 23)
+    np.testing.assert_allclose(said.sum(0, dtype=int), 255, atol=2)
+    padded = torch.from_numpy(pad_to(frame, (64, 96)))[None]
+    expected = 255 * teacher(padded).probabilities[0, :, :16, :23]
+    np.testing.assert_allclose(said, expected, atol=0.51)
+
+
+def test_loss_where_a_teacher_says_nothing() -> None:
+    scores, target = torch.randn(1, 5, 6, 8), torch.randn(1, 5, 6, 8).softmax(1)
+    target[..., 4:] = 0
+    torch.testing.assert_close(
+        distillation_loss(scores, target),
+        distillation_loss(scores[..., :4], target[..., :4]),
+    )
+    assert distillation_loss(scores, torch.zeros_like(target)) == 0
 
 
 def test_loss_is_least_for_the_teachers_own_scores() -> None:

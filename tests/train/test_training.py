@@ -123,6 +123,23 @@ def test_frozen_features_stay_as_they_were(settings: DeepLabSettings, tmp_path: 
         replace(settings, teacher=(str(init),), hints=1.0)
 
 
+def test_teachers_can_see_whole_frames_once(settings: DeepLabSettings, tmp_path: Path) -> None:
+    """Also of procedural streets, of which they say nothing; they can be interrupted."""
+    teacher = tmp_path / "teacher.safetensors"
+    save_network(teacher, build_network("efficientnet_lite0", 11), INFO)
+    settings = replace(settings, street=0.5, steps=4, teacher=(str(teacher),), teacher_frames=True)
+    said: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        train_deeplab(settings, tmp_path / "run", said.append, stop=lambda: True)
+    assert any("frames before training starts" in line for line in said)
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+    assert train_deeplab(settings, tmp_path / "run", _quiet).exists()
+    with pytest.raises(UsageError, match="name one with --teacher"):
+        replace(settings, teacher=())
+    with pytest.raises(UsageError, match="leave out these"):
+        replace(settings, hints=1.0)
+
+
 def test_hints_are_learnt_and_left_out_of_the_weights(
     settings: DeepLabSettings, tmp_path: Path
 ) -> None:
