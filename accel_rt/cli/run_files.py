@@ -361,7 +361,8 @@ def outputs_complete(job: Job, masks_format: str, info: SourceInfo) -> bool:
     if job.timing:
         counts.append(count_rows(job.timing))
     if job.masks:
-        counts.append(count_masks(job.masks, masks_format))
+        lone = info.kind == "images" and info.frame_count == 1
+        counts.append(count_masks(job.masks, masks_format, str(job.source) if lone else None))
     if job.stats:
         counts.append(count_frames(job.stats))
     found = counts[0]

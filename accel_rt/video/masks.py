@@ -316,14 +316,19 @@ def unfinished_folder(directory: Path, token: str) -> Path:
     return unfinished_path(directory / "masks", token)
 
 
-def count_masks(directory: Path, fmt: str) -> int | None:
-    """How many masks a finished run left in ``directory``; None if they are not all there."""
+def count_masks(directory: Path, fmt: str, picture: str | None = None) -> int | None:
+    """How many masks finished runs left in ``directory``; None if they are not all there.
+
+    With a ``picture``, whose mask may lie beside those of others, only its own counts.
+    """
     try:
         if fmt in FILES:
             return count_frames(directory / FILES[fmt], fmt)
     except (OSError, ValueError, KeyError, TypeError):
         return None
     names = _recorded(directory)
+    if picture is not None:
+        names &= {f"{Path(picture).stem}.{fmt}"}
     there = all(name.endswith(f".{fmt}") and (directory / name).is_file() for name in names)
     return len(names) if names and there else None
 

@@ -54,6 +54,16 @@ def test_skip_existing_looks_at_every_output(accel, fakes, clip, tmp_path, missi
     assert len(probe(tmp_path / "clip_accel.mp4").images) == 20
 
 
+def test_skip_existing_of_a_picture_whose_mask_is_among_others(accel, fakes, tmp_path):
+    for number in range(2):
+        assert cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
+        assert accel("segment", f"{number}.png", "--masks", "m").code == 0
+    assert "skipped" in accel("segment", "0.png", "--masks", "m", "--skip-existing").err
+    (tmp_path / "m" / "0.png").unlink()
+    assert "skipped" not in accel("segment", "0.png", "--masks", "m", "--skip-existing").err
+    assert "skipped" in accel("segment", "1.png", "--masks", "m", "--skip-existing").err
+
+
 def test_skip_existing_without_a_video(accel, fakes, clip):
     args = ("segment", clip, "--no-video", "--masks", "m", "--masks-format", "rle")
     assert accel(*args, "--end", 0.2).code == 0
