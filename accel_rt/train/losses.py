@@ -61,6 +61,8 @@ def _cross_entropy_sums(
     if edges:
         emphasis = 1 + edges * near_edges(labels)
         losses, pixel_weights = losses * emphasis, pixel_weights * emphasis
+    if hardest >= 1:
+        return losses.sum(), pixel_weights.sum()
     sums = []
     for loss, weight, valid in zip(losses, pixel_weights, labelled, strict=True):
         kept = loss[valid].topk(int(np.ceil(hardest * int(valid.sum()))))
@@ -75,19 +77,25 @@ def lovasz_softmax(scores: Tensor, labels: Tensor) -> Tensor:
     Scores are ``[N, C, H, W]``, labels ``[N, H, W]``. The mean over the classes that occur, each
     counted over the whole batch; 0 where nothing is labelled.
     """
-    labelled = labels != IGNORE_LABEL
-    labels = labels[labelled]
-    probabilities = scores.softmax(1).movedim(1, -1)[labelled]
-    losses = []
-    for index in labels.unique().tolist():
-        true = (labels == index).float()
-        errors, order = (true - probabilities[:, index]).abs().sort(descending=True)
-        true = true[order]
+    labelled = (labels != IGNORE_LABEL).flatten()
+    probabilities = scores.softmax(1).movedim(1, 0).flatten(1)
+    truth = torch.zeros_like(probabilities)
+    truth.scatter_(0, (labels.flatten().long() * labelled)[None], labelled.to(truth.dtype)[None])
+    occurring = truth.any(1)
+    if not occurring.any():
+        return scores.sum() * 0
+    truth = truth[occurring]
+    # What is ignored has no error: it comes last, and counts for nothing there.
+    errors = (truth - probabilities[occurring]).abs() * labelled
+    with torch.no_grad():
+        order = errors.argsort(1, descending=True)
+        true = truth.gather(1, order)
         # 1 - IoU if this pixel and all of larger errors were wrong, and no other
-        found = true.sum() - true.cumsum(0)
-        loss = 1 - found / (true.sum() + (1 - true).cumsum(0))
-        losses.append((errors * loss.diff(prepend=loss.new_zeros(1))).sum())
-    return torch.stack(losses).mean() if losses else scores.sum() * 0
+        total = true.sum(1, keepdim=True)
+        loss = 1 - (total - true.cumsum(1)) / (total + (1 - true).cumsum(1))
+        slopes = torch.diff(loss, prepend=loss.new_zeros(len(loss), 1))
+        slopes = torch.empty_like(slopes).scatter_(1, order, slopes)
+    return (errors * slopes).sum(1).mean()
 
 
 def near_edges(labels: Tensor) -> Tensor:

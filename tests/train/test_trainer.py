@@ -323,6 +323,12 @@ class TestLovasz:
             losses.append(loss)
         assert lovasz_softmax(scores, labels).item() == pytest.approx(np.mean(losses), abs=1e-6)
 
+    def test_its_slope_is_that_of_its_values(self) -> None:
+        labels = torch.randint(0, 3, (2, 5, 7))
+        labels[1, :3] = 255
+        scores = torch.randn(2, 4, 5, 7, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda s: lovasz_softmax(s, labels), scores, eps=1e-7)
+
     def test_leads_downhill_and_is_none_without_labels(self) -> None:
         scores = torch.randn(2, 3, 8, 8, requires_grad=True)
         labels = torch.randint(0, 3, (2, 8, 8))
