@@ -88,7 +88,7 @@ def run_live(
             stack.close()
     if loop.failure:
         raise loop.failure
-    _report(stats, values["as_json"])
+    _report(stats, values["as_json"], recording=bool(values["record"]))
     return EXIT_INTERRUPTED if interruption.signal else 0
 
 
@@ -185,7 +185,7 @@ def _percentiles(of: Percentiles | None) -> str:
     return "unknown" if of is None else f"{of.p50:.0f}/{of.p95:.0f}/{of.p99:.0f} ms"
 
 
-def _report(stats: LiveStats, as_json: bool) -> None:
+def _report(stats: LiveStats, as_json: bool, recording: bool) -> None:
     if as_json:
         show(json.dumps(asdict(stats), indent=2))
         return
@@ -194,3 +194,5 @@ def _report(stats: LiveStats, as_json: bool) -> None:
         show(f"the source came back {stats.reconnects} times")
     if stats.recording:
         show(f"recorded {stats.recording}")
+    elif recording and not stats.frames:
+        show("nothing was recorded: no picture came")

@@ -64,6 +64,33 @@ def classes_by_color(maps: Sequence[Path], classes_file: Path) -> tuple[ClassSet
     return ClassSet(tuple(names.values()), tuple(names)), ColorCoding(labels, legend)
 
 
+def given_colors(classes: ClassSet, colorless: Sequence[str], classes_file: Path) -> ColorCoding:
+    """Label maps in the colours that ``classes_file`` gives ``classes``; black does not count if it
+    is no class's.
+
+    Raises :class:`~accel_rt.errors.InputError` for classes without a colour, or of one colour.
+    """
+    if colorless:
+        raise InputError(
+            f"the label maps are in colour, and {classes_file} gives the class '{colorless[0]}' "
+            f'none: add "color", such as [128, 64, 128], to each'
+        )
+    twice = [color for color in classes.colors_rgb if classes.colors_rgb.count(color) > 1]
+    if twice:
+        raise InputError(
+            f"the label maps are in colour, and {classes_file} gives two classes the colour "
+            f"{_written(twice[0])}: every class needs its own"
+        )
+    labels = {_BLACK: IGNORE_LABEL}
+    labels.update((color, label) for label, color in enumerate(classes.colors_rgb))
+    return ColorCoding(labels, f"{classes_file.name} gives each class its colour")
+
+
+def is_rgb(path: Path) -> bool:
+    """Whether a label map is in colour, without being indexed."""
+    return _mode(path) in ("RGB", "RGBA")
+
+
 def _names(found: set[Color]) -> tuple[dict[Color, str], set[Color]]:
     """The classes' names by their colours, and the colours that do not count."""
     for palette in ("camvid", "cityscapes"):
@@ -87,9 +114,13 @@ def _colors(path: Path) -> tuple[list[Color], np.ndarray]:
 
 
 def _is_grey(path: Path) -> bool:
+    return _mode(path) not in ("P", "RGB", "RGBA")
+
+
+def _mode(path: Path) -> str:
     try:
         with Image.open(path) as image:
-            return image.mode not in ("P", "RGB", "RGBA")
+            return image.mode
     except OSError as error:
         raise InputError(f"cannot read the label map {path} ({error})") from error
 

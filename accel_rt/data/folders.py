@@ -6,7 +6,8 @@ this:
 ``{"classes": [{"name": "road", "color": [128, 64, 128]}], "ignore": [255]}``. A
 class's label is its place in the list; ``"id"`` says which value label maps have for it where
 that is another one, such as 255 in masks of black and white. Values in ``ignore`` do not count,
-nor does 255 where it is no class's. Colours are optional.
+nor does 255 where it is no class's. Colours are optional, but where label maps are in colour they
+say which class is which; black does not count there unless it is a class's.
 
 Each folder in ``images/SPLIT`` is a video, its frames in the natural order of their names;
 images that lie in ``images/SPLIT`` itself are single pictures. The label map of
@@ -17,12 +18,12 @@ images that lie in ``images/SPLIT`` itself are single pictures. The label map of
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from accel_rt.classes import IGNORE_LABEL, ClassSet, color_rgb
-from accel_rt.data.colors import classes_by_color
+from accel_rt.data.colors import classes_by_color, given_colors, is_rgb
 from accel_rt.data.dataset import DataSet, DatasetFrame, FrameSequence
 from accel_rt.data.labels import LABEL_SUFFIXES, Coding, LabelCoding, label_maps
 from accel_rt.errors import InputError
@@ -43,7 +44,7 @@ def folders(root: Path, split: str) -> DataSet:
     maps = label_maps(labels)
     if not maps and not (root / CLASSES_FILE).exists():
         raise InputError(f"{labels} holds no label maps ({', '.join(LABEL_SUFFIXES)})")
-    classes, coding = _classes(root)
+    classes, coding = _classes(root, labels, maps)
     sequences = []
     for folder in (images, *folders_in(images)):
         frames = tuple(
@@ -92,12 +93,24 @@ def _labels(root: Path) -> Path:
     return masks if masks.is_dir() and not labels.is_dir() else labels
 
 
-def _classes(root: Path) -> tuple[ClassSet, Coding]:
-    """The same for every split: a colour may be in one of them alone."""
+def _classes(root: Path, labels: Path, maps: Mapping[Path, Path]) -> tuple[ClassSet, Coding]:
+    """What ``classes.json`` says, or the colours in the label maps of all splits do: one may be
+    in one of them alone. ``maps`` are those in ``labels``."""
     path = root / CLASSES_FILE
     if path.exists():
-        return read_classes(path)
-    return classes_by_color(list(label_maps(_labels(root)).values()), path)
+        classes, coding = read_classes(path)
+        first = next(iter(maps.values()), None)
+        if first and is_rgb(first):
+            return classes, given_colors(classes, _colorless(path), path)
+        return classes, coding
+    everything = maps if labels == _labels(root) else label_maps(_labels(root))
+    return classes_by_color(list(everything.values()), path)
+
+
+def _colorless(path: Path) -> list[str]:
+    """The classes that ``classes.json`` gives no colour."""
+    entries = read_json(path)["classes"]
+    return [_class(entry, 0)[1] for entry in entries if _class(entry, 0)[2] is None]
 
 
 def read_classes(path: Path) -> tuple[ClassSet, LabelCoding]:

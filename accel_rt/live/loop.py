@@ -35,6 +35,7 @@ from accel_rt.video.overlay import class_shares
 _POLL_S = 0.1
 _DAMAGE_SHOWN_S = 3.0
 _DEFAULT_RATE = Fraction(25)
+_FIRST_PICTURE_S = 5.0  # that record() waits for it
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class LiveLoop:
         self._recordings = Recordings(recording, limits or RecordingLimits())
         self._line = DelayLine[_Taken]()
         self._recorder: Recorder | None = None
+        self._record_first = False
         self._meter = Meter()
         self._picture: LivePicture | None = None
         self._shares: dict[str, float] = {}
@@ -265,10 +267,12 @@ class LiveLoop:
     def record(self, on: bool) -> None:
         """Begin or end recording what is shown; asking for what is so already does nothing.
 
-        Raises :class:`~accel_rt.errors.AccelError` if the file cannot be written.
+        A recording begins with the first picture, where there is none yet. Raises
+        :class:`~accel_rt.errors.AccelError` if the file cannot be written.
         """
         with self._changing:
             if on == (self._recorder is not None):
+                self._record_first = False
                 return
             if not on:
                 with self._changed:
@@ -276,9 +280,11 @@ class LiveLoop:
                 assert recorder is not None
                 recorder.close()
                 return
-            picture = self.wait_picture(timeout=5.0)
+            self.wait_picture(timeout=_FIRST_PICTURE_S)
+            with self._changed:
+                picture, self._record_first = self._picture, self._picture is None
             if picture is None:
-                raise UsageError("there is no picture to record yet: wait for the first frame")
+                return
             rate = Fraction(self._capture.nominal_rate or _DEFAULT_RATE).limit_denominator(1001)
             recorder = Recorder(self._recordings, _size(picture.image_bgr), rate)
             with self._changed:  # what is shown now is the first; no other picture comes between
@@ -390,8 +396,10 @@ class LiveLoop:
             self._pictures += 1
             self._picture = picture
             self._changed.notify_all()
-            recorder = self._recorder
-        if recorder is not None:
+            recorder, record_first = self._recorder, self._record_first
+        if record_first:
+            self.record(True)
+        elif recorder is not None:
             recorder.write(picture.image_bgr, picture.captured_at)
 
 

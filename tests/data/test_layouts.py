@@ -268,6 +268,29 @@ def test_colours_mean_the_same_in_every_split(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.labels(), other.labels())
 
 
+def test_colours_get_their_names_from_classes_json(tmp_path: Path) -> None:
+    """Black does not count; one colour of no class is an error."""
+    write_coloured(tmp_path, "train", (0, 0, 255), (0, 255, 0))
+    entries = [{"name": "leaf", "color": [0, 255, 0]}, {"name": "fruit", "color": [255, 0, 0]}]
+    path = tmp_path / "classes.json"
+    path.write_text(json.dumps({"classes": entries}))
+    dataset = open_dataset(tmp_path, "train")
+    assert dataset.classes.names == ("leaf", "fruit")
+    for frame, label in zip(dataset.labelled(), (1, 0), strict=True):
+        assert np.unique(frame.labels()[:, :8]).tolist() == [255]
+        assert np.unique(frame.labels()[:, 8:]).tolist() == [label]
+    for wrong, said in (
+        ([entries[0], "fruit"], "gives the class 'fruit' none: add \"color\""),
+        ([entries[0], {**entries[0], "name": "fruit"}], "two classes the colour #00ff00"),
+    ):
+        path.write_text(json.dumps({"classes": wrong}))
+        with pytest.raises(InputError, match=said):
+            open_dataset(tmp_path, "train")
+    path.write_text(json.dumps({"classes": entries[:1]}))
+    with pytest.raises(InputError, match=r"0.png holds the colours #ff0000, which are no class's"):
+        open_dataset(tmp_path, "train").labelled()[0].labels()
+
+
 def test_validation_pictures_among_those_to_train_on_are_refused(tmp_path: Path) -> None:
     write_coloured(tmp_path, ".", (0, 0, 255))
     write_coloured(tmp_path, "val", (0, 0, 255))

@@ -403,6 +403,25 @@ def test_the_picture_that_is_shown_is_the_first_of_a_recording(
         assert len(list(container.decode(video=0))) == 1
 
 
+def test_a_recording_begins_with_the_first_picture_however_late(
+    loops: Loops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accel_rt.live.loop._FIRST_PICTURE_S", 0.05)
+    loop = loops.start(
+        ScriptedSource(endless()),
+        settings=LiveSettings(paused=True),
+        recording=tmp_path / "it.mp4",
+    )
+    loop.record(True)
+    assert loop.stats().recording is None
+    loop.change("paused", False)
+    wait_until(lambda: loop.stats().recording == str(tmp_path / "it.mp4"))
+    wait_until(lambda: loop.stats().frames >= 3)
+    loop.record(False)
+    with av.open(str(tmp_path / "it.mp4")) as container:
+        assert len(list(container.decode(video=0))) >= 3
+
+
 def test_going_on_after_a_pause_starts_from_a_keyframe(loops: Loops) -> None:
     loop = loops.start(ScriptedSource(endless()))
     loop.wait_picture(-1, 10)
