@@ -21,6 +21,8 @@ from accel_rt.normalise import IMAGENET
 
 P = TypeVar("P", np.ndarray, Tensor)
 
+_SOFT = np.array([0.25, 0.5, 0.25])  # odd, so that nothing moves
+
 Sample = tuple[Tensor, ...]
 """An image uint8 BGR ``[H, W, 3]`` and its labels uint8 ``[H, W]``; where it is asked for, what a
 teacher says of it, too: probabilities float32 ``[C, H/4, W/4]``."""
@@ -45,11 +47,9 @@ class View:
         """uint8 ``[H, W, 3]`` to the crop; mean colour where it reaches beyond the image."""
         if isinstance(image_bgr, Tensor):
             return self._tensor_image(image_bgr)
-        seen = self._sample(
-            cv2.blur(image_bgr, (2, 2)) if self._shrinks else image_bgr,
-            cv2.INTER_LINEAR,
-            IMAGENET.padding_bgr,
-        )
+        if self._shrinks:
+            image_bgr = cv2.sepFilter2D(image_bgr, -1, _SOFT, _SOFT)
+        seen = self._sample(image_bgr, cv2.INTER_LINEAR, IMAGENET.padding_bgr)
         return seen if self.colour is None else cv2.transform(seen, self.colour)
 
     def labels(self, labels: P) -> P:
@@ -96,7 +96,8 @@ class View:
     def _tensor_image(self, image_bgr: Tensor) -> Tensor:
         seen = image_bgr.permute(2, 0, 1).float()
         if self._shrinks:
-            seen = F.avg_pool2d(F.pad(seen, (1, 0, 1, 0), mode="reflect"), 2, 1)
+            padded = F.pad(seen, (1, 1, 1, 1), mode="reflect")
+            seen = F.avg_pool2d(F.avg_pool2d(padded, 2, 1), 2, 1)  # by _SOFT
         outside = seen.new_tensor(IMAGENET.padding_bgr)[:, None, None]
         seen = self._sample_tensor(seen, "bilinear", outside)
         if self.colour is not None:

@@ -94,8 +94,8 @@ def _frames(
         category = member(annotation, "category_id", int)
         if image not in sizes or category not in labels:
             raise ValueError(f"an annotation is of image {image} and category {category}")
-        area = member(annotation, "area", float, 0.0)
         shape = _shape(annotation.get("segmentation"), labels[category], sizes[image])
+        area = member(annotation, "area", float, 0.0) or shape.area()
         shapes.setdefault(image, []).append((-area, shape))
     for image in member(stored, "images", list):
         key = image["id"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -38,13 +39,17 @@ class DatasetFrame:
         return self.label_path is not None
 
     def stamp(self) -> tuple:
-        """A value that changes when its files do."""
+        """A value that changes when its files do, or what their labels mean."""
         paths = [path for path in (self.image_path, self.label_path) if path]
-        return tuple((str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths)
+        files = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+        return repr(self.coding), *files
 
     def labels_digest(self) -> str:
         """What tells its labels from others, wherever its files are."""
-        return contents_digest([self.label_path]) if self.label_path else ""
+        if self.label_path is None:
+            return ""
+        meaning = hashlib.sha256(repr(self.coding).encode()).hexdigest()
+        return meaning + contents_digest([self.label_path])
 
     def image_bgr(self) -> np.ndarray:
         """The frame, uint8 ``[H, W, 3]``."""

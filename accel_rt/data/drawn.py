@@ -40,18 +40,35 @@ class Shape:
     def draw(self, labels: np.ndarray) -> None:
         """Set the pixels of ``labels`` that it covers; raises ``ValueError`` if it has no sense."""
         for polygon in self.polygons:
-            corners = np.array(polygon, np.float64).reshape(-1, 1, 2)
-            if not np.isfinite(corners).all():
-                raise ValueError("its corners are no finite numbers")
-            fine = np.round(np.clip(corners, -_FARTHEST, _FARTHEST) * 16).astype(np.int32)
-            if len(fine):
-                cv2.fillPoly(labels, [fine], self.label, shift=4)
+            self._fill(labels, np.array(polygon, np.float64).reshape(-1, 2))
         if self.runs:
             left, top, width, height = self.box
             inside = self._inside(width, height)
             part = labels[max(top, 0) : top + height, max(left, 0) : left + width]
             inside = inside[max(-top, 0) :, max(-left, 0) :][: part.shape[0], : part.shape[1]]
             part[inside] = self.label
+
+    def area(self) -> float:
+        """About how many pixels it covers."""
+        if isinstance(self.runs, str):
+            _, _, width, height = self.box
+            return float(coco.area({"size": [height, width], "counts": self.runs}))
+        return sum(self.runs[1::2]) + sum(map(_polygon_area, self.polygons))
+
+    def _fill(self, labels: np.ndarray, corners: np.ndarray) -> None:
+        """Set the pixels whose middles are inside; the first pixel reaches from 0 to 1."""
+        if not np.isfinite(corners).all():
+            raise ValueError("its corners are no finite numbers")
+        if len(corners) < 3:
+            return
+        corners = np.clip(corners, -_FARTHEST, _FARTHEST)
+        left, top = np.maximum(np.floor(corners.min(0)), 0).astype(int)
+        part = labels[top : int(np.ceil(corners[:, 1].max())), left:]
+        part = part[:, : int(np.ceil(corners[:, 0].max())) - left]
+        if part.size:
+            outline = [(corners - (left, top)).ravel().tolist()]
+            (runs,) = coco.frPyObjects(outline, *part.shape)
+            part[coco.decode(runs).astype(bool)] = self.label
 
     def _inside(self, width: int, height: int) -> np.ndarray:
         if width * height > MOST_PIXELS:
@@ -62,6 +79,11 @@ class Shape:
             raise ValueError(f"its run lengths do not fill {width}x{height} pixels")
         flat = np.repeat(np.arange(len(self.runs)) % 2 == 1, self.runs)
         return flat.reshape(width, height).T if self.by_column else flat.reshape(height, width)
+
+
+def _polygon_area(polygon: tuple[tuple[float, float], ...]) -> float:
+    x, y = np.array(polygon, np.float64).reshape(-1, 2).T
+    return 0.5 * abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1)))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import cv2
 import numpy as np
 import torch
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import MIXES, TEACHER_STRIDE, Augmentation, Sample, paste
@@ -81,6 +82,13 @@ def placed(picture: Any, device: torch.device | None) -> Any:
     return tensor
 
 
+class Answers(Protocol):
+    """What a teacher says of frames by their number: probabilities uint8 ``[C, H/4, W/4]``, in
+    255ths."""
+
+    def __getitem__(self, number: int, /) -> np.ndarray: ...
+
+
 class DataSetSource:
     """A data set's labelled frames; see :class:`FrameCache`. ``taught`` is what a teacher says of
     each of them."""
@@ -89,7 +97,7 @@ class DataSetSource:
         self,
         dataset: DataSet,
         device: torch.device | None = None,
-        taught: Sequence[np.ndarray] | None = None,
+        taught: Answers | None = None,
     ) -> None:
         budget = 2**30 if device is None else 2**33
         self._frames = FrameCache(dataset.labelled(), budget, device)
@@ -107,9 +115,9 @@ class Mixture(Dataset):
     Each item is ``(image uint8 BGR [h, w, 3], labels uint8 [h, w])`` at the crop's size; a share
     ``mix`` of them has classes, or a box, of another sample pasted in (``mix_with``), and a share
     ``robust`` is corrupted as :func:`.corrupt.draw_robust` draws it. With ``taught`` classes a
-    third part is a teacher's probabilities of them, float32 ``[taught, h/4, w/4]``, zero where it
-    says nothing. With a ``device`` all that is done there, to the same samples but for rounding and
-    for what noise is made of.
+    third part is a teacher's probabilities of them, float32 ``[taught, h/4, w/4]``: the labels' own
+    where no teacher knows the frame, and zero beyond it. With a ``device`` all that is done there,
+    to the same samples but for rounding and for what noise is made of.
     """
 
     def __init__(
@@ -156,5 +164,5 @@ class Mixture(Dataset):
             return sample
         if taught:
             return *sample, view.probabilities(torch.as_tensor(taught[0]).float() / 255)
-        height, width = (side // TEACHER_STRIDE for side in sample[1].shape)
-        return *sample, torch.zeros(self._taught, height, width, device=self._device)
+        classes = torch.arange(self._taught, device=self._device)[:, None, None]
+        return *sample, F.avg_pool2d((sample[1] == classes).float(), TEACHER_STRIDE)

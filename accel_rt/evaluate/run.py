@@ -8,11 +8,10 @@ import signal
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from shutil import rmtree
 
 import cv2
 import numpy as np
@@ -106,10 +105,15 @@ def evaluate(
 
 
 def forget(work: Path) -> None:
-    """Remove the parts of an evaluation whose results are written."""
-    rmtree(work, ignore_errors=True)
+    """Remove the parts of an evaluation whose results are written; other files stay."""
+    with suppress(OSError):
+        for path in work.iterdir():
+            if path.name == _INPUTS or path.name.startswith(_PART):
+                path.unlink()
+        work.rmdir()
 
 
+_INPUTS, _PART = "inputs.json", "part-"
 _Arrays = dict[str, dict[str, np.ndarray]]
 
 
@@ -207,21 +211,29 @@ def _work(unit: WorkUnit) -> _Arrays:
 
 
 class _Parts:
-    """Finished parts on disk; those of other inputs are removed."""
+    """Finished parts on disk; those of other inputs are removed.
+
+    Raises :class:`~accel_rt.errors.OutputError` for a folder of other files.
+    """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self._folder = folder
-        mark = folder / "inputs.json"
+        mark = folder / _INPUTS
         try:
             if folder.is_dir() and _read(mark) != fingerprint:
-                rmtree(folder)
+                forget(folder)
+                if folder.is_dir():
+                    raise OutputError(
+                        f"'{folder}' is where unfinished results go, and holds other files: move "
+                        f"it away, or name another output"
+                    )
             folder.mkdir(parents=True, exist_ok=True)
             mark.write_text(json.dumps(fingerprint))
         except OSError as error:
             raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
 
     def path(self, number: int) -> Path:
-        return self._folder / f"part-{number:05d}.npz"
+        return self._folder / f"{_PART}{number:05d}.npz"
 
     def save(self, number: int, arrays: _Arrays) -> None:
         flat = {f"{m}|{name}": a for m, of in arrays.items() for name, a in of.items()}

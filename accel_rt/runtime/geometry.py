@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from accel_rt.flow.grid import Grid
 from accel_rt.size import wxh
 
@@ -34,6 +36,11 @@ class Geometry:
             self.padded[0] * self.source[0] / self.processed[0],
             self.padded[1] * self.source[1] / self.processed[1],
         )
+
+    def thinned(self, source: np.ndarray) -> np.ndarray:
+        """Every n-th pixel of a source frame ``[H, W, ...]``: about as many as are processed."""
+        every = max(1, min(self.source) // min(self.processed))
+        return source[::every, ::every]
 
     def describe(self) -> dict[str, str]:
         """What the networks see, for a report."""

@@ -50,8 +50,7 @@ class WatchedVideo:
         """What the policy makes of the next frame."""
         assert self.geometry is not None
         # It gets by with every n-th pixel, so that a GPU's frames are not resized here.
-        every = max(1, min(self.geometry.source) // min(self.geometry.processed))
-        return self.policy.decide(frame_bgr[::every, ::every], since_keyframe)
+        return self.policy.decide(self.geometry.thinned(frame_bgr), since_keyframe)
 
     def describe(self) -> dict[str, Any]:
         """The size that the networks see, ready for a report."""

@@ -173,12 +173,20 @@ def input_file(source: str) -> Path:
             with remote_errors(source, InputError):
                 system.get_file(path, str(unfinished))
             unfinished.replace(copy)
-    os.utime(copy)
-    copies = [each for each in folder.iterdir() if each.suffix not in (".lock", UNFINISHED)]
-    copies.sort(key=lambda each: each.stat().st_mtime, reverse=True)
-    for each in copies[_KEPT * (os.cpu_count() or 1) :]:
-        each.unlink(missing_ok=True)
+        os.utime(copy)
+    _prune(folder, _KEPT * (os.cpu_count() or 1))
     return copy
+
+
+def _prune(folder: Path, most: int) -> None:
+    """Leave the ``most`` copies that were used last; others do so at the same time."""
+    used = []
+    for each in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if each.suffix not in (".lock", UNFINISHED):
+                used.append((each.stat().st_mtime, each))
+    for _, each in sorted(used, reverse=True)[most:]:
+        each.unlink(missing_ok=True)
 
 
 def deliver(made: Path, output: str) -> None:
@@ -232,9 +240,11 @@ class Chunks:
             with _writing(folder):
                 for path in (*folder.rglob("*"), folder):
                     _flush(path)
-                with suppress(FileExistsError):
-                    if not os.path.exists(Path(self.root, name)):
-                        folder.rename(Path(self.root, name))
+                try:
+                    folder.rename(Path(self.root, name))
+                except OSError:
+                    if not os.path.exists(Path(self.root, name)):  # else another one was first
+                        raise
                 _flush(Path(self.root))
 
     @contextmanager

@@ -34,6 +34,7 @@ from accel_rt.train.settings import DeepLabSettings
 from accel_rt.train.sources import training_data
 from accel_rt.train.start import start_network
 from accel_rt.train.task import TrainingTask
+from accel_rt.train.taught import TaughtFrames
 from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never
 
 
@@ -49,7 +50,7 @@ def train_deeplab(
     See :class:`~accel_rt.train.trainer.Trainer` for what the folder holds and how a run stops.
     """
     with joined(settings.device) as processes:
-        task = DeepLab(settings, processes, stop)
+        task = DeepLab(settings, processes, out, stop)
         return Trainer(task, settings, out, processes, report, progress, stop).run()[0]
 
 
@@ -58,8 +59,10 @@ class DeepLab(TrainingTask):
 
     resumable = ("network", "task", "hints", "freeze_features")
 
-    def __init__(self, settings: DeepLabSettings, processes: Processes, stop: Stop = never) -> None:
-        self._settings, self._processes, self._stop = settings, processes, stop
+    def __init__(
+        self, settings: DeepLabSettings, processes: Processes, out: Path, stop: Stop
+    ) -> None:
+        self._settings, self._processes, self._out, self._stop = settings, processes, out, stop
         self.sample_device = None if processes.device.type == "cpu" else processes.device
         data = training_data(
             settings.data, settings.layout, settings.also, settings.street, settings.shorter
@@ -86,7 +89,7 @@ class DeepLab(TrainingTask):
             if settings.hints:
                 self.model = HintedNetwork(network, self._teacher.channels)
             if settings.teacher_frames:
-                frames = sum(len(dataset.labelled()) for dataset, _ in data.sets)
+                frames = sum(len(dataset.labelled()) for dataset, share in data.sets if share)
                 self.notes += (f"the teachers see {frames} frames before training starts",)
 
     def groups(self) -> list[dict[str, Any]]:
@@ -103,7 +106,7 @@ class DeepLab(TrainingTask):
         settings = self._settings
         device = self.sample_device
         sources: list[tuple[FrameSource, float]] = [
-            (DataSetSource(dataset, device, self._taught(dataset)), share)
+            (DataSetSource(dataset, device, self._taught(dataset, share)), share)
             for dataset, share in self._data.sets
         ]
         if settings.street:
@@ -122,15 +125,12 @@ class DeepLab(TrainingTask):
             len(self._classes) if settings.teacher_frames else 0,
         )
 
-    def _taught(self, dataset: DataSet) -> list[np.ndarray] | None:
+    def _taught(self, dataset: DataSet, share: float) -> TaughtFrames | None:
         """What the teachers say of each labelled frame, with ``teacher_frames``."""
-        if self._teacher is None or not self._settings.teacher_frames:
+        if self._teacher is None or not self._settings.teacher_frames or not share:
             return None
-        taught = []
-        for frame in dataset.labelled():
-            if self._stop():
-                raise KeyboardInterrupt  # before anything was trained
-            taught.append(self._teacher.of_frame(frame.image_bgr()))
+        taught = TaughtFrames(self._out, dataset.labelled(), self._settings)
+        taught.ask(self._teacher, self._processes, self._stop)
         return taught
 
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:

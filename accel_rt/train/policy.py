@@ -109,17 +109,17 @@ def measure(
     losses: list[list[float]] = []
     for frame in frames:
         geometry = program.plan((frame.shape[0], frame.shape[1]), trained, None)
-        image = resize_frame(frame, geometry.processed)
+        image, thinned = resize_frame(frame, geometry.processed), geometry.thinned(frame)
         state, scores = program.key(program.prepare(image, geometry))
         own, before, view = scores.argmax(1), view, flow.view(image)
         if before is not None:
             step = flow.between(before, view, geometry.grid(program.stride))
             kept = deque(((program.advance(old, step), seen) for old, seen in kept), oldest)
-            signs.append([seen.see(frame, age) for age, (_, seen) in enumerate(kept, 1)])
+            signs.append([seen.see(thinned, age) for age, (_, seen) in enumerate(kept, 1)])
             carried = (program.reference_scores(old).argmax(1) for old, _ in kept)
             losses.append([100 * float((labels != own).float().mean()) for labels in carried])
         thumbnails = Thumbnails()
-        thumbnails.see(frame, 0)
+        thumbnails.see(thinned, 0)
         kept.appendleft((state, thumbnails))
 
     def table(rows: Iterable[list[float]]) -> Tensor:

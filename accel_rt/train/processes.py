@@ -110,7 +110,10 @@ class ProcessBatchNorm2d(nn.BatchNorm2d):
             assert self.num_batches_tracked is not None
             self.num_batches_tracked.add_(1)
         # The statistics are already taken out; what is left is a scale and a shift.
-        scale = (variance + self.eps).rsqrt() * self.weight
+        scale = (variance + self.eps).rsqrt()
+        if not self.affine:
+            return (centred * scale[:, None, None]).to(x.dtype)
+        scale = scale * self.weight
         return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 

@@ -124,7 +124,7 @@ def test_frozen_features_stay_as_they_were(settings: DeepLabSettings, tmp_path: 
 
 
 def test_teachers_can_see_whole_frames_once(settings: DeepLabSettings, tmp_path: Path) -> None:
-    """Also of procedural streets, of which they say nothing; they can be interrupted."""
+    """Beside procedural streets, of which they say nothing; they can be interrupted."""
     teacher = tmp_path / "teacher.safetensors"
     save_network(teacher, build_network("efficientnet_lite0", 11), INFO)
     settings = replace(settings, street=0.5, steps=4, teacher=(str(teacher),), teacher_frames=True)
@@ -134,6 +134,12 @@ def test_teachers_can_see_whole_frames_once(settings: DeepLabSettings, tmp_path:
     assert any("frames before training starts" in line for line in said)
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
     assert train_deeplab(settings, tmp_path / "run", _quiet).exists()
+    (folder,) = (tmp_path / "run").glob("taught-*")
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert len(before) == 4
+    train_deeplab(settings, tmp_path / "run", _quiet)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert len(list((tmp_path / "run").glob("taught-*"))) == 1
     with pytest.raises(UsageError, match="name one with --teacher"):
         replace(settings, teacher=())
     with pytest.raises(UsageError, match="leave out these"):
