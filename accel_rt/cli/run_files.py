@@ -24,7 +24,7 @@ from accel_rt.cli.journal import (
 from accel_rt.cli.text import say
 from accel_rt.errors import AccelError, InputError, UsageError
 from accel_rt.files import Claim, new_token, remove_unfinished, unfinished_path
-from accel_rt.video.complete import complete_pictures
+from accel_rt.video.complete import complete_animation, complete_pictures
 from accel_rt.video.join import count_pictures
 from accel_rt.video.location import is_read_once, is_url, local_path
 from accel_rt.video.masks import (
@@ -35,7 +35,7 @@ from accel_rt.video.masks import (
     remove_unfinished_masks,
     unfinished_folder,
 )
-from accel_rt.video.picture_file import frames_in, is_picture
+from accel_rt.video.picture_file import is_picture
 from accel_rt.video.picture_writer import PictureWriter
 from accel_rt.video.source import Frame, Source, SourceInfo
 from accel_rt.video.stats_log import StatsLog, commit_stats, count_frames
@@ -355,9 +355,8 @@ def outputs_complete(job: Job, masks_format: str, info: SourceInfo) -> bool:
     """Whether every output of ``job`` is there, complete, and of as many frames as the others."""
     counts: list[int | None] = []
     if job.video:
-        counts.append(
-            frames_in(job.video) if is_picture(job.video) else complete_pictures(job.video, info)
-        )
+        complete = complete_animation if is_picture(job.video) else complete_pictures
+        counts.append(complete(job.video, info))
     if job.timing:
         counts.append(count_rows(job.timing))
     if job.masks:
@@ -368,7 +367,7 @@ def outputs_complete(job: Job, masks_format: str, info: SourceInfo) -> bool:
     found = counts[0]
     if found is None or len(set(counts)) > 1:
         return False
-    return bool(job.video) or info.frame_count is None or found >= info.frame_count - 1
+    return bool(job.video) or (info.frame_count is not None and found >= info.frame_count - 1)
 
 
 def source_identity(job: Job, info: SourceInfo) -> Any:

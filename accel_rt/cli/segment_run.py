@@ -214,7 +214,10 @@ def _run_job(
     if means.frames:
         _report(job, frames, means, elapsed_s, segmenter.describe())
         if options.summary and files.stats:
-            show(shares_table(files.stats.means, files.stats.frames))
+            shares = files.stats.means
+            for zone in (name for name, found in shares.items() if not found):
+                say(f"note: the zone '{zone}' has no pixel in the picture")
+            show(shares_table(shares, files.stats.frames, segmenter.classes.names))
     else:  # a source has a first frame, or it would not have opened
         say("interrupted before the first frame")
     whole = not (source.truncated or source.corrupt_frames)

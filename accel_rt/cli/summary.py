@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from accel_rt.cli.text import table
@@ -39,9 +39,12 @@ class StageMeans:
         return table(rows, right=range(1, len(_COLUMNS) + 2))
 
 
-def shares_table(means: Mapping[str, Mapping[str, float]], frames: int) -> str:
-    """A line per class and a column per zone: mean shares in percent."""
+def shares_table(
+    means: Mapping[str, Mapping[str, float] | None], frames: int, classes: Iterable[str]
+) -> str:
+    """A line per class and a column per zone: mean shares in percent, ``-`` where none is known."""
     rows: list[tuple[str, ...]] = [(f"mean % of {frames} frames", *means)]
-    for name in next(iter(means.values())):
-        rows.append((f"  {name}", *(f"{100 * shares[name]:.1f}" for shares in means.values())))
+    for name in classes:
+        shown = (f"{100 * shares[name]:.1f}" if shares else "-" for shares in means.values())
+        rows.append((f"  {name}", *shown))
     return table(rows, right=range(1, len(means) + 1))

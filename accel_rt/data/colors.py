@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,8 +88,10 @@ def given_colors(classes: ClassSet, colorless: Sequence[str], classes_file: Path
 
 
 def is_rgb(path: Path) -> bool:
-    """Whether a label map is in colour, without being indexed."""
-    return _mode(path) in ("RGB", "RGBA")
+    """Whether a label map is in colour, without being indexed; False where it cannot be read."""
+    with suppress(InputError):
+        return _mode(path) in ("RGB", "RGBA")
+    return False
 
 
 def _names(found: set[Color]) -> tuple[dict[Color, str], set[Color]]:

@@ -67,14 +67,15 @@ class Shape:
         part = part[:, : int(np.ceil(corners[:, 0].max())) - left]
         if part.size:
             outline = [(corners - (left, top)).ravel().tolist()]
-            (runs,) = coco.frPyObjects(outline, *part.shape)
-            part[coco.decode(runs).astype(bool)] = self.label
+            inside = coco.decode(coco.frPyObjects(outline, *part.shape))[..., 0]
+            part[inside.astype(bool)] = self.label
 
     def _inside(self, width: int, height: int) -> np.ndarray:
         if width * height > MOST_PIXELS:
             raise ValueError(f"its box of {width}x{height} pixels is too large")
         if isinstance(self.runs, str):
-            return coco.decode({"size": [height, width], "counts": self.runs}).astype(bool)
+            runs = {"size": [height, width], "counts": self.runs}
+            return coco.decode([runs])[..., 0].astype(bool)
         if min(self.runs) < 0 or sum(self.runs) != width * height:
             raise ValueError(f"its run lengths do not fill {width}x{height} pixels")
         flat = np.repeat(np.arange(len(self.runs)) % 2 == 1, self.runs)

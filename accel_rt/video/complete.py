@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from PIL import Image
 
 from accel_rt.errors import InputError
 from accel_rt.video.headers import packet_end, stream_end, video_stream
@@ -19,7 +20,8 @@ def complete_pictures(path: Path | str, source: SourceInfo | None = None) -> int
     """The number of pictures of a video that reaches its own end and decodes up to there.
 
     Where ``source`` is given, the file must also have the source's number of frames, one less
-    at most, or its length to within a frame and a half. All packets are read, only those from
+    at most, or its length to within a frame and a half: where the source says neither, no file is
+    known to be complete. All packets are read, only those from
     the last keyframe on are decoded. None for anything that is missing or cannot be read.
     """
     try:
@@ -28,6 +30,24 @@ def complete_pictures(path: Path | str, source: SourceInfo | None = None) -> int
             return _reaches_its_end(container, stream, source)
     except (InputError, av.FFmpegError, OSError, IndexError):
         return None
+
+
+def complete_animation(path: Path, source: SourceInfo) -> int | None:
+    """The number of frames of a picture's file, which an animation has of all of ``source``.
+
+    None for one that is missing, cannot be read or has less.
+    """
+    try:
+        with Image.open(path) as image:
+            frames, shown_ms = getattr(image, "n_frames", 1), 0.0
+            for number in range(frames):
+                image.seek(number)
+                image.load()
+                shown_ms += image.info.get("duration", 0)
+    except (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError):
+        return None
+    slack_s = float(_SLACK_FRAMES / source.rate)
+    return frames if _covers(source, frames, shown_ms / 1000, slack_s) else None
 
 
 def _reaches_its_end(
@@ -62,6 +82,4 @@ def _reaches_its_end(
 def _covers(source: SourceInfo, frames: int, length_s: float, slack_s: float) -> bool:
     if source.frame_count is not None and frames >= source.frame_count - 1:
         return True
-    if source.duration_s is not None:
-        return length_s >= source.duration_s - slack_s
-    return source.frame_count is None
+    return source.duration_s is not None and length_s >= source.duration_s - slack_s

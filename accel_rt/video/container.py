@@ -86,10 +86,11 @@ class VideoSource(Source):
             self.joins = self._clock.joins
             self._start = None if not start_s else origin + Fraction(str(start_s))
             self._end = None if end_s is None else origin + Fraction(str(end_s))
+            self._passed_s: float | None = None  # where a frame after the span is
             frames = self._deliver()
             first = next(frames, None)
             if first is None:
-                raise self._nothing_read(start_s)
+                raise self._nothing_read(start_s, end_s)
         except BaseException:
             self._container.close()
             raise
@@ -161,7 +162,12 @@ class VideoSource(Source):
             return Fraction(self._container.start_time, av.time_base)
         return (self._stream.start_time or 0) * time_base(self._stream)
 
-    def _nothing_read(self, start_s: float | None) -> Exception:
+    def _nothing_read(self, start_s: float | None, end_s: float | None) -> Exception:
+        if self._passed_s is not None:
+            return UsageError(
+                f"'{self.info.name}' has no frame from {start_s or 0:g} to {end_s:g} s: the next "
+                f"one is at {self._passed_s:.3f} s"
+            )
         length_s = self._header_end and float(self._header_end - self._origin())
         if start_s and length_s is not None and start_s >= length_s and not self.joins:
             return UsageError(
@@ -182,6 +188,7 @@ class VideoSource(Source):
             if self._start is not None and pts < self._start:
                 continue
             if self._end is not None and pts >= self._end:
+                self._passed_s = float(pts - self._origin())
                 self._note_times()
                 return
             image = self._convert(picture.item)

@@ -82,6 +82,8 @@ class PictureFile:
             return _rgb_to_bgr(self._header)
         if self._path.stat().st_size > _BYTES_PER_PIXEL * max(self._limits.max_pixels, 1 << 20):
             return None
+        if isinstance(self._header, TiffImagePlugin.TiffImageFile) and self._header.mode == "RGBA":
+            return _rgb_to_bgr(self._header)  # OpenCV would multiply by the alpha channel
         return _decode(self._path, self._pages[number] if self.count > 1 else None)
 
     def shown_s(self) -> Fraction:

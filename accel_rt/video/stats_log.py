@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from importlib.util import find_spec
@@ -45,6 +45,7 @@ class StatsLog:
         self.path, self.frames = path, 0
         self._classes, self._zones = classes, zones
         self._sums = {name: np.zeros(len(classes)) for name in zones.names}
+        self._seen = dict.fromkeys(zones.names, 0)
         self._token = token or new_token()
         self._open = True
         self._file: LineFile | None = None
@@ -63,7 +64,7 @@ class StatsLog:
         """Add a frame: ``labels`` uint8 ``[H, W]``, ``margin`` float32 ``[H, W]``."""
         self.frames += 1
         for zone, values in self._zones.measure(labels, len(self._classes), margin).items():
-            self._sums[zone] += np.array([value or 0.0 for value in values[1:]])
+            self._add_to_means(zone, values[1:])
             if self._file:
                 shown = ("" if value is None else f"{value:.6g}" for value in values)
                 self._file.write(_line((str(frame), f"{float(pts):.6f}", zone, *shown)))
@@ -74,7 +75,14 @@ class StatsLog:
         self.frames = frames
         with output_errors(self._file.path), self._file.path.open(newline="") as file:
             for row in islice(csv.reader(file), 1, None):
-                self._sums[row[2]] += np.array([float(cell or 0) for cell in row[len(_LEADING) :]])
+                self._add_to_means(row[2], [float(c) if c else None for c in row[len(_LEADING) :]])
+
+    def _add_to_means(self, zone: str, shares: Sequence[float | None]) -> None:
+        """Those of a frame; None where the zone has none of its pixels."""
+        known = [share for share in shares if share is not None]
+        if len(known) == len(shares):
+            self._sums[zone] += np.array(known)
+            self._seen[zone] += 1
 
     def take(self, rows: Path, frames: int, first: int) -> None:
         """Add the rows of ``frames`` frames that another log left unfinished in ``rows``.
@@ -88,11 +96,12 @@ class StatsLog:
         self.frames += frames
 
     @property
-    def means(self) -> dict[str, dict[str, float]]:
-        """For each zone each class's mean share, 0 to 1."""
-        count = max(1, self.frames)
+    def means(self) -> dict[str, dict[str, float] | None]:
+        """For each zone each class's mean share, 0 to 1; None for one that no frame reaches."""
         return {
-            zone: dict(zip(self._classes.names, (sums / count).tolist(), strict=True))
+            zone: dict(zip(self._classes.names, (sums / self._seen[zone]).tolist(), strict=True))
+            if self._seen[zone]
+            else None
             for zone, sums in self._sums.items()
         }
 
@@ -166,9 +175,14 @@ def _line(values: Iterable[str]) -> str:
 
 
 def _write_parquet(rows: Path, path: Path) -> None:
+    import pyarrow as pa
     from pyarrow import csv as arrow_csv
     from pyarrow import parquet
 
-    table = arrow_csv.read_csv(rows)
+    # Each column has one type, whatever is in it, so that files of several videos go together.
+    with rows.open(newline="", encoding="utf-8") as file:
+        names = next(csv.reader(file))
+    types = {**dict.fromkeys(names, pa.float64()), "frame": pa.int64(), "zone": pa.string()}
+    table = arrow_csv.read_csv(rows, convert_options=arrow_csv.ConvertOptions(column_types=types))
     with replacing(path) as file:
         parquet.write_table(table, file)

@@ -54,6 +54,13 @@ def test_skip_existing_looks_at_every_output(accel, fakes, clip, tmp_path, missi
     assert len(probe(tmp_path / "clip_accel.mp4").images) == 20
 
 
+@pytest.mark.parametrize("name", ["a.gif", "a.webp"])
+def test_skip_existing_does_part_of_an_animation_again(accel, fakes, clip, name):
+    assert accel("segment", clip, "-o", name, "--end", 0.2).code == 0
+    assert "skipped" not in accel("segment", clip, "-o", name, "--skip-existing").err
+    assert "skipped" in accel("segment", clip, "-o", name, "--skip-existing").err
+
+
 def test_skip_existing_of_a_picture_whose_mask_is_among_others(accel, fakes, tmp_path):
     for number in range(2):
         assert cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))

@@ -15,6 +15,7 @@ from pycocotools import mask as coco_masks
 from accel_rt.data.coco import coco
 from accel_rt.data.cvat import cvat, voc
 from accel_rt.data.dataset import DataSet
+from accel_rt.data.drawn import Shape
 from accel_rt.data.folders import folders
 from accel_rt.data.open import open_dataset, open_training
 from accel_rt.data.split import split_off
@@ -55,8 +56,24 @@ class TestCoco:
         dataset = coco(root, "train")
         assert dataset.classes.names == ("background", "table", "cup")
         found = only(coco(root, "train"))
-        assert found[3:7, 2:6].tolist() == np.full((4, 4), 2).tolist()
-        assert found[0, 0] == found[11, 15] == 0
+        expected = np.zeros((HEIGHT, WIDTH))
+        expected[3:7, 2:6] = 2
+        np.testing.assert_array_equal(found, expected)
+
+    def test_polygons_have_their_area_and_their_middle(self, tmp_path: Path) -> None:
+        """Also where they reach beyond the picture; lines cover nothing."""
+        turn = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+        y, x = np.mgrid[:90, :80] + 0.5
+        labels = np.zeros((90, 80), np.uint8)
+        for middle in ((40.3, 41.8), (2.0, 50.0), (79.0, 88.5)):
+            for radius in (3.0, 10.0, 35.0):
+                corners = np.stack([np.cos(turn), np.sin(turn)], 1) * radius + middle
+                labels[:] = 0
+                Shape(1, (tuple(map(tuple, corners)), ((0, 0), (30, 30)))).draw(labels)
+                exact = np.hypot(x - middle[0], y - middle[1]) < radius
+                wrong = labels.astype(bool) != exact
+                assert wrong.sum() < 0.9 * radius
+                assert not wrong[np.abs(np.hypot(x - middle[0], y - middle[1]) - radius) > 1].any()
 
     def test_run_lengths_are_columns_first_compressed_or_not(self, tmp_path: Path) -> None:
         truth = np.zeros((HEIGHT, WIDTH), np.uint8)
@@ -78,6 +95,10 @@ class TestCoco:
         path.write_text(json.dumps(content))
         found = only(coco(root, "train"))
         assert (found[4, 4], found[1, 1]) == (2, 1)
+        for annotation in content["annotations"]:  # then by what they cover
+            del annotation["area"]
+        path.write_text(json.dumps(content))
+        np.testing.assert_array_equal(only(coco(root, "train")), found)
 
     def test_splits_are_told_by_names(self, tmp_path: Path) -> None:
         write_coco(tmp_path, [[square(1, 1, 3)]], "train/_annotations.coco.json")

@@ -121,6 +121,23 @@ class TestAugmentation:
         assert said.min() == 0
         assert said.mean() == pytest.approx(30 * 40 / (64 * 96), abs=0.03)
 
+    @pytest.mark.parametrize("scale", [0.5, 0.7, 0.8, 1.5])
+    def test_edges_of_images_stay_where_those_of_labels_are(self, scale: float) -> None:
+        """On average; in arrays and in tensors."""
+        labels = np.zeros((120, 160), np.uint8)
+        labels[50:, 70:] = 1
+        image = np.repeat(255 * labels[..., None], 3, 2)
+        augmentation = Augmentation((64, 96), (scale, scale + 1e-6), flip=False, colour=0)
+        apart = []
+        for seed in range(60):
+            view = augmentation.draw((120, 160), np.random.default_rng(seed))
+            seen = view.labels(labels)
+            kept = seen != 255
+            there = view.image(torch.from_numpy(image)).numpy()
+            for picture in (view.image(image), there):
+                apart.append((picture[..., 0][kept] / 255 - seen[kept]).sum() / 64)
+        assert np.mean(apart) == pytest.approx(0, abs=0.1)
+
     def test_small_scale_leaves_ignored_surroundings(self) -> None:
         _, labels = self.draw(0, scale=(0.25, 0.2501))
         assert np.mean(labels == 255) > 0.7

@@ -96,6 +96,23 @@ def test_other_inputs_start_over(tmp_path: Path) -> None:
     assert said == ["evaluated 1 of 2 parts", "evaluated 2 of 2 parts"]
 
 
+def test_files_of_others_stay(tmp_path: Path) -> None:
+    evaluation = Evaluation(LONG, MODELS, "dense", AgeingPredictor)
+    (tmp_path / "work").mkdir()
+    own = tmp_path / "work" / "thesis.txt"
+    own.write_text("mine")
+    with pytest.raises(OutputError, match="holds other files: move it away"):
+        evaluate(evaluation, tmp_path / "work", 1, _quiet)
+    own.rename(tmp_path / "thesis.txt")
+    evaluate(evaluation, tmp_path / "work", 1, _quiet)
+    (tmp_path / "thesis.txt").rename(own)
+    forget(tmp_path / "work")
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["thesis.txt"]
+
+
+def _quiet(line: str) -> None: ...
+
+
 def test_other_weights_of_the_same_name_are_other_inputs(tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     settings = SegmenterSettings(reference=str(path), mode="deeplab")

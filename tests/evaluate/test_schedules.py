@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from accel_rt.classes import IGNORE_LABEL
+from accel_rt.errors import UsageError
+from accel_rt.evaluate.low_delay import low_delay_copy
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.evaluate.paper import NetworkFamily
 from accel_rt.evaluate.remembered import RememberedProgram
@@ -200,3 +202,8 @@ def test_the_report_has_a_table_and_a_chart_of_schedules() -> None:
     untimed = {"fast": replace(made, ms=None)}
     assert _schedules(untimed, family).charts == []
     assert to_json(found)["schedules"]["made up"]["fast"]["miou"] == 70.0
+
+
+def test_a_low_delay_copy_needs_even_sides() -> None:
+    with pytest.raises(UsageError, match="needs an even width and height, and these .* 90x61"):
+        low_delay_copy([np.zeros((61, 90, 3), np.uint8)])

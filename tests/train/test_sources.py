@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from accel_rt.classes import CAMVID
@@ -83,3 +84,18 @@ def test_corrected_labels_are_other_data(tmp_path: Path) -> None:
 def test_a_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no folder .*: give the folder that holds the data set"):
         training_data(tmp_path / "none", "auto", (), 0)
+
+
+def test_what_the_values_of_label_maps_mean_tells_data_apart(tmp_path: Path) -> None:
+    """The same files with the ids of two classes swapped are other data, for evaluation, too."""
+    for kind in ("images", "labels"):
+        (tmp_path / kind / "train").mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / kind / "train" / "a.png"), np.zeros((4, 4), np.uint8))
+    found = []
+    for ids in ((0, 1), (1, 0)):
+        classes = [{"name": n, "id": i} for n, i in zip(("dog", "cat"), ids, strict=True)]
+        (tmp_path / "classes.json").write_text(json.dumps({"classes": classes}))
+        data = training_data(tmp_path, "auto", (), 0)
+        found.append((data.identity(), data.sets[0][0].labelled()[0].stamp()))
+    assert found[0][0] != found[1][0]
+    assert found[0][1] != found[1][1]

@@ -397,3 +397,18 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path) -> None:
     )
     running = "feature.layer4.1.bn2.running_mean"
     torch.testing.assert_close(second[running], first[running], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("how", [("--hints", "1"), ("--teacher-frames",)])
+def test_two_processes_learn_from_a_teacher(tmp_path: Path, how: tuple[str, ...]) -> None:
+    """Each asks it about its share of the frames; guesses of features have batch norms, too."""
+    data = write_camvid(tmp_path / "data", "train", 4)
+    write_camvid(data, "val", 1)
+    command = [
+        "deeplab", "--network", "plainnet", "--data", str(data), "--street", "0", "--steps", "2",
+        "--batch", "4", "--crop", "64x64", "--teacher", "plainnet", "--log-every", "1",
+        "--workers", "0", "--threads", "1", "--no-tensorboard", "--sync-bn", *how,
+    ]  # fmt: skip
+    _, rows = train(command, tmp_path / "run", processes=2)
+    assert len(rows) == 2
+    assert len(list((tmp_path / "run").glob("taught-*/*.npz"))) == 4 * ("hints" not in how[0])

@@ -249,3 +249,22 @@ def test_memory_of_a_long_animation_does_not_grow(tmp_path):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         assert sum(1 for _ in source) == 59
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png"])
+def test_an_alpha_channel_is_dropped(tmp_path, name):
+    """Colours are those in the file, however transparent, and orientation is obeyed."""
+    colors = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    image = Image.fromarray(colors)
+    image.putalpha(100)
+    exif = Image.Exif()
+    exif[274] = 3  # upside down
+    image.save(tmp_path / name, exif=exif)
+    _, (frame,) = read(tmp_path / name)
+    np.testing.assert_array_equal(frame.image_bgr[::-1, ::-1, ::-1], colors)
+
+
+def test_a_lone_picture_of_an_unknown_kind(tmp_path):
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(InputError, match=r"the image 'a.tif' cannot be read: .* 32-bit values"):
+        read(tmp_path / "a.tif")

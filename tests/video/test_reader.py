@@ -353,6 +353,7 @@ def test_file_url(clip):
         (float("nan"), None, "got nan"),
         (2, 1, "after the start, got 2 to 1"),
         (0, 0, "after the start"),
+        (0.05, 0.07, r"no frame from 0.05 to 0.07 s: the next one is at 0.080 s"),
         (100, None, r"after the end of 'clip\.mp4', which lasts 0\.800 s"),
     ],
 )
@@ -396,7 +397,7 @@ def test_files_that_are_no_video(tmp_path):
         open_source(empty)
     damaged = tmp_path / "only.png"
     damaged.write_bytes(b"not a png")
-    with pytest.raises(InputError, match="can be read"):
+    with pytest.raises(InputError, match="cannot be read: it is damaged"):
         open_source(damaged)
 
 

@@ -76,6 +76,13 @@ def test_rows_are_frames_and_zones(tmp_path, labels, suffix):
     else:
         parquet = pytest.importorskip("pyarrow.parquet")
         rows = parquet.read_table(path).to_pylist()
+        types = parquet.read_schema(path)
+        assert [str(types.field(n).type) for n in ("frame", "zone", "margin", "a")] == [
+            "int64",
+            "string",
+            "double",
+            "double",
+        ]
     assert [(int(row["frame"]), row["zone"]) for row in rows] == [
         (0, "picture"),
         (0, "left"),
@@ -104,3 +111,16 @@ def test_a_log_is_taken_up_after_whole_frames(tmp_path, labels):
 def test_another_kind_of_file_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"ends in \.csv or \.parquet"):
         StatsLog(tmp_path / "stats.txt", CLASSES, Zones())
+
+
+def test_a_zone_that_no_frame_reaches_has_no_means(tmp_path, labels):
+    """Also when the log is taken up again; one in view at times has those of that time."""
+    corners = {"far": [[200, 200], [210, 200], [210, 210]]}
+    log = StatsLog(tmp_path / "a.csv", CLASSES, zones(tmp_path, corners))
+    log.add(0, Fraction(0), labels)
+    log.leave()
+    again = StatsLog(tmp_path / "a.csv", CLASSES, zones(tmp_path, corners), log._token, keep=1)
+    for means in (log.means, again.means):
+        assert means["far"] is None
+        assert means["picture"] == {"a": 0.5, "b, c": 0.5}
+    again.leave()
