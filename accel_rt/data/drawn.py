@@ -63,8 +63,8 @@ class Shape:
             return
         corners = np.clip(corners, -_FARTHEST, _FARTHEST)
         left, top = np.maximum(np.floor(corners.min(0)), 0).astype(int)
-        part = labels[top : int(np.ceil(corners[:, 1].max())), left:]
-        part = part[:, : int(np.ceil(corners[:, 0].max())) - left]
+        right, bottom = np.maximum(np.ceil(corners.max(0)), 0).astype(int)
+        part = labels[top:bottom, left:right]
         if part.size:
             outline = [(corners - (left, top)).ravel().tolist()]
             inside = coco.decode(coco.frPyObjects(outline, *part.shape))[..., 0]
