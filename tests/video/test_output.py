@@ -196,7 +196,8 @@ def test_whole_files(tmp_path, suffix):
     assert complete_pictures(path)
     assert complete_pictures(path, source)
     assert complete_pictures(path, replace(source, frame_count=None))
-    assert complete_pictures(path, replace(source, frame_count=None, duration_s=None))
+    # Nothing says that it is all of a source of unknown length.
+    assert not complete_pictures(path, replace(source, frame_count=None, duration_s=None))
     # Corrupt frames of the source are missing from an output that is as long.
     assert complete_pictures(path, replace(source, frame_count=50))
 
