@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from accel_rt.data.dataset import DatasetFrame
 from accel_rt.errors import OutputError
@@ -44,16 +45,20 @@ class TaughtFrames:
         """
         count = len(self._frames)
         own = range(processes.rank, count, processes.world)
-        for numbers in (own, range(count)):  # then what others' disks may hold alone
+        # All of them at last: the answers of other machines may be on their disks alone.
+        for numbers in (own, range(count)):
+            stopped = torch.zeros((), device=processes.device)
             for number in numbers:
                 if self._path(number).exists():
                     continue
                 if stop():
-                    raise KeyboardInterrupt
+                    stopped += 1
+                    break
                 answer = teacher.of_frame(self._frames[number].image_bgr())
                 with replacing(self._path(number)) as file:
                     np.savez_compressed(file, answer)
-            processes.shared(None)
+            if processes.total(stopped) > 0:  # waits for all, so that all go on or none
+                raise KeyboardInterrupt
 
     def __getitem__(self, number: int) -> np.ndarray:
         with np.load(self._path(number)) as answer:
