@@ -128,7 +128,7 @@ def _suffix(source: str | list[Path]) -> str:
     if isinstance(source, list) or is_url(source):
         return ".mp4"
     path = local_path(source)
-    if not is_image(path) or not path.is_file() or (frames_in(path, decode=False) or 1) > 1:
+    if not is_image(path) or not path.is_file() or (frames_in(path) or 1) > 1:
         return ".mp4"
     return path.suffix.lower() if is_picture(path) else ".png"
 
@@ -145,7 +145,7 @@ def _several(source: str | list[Path]) -> str:
     if isinstance(source, str) and not is_url(source) and (path := local_path(source)).is_file():
         if not is_image(path):
             return "is a video"
-        return "has several" if (frames_in(path, decode=False) or 1) > 1 else ""
+        return "has several" if (frames_in(path) or 1) > 1 else ""
     return "are several" if len(image_files(_files(source))) > 1 else ""
 
 

@@ -21,7 +21,7 @@ from accel_rt.normalise import IMAGENET
 
 P = TypeVar("P", np.ndarray, Tensor)
 
-_SOFT = np.array([0.25, 0.5, 0.25])  # odd, so that nothing moves
+_SOFT = np.array([0.25, 0.5, 0.25])  # its middle is a pixel: an even one would move the image
 
 Sample = tuple[Tensor, ...]
 """An image uint8 BGR ``[H, W, 3]`` and its labels uint8 ``[H, W]``; where it is asked for, what a
@@ -144,14 +144,6 @@ class Augmentation:
     turn: float = 0.0
     upright: bool = True
     whole: float = 0.0
-
-    def __call__(self, image_bgr: P, labels: P, rng: np.random.Generator) -> tuple[P, P]:
-        """uint8 ``[H, W, 3]`` and ``[H, W]`` to the same at the crop's size.
-
-        Where the scaled image is smaller than the crop the rest is mean colour and ignored.
-        """
-        view = self.draw((labels.shape[0], labels.shape[1]), rng)
-        return view.image(image_bgr), view.labels(labels)
 
     def draw(self, size: tuple[int, int], rng: np.random.Generator) -> View:
         """A view of frames of ``size`` ``(height, width)``."""

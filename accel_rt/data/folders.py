@@ -109,8 +109,8 @@ def _classes(root: Path, labels: Path, maps: Mapping[Path, Path]) -> tuple[Class
 
 def _colorless(path: Path) -> list[str]:
     """The classes that ``classes.json`` gives no colour."""
-    entries = read_json(path)["classes"]
-    return [_class(entry, 0)[1] for entry in entries if _class(entry, 0)[2] is None]
+    entries = (_class(stored, 0) for stored in read_json(path)["classes"])
+    return [name for _, name, color in entries if color is None]
 
 
 def read_classes(path: Path) -> tuple[ClassSet, LabelCoding]:

@@ -114,8 +114,8 @@ class Mixture(Dataset):
 
     Each item is ``(image uint8 BGR [h, w, 3], labels uint8 [h, w])`` at the crop's size; a share
     ``mix`` of them has classes, or a box, of another sample pasted in (``mix_with``), and a share
-    ``robust`` is corrupted as :func:`.corrupt.draw_robust` draws it. With ``taught`` classes a
-    third part is a teacher's probabilities of them, float32 ``[taught, h/4, w/4]``: the labels' own
+    ``robust`` is corrupted as :func:`.corrupt.draw_robust` draws it. With ``taught_classes``,
+    C, a third part is a teacher's probabilities of them, float32 ``[C, h/4, w/4]``: the labels' own
     where no teacher knows the frame, and zero beyond it. With a ``device`` all that is done there,
     to the same samples but for rounding and for what noise is made of.
     """
@@ -130,7 +130,7 @@ class Mixture(Dataset):
         mix_with: str = "class",
         robust: float = 0.0,
         device: torch.device | None = None,
-        taught: int = 0,
+        taught_classes: int = 0,
     ) -> None:
         self._sources = WeightedSources(sources)
         self._augmentation = augmentation
@@ -139,7 +139,7 @@ class Mixture(Dataset):
         self._mix, self._pasted = mix, MIXES[mix_with]
         self._robust = robust
         self._device = device
-        self._taught = taught
+        self._taught_classes = taught_classes
 
     def __len__(self) -> int:
         return self._length
@@ -155,14 +155,14 @@ class Mixture(Dataset):
         return sample if corrupt is None else (corrupt(sample[0], rng), *sample[1:])
 
     def _draw(self, rng: np.random.Generator) -> Sample:
-        image, labels, *taught = (
+        image, labels, *answer = (
             placed(part, self._device) for part in self._sources.choose(rng).draw(rng)
         )
         view = self._augmentation.draw((labels.shape[0], labels.shape[1]), rng)
         sample = torch.as_tensor(view.image(image)), torch.as_tensor(view.labels(labels))
-        if not self._taught:
+        if not self._taught_classes:
             return sample
-        if taught:
-            return *sample, view.probabilities(torch.as_tensor(taught[0]).float() / 255)
-        classes = torch.arange(self._taught, device=self._device)[:, None, None]
+        if answer:
+            return *sample, view.probabilities(torch.as_tensor(answer[0]).float() / 255)
+        classes = torch.arange(self._taught_classes, device=self._device)[:, None, None]
         return *sample, F.avg_pool2d((sample[1] == classes).float(), TEACHER_STRIDE)

@@ -35,7 +35,7 @@ def low_delay_copy(images: Sequence[np.ndarray], crf: int = 20, rate: int = 15) 
             stream = container.add_stream(
                 "libx264", rate=rate, options={**_LOW_DELAY, "crf": str(crf)}
             )
-            stream.height, stream.width = images[0].shape[:2]
+            stream.height, stream.width = height, width
             stream.pix_fmt = "yuv420p"
             for image in images:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "bgr24")))

@@ -89,7 +89,7 @@ class LiveLoop:
         self._recordings = Recordings(recording, limits or RecordingLimits())
         self._line = DelayLine[_Taken]()
         self._recorder: Recorder | None = None
-        self._record_first = False
+        self._record_first = False  # whether to begin recording with the first picture
         self._meter = Meter()
         self._picture: LivePicture | None = None
         self._shares: dict[str, float] = {}

@@ -47,6 +47,7 @@ class Teacher:
     ) -> None:
         self._device = device or torch.device("cpu")
         self._networks = [for_inference(network, self._device, dtype) for network in networks]
+        self._step = 2 * max(network.cell for network in self._networks)
         self._dtype, self._scales = dtype, scales
 
     @classmethod
@@ -93,20 +94,23 @@ class Teacher:
     def of_frame(self, frame_bgr: np.ndarray) -> np.ndarray:
         """What it says of a frame uint8 BGR ``[H, W, 3]`` of any size: probabilities uint8
         ``[C, H/4, W/4]`` in 255ths, rounded up to whole cells."""
-        step = 2 * max(network.cell for network in self._networks)
         height, width = frame_bgr.shape[:2]
-        padded = pad_to(frame_bgr, (height + -height % step, width + -width % step))
+        padded = pad_to(frame_bgr, (height + -height % self._step, width + -width % self._step))
         lesson = self(torch.from_numpy(padded)[None].to(self._device))
-        cells = lesson.probabilities[
-            0, :, : -(-height // TEACHER_STRIDE), : -(-width // TEACHER_STRIDE)
-        ]
-        return (255 * cells).round().to(torch.uint8).cpu().numpy()
+        rows, columns = -(-height // TEACHER_STRIDE), -(-width // TEACHER_STRIDE)
+        return (
+            (255 * lesson.probabilities[0, :, :rows, :columns])
+            .round()
+            .to(torch.uint8)
+            .cpu()
+            .numpy()
+        )
 
     def _scaled(self, images: Tensor, scale: float) -> Tensor:
         """Images at about ``scale``: sides are multiples of twice the networks' cells."""
         if scale == 1:
             return images
-        step = 2 * max(network.cell for network in self._networks)
+        step = self._step
         size = [max(1, round(side * scale / step)) * step for side in images.shape[-2:]]
         return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
 

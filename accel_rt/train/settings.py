@@ -161,8 +161,8 @@ class DeepLabSettings(LabelledSettings):
         choices=("class", "box"),
     )
     teacher_frames: bool = option(
-        "The teachers see every whole frame once, as it is, instead of each sample: faster, and "
-        "samples that are harmed are to be seen as if they were not.",
+        "Ask the teachers once about every whole frame, as it is, instead of about each sample: "
+        "faster, and nothing that is harmed or pasted misleads them.",
         False,
     )
     hints: float = option("Weight of also guessing the first teacher's features.", 0.0, low=0)

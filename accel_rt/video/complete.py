@@ -11,6 +11,7 @@ from PIL import Image
 from accel_rt.errors import InputError
 from accel_rt.video.headers import packet_end, stream_end, video_stream
 from accel_rt.video.opening import open_container
+from accel_rt.video.picture_file import UNREADABLE
 from accel_rt.video.source import SourceInfo
 
 _SLACK_FRAMES = Fraction(3, 2)  # a container may not say how long its last frame lasts
@@ -21,8 +22,8 @@ def complete_pictures(path: Path | str, source: SourceInfo | None = None) -> int
 
     Where ``source`` is given, the file must also have the source's number of frames, one less
     at most, or its length to within a frame and a half: where the source says neither, no file is
-    known to be complete. All packets are read, only those from
-    the last keyframe on are decoded. None for anything that is missing or cannot be read.
+    known to be complete. All packets are read, only those from the last keyframe on are decoded.
+    None for anything that is missing or cannot be read.
     """
     try:
         with open_container(str(path)) as container:
@@ -33,9 +34,9 @@ def complete_pictures(path: Path | str, source: SourceInfo | None = None) -> int
 
 
 def complete_animation(path: Path, source: SourceInfo) -> int | None:
-    """The number of frames of a picture's file, which an animation has of all of ``source``.
+    """The number of frames of a picture's file.
 
-    None for one that is missing, cannot be read or has less.
+    None if it is missing, cannot be read, or is an animation of less than all of ``source``.
     """
     try:
         with Image.open(path) as image:
@@ -44,7 +45,7 @@ def complete_animation(path: Path, source: SourceInfo) -> int | None:
                 image.seek(number)
                 image.load()
                 shown_ms += image.info.get("duration", 0)
-    except (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError):
+    except UNREADABLE:
         return None
     slack_s = float(_SLACK_FRAMES / source.rate)
     return frames if _covers(source, frames, shown_ms / 1000, slack_s) else None

@@ -160,12 +160,11 @@ class ImageSource(Source):
         if self._too_large:
             return self._too_large
         if self.corrupt_frames:
+            what = f"the image '{self.info.name}' cannot be read: it is"
+            if pictures > 1:
+                what = f"none of the {pictures} images of '{self.info.name}' can be read: they are"
             return InputError(
-                f"none of the {pictures} images of '{self.info.name}' can be read: they are "
-                f"damaged, or of a kind that is not read, such as 32-bit values"
-                if pictures > 1
-                else f"the image '{self.info.name}' cannot be read: it is damaged, or of a kind "
-                f"that is not read, such as 32-bit values"
+                f"{what} damaged, or of a kind that is not read, such as 32-bit values"
             )
         return UsageError(
             f"the start, {float(self._start):g} s, is after the end of '{self.info.name}', which "

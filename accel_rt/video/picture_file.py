@@ -23,6 +23,9 @@ FORMATS = {
 }
 """Pillow's formats by file suffix."""
 
+UNREADABLE = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises for files that it cannot read."""
+
 _QUALITY = 92  # of JPEG and WebP; the others ignore it
 
 
@@ -44,17 +47,12 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in FORMATS
 
 
-def frames_in(path: Path, decode: bool = True) -> int | None:
-    """How many frames a picture's file holds; None if it is missing, damaged or huge.
-
-    Without ``decode`` its pixels are not looked at.
-    """
+def frames_in(path: Path) -> int | None:
+    """How many frames a picture's file says it holds; None if it is missing, damaged or huge."""
     try:
         with Image.open(path) as image:
-            if decode:
-                image.load()
             return getattr(image, "n_frames", 1)
-    except (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError):
+    except UNREADABLE:
         return None
 
 

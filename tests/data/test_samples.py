@@ -87,7 +87,8 @@ class TestAugmentation:
         labels[:60], labels[:, 80:] = 1, 2
         image = np.repeat(labels[..., None] * 100, 3, 2).astype(np.uint8)
         augmentation = Augmentation(crop=(64, 96), colour=0, **options)  # type: ignore[arg-type]
-        return augmentation(image, labels, np.random.default_rng(seed))
+        view = augmentation.draw((120, 160), np.random.default_rng(seed))
+        return view.image(image), view.labels(labels)
 
     @pytest.mark.parametrize("seed", range(20))
     def test_image_and_labels_move_together(self, seed: int) -> None:
@@ -147,9 +148,8 @@ class TestAugmentation:
         for seed in range(5):
             augmentation = Augmentation((64, 64), (1.0, 2.0), whole=1.0)
             labels = np.full((48, 64), 7, np.uint8)
-            _, shown = augmentation(
-                np.zeros((48, 64, 3), np.uint8), labels, np.random.default_rng(seed)
-            )
+            view = augmentation.draw((48, 64), np.random.default_rng(seed))
+            shown = view.labels(labels)
             assert (shown == 7).sum() == 48 * 64
 
     def test_same_seed_same_sample(self) -> None:
@@ -228,7 +228,7 @@ class TestMixture:
             seed=4,
             mix=0.5,
             robust=0.5,
-            taught=2,
+            taught_classes=2,
         )
         untaught = 0
         for index in range(40):
