@@ -29,7 +29,6 @@ from accel_rt.scale.place import REPORT, Chunks, input_file
 from accel_rt.scale.plan import Plan, Task, cut
 from accel_rt.video.masks import MaskWriter
 from accel_rt.video.packets import read_packets
-from accel_rt.video.picture_writer import PictureWriter
 from accel_rt.video.reader import open_source
 from accel_rt.video.side_tracks import sound_start
 from accel_rt.video.source import Frame, Source
@@ -45,7 +44,7 @@ _JUST_AFTER = Fraction(1, 10**9)
 class ChunkFiles:
     """The outputs of a chunk, as :class:`~accel_rt.cli.outputs.FrameOutputs` takes them."""
 
-    video: VideoWriter | PictureWriter | None = None
+    video: VideoWriter | None = None
     masks: MaskWriter | None = None
     timing: TimingLog | None = None
     stats: StatsLog | None = None
@@ -135,8 +134,10 @@ class SegmentWork:
             if output and not options.start and not options.no_audio:
                 sound = sound_start(source, Path(output).suffix)
                 origin = origin if sound is None else min(origin, sound)
+            info = source.info
         table = read_packets(path, options.limits)
-        return Plan(cut(table, self.chunk_s, options.start, options.end), origin, table.origin)
+        chunks = cut(table, self.chunk_s, options.start, options.end)
+        return Plan(chunks, origin, table.origin, (info.height, info.width), info.rate)
 
     def _chunk(self, task: Task) -> dict[str, Any]:
         """Segment a chunk, and return what is noted of it.
@@ -163,7 +164,7 @@ class SegmentWork:
             folder = stack.enter_context(self.chunks.making(task.id))
             path = input_file(task.video.source)
             source = stack.enter_context(self._source(path, start, end, chunk.start is not None))
-            files = self._open(task, folder, source)
+            files = self._open(task, folder)
             stack.callback(files.abandon)
             self.segmenter.reset()
             self.segmenter.draw(self._style.overlay if files.video else None)
@@ -185,14 +186,13 @@ class SegmentWork:
 
             run_pipeline(frames(source), self.segmenter, output, count)
             files.finish()
-            height, width = self._style.shape(source.info.height, source.info.width)
             report = {
                 "frames": counts["frames"],
                 "pictures": files.video.pictures if files.video else 0,
+                "stretched": files.video.stretched if files.video else 0,
                 "first_pts": str(first_pts[0] if first_pts else chunk.start),
                 "whole": not (source.truncated or source.corrupt_frames),
-                "size": [width, height],
-                "rate": str(source.info.rate),
+                "size": self._style.shape(*task.plan.size),
                 "elapsed_s": monotonic() - began_s,
                 "classes": asdict(self._style.classes),
                 "ran": self.segmenter.describe(),
@@ -201,15 +201,14 @@ class SegmentWork:
             (folder / REPORT).write_text(json.dumps(report))
         return report
 
-    def _open(self, task: Task, folder: Path, source: Source) -> ChunkFiles:
+    def _open(self, task: Task, folder: Path) -> ChunkFiles:
         wanted, options, files = task.video.outputs, self.options, ChunkFiles()
         assert task.plan is not None
         if wanted.video:
-            height, width = self._style.shape(source.info.height, source.info.width)
             files.video = VideoWriter(
                 folder / VIDEO,
-                (width, height),
-                source.info.rate,
+                self._style.shape(*task.plan.size),
+                task.plan.rate,
                 options.codec,
                 options.crf,
                 token=PIECE,

@@ -41,6 +41,7 @@ STATE = ".accel-rt"
 _LINE_EVERY_S, _JSON_EVERY_S = 5.0, 1.0
 _CLUSTER_CORES = 2
 _NO_CHANGE = ("limits", "summary")  # settings that change no output
+_FORMAT = 2  # of chunks and outputs; those of another one are not done
 
 
 def run_many(
@@ -131,7 +132,7 @@ def _has_outputs(outputs: Outputs) -> bool:
 def _what_matters(settings: SegmenterSettings, options: SegmentOptions) -> Any:
     """All settings that change the outputs."""
     shown = {name: value for name, value in asdict(options).items() if name not in _NO_CHANGE}
-    parts = [asdict(settings), {**shown, "zones": None}, options.file_digests()]
+    parts = [_FORMAT, asdict(settings), {**shown, "zones": None}, options.file_digests()]
     return json.loads(json.dumps(parts, default=str))
 
 

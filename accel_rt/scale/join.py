@@ -17,6 +17,7 @@ from accel_rt.files import unfinished_path
 from accel_rt.scale.board import Done
 from accel_rt.scale.place import REPORT, Chunks, deliver, input_file
 from accel_rt.scale.plan import Outputs, Task
+from accel_rt.video.encoder import stretched_note
 from accel_rt.video.limits import DEFAULT_LIMITS, Limits
 from accel_rt.video.location import is_url
 from accel_rt.video.masks import MaskWriter, unfinished_folder
@@ -67,7 +68,9 @@ def join(task: Task, chunks: Chunks, how: Joining) -> Done:
             with chunks.opened(chunk.id(task.video.key)) as folder:
                 report = read_report(folder)
                 if files is None:
-                    files = stack.enter_context(_Files(outputs, scratch, source, report, how))
+                    files = stack.enter_context(
+                        _Files(outputs, scratch, source, report, plan.rate, how)
+                    )
                 files.take(folder, report, frames, plan.origin)
             frames += report["frames"]
             whole = whole and report["whole"]
@@ -95,9 +98,11 @@ class _Files:
         scratch: Path,
         source: Source,
         report: dict[str, Any],
+        rate: Fraction,
         how: Joining,
     ) -> None:
         self.notes: list[str] = []
+        self._stretched = 0
         self._deliveries: list[tuple[Path, str]] = []
         self.video: VideoWriter | None = None
         self.masks: MaskWriter | None = None
@@ -111,7 +116,7 @@ class _Files:
                 self.video = VideoWriter(
                     here(outputs.video),
                     tuple(report["size"]),
-                    Fraction(report["rate"]),
+                    rate,
                     how.codec,
                     how.crf,
                     tracks_from=source,
@@ -146,6 +151,7 @@ class _Files:
             self.video.join(folder / VIDEO, Fraction(report["first_pts"]), origin)
             if self.video.pictures - before != report["pictures"]:
                 raise InputError(f"the chunk '{folder}' is damaged: remove it and run again")
+            self._stretched += report["stretched"]
         if self.masks:
             self.masks.take(unfinished_folder(folder / MASKS, PIECE), frames, first)
         if self.timing:
@@ -157,7 +163,7 @@ class _Files:
         """Complete all outputs, then give them their names."""
         if self.video:
             self.video.complete()
-            self.notes += self.video.notes
+            self.notes += self.video.notes + stretched_note(self._stretched)
         if self.timing:
             self.timing.complete(settings, machine)
         for output in (self.masks, self.stats):

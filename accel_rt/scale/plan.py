@@ -62,12 +62,15 @@ class Plan:
     """A video's chunks in order.
 
     ``origin`` is the source's time that the output has as 0, ``clock`` the one that spans are
-    counted from, in seconds.
+    counted from, in seconds; ``size`` is the ``(height, width)`` and ``rate`` the frames per second
+    of the whole video, as its beginning says.
     """
 
     chunks: tuple[Chunk, ...]
     origin: Fraction
     clock: Fraction
+    size: tuple[int, int]
+    rate: Fraction
 
     @property
     def frames(self) -> int:
@@ -81,6 +84,8 @@ class Plan:
             "frames": [chunk.frames for chunk in self.chunks],
             "origin": str(self.origin),
             "clock": str(self.clock),
+            "size": list(self.size),
+            "rate": str(self.rate),
         }
 
     @classmethod
@@ -88,7 +93,9 @@ class Plan:
         """What :meth:`to_json` gave."""
         cuts = [Fraction(text) for text in stored["cuts"]]
         chunks = _chunks(cuts, stored["frames"])
-        return cls(chunks, Fraction(stored["origin"]), Fraction(stored["clock"]))
+        origin, clock, rate = (Fraction(stored[name]) for name in ("origin", "clock", "rate"))
+        height, width = stored["size"]
+        return cls(chunks, origin, clock, (height, width), rate)
 
 
 @dataclass(frozen=True)

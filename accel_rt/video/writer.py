@@ -156,6 +156,11 @@ class VideoWriter:
         self.unfinished = path
         self._encoder.restart()
 
+    @property
+    def stretched(self) -> int:
+        """How many pictures of another shape were stretched to fit."""
+        return self._encoder.stretched
+
     def join(self, piece: Path, first_pts: Fraction, origin: Fraction) -> None:
         """Add all coded pictures of ``piece``, as they are.
 
@@ -246,7 +251,7 @@ class VideoWriter:
         if self.frames == 0:
             self.abandon()
             return False
-        self.notes += stretched_note(self._encoder.stretched)
+        self.notes += stretched_note(self.stretched)
         with self._keeping_what_is_done():
             self._mux(self._encoder.flush())
             if self._tracks:

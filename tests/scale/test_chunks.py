@@ -18,10 +18,12 @@ from accel_rt.scale.board import Board
 from accel_rt.scale.drive import drive
 from accel_rt.scale.manifest import Manifest
 from accel_rt.scale.plan import Video
+from accel_rt.video.overlay import render_overlay
 from accel_rt.video.reader import open_source
 from accel_rt.video.writer import VideoWriter
+from tests.runtime.test_segmenter import CLASSES
 from tests.scale import small
-from tests.video.clips import probe
+from tests.video.clips import probe, write_clip
 
 
 def run(work, video, written=None):
@@ -94,9 +96,12 @@ def test_the_video_has_the_times_and_the_sound_of_one_run(tmp_path):
     )
     board = run(small.work(tmp_path), Video(str(path), small.outputs(tmp_path), "key"))
     assert not board.failures
+    (plan,) = board.manifest.plans.values()
+    at = np.cumsum([0, *(chunk.frames for chunk in plan.chunks[:-1])]).tolist()
+    shown = unchunked(path, SegmenterSettings.preset("balanced"), at)
     with (
         open_source(path) as source,
-        VideoWriter(tmp_path / "y.mp4", (160, 96), source.info.rate, tracks_from=source) as writer,
+        VideoWriter(tmp_path / "y.mp4", (96, 160), source.info.rate, tracks_from=source) as writer,
     ):
         for frame in source:
             writer.write(frame.image_bgr, frame.pts, frame.duration)
@@ -104,6 +109,41 @@ def test_the_video_has_the_times_and_the_sound_of_one_run(tmp_path):
     assert found.times == expected.times
     assert found.beep_s == pytest.approx(expected.beep_s, abs=1e-4)
     assert found.audio_end_s == pytest.approx(expected.audio_end_s, abs=1e-4)
+    assert {image.shape for image in found.images} == {(96, 160, 3)}
+    palette = CLASSES.palette_bgr()
+    with open_source(path) as source:
+        for frame, written, result in zip(source, found.images, shown, strict=True):
+            drawn = render_overlay(
+                frame.image_bgr, result.labels, palette, small.OPTIONS.display.alpha
+            )
+            assert np.abs(written.astype(int) - drawn).mean() < 6
+
+
+def test_all_of_a_video_whose_pictures_change_their_size_has_one_size(tmp_path):
+    """Also where every chunk has pictures of one size only."""
+    parts = []
+    for number, turn in enumerate((lambda image: image, lambda image: image.transpose(1, 0, 2))):
+        images = [np.ascontiguousarray(turn(image)) for image in small.moving(50)]
+        times = [Fraction(50 * number + n, 25) for n in range(50)]
+        part = write_clip(
+            tmp_path / f"{number}.ts",
+            times,
+            images,
+            format="mpegts",
+            options={"g": "12", "bf": "0"},
+        )
+        parts.append(part.read_bytes())
+    path = tmp_path / "x.ts"
+    path.write_bytes(b"".join(parts))
+    board = run(small.work(tmp_path, 2.0), Video(str(path), small.outputs(tmp_path), "key"))
+    assert not board.failures
+    (plan,) = board.manifest.plans.values()
+    assert len(plan.chunks) > 1
+    images = probe(tmp_path / "x_accel.mp4").images
+    assert len(images) == 100
+    assert {image.shape for image in images} == {(96, 160, 3)}
+    ((_, done),) = board.joined
+    assert "50 pictures of another shape were stretched to fit" in done.notes
 
 
 @pytest.mark.parametrize("masks", ["npz", "rle"])

@@ -75,7 +75,7 @@ def test_where_times_leave_something_open_nothing_is_cut(fault):
 
 
 def test_a_plan_survives_the_manifest():
-    plan = Plan(cut(table(), 10), Fraction(1, 3), Fraction(2, 7))
+    plan = Plan(cut(table(), 10), Fraction(1, 3), Fraction(2, 7), (96, 160), Fraction(30000, 1001))
     lines: list[str] = []
     manifest = Manifest([], lines.append)
     manifest.planned("a", plan)
@@ -105,7 +105,7 @@ def test_the_name_of_a_chunk_is_of_input_settings_and_span():
 
 
 VIDEOS = [Video(f"{name}.mp4", Outputs(f"{name}_accel.mp4"), name) for name in "abc"]
-PLAN = Plan(cut(table(), 10), Fraction(0), Fraction(0))
+PLAN = Plan(cut(table(), 10), Fraction(0), Fraction(0), (96, 160), Fraction(25))
 
 
 def planned(**options):
