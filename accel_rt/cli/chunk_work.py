@@ -29,6 +29,7 @@ from accel_rt.scale.place import REPORT, Chunks, input_file
 from accel_rt.scale.plan import Plan, Task, cut
 from accel_rt.video.masks import MaskWriter
 from accel_rt.video.packets import read_packets
+from accel_rt.video.picture_writer import PictureWriter
 from accel_rt.video.reader import open_source
 from accel_rt.video.side_tracks import sound_start
 from accel_rt.video.source import Frame, Source
@@ -44,7 +45,7 @@ _JUST_AFTER = Fraction(1, 10**9)
 class ChunkFiles:
     """The outputs of a chunk, as :class:`~accel_rt.cli.outputs.FrameOutputs` takes them."""
 
-    video: VideoWriter | None = None
+    video: VideoWriter | PictureWriter | None = None
     masks: MaskWriter | None = None
     timing: TimingLog | None = None
     stats: StatsLog | None = None

@@ -85,7 +85,7 @@ def run_many(
         lines = Lines(state)
         stack.callback(lines.flush)
         manifest = Manifest(lines.read(), lines.write)
-        board = _board(videos, manifest, chunks)
+        board = _board(videos, manifest, chunks, lines)
         told = stack.enter_context(Told(board, len(videos), many.json_progress))
 
         def tell() -> None:
@@ -115,14 +115,19 @@ def _crew(work: SegmentWork, many: ManyOptions, cores: int) -> Any:
     return RayCrew(work, many.cluster, many.workers, cores, gpus)
 
 
-def _board(videos: list[Video], manifest: Manifest, chunks: Chunks) -> Board:
+def _board(videos: list[Video], manifest: Manifest, chunks: Chunks, lines: Lines) -> Board:
     there = chunks.names()
     joined = {v.key for v in videos if v.key in manifest.joined and _has_outputs(v.outputs)}
     for key in joined & manifest.plans.keys():  # a run was killed before it removed them
         ids = {chunk.id(key) for chunk in manifest.plans[key].chunks}
         chunks.remove(sorted(ids & there))
     sticky = any(is_url(video.source) for video in videos)
-    return Board(videos, manifest, there, joined, sticky, drop=chunks.remove)
+
+    def drop(names: list[str]) -> None:
+        lines.flush()  # first: what they were joined to is on record
+        chunks.remove(names)
+
+    return Board(videos, manifest, there, joined, sticky, drop)
 
 
 def _has_outputs(outputs: Outputs) -> bool:
@@ -155,12 +160,16 @@ def _videos(inputs: Sequence[str], folder: str, wanted: Outputs, matters: Any) -
             wanted.timing and _of_one(wanted.timing, name),
             wanted.stats and _of_one(wanted.stats, name),
         )
-        for output in filter(None, vars(outputs).values()):
-            if owners.setdefault(output, source) != source:
+        wanted_files = [output for output in vars(outputs).values() if output]
+        for output in wanted_files:
+            if wanted_files.count(output) > 1:
+                raise UsageError(f"two outputs would be written to '{output}': name two files")
+            if output in owners:
                 raise UsageError(
                     f"'{owners[output]}' and '{source}' would both be written to '{output}': "
                     "run them one by one"
                 )
+            owners[output] = source
         key = digest([identity(source), asdict(outputs), matters])
         videos.append(Video(source, outputs, key))
     sources = {_real(video.source) for video in videos}

@@ -161,9 +161,10 @@ LONGEST = 1000
 
 
 def pack(array: np.ndarray) -> dict[str, Any]:
-    """Integers as text: base64 of zlib of little-endian int32 in C order."""
-    data = zlib.compress(np.ascontiguousarray(array, "<i4").tobytes(), 9)
-    return {"shape": list(array.shape), "zlib_int32": base64.b64encode(data).decode()}
+    """Integers as text: base64 of zlib of little-endian int32, or int64 if need be, in C order."""
+    bits = 64 if array.size and array.max() > np.iinfo(np.int32).max else 32
+    data = zlib.compress(np.ascontiguousarray(array, f"<i{bits // 8}").tobytes(), 9)
+    return {"shape": list(array.shape), f"zlib_int{bits}": base64.b64encode(data).decode()}
 
 
 def unpack(stored: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -171,15 +172,16 @@ def unpack(stored: Any, shape: tuple[int, ...]) -> np.ndarray:
     found = member(stored, "shape", list)
     if found != list(shape):
         raise ValueError(f"counts of shape {found} stand where {list(shape)} belongs")
-    size = 4 * int(np.prod(shape))
+    bits = 64 if "zlib_int64" in stored else 32
+    size = bits // 8 * int(np.prod(shape))
     try:
-        packed = base64.b64decode(member(stored, "zlib_int32", str))
+        packed = base64.b64decode(member(stored, f"zlib_int{bits}", str))
         data = zlib.decompressobj().decompress(packed, size + 1)
     except zlib.error as error:
         raise ValueError(f"counts cannot be unpacked ({error})") from error
     if len(data) != size:
         raise ValueError(f"counts of {size} bytes are not there whole")
-    values = np.frombuffer(data, "<i4").reshape(shape).astype(np.int64)
+    values = np.frombuffer(data, f"<i{bits // 8}").reshape(shape).astype(np.int64)
     if (values < 0).any():
         raise ValueError("there are counts below 0")
     return values

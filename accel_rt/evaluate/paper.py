@@ -116,8 +116,9 @@ def available_models(
 ) -> ModelSet:
     """Every model of the tables whose weights for ``classes`` are installed.
 
-    ``base`` gives device, precision, size and the warp of the tables; models run up to interval
-    ``longest``. Raises :class:`~accel_rt.errors.UsageError` if there is none.
+    ``base`` gives device, precision, size and the warp of the tables, composed where it is auto;
+    models run up to interval ``longest``. Raises :class:`~accel_rt.errors.UsageError` if there is
+    none.
     """
     installed = {
         entry.name
@@ -126,6 +127,8 @@ def available_models(
     }
     flow = any(entry.kind == "flownets" for entry in store.installed())
     base = replace(base, interval=longest, scene_cuts=False)
+    if base.warp == "auto":
+        base = replace(base, warp="composed")
     found = ModelSet()
     for family in (PAPER, *_light(installed)):
         _add_family(found, family, base, installed, flow)
@@ -182,7 +185,7 @@ def variant(name: str, what: str) -> str:
     return f"{name}, {what}"
 
 
-OTHER_WARP = {"auto": "incremental", "composed": "incremental", "incremental": "composed"}
+OTHER_WARP = {"composed": "incremental", "incremental": "composed"}
 
 
 def _add_variants(found: ModelSet, family: NetworkFamily, installed: set[str], flow: bool) -> None:

@@ -89,8 +89,11 @@ class SharedPredictor:
 
     @torch.inference_mode()
     def labels(self, model: str, offset: int) -> np.ndarray:
-        """Labels uint8 ``[H, W]`` of the latest frame, the keyframe being ``offset`` back."""
-        return self._models[model].labels(self._frames, offset)
+        """Labels uint8 ``[H, W]`` of the latest frame, the keyframe being ``offset`` back.
+
+        A frame of another size than the one before is a keyframe itself, as it is in a run.
+        """
+        return self._models[model].labels(self._frames, min(offset, len(self._frames) - 1))
 
 
 class _Model:
@@ -110,7 +113,6 @@ class _Model:
         )
         self._flow = load_flow(settings, self._device, dtype, loaded.flow)
         chosen = None if settings.flow in FLOWS else settings.flow
-        # The flow's name is taken before any frame: it can change with these.
         name = None if self._flow is None else self._flow.name
         self._flow_name = name, chosen, loaded.flow
         self._trained, self._size = loaded.info.size, loaded.size(settings)

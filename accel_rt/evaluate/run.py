@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import signal
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -97,6 +98,11 @@ def evaluate(
             done += 1
             report(f"evaluated {done} of {total} parts")
     loaded = [part for number in range(total) if (part := parts.load(number)) is not None]
+    if len(loaded) < total:
+        raise OutputError(
+            f"{total - len(loaded)} of {total} parts in '{work}' are damaged or gone: run the same "
+            "command again"
+        )
     schedules = evaluation.schedules()
     return {
         name: Counts.join(schedule, [part[name] for part in loaded])
@@ -108,12 +114,13 @@ def forget(work: Path) -> None:
     """Remove the parts of an evaluation whose results are written; other files stay."""
     with suppress(OSError):
         for path in work.iterdir():
-            if path.name == _INPUTS or path.name.startswith(_PART):
+            if path.name == _INPUTS or _PART.fullmatch(path.name):
                 path.unlink()
         work.rmdir()
 
 
-_INPUTS, _PART = "inputs.json", "part-"
+_INPUTS, _PART = "inputs.json", re.compile(r"part-\d{5}\.npz")
+_FINGERPRINT = re.compile("[0-9a-f]{64}")
 _Arrays = dict[str, dict[str, np.ndarray]]
 
 
@@ -220,9 +227,10 @@ class _Parts:
         self._folder = folder
         mark = folder / _INPUTS
         try:
-            if folder.is_dir() and _read(mark) != fingerprint:
-                forget(folder)
-                if folder.is_dir():
+            if folder.is_dir() and (found := _read(mark)) != fingerprint:
+                if found and _FINGERPRINT.fullmatch(found):
+                    forget(folder)
+                if folder.is_dir() and any(folder.iterdir()):
                     raise OutputError(
                         f"'{folder}' is where unfinished results go, and holds other files: move "
                         f"it away, or name another output"
@@ -233,7 +241,7 @@ class _Parts:
             raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
 
     def path(self, number: int) -> Path:
-        return self._folder / f"{_PART}{number:05d}.npz"
+        return self._folder / f"part-{number:05d}.npz"
 
     def save(self, number: int, arrays: _Arrays) -> None:
         flat = {f"{m}|{name}": a for m, of in arrays.items() for name, a in of.items()}
@@ -255,6 +263,7 @@ class _Parts:
 
 def _read(path: Path) -> str | None:
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
+    return found if isinstance(found, str) else None

@@ -27,26 +27,19 @@ class CodecFlow:
     """Flow by motion vectors; a :class:`~accel_rt.flow.source.FlowSource`.
 
     A frame whose vectors do not lead to the frame before it, or are too few, gets the flow of
-    ``search``. ``by_codec`` and ``by_search`` count frames of either kind.
+    dense inverse search; :attr:`latest` says which it was.
     """
 
     normalisation = None
 
-    def __init__(self, search: DISFlow | None = None) -> None:
-        self._search = search or DISFlow()
-        self.by_codec = self.by_search = 0
+    def __init__(self) -> None:
+        self._search = DISFlow()
         self.latest = self._search.latest
 
     @property
     def name(self) -> str:
-        """What ran so far, in words."""
-        if not self.by_codec + self.by_search:
-            return f"codec where the video has usable vectors, else {self._search.name}"
-        if not self.by_search:
-            return "codec"
-        if not self.by_codec:
-            return f"{self._search.name} (the video has no usable vectors)"
-        return f"codec on {self.by_codec} frames, {self._search.name} on {self.by_search}"
+        """Which flow runs, in words."""
+        return f"codec where the video has usable vectors, else {self._search.name}"
 
     def view(self, frame: np.ndarray, motion: Motion | None = None) -> _View:
         """A frame uint8 BGR ``[H, W, 3]`` in grey, with its vectors."""
@@ -62,10 +55,8 @@ class CodecFlow:
             and motion.size == before.size
             and min(map(_covered, motion.fields)) >= _LEAST_COVERED
         ):
-            self.by_codec += 1
             self.latest = "codec"
             return reduce_flow(vector_flow(motion), grid)
-        self.by_search += 1
         self.latest = self._search.latest
         return self._search.between(previous.grey, current.grey, grid)
 

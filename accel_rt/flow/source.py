@@ -26,7 +26,7 @@ class FlowSource(Protocol):
 
     @property
     def name(self) -> str:
-        """Which flow runs, or ran so far, for a report."""
+        """Which flow runs, for a report."""
 
     def view(self, frame: Any, motion: Motion | None = None) -> Any:
         """What is kept of a frame to compute flow from and to it.

@@ -24,7 +24,9 @@ from accel_rt.version import __version__
 
 LoadNetwork = Callable[[Path | str], tuple[Network, ModelInfo]]
 
-_RUNNING: WeakKeyDictionary[Network, dict[str, ExportedNetwork]] = WeakKeyDictionary()
+_Size = tuple[int, int] | None
+_RUNNING: WeakKeyDictionary[Network, dict[tuple[str, _Size], ExportedNetwork]]
+_RUNNING = WeakKeyDictionary()
 
 
 def integers_are_faster() -> bool:
@@ -84,9 +86,9 @@ def _running(
 ) -> ExportedNetwork:
     """``network``, of the file ``found``, on an engine: its ``integers`` if there are any."""
     name = f"{engine} int8" if integers else engine
+    size = settings.size if network.cell == 1 else None
     started = _RUNNING.setdefault(network, {})
-    if name not in started:
-        size = settings.size if network.cell == 1 else None
+    if (name, size) not in started:
         file = integers or exported(found, network, info, size)
         try:
             told, run = start(engine, file)
@@ -97,8 +99,8 @@ def _running(
                 f"{name} does not run {found} ({reason(error)}): choose --backend torch"
             ) from error
         network_of = ExportedNetwork(described(told), run, network.classes, network.task, name)
-        started[name] = network_of
-    return started[name]
+        started[name, size] = network_of
+    return started[name, size]
 
 
 def exported(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -68,7 +69,8 @@ class Deaths:
 class LocalCrew:
     """``count`` processes that do ``work``; a context manager that ends them.
 
-    A process that dies is replaced. They end by themselves should this process be killed.
+    A process that dies is replaced. They end by themselves should this process be killed. Their
+    temporary files are in a folder that is removed at the end, whatever became of them.
     """
 
     def __init__(self, work: Work, count: int) -> None:
@@ -76,6 +78,7 @@ class LocalCrew:
         self._next, self._deaths = 0, Deaths(count)
         self._workers: dict[int, tuple[Any, Any]] = {}
         self._count = count
+        self._scratch = tempfile.TemporaryDirectory(prefix="accel-rt-", ignore_cleanup_errors=True)
 
     def __enter__(self) -> LocalCrew:
         for _ in range(self._count):
@@ -88,6 +91,7 @@ class LocalCrew:
             process.kill()
         for process, _ in self._workers.values():
             process.join()
+        self._scratch.cleanup()
 
     @property
     def processes(self) -> dict[int, int]:
@@ -121,7 +125,8 @@ class LocalCrew:
     def _start(self) -> None:
         ours, theirs = _CONTEXT.Pipe()
         number, self._next = self._next, self._next + 1
-        process = _CONTEXT.Process(target=_serve, args=(theirs, number, self._work), daemon=True)
+        given = theirs, number, self._work, self._scratch.name
+        process = _CONTEXT.Process(target=_serve, args=given, daemon=True)
         process.start()
         theirs.close()
         self._workers[number] = process, ours
@@ -141,8 +146,9 @@ def _how(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _serve(connection: Connection, number: int, work: Work) -> None:
+def _serve(connection: Connection, number: int, work: Work, scratch: str) -> None:
     """The life of a worker: its tasks, one after the other."""
+    tempfile.tempdir = scratch
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN if each == signal.SIGINT else signal.SIG_DFL)
     parent = multiprocessing.parent_process()

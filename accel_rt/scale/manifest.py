@@ -16,8 +16,7 @@ class Manifest:
 
     ``joined`` says of these, by their keys, whether they could be read whole. A video is no longer
     among them once another one's outputs, or those of other settings, have replaced its own.
-    ``lines`` are those that earlier runs wrote with :meth:`add`'s ``write``; the last may be cut
-    off. ``write`` must have a line on disk when it returns.
+    ``lines`` are those that earlier runs gave ``write``; the last may be cut off.
     """
 
     def __init__(self, lines: Iterable[bytes], write: Any) -> None:

@@ -17,14 +17,15 @@ from typing import Any
 from accel_rt.errors import AccelError, InputError, OutputError, UsageError
 from accel_rt.files import UNFINISHED, new_token, why_unwritable
 from accel_rt.scale.plan import digest
-from accel_rt.video.location import is_url, local_path
+from accel_rt.video.location import is_url, local_path, source_name
 
 _KINDS = "mp4 m4v mov mkv webm avi ts mts m2ts mpg mpeg wmv flv ogv 3gp"
 VIDEO_SUFFIXES = tuple(f".{kind}" for kind in _KINDS.split(" "))
 """What is taken for a video in a folder."""
 
 REPORT = "chunk.json"
-_KEPT = 4  # inputs that a machine keeps copies of, for each core
+_TOLD = ("size", "ETag", "Last-Modified")  # by HTTP, where a URL's key is of its address alone
+_SPARE = 1  # inputs that a machine keeps copies of, beyond one for each core
 
 
 def remote(url: str) -> tuple[Any, str]:
@@ -110,13 +111,16 @@ def _remote_videos(url: str, leave_out: str) -> dict[str, str]:
     system, path = remote(url)
     outputs = remote(leave_out)[1].rstrip("/") if leave_out else None
     with remote_errors(url, InputError):
-        if glob.has_magic(path):
-            base = next(str(p) for p in Path(path).parents if not glob.has_magic(str(p)))
-            paths = system.glob(path)
-        elif system.isdir(path):
+        name = Path(source_name(url))
+        if name.suffix.lower() in VIDEO_SUFFIXES and system.isfile(path):
+            return {url: name.stem}
+        if system.isdir(path):
             base, paths = path, system.find(path)
         elif system.exists(path):
-            return {url: Path(path).stem}
+            return {url: name.stem}
+        elif glob.has_magic(path):
+            base = next(str(p) for p in Path(path).parents if not glob.has_magic(str(p)))
+            paths = system.glob(path)
         else:
             raise InputError(f"there is nothing at '{url}': check the URL")
         if outputs == base.rstrip("/"):
@@ -138,7 +142,8 @@ def identity(source: str) -> list[Any]:
     if is_url(source):
         system, path = remote(source)
         with remote_errors(source, InputError):
-            return [source, str(system.ukey(path))]
+            told = system.info(path)
+            return [source, str(system.ukey(path)), *(str(told.get(name)) for name in _TOLD)]
     try:
         status = os.stat(local_path(source))
     except OSError as error:
@@ -158,7 +163,8 @@ def is_there(output: str) -> bool:
 def input_file(source: str) -> Path:
     """A file of this machine with what is at ``source``, a path or URL.
 
-    A URL is read once for all workers of the machine, which keeps some copies.
+    A URL is read once for all workers that share a folder for temporary files, where some copies
+    are kept.
     """
     if not is_url(source):
         return local_path(source)
@@ -174,7 +180,7 @@ def input_file(source: str) -> Path:
                 system.get_file(path, str(unfinished))
             unfinished.replace(copy)
         os.utime(copy)
-    _prune(folder, _KEPT * (os.cpu_count() or 1))
+    _prune(folder, (os.cpu_count() or 1) + _SPARE)
     return copy
 
 
@@ -280,9 +286,14 @@ class Chunks:
             if self._url:
                 system, path = remote(f"{self.root}/{name}")
                 with suppress(Exception):
+                    system.rm_file(f"{path}/{REPORT}")  # first: what is left is no chunk
                     system.rm(path, recursive=True)
-            else:
-                shutil.rmtree(Path(self.root, name), ignore_errors=True)
+                continue
+            folder = Path(self.root, name)
+            unfinished = folder.with_name(f"{name}.{new_token()}{UNFINISHED}")
+            with suppress(OSError):
+                folder.rename(unfinished)
+                shutil.rmtree(unfinished, ignore_errors=True)
 
     def _upload(self, folder: Path, name: str) -> None:
         system, path = remote(f"{self.root}/{name}")

@@ -164,9 +164,10 @@ class VideoSource(Source):
 
     def _nothing_read(self, start_s: float | None, end_s: float | None) -> Exception:
         if self._passed_s is not None:
+            span = f"{float(start_s or 0):g} to {float(end_s or 0):g} s"
             return UsageError(
-                f"'{self.info.name}' has no frame from {start_s or 0:g} to {end_s:g} s: the next "
-                f"one is at {self._passed_s:.3f} s"
+                f"'{self.info.name}' has no frame from {span}: the next one is at "
+                f"{self._passed_s:.3f} s"
             )
         length_s = self._header_end and float(self._header_end - self._origin())
         if start_s and length_s is not None and start_s >= length_s and not self.joins:

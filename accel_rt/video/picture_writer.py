@@ -36,13 +36,12 @@ class PictureWriter:
 
     def __init__(self, path: Path, rate: Fraction, token: str | None = None) -> None:
         check_output_path(path)
-        self.path, self.pictures = path, 0
+        self.path, self.pictures, self.stretched = path, 0, 0
         self.notes: list[str] = []
         self.unfinished = unfinished_path(path, token or new_token())
         self._last_s = 1 / rate
         self._images: list[Image.Image] = []
         self._times: list[Fraction] = []
-        self._stretched = 0
 
     def adopt(self, path: Path, pictures: int, first_pts: Fraction) -> Iterator[None]:
         """Nothing: a picture is not gone on with."""
@@ -68,7 +67,7 @@ class PictureWriter:
         if self._images:
             width, height = self._images[0].size
             frame_bgr, stretched = fit(frame_bgr, (height, width))
-            self._stretched += stretched
+            self.stretched += stretched
         self._images.append(Image.fromarray(np.ascontiguousarray(frame_bgr[:, :, ::-1])))
         self._times.append(pts)
         self._last_s = duration or self._last_s
@@ -78,7 +77,7 @@ class PictureWriter:
         """Write the file under its unfinished name; False, and no file, without a frame."""
         if not self._images:
             return False
-        self.notes += stretched_note(self._stretched)
+        self.notes += stretched_note(self.stretched)
         with output_errors(self.path), replacing(self.unfinished) as file:
             if len(self._images) == 1:
                 file.write(encode_picture(np.asarray(self._images[0])[:, :, ::-1], self._suffix))

@@ -22,6 +22,7 @@ _PROBE_BYTES = 4 << 20
 _JUMP_S = 1  # a lone packet that is further ahead of the next one is left out
 _FOR_EVER_S = 1 << 31
 _SEEK_MARGIN_S = 1  # sound may lie that much before its pictures in the file
+_BLOCK_S = 5  # tracks may lie in the file in blocks of that much
 # An edit list hides what a codec needs before time 0; elsewhere it would move the pictures.
 _HAS_EDIT_LIST = (".mp4", ".m4v", ".mov")
 
@@ -103,9 +104,11 @@ class SideTracks:
     def finish(self, until: Fraction) -> None:
         """Write what is left before ``until``, where the output ends; note what is missing."""
         self._pump(until, None)
+        goes_on = self._pending is not None
+        self._take_what_lies_behind(until)
         for track in self._tracks.values():
             track.finish()
-            if track.is_sound and self._pending is not None and track.filled < until / 2:
+            if track.is_sound and goes_on and track.filled < until / 2:
                 self.notes.append(
                     f"of the {_describe(track.stream)} only {float(track.filled):.1f} s lie within "
                     "the time of the pictures"
@@ -140,18 +143,37 @@ class SideTracks:
             time = track.place(packet, shown)
             if time is None or time - self._origin >= until:
                 break
-            if track.repeats(packet, time):
-                track.lost += 1
-            else:
-                taken = self._is_in_span(track, packet, time)
-                track.passes(packet, time, taken)
-                if taken and not track.is_sound:
-                    time = track.trim(packet, time, self._origin, self._end)
-                if taken:
-                    track.write(packet, time, self._origin)
+            self._take(track, packet, time)
             self._pending = next(self._packets, None)
         for track in self._tracks.values():
             track.advance(until)
+
+    def _take_what_lies_behind(self, until: Fraction) -> None:
+        """Mux what starts before ``until`` and lies in the file behind what starts later."""
+        past: set[int] = set()
+        while self._pending is not None and len(past) < len(self._tracks):
+            packet = self._pending
+            track = self._tracks[packet.stream.index]
+            time = track.place(packet, None)
+            if time is None or time - self._origin > until + _BLOCK_S:
+                break
+            if time - self._origin < until:
+                self._take(track, packet, time)
+            else:
+                past.add(packet.stream.index)
+            self._pending = next(self._packets, None)
+
+    def _take(self, track: Track, packet: av.Packet, time: Fraction) -> None:
+        """Mux what is wanted of ``packet``, placed at ``time``."""
+        if track.repeats(packet, time):
+            track.lost += 1
+            return
+        taken = self._is_in_span(track, packet, time)
+        track.passes(packet, time, taken)
+        if taken and not track.is_sound:
+            time = track.trim(packet, time, self._origin, self._end)
+        if taken:
+            track.write(packet, time, self._origin)
 
     def _open_track(self, stream: av.stream.Stream, packets: list[av.Packet]) -> Track | None:
         """A track for ``stream``, or None if it can be neither copied nor encoded."""

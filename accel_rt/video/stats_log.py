@@ -73,7 +73,10 @@ class StatsLog:
         """Take the rows of the first ``frames`` frames into the means."""
         assert self._file is not None
         self.frames = frames
-        with output_errors(self._file.path), self._file.path.open(newline="") as file:
+        with (
+            output_errors(self._file.path),
+            self._file.path.open(encoding="utf-8", newline="") as file,
+        ):
             for row in islice(csv.reader(file), 1, None):
                 self._add_to_means(row[2], [float(c) if c else None for c in row[len(_LEADING) :]])
 

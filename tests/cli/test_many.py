@@ -236,6 +236,7 @@ def test_plain_lines_say_how_far_all_is(accel, done, tmp_path, monkeypatch):
         (("x.mp4", "-o", "out", "--reference", "none"), "no installed network weights"),
         (("rtsp://camera/1", "-o", "out"), "pip install 'accel-rt[cluster]'"),
         (("x.mp4", "d/x.mp4", "-o", "out"), "would both be written"),
+        (("x.mp4", "-o", "out", "--timing", "a.csv", "--stats", "a.csv"), "name two files"),
     ],
 )
 def test_what_cannot_be_is_told_before_any_work(accel, done, tmp_path, args, message):
@@ -302,6 +303,16 @@ def test_urls_give_what_paths_give_and_nothing_is_read_twice(accel, done, tmp_pa
     assert not done
     memory.rm("/out/y_accel.mp4")
     assert "1 done, 1 done before" in accel(*args).out
+
+
+def test_the_name_of_a_url_may_look_like_a_pattern(accel, done, tmp_path, monkeypatch):
+    memory = need("fsspec").filesystem("memory")
+    memory.store.clear()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    memory.pipe_file("/drives/a[1].mp4", small.clip(tmp_path / "x.mp4", 5).read_bytes())
+    out = accel("segment", "memory://drives/a[1].mp4", "-o", "out", *ARGS)
+    assert out.code == 0, out.err
+    assert (tmp_path / "out/a[1]_accel.mp4").is_file()
 
 
 def test_a_url_that_cannot_be_had_is_told_of(accel, done, tmp_path):

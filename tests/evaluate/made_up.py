@@ -15,7 +15,7 @@ from accel_rt.runtime.settings import SegmenterSettings
 
 LONGEST, FRAMES, CLASSES = 10, 30, len(CAMVID)
 FAMILY = NetworkFamily("made-up networks", "big", {"S": "small"}, "B", "-Tiny")
-BASE = SegmenterSettings(interval=LONGEST, reference="big", update="small")
+BASE = SegmenterSettings(interval=LONGEST, reference="big", update="small", warp="composed")
 DEEPLAB = replace(BASE, mode="deeplab")
 
 

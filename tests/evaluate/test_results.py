@@ -11,6 +11,7 @@ import pytest
 
 from accel_rt.classes import CAMVID
 from accel_rt.errors import InputError, OutputError, UsageError
+from accel_rt.evaluate.counts import pack, unpack
 from accel_rt.evaluate.diff import compare
 from accel_rt.evaluate.results import FORMAT, Results, model_result, read, to_json, write
 from tests.evaluate.made_up import BASE, counts, results
@@ -112,3 +113,10 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 
 def test_scores_in_plain_types() -> None:
     json.dumps(to_json(results()), allow_nan=False)
+
+
+def test_more_pixels_than_32_bits_count_are_read_back() -> None:
+    many = np.array([[3_000_000_000, 5_000_000_000], [0, 1]])
+    for pixels in (many, many // 1000):
+        stored = json.loads(json.dumps(pack(pixels)))
+        np.testing.assert_array_equal(unpack(stored, (2, 2)), pixels)

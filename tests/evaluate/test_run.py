@@ -110,6 +110,29 @@ def test_files_of_others_stay(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["thesis.txt"]
 
 
+def test_files_of_others_stay_whatever_their_names(tmp_path: Path) -> None:
+    evaluation = Evaluation(LONG, MODELS, "dense", AgeingPredictor)
+    work = tmp_path / "work"
+    work.mkdir()
+    texts = {"part-list.csv": "screw,3", "inputs.json": '{"mine": 1}', "part-00001.npz": "mine"}
+    for name, text in texts.items():
+        (work / name).write_text(text)
+    with pytest.raises(OutputError, match="holds other files: move it away"):
+        evaluate(evaluation, work, 1, _quiet)
+    assert {path.name: path.read_text() for path in work.iterdir()} == texts
+
+
+def test_parts_that_vanish_are_not_left_out(tmp_path: Path) -> None:
+    evaluation = Evaluation(LONG, MODELS, "dense", AgeingPredictor)
+
+    def vanish(line: str) -> None:
+        if line == "evaluated 2 of 2 parts":
+            (tmp_path / "work" / "part-00000.npz").unlink()
+
+    with pytest.raises(OutputError, match="1 of 2 parts in .* are damaged or gone: run the same"):
+        evaluate(evaluation, tmp_path / "work", 1, vanish)
+
+
 def _quiet(line: str) -> None: ...
 
 

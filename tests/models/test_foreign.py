@@ -48,6 +48,13 @@ class Labels(nn.Module):
         return F.interpolate(scores, size, mode="bilinear").argmax(1)
 
 
+class LabelsLast(Labels):
+    """Its labels with an axis of one channel at the end."""
+
+    def forward(self, frame: Tensor) -> Tensor:
+        return super().forward(frame)[..., None]
+
+
 def expected(frame_bgr: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
         scores = Small()(normalise(torch.from_numpy(frame_bgr)[None]))
@@ -68,7 +75,7 @@ def agreement(found: list[np.ndarray], wanted: list[np.ndarray]) -> float:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``scores.onnx``, ``any.onnx`` of any size, ``labels.onnx`` and ``two.onnx``."""
+    """``scores.onnx``, ``any.onnx`` of any size, ``labels.onnx``, ``last.onnx``, ``two.onnx``."""
     need("onnxruntime")
     onnx = pytest.importorskip("onnx")
     folder = tmp_path_factory.mktemp("onnx")
@@ -79,6 +86,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.onnx.export(Small(), (frame,), folder / "any.onnx", dynamic_axes=axes, **old)
     bytes_last = torch.zeros(1, *SIZE, 3, dtype=torch.uint8)
     torch.onnx.export(Labels(), (bytes_last,), folder / "labels.onnx", **old)
+    torch.onnx.export(LabelsLast(), (bytes_last,), folder / "last.onnx", **old)
 
     class Two(Small):
         def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,9 +114,12 @@ class TestRuntimes:
         assert len(segmenter.classes) == 5
 
     @RUNTIMES
-    def test_labels_are_taken_where_there_are_no_scores(self, files: Path, runtime: str) -> None:
+    @pytest.mark.parametrize("file", ["labels.onnx", "last.onnx"])
+    def test_labels_are_taken_where_there_are_no_scores(
+        self, files: Path, runtime: str, file: str
+    ) -> None:
         need({"onnx": "onnxruntime"}.get(runtime, runtime))
-        name = f"{runtime}:{files}/labels.onnx?classes=a,b,c,d,e"
+        name = f"{runtime}:{files}/{file}?classes=a,b,c,d,e"
         network, info = load(name)
         wanted = torch.from_numpy(np.stack([expected(frame) for frame in FRAMES]))
         frames = torch.from_numpy(FRAMES).flip(-1).permute(0, 3, 1, 2).float()
@@ -296,8 +307,8 @@ def test_upsampled_scores_are_found_again() -> None:
 
 
 def test_options_follow_a_question_mark() -> None:
-    place = Place.parse("a/b.onnx@w?input=x&classes=a,b", ("input", "classes"))
-    assert (place.name, place.weights) == ("a/b.onnx", "w")
+    place = Place.parse("me@there/b.onnx?input=x&classes=a,b", ("input", "classes"))
+    assert place.name == "me@there/b.onnx"
     assert place.options == {"input": "x", "classes": "a,b"}
 
 

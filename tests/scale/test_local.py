@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +43,10 @@ def videos(folder, into):
 
 
 @pytest.mark.slow
-def test_two_workers_that_are_killed_give_the_bytes_of_one_process(tmp_path):
+def test_two_workers_that_are_killed_give_the_bytes_of_one_process(tmp_path, monkeypatch):
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     for seed, name in enumerate("xy"):
         small.clip(tmp_path / f"{name}.mp4", 80, seed)
     alone, many, deaths = (tmp_path / name for name in ("alone", "many", "deaths"))
@@ -62,6 +66,7 @@ def test_two_workers_that_are_killed_give_the_bytes_of_one_process(tmp_path):
     found = {n: data for n, data in everything(many).items() if ".accel-rt" not in n}
     assert found == expected
     assert not list((many / ".accel-rt/chunks").glob("[!.]*[!t]"))  # all are joined
+    assert not list(temporary.iterdir())
 
 
 class Unable(small.Dying):

@@ -392,6 +392,28 @@ def test_subtitles_and_chapters_follow_the_span(tmp_path, rich, source, target):
         assert next(container.decode(video=0)).time == pytest.approx(0, abs=2e-3)
 
 
+def test_tracks_that_lie_in_blocks_are_whole_up_to_the_end(tmp_path, rich):
+    blocks = {"max_interleave_delta": "1"}  # packets lie as they are given
+    with (
+        av.open(str(rich / "in.mp4")) as source,
+        av.open(str(tmp_path / "in.mkv"), "w", options=blocks) as target,
+    ):
+        streams = [s for s in source.streams if s.type in ("video", "audio")]
+        outs = {s.index: target.add_stream_from_template(s) for s in streams}
+        packets = [packet for packet in source.demux(streams) if packet.size]
+        half = Fraction(1, 2)
+        for packet in sorted(packets, key=lambda p: (p.dts * p.time_base // half, p.stream.index)):
+            packet.stream = outs[packet.stream.index]
+            target.mux(packet)
+    segmented(tmp_path / "in.mkv", tmp_path / "out.mkv", end_s=2.3)
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        ends = {}
+        for packet in container.demux(container.streams.audio):
+            if packet.size:
+                ends[packet.stream.index] = float((packet.pts + packet.duration) * packet.time_base)
+    assert list(ends.values()) == pytest.approx([2.3, 2.3], abs=0.05)
+
+
 @pytest.mark.parametrize(
     ("suffix", "codec", "rate"),
     [(".avi", "pcm_s16le", 16000), (".mkv", "pcm_mulaw", 8000), (".flv", "aac", 44100)],

@@ -51,13 +51,13 @@ class Labels:
         there = torch.bincount((labels - low).flatten()).nonzero()[:, 0]
         values = (there + low).tolist()
         self._seen += [value for value in values if value not in self._seen]
-        table = torch.zeros(high - low + 1, dtype=torch.int64)
-        table[there] = torch.tensor([self._seen.index(value) for value in values])
+        table = torch.zeros(high - low + 1, dtype=torch.int64, device=labels.device)
+        table[there] = table.new_tensor([self._seen.index(value) for value in values])
         return table[labels - low]
 
     def of(self, channels: Tensor) -> Tensor:
         """The labels of ``channels``, int64; those of channels not given yet are the first."""
-        seen = torch.tensor(self._seen)
+        seen = torch.tensor(self._seen, device=channels.device)
         return seen[channels.long().where(channels < len(seen), 0)]
 
 

@@ -50,7 +50,9 @@ def _named_files(prefix: str, where: str) -> Iterator[Path]:
         origin = _module_file(where.partition(":")[0])
         yield from [Path(origin)] if origin else []
         return
-    for part in filter(None, where.partition("?")[0].split("@")):
+    name = where.partition("?")[0]
+    parts = name.split("@") if prefix == "torchvision" else [name]
+    for part in filter(None, parts):
         path = Path(part)
         if path.is_dir():
             yield from sorted(one for one in path.rglob("*") if one.is_file())

@@ -23,24 +23,22 @@ NORMALISATIONS = {
 
 @dataclass(frozen=True)
 class Place:
-    """A name, the weights for it, and options; ``told`` are classes that go before any other."""
+    """A name and options; ``told`` are classes that go before any other."""
 
     name: str
-    weights: str = ""
     options: dict[str, str] = field(default_factory=dict)
     told: ClassSet | None = None
 
     @classmethod
     def parse(cls, text: str, known_options: Sequence[str]) -> Place:
         """Raises :class:`~accel_rt.errors.UsageError` for an option that is not known here."""
-        head, _, query = text.partition("?")
-        name, _, weights = head.partition("@")
+        name, _, query = text.partition("?")
         options = dict(parse_qsl(query, keep_blank_values=True))
         for option in options:
             if option not in known_options:
                 choice = ", ".join(known_options)
                 raise UsageError(f"'{text}' has an unknown option '{option}': known are {choice}")
-        return cls(name, weights, options)
+        return cls(name, options)
 
     def file(self) -> Path:
         """The file of that name; raises :class:`~accel_rt.errors.WeightsError` if there is none."""

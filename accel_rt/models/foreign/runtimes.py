@@ -104,6 +104,8 @@ class RuntimeNetwork(ForeignNetwork):
                     f"name another output by ?output=NAME"
                 )
             return found.permute(0, 3, 1, 2) if self._channels_last else found
+        if self._channels_last and found.ndim == 4 and found.shape[-1] == 1:
+            found = found[..., 0]
         return found.reshape(1, *found.shape[-2:]).long()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +24,24 @@ def open_torchvision(text: str) -> tuple[ModuleNetwork, ClassSet]:
     Without weights those that torchvision thinks best, which it fetches or has in its cache.
     """
     place = Place.parse(text, ("classes", "normalise"))
+    name, _, wanted = place.name.partition("@")
+    place = replace(place, name=name)
     package("torchvision", "torchvision", "torchvision")
     segmentation = package("torchvision.models.segmentation", "torchvision", "torchvision")
     models = package("torchvision.models", "torchvision", "torchvision")
     names = models.list_models(segmentation)
     if place.name not in names:
         raise UsageError(f"torchvision has no '{place.name}': choose from {', '.join(names)}")
-    if Path(place.weights).suffix or "/" in place.weights:
-        return _from_file(models, place)
+    if Path(wanted).suffix or "/" in wanted:
+        return _from_file(models, place, Place(wanted).file())
     try:
         found = models.get_model_weights(place.name)
-        weights = found.DEFAULT if not place.weights else found[place.weights]
+        weights = found[wanted] if wanted else found.DEFAULT
         model = models.get_model(place.name, weights=weights)
     except KeyError:
         choice = ", ".join(weights.name for weights in models.get_model_weights(place.name))
         raise UsageError(
-            f"{place.name} has no weights '{place.weights}': choose from {choice}, or name a file"
+            f"{place.name} has no weights '{wanted}': choose from {choice}, or name a file"
         ) from None
     except Exception as error:  # of the network, of the cache
         raise WeightsError(
@@ -48,12 +51,11 @@ def open_torchvision(text: str) -> tuple[ModuleNetwork, ClassSet]:
     transform: Any = weights.transforms()
     classes = place.classes(len(weights.meta["categories"]), weights.meta["categories"])
     side = transform.resize_size[0]
-    wanted = Normalisation(tuple(transform.mean), tuple(transform.std))
-    return ModuleNetwork(model, len(classes), wanted, size=(side, side)), classes
+    normalisation = Normalisation(tuple(transform.mean), tuple(transform.std))
+    return ModuleNetwork(model, len(classes), normalisation, size=(side, side)), classes
 
 
-def _from_file(models: Any, place: Place) -> tuple[ModuleNetwork, ClassSet]:
-    file = Place(place.weights).file()
+def _from_file(models: Any, place: Place, file: Path) -> tuple[ModuleNetwork, ClassSet]:
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
