@@ -21,7 +21,7 @@ from accel_rt.runtime.settings import Precision
 Part = Literal["ops", "e2e", "all"]
 
 FRAME_SIZE = (360, 480)
-"""Width and height of the streams' frames in pixels."""
+"""Height and width of the streams' frames in pixels."""
 
 _FRAMES = 10
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from time import perf_counter
 
 import numpy as np
 
 from accel_rt.evaluate.metrics import ConfusionMatrix
 from accel_rt.evaluate.report.charts import Chart, Series
+from accel_rt.models.foreign.open import load_placed
 from accel_rt.runtime.load import load_segmenter
 from accel_rt.runtime.result import FrameSegmenter
 from accel_rt.runtime.schedule import PRESETS
@@ -63,12 +65,13 @@ def measure_kept(
     :func:`~accel_rt.runtime.load.load_segmenter`.
     """
     every = replace(base, mode="deeplab")
-    segmenter = load_segmenter(every)
+    load = cache(load_placed)
+    segmenter = load_segmenter(every, load=load)
     wanted, whole_ms = _run(segmenter, frames)
     kept = {"every frame": Kept(100.0, 100.0, whole_ms, 1.0, "--mode deeplab")}
     report(f"every frame: {whole_ms:.1f} ms a frame")
     for name, (settings, options) in models.items():
-        labels, ms = _run(load_segmenter(settings), frames)
+        labels, ms = _run(load_segmenter(settings, load=load), frames)
         matrix, same = ConfusionMatrix(len(segmenter.classes)), 0.0
         for truth, found in zip(wanted, labels, strict=True):
             matrix.add(truth, found)

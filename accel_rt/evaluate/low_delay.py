@@ -15,9 +15,10 @@ from accel_rt.video.reader import open_source
 from accel_rt.video.source import Frame
 
 _LOW_DELAY = {"tune": "zerolatency", "preset": "veryfast", "refs": "1", "g": "1000"}
+_RATE = 15  # frames a second; nothing depends on it
 
 
-def low_delay_copy(images: Sequence[np.ndarray], crf: int = 20, rate: int = 15) -> list[Frame]:
+def low_delay_copy(images: Sequence[np.ndarray], crf: int = 20) -> list[Frame]:
     """``images`` (uint8 BGR ``[H, W, 3]``) as H.264 whose pictures are each predicted from the one
     before, by x264 at its quality ``crf``, 0 (the best) to 51, and decoded again.
 
@@ -32,9 +33,8 @@ def low_delay_copy(images: Sequence[np.ndarray], crf: int = 20, rate: int = 15) 
     with TemporaryDirectory(prefix="accel-rt-") as folder:
         path = Path(folder) / "copy.mp4"
         with av.open(str(path), "w") as container:
-            stream = container.add_stream(
-                "libx264", rate=rate, options={**_LOW_DELAY, "crf": str(crf)}
-            )
+            options = {**_LOW_DELAY, "crf": str(crf)}
+            stream = container.add_stream("libx264", rate=_RATE, options=options)
             stream.height, stream.width = height, width
             stream.pix_fmt = "yuv420p"
             for image in images:

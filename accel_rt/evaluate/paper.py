@@ -190,7 +190,7 @@ OTHER_WARP = {"composed": "incremental", "incremental": "composed"}
 
 def _add_variants(found: ModelSet, family: NetworkFamily, installed: set[str], flow: bool) -> None:
     """Models beyond table 1: other warps, copied features, FlowNetS, half-size updates, fusions."""
-    dff, accel = family.dff, f"Accel-{family.first}"
+    dff, accel = family.dff, family.accel[0]
     found.models[variant(dff, "copied")] = replace(found.models[dff], mode="copy")
     for name in (dff, accel):
         if name not in found.models:

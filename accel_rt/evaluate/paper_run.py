@@ -109,7 +109,7 @@ def _schedules(
 ) -> dict[str, dict[str, ScheduleScore]]:
     """Each family's schedules on the longest densely labelled clip, if there is one."""
     frames = plan.footage.longest_dense()
-    families = [f for f in plan.model_set.families if f"Accel-{f.first}" in plan.model_set.models]
+    families = [f for f in plan.model_set.families if f.accel[0] in plan.model_set.models]
     if len(frames) < SHORTEST or not families:
         return {}
     video = LabelledVideo.read(frames, plan.dataset.rate)
@@ -117,7 +117,7 @@ def _schedules(
     found = {}
     for family in families:
         report(f"schedules of {family.title}")
-        pair = replace(plan.model_set.models[f"Accel-{family.first}"], interval=INTERVAL)
+        pair = replace(plan.model_set.models[family.accel[0]], interval=INTERVAL)
         found[family.title] = score_schedules(compared(pair), video, effort, report)
     return found
 
@@ -128,7 +128,7 @@ def figure_row(
     """Figure 4 for a family, on the shot in the middle of the footage (nobody chose it)."""
     shown = {
         name: models[name]
-        for name in (family.dff, family.deeplab(family.first), f"Accel-{family.first}")
+        for name in (family.dff, family.deeplab(family.first), family.accel[0])
         if name in models
     }
     longest = max(keyframe_interval(settings) for settings in shown.values())

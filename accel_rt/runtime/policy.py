@@ -51,15 +51,15 @@ class SceneCuts:
     """Another policy's keyframes, and one wherever the picture changes at once.
 
     A cut is a mean absolute grey difference of consecutive thumbnails that is large both in
-    itself (``threshold``, of 255) and against its recent average (``ratio``): motion and noise
-    raise the average, a cut stands out from it.
+    itself and against its recent average: motion and noise raise the average, a cut stands out
+    from it.
     """
 
     _THUMBNAIL = (32, 24)
+    _LARGE, _TIMES_AVERAGE = 20.0, 4.0  # of 255
 
-    def __init__(self, inner: KeyframePolicy, threshold: float = 20.0, ratio: float = 4.0) -> None:
+    def __init__(self, inner: KeyframePolicy) -> None:
         self._inner = inner
-        self._threshold, self._ratio = threshold, ratio
         self.reset()
 
     def reset(self) -> None:
@@ -79,8 +79,8 @@ class SceneCuts:
             return False
         difference = float(np.abs(current - previous).mean())
         average = self._average
-        if difference > self._threshold and (
-            average is None or difference > self._ratio * max(average, 1.0)
+        if difference > self._LARGE and (
+            average is None or difference > self._TIMES_AVERAGE * max(average, 1.0)
         ):
             self._average = None
             return True

@@ -129,7 +129,7 @@ def by_offset(
 
 def beyond(results: Results, family: NetworkFamily) -> list[Figure]:
     """What the paper does not ask, for one family."""
-    dff, accel = family.dff, f"Accel-{family.first}"
+    dff, accel = family.dff, family.accel[0]
     warp = results.models[dff].settings["warp"]
     other = OTHER_WARP[warp]
     alone = family.deeplab(family.first)
@@ -170,11 +170,12 @@ def beyond(results: Results, family: NetworkFamily) -> list[Figure]:
         by_offset(results, f"{key}-{family.reference}", title, names, score, text)
         for key, title, names, score, text in asked
     ]
-    missing = [variant(name, "FlowNetS") for name in (dff, accel)]
-    if not any(name in results.models for name in missing):
+    with_flownets = [variant(name, "FlowNetS") for name in (dff, accel)]
+    if not any(name in results.models for name in with_flownets):
+        _, (key, title, *_), *_ = asked
         found[1] = Figure(
-            f"flow-{family.reference}",
-            asked[1][1],
+            f"{key}-{family.reference}",
+            title,
             [],
             "Not measured: no FlowNetS weights are installed. Every model here uses DIS.",
         )

@@ -171,7 +171,7 @@ def table_4(results: Results, families: Sequence[NetworkFamily]) -> Table:
     """Feature against score fusion."""
     offset, rows = INTERVAL - 1, []
     for family in _with_paper(families):
-        base = f"Accel-{family.first}"
+        base = family.accel[0]
         if family is not PAPER and variant(base, "feature fusion") not in results.models:
             continue
         for kind in ("feature fusion", "score fusion"):
