@@ -32,7 +32,7 @@ from accel_rt.train.precision import autocast
 from accel_rt.train.processes import Processes, joined
 from accel_rt.train.settings import DeepLabSettings
 from accel_rt.train.sources import training_data
-from accel_rt.train.start import start_network
+from accel_rt.train.start import initial_task, start_network
 from accel_rt.train.task import TrainingTask
 from accel_rt.train.taught import TaughtFrames
 from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never
@@ -74,8 +74,9 @@ class DeepLab(TrainingTask):
             validation = open_dataset(settings.data, "val", settings.layout, settings.shorter)
             self._validation = check_validation(data.classes, validation).labelled()
         self.scores = ("miou",) if self._validation else ()
+        self._task = settings.task or initial_task(settings.init)
         network = start_network(
-            settings.network, self._classes, settings.init, settings.seed, settings.task
+            settings.network, self._classes, settings.init, settings.seed, self._task
         )
         network.feature.requires_grad_(not settings.freeze_features)
         self.model: nn.Module = network
@@ -184,7 +185,7 @@ class DeepLab(TrainingTask):
             evaluated,
             normalisation.mean_rgb,
             normalisation.std_rgb,
-            settings.task,
+            self._task,
         )
         path = folder / f"{store.file_stem(name)}.safetensors"
         save_network(path, self._calibrated(model), info)

@@ -147,8 +147,8 @@ class DeepLabSettings(LabelledSettings):
         metavar="NAME",
     )
     task: Task | None = option(
-        "Its task network, if not its own: the paper's, one with skips from strides 8 and 4, or "
-        "such a one of few plain convolutions.",
+        "Its task network, if not its own or that of --init: the paper's, one with skips from "
+        "strides 8 and 4, or such a one of few plain convolutions.",
         None,
         choices=("paper", "skip", "plain"),
     )

@@ -70,6 +70,14 @@ def start_network(
     return network
 
 
+def initial_task(init: str) -> Task | None:
+    """The task network of the weights ``init``, see :func:`start_network`; None where they have the
+    one that belongs to their network, or none."""
+    if init in ("none", "imagenet") or _is_checkpoint(init):
+        return None
+    return load_tensors(store.find(init))[1].get("task")
+
+
 def _is_checkpoint(init: str) -> bool:
     """Whether it is a file of somebody else's, and not weights of this package."""
     path = split_part(Path(init))[0]

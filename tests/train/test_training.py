@@ -102,6 +102,12 @@ def test_another_task_network_is_trained_and_described(
     path = train_deeplab(settings, tmp_path / "run", _quiet)
     network, info = load_network(path)
     assert (network.stride, info.network, info.task) == (4, "resnet18", "skip")
+    trained = replace(settings, task=None, init=str(path), rate=1e-9, ema=0.0)
+    again, info = load_network(train_deeplab(trained, tmp_path / "again", _quiet))
+    assert (again.stride, info.task) == (4, "skip")
+    for name, tensor in network.task.state_dict().items():
+        if "running" not in name and "tracked" not in name:
+            torch.testing.assert_close(again.task.state_dict()[name], tensor, rtol=0.02, atol=0.02)
 
 
 def test_frozen_features_stay_as_they_were(settings: DeepLabSettings, tmp_path: Path) -> None:
