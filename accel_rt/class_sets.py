@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def class_set(classes: Classes) -> ClassSet:
 
     Names get the colours of a known set that they are the names of, a number the known set of so
     many classes; else colours are made that differ.
-    Raises :class:`~accel_rt.errors.UsageError` for an unknown name.
+    Raises :class:`~accel_rt.errors.UsageError` for an unknown name, and for what are no classes.
     """
     if isinstance(classes, ClassSet):
         return classes
@@ -44,6 +44,8 @@ def class_set(classes: Classes) -> ClassSet:
     if isinstance(classes, int):
         same = [found for found in known().values() if len(found) == classes]
         return same[0] if same else class_set([f"class {n}" for n in range(classes)])
+    if not isinstance(classes, Iterable):
+        raise UsageError(f"classes are a number, names or a known set, got {classes}")
     names = tuple(map(str, classes))
     lower = tuple(name.strip().lower() for name in names)
     for found in known().values():

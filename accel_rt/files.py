@@ -82,13 +82,26 @@ def create(path: Path, mode: int = 0o666) -> int:
     return os.open(path, _CREATE, mode)
 
 
+def is_no_file(path: Path) -> bool:
+    """Whether a pipe, a device or the like has that name, which nothing may replace."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A binary file that replaces ``path`` when the block ends, and is gone if the block fails.
 
-    Raises :class:`~accel_rt.errors.OutputError` where the system refuses; other errors of the
-    block pass through.
+    A pipe or a device is written to instead; a symbolic link to a file is replaced itself. Raises
+    :class:`~accel_rt.errors.OutputError` where the system refuses; other errors of the block pass
+    through.
     """
+    if is_no_file(path):
+        try:
+            with path.open("wb") as file:
+                yield file
+        except OSError as error:
+            raise OutputError(why_unwritable(path, error)) from error
+        return
     unfinished = unfinished_path(path, new_token())
     try:
         with unfinished.open("x+b") as file:

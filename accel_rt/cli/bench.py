@@ -12,7 +12,7 @@ from accel_rt import threads
 from accel_rt.cli.fields import threads_option, written_option
 from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say
-from accel_rt.errors import OutputError, UsageError
+from accel_rt.errors import UsageError
 from accel_rt.files import write_whole
 from accel_rt.plotting import require_matplotlib
 from accel_rt.runtime.settings import PRECISIONS
@@ -56,9 +56,6 @@ def bench(
         raise UsageError("--plot draws the models, and ops measures none: use e2e or all")
     if plot is not None and plot.suffix.lower() != ".png":
         raise UsageError(f"--plot writes PNG, got {plot}: name the file something.png")
-    for path in (json_file, plot):
-        if path is not None and not path.absolute().parent.is_dir():
-            raise OutputError(f"cannot write {path}: its folder does not exist")
     if plot is not None:
         require_matplotlib()
     from accel_rt.bench.run import BenchSettings, run

@@ -112,6 +112,7 @@ def _devices() -> Iterator[Check]:
 
     from accel_rt.cli.machine import cpu_name
     from accel_rt.device import has_fast_bf16, resolve_device, resolve_precision
+    from accel_rt.runtime.backends import integers_are_faster
 
     found = [
         cpu_name(),
@@ -126,6 +127,8 @@ def _devices() -> Iterator[Check]:
     yield _cuda()
     device = resolve_device("auto")
     precision = str(resolve_precision("auto", device)).removeprefix("torch.")
+    if device.type == "cpu" and integers_are_faster():
+        precision += "; networks with 8-bit integers in these, on openvino"
     yield Check("device in use", "ok", f"{device}, {precision}")
 
 

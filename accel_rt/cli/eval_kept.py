@@ -33,7 +33,7 @@ from accel_rt.runtime.settings import SegmenterSettings
 @click.option(
     "--interval",
     "intervals",
-    type=CommaList(int),
+    type=CommaList(int, "2,5,10"),
     default="2,5,10,20",
     show_default=True,
     metavar="N,N",
@@ -90,11 +90,6 @@ def kept(
     if len(images) < 2:
         raise InputError(f"{video} has a single frame: there is nothing to carry its labels to")
     found = measure_kept(base, models, images, say)
-    if plot is not None:
-        write_whole(plot, chart(found).svg())
-    if json_file is not None:
-        numbers = {"kept": {name: asdict(one) for name, one in found.items()}}
-        write_whole(json_file, json.dumps({**numbers, "machine": machine()}, indent=1) + "\n")
     rows = [("", "same pixels %", "mIoU %", "ms a frame", "times as fast")]
     for name, one in found.items():
         same, miou = f"{one.agreement:.1f}", f"{one.miou:.1f}"
@@ -103,3 +98,8 @@ def kept(
     if auto is not None:
         chosen = cheapest(found, auto)
         show(f"\nfastest that keeps {auto:g}%: {chosen}\n{found[chosen].options}")
+    if plot is not None:
+        write_whole(plot, chart(found).svg())
+    if json_file is not None:
+        numbers = {"kept": {name: asdict(one) for name, one in found.items()}}
+        write_whole(json_file, json.dumps({**numbers, "machine": machine()}, indent=1) + "\n")

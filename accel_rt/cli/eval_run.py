@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from accel_rt.cli.fields import written_option
 from accel_rt.cli.machine import machine
 from accel_rt.cli.options import segmenter_options, segmenter_settings
 from accel_rt.cli.text import say, show, table
-from accel_rt.errors import OutputError
+from accel_rt.errors import InputError
 from accel_rt.size import wxh
 
 if TYPE_CHECKING:
@@ -44,8 +45,6 @@ def run(data: str, corrupt: str | None, json_file: Path | None, **values: Any) -
 
     Prints accuracy, steadiness and time. With --json an interrupted run goes on where it stopped.
     """
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise OutputError(f"cannot write {json_file}: its folder does not exist")
     settings = replace(segmenter_settings(values), scene_cuts=False)
     from accel_rt.data.corrupt import parse_corruptions
     from accel_rt.evaluate.results import Results, model_result, write
@@ -68,6 +67,10 @@ def run(data: str, corrupt: str | None, json_file: Path | None, **values: Any) -
             evaluation.check()
             counts = evaluate(evaluation, work, workers, say)
             results.models[condition] = model_result(settings, counts[condition])
+    if all(math.isnan(results.summary(name, n)["miou"]) for n in (1, results.models[name].longest)):
+        raise InputError(
+            f"no pixel of {data} has a label of its classes: there is nothing to count"
+        )
     results.command = shlex.join(["accel-rt", *sys.argv[1:]])
     results.machine = {**machine(), "backend": load_model(settings).description["backend"]}
     _measure(results, name, settings, footage, values)
@@ -183,11 +186,13 @@ def _row(scores: dict[str, float]) -> tuple[str, ...]:
 
 
 def _cost_line(cost: dict[str, Any]) -> str:
-    parts = [
-        f"{cost['parameters'] / 1e6:.1f} M parameters",
-        f"{cost['file_mb']:.1f} MB of weights",
-        f"{cost['mean_gflops']:.2f} GFLOPs a frame",
-    ]
+    parts = ["the size of the networks is not known"]
+    if cost["parameters"]:
+        parts = [
+            f"{cost['parameters'] / 1e6:.1f} M parameters",
+            f"{cost['file_mb']:.1f} MB of weights",
+            f"{cost['mean_gflops']:.2f} GFLOPs a frame",
+        ]
     if "time" in cost:
         spread = cost["time"]["all"]
         parts += [

@@ -58,9 +58,9 @@ def schedules(
 ) -> None:
     """Compare single networks, the paper's modes and the presets on DATA.
 
-    DATA is a folder of which one sequence is labelled on every frame, as CamVid's validation video
-    is, or a rendered drive (street:7:150, or street:7:150:stops, which stands still and drives on,
-    or street:7:150:overtakes).
+    DATA is a folder of which one sequence of at least 32 frames is labelled on every frame, as
+    CamVid's validation video is, or a rendered drive (street:7:150, or street:7:150:stops, which
+    stands still and drives on, or street:7:150:overtakes).
     Every schedule begins at every frame it can begin at; --interval is that of the paper's modes.
 
     mVC is the share of still pixels that are predicted right over 8 and 16 frames; flicker is how
@@ -93,12 +93,15 @@ def schedules(
     if len(frames) < SHORTEST:
         raise UsageError(
             f"{data} has no sequence of {SHORTEST} frames that are all labelled: "
-            f"'accel-rt eval' takes sparse labels"
+            f"'accel-rt eval' takes sparse labels and short videos"
         )
     effort = Effort(seconds, 3, 1000, 2.0) if seconds else None
     video = LabelledVideo.read(frames, footage.rate, low_delay)
     ran = load_model(base).description["backend"]
     scores = score_schedules(compared(base), video, effort, say)
+    lines = schedule_rows(scores)
+    title = f"{len(frames)} labelled frames of {data}, networks on {ran}"
+    show(f"{title}\n\n{table(lines, range(2, len(lines[0])))}")
     if json_file is not None:
         found = {name: asdict(score) for name, score in scores.items()}
         told = {"scores": found, "machine": {**machine(), "backend": ran}}
@@ -107,6 +110,3 @@ def schedules(
         from accel_rt.evaluate.report.figures import schedules_chart
 
         write_whole(plot, schedules_chart(scores).svg())
-    lines = schedule_rows(scores)
-    title = f"{len(frames)} labelled frames of {data}, networks on {ran}"
-    show(f"{title}\n\n{table(lines, range(2, len(lines[0])))}")

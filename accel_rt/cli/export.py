@@ -26,7 +26,8 @@ _SUFFIXES = ".onnx", ".pt2"
     "--size",
     type=Size(),
     metavar="WxH",
-    help="Write for frames of this size alone.  [default: any multiple of the networks' cells]",
+    help="Write for frames of this size alone.  [default: any multiple of the networks' cells, in "
+    "a .pt2 at least two]",
 )
 def export(
     reference: str,
@@ -43,6 +44,9 @@ def export(
     """
     if output.suffix not in _SUFFIXES:
         raise click.UsageError(f"the output must be an .onnx or .pt2 file, got {output}")
+
+    if update is None and update_scale not in (None, 1.0):
+        raise click.UsageError("--update-scale is of an update network: name it by --update")
 
     from accel_rt.files import write_whole
     from accel_rt.runtime.halves import halves

@@ -98,21 +98,24 @@ class FolderShare(click.ParamType):
 
 def output_option(help: str, name: str = "--output") -> Callable[[F], F]:
     """``-o``: the one file that a command writes, into a folder that is there."""
-
-    def in_a_folder(context: click.Context, parameter: click.Parameter, path: Path) -> Path:
-        if not path.parent.is_dir():
-            raise click.BadParameter(f"there is no folder '{path.parent}': make it first")
-        return path
-
     return click.option(
-        "-o", name, required=True, type=_FILE, metavar="FILE", help=help, callback=in_a_folder
+        "-o", name, required=True, type=_FILE, metavar="FILE", help=help, callback=_in_a_folder
     )
 
 
 def written_option(flag: str, metavar: str, help: str, name: str | None = None) -> Callable[[F], F]:
-    """A file that a command writes beside; the command gets it as ``name``, else as the flag."""
+    """A file that a command writes beside, into a folder that is there; the command gets it as
+    ``name``, else as the flag."""
     names = (flag,) if name is None else (flag, name)
-    return click.option(*names, type=_FILE, metavar=metavar, help=help)
+    return click.option(*names, type=_FILE, metavar=metavar, help=help, callback=_in_a_folder)
+
+
+def _in_a_folder(
+    context: click.Context, parameter: click.Parameter, path: Path | None
+) -> Path | None:
+    if path is not None and not path.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder '{path.parent}': make it first")
+    return path
 
 
 def threads_option(help: str = "CPU threads.") -> Callable[[F], F]:

@@ -146,7 +146,7 @@ def _several(source: str | list[Path]) -> str:
         if not is_image(path):
             return "is a video"
         return "has several" if (frames_in(path) or 1) > 1 else ""
-    return "are several" if len(image_files(_files(source))) > 1 else ""
+    return "are several" if len(image_files(files_of(source))) > 1 else ""
 
 
 def _is_still(path: Path) -> bool:
@@ -186,7 +186,7 @@ def _check(jobs: Sequence[Job], folder: Path | None, read: Sequence[Path]) -> No
         if job.stats:
             check_stats_suffix(job.stats)
         _check_masks(job)
-    inputs = [path for job in jobs for path in _files(job.source)]
+    inputs = [path for job in jobs for path in files_of(job.source)]
     files = [
         file for job in jobs for file in (job.video, job.timing, job.stats) if file is not None
     ]
@@ -209,14 +209,14 @@ def _check_masks(job: Job) -> None:
     from accel_rt.video.images import is_image
 
     # A video may have its masks beside it.
-    folders = {file.parent for file in _files(job.source) if is_image(file)}
+    folders = {file.parent for file in files_of(job.source) if is_image(file)}
     if any(job.masks.samefile(folder) for folder in folders):
         raise UsageError(
             f"'{job.masks}' is the folder of the input's pictures: name another one with --masks"
         )
 
 
-def _files(source: str | list[Path]) -> list[Path]:
+def files_of(source: str | list[Path]) -> list[Path]:
     """The files of an input; none for a URL."""
     if isinstance(source, list):
         return source

@@ -11,6 +11,8 @@ from accel_rt.cli.fields import output_option
 from accel_rt.cli.text import show
 from accel_rt.errors import UsageError
 
+_PACKED = ", before packing"
+
 
 @click.command()
 @click.argument("weights", metavar="NAME|PATH")
@@ -18,9 +20,7 @@ from accel_rt.errors import UsageError
 @click.option(
     "--bits",
     type=click.Choice(["4", "8"]),
-    default="4",
-    show_default=True,
-    help="Bits of a weight. Large networks lose little with 4, small ones more.",
+    help="Bits of a weight. Large networks lose little with 4, small ones more.  [default: 4]",
 )
 @click.option(
     "--int8",
@@ -41,7 +41,7 @@ from accel_rt.errors import UsageError
     help="Calibrate by so many of them, evenly spread.",
 )
 def pack(
-    weights: str, output: Path, bits: str, int8: bool, calibrate: str | None, frames: int
+    weights: str, output: Path, bits: str | None, int8: bool, calibrate: str | None, frames: int
 ) -> None:
     """Write the weights of a network or model again with fewer bits; prints the file.
 
@@ -49,7 +49,9 @@ def pack(
     """
     if int8 != (calibrate is not None):
         raise click.UsageError("--int8 and --calibrate VIDEO|FOLDER go together: give both")
-    if output.suffix.lower() in (".onnx", ".pt2", ".pt", ".pth"):
+    if int8 and bits:
+        raise click.UsageError("--int8 leaves the weights as they are: omit --bits, or pack twice")
+    if output.suffix != ".safetensors":
         raise UsageError(
             f"'{output}' would hold weights as safetensors: end its name in .safetensors, or use "
             f"'accel-rt export' for .onnx and .pt2"
@@ -79,13 +81,13 @@ def pack(
         save_tensors,
     )
 
-    number = cast(Literal[4, 8], int(bits))
+    number = cast(Literal[4, 8], int(bits or 4))
     if "#" not in weights and read_description(file)["kind"] == "model":
         save_tensors(output, *load_tensors(file), number)
     else:
         network, info = load_network(path)
-        if info.miou is not None:
-            before = f"{info.evaluated_on}, before packing in {bits} bits"
+        if info.miou is not None and _PACKED not in info.evaluated_on:
+            before = f"{info.evaluated_on}{_PACKED} in {number} bits"
             info = replace(info, evaluated_on=before)
         save_network(output, network, info, number)
     show(output)

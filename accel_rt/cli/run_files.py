@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from accel_rt.classes import ClassSet
-from accel_rt.cli.jobs import Job
+from accel_rt.cli.jobs import Job, files_of
 from accel_rt.cli.journal import (
     Checkpoint,
     Journal,
@@ -25,6 +25,7 @@ from accel_rt.cli.text import say
 from accel_rt.errors import AccelError, InputError, UsageError
 from accel_rt.files import Claim, new_token, remove_unfinished, unfinished_path
 from accel_rt.video.complete import complete_animation, complete_pictures
+from accel_rt.video.images import image_files
 from accel_rt.video.join import count_pictures
 from accel_rt.video.location import is_read_once, is_url, local_path
 from accel_rt.video.masks import (
@@ -360,14 +361,21 @@ def outputs_complete(job: Job, masks_format: str, info: SourceInfo) -> bool:
     if job.timing:
         counts.append(count_rows(job.timing))
     if job.masks:
-        lone = info.kind == "images" and info.frame_count == 1
-        counts.append(count_masks(job.masks, masks_format, str(job.source) if lone else None))
+        counts.append(count_masks(job.masks, masks_format, _pictures(job, info)))
     if job.stats:
         counts.append(count_frames(job.stats))
     found = counts[0]
     if found is None or len(set(counts)) > 1:
         return False
     return bool(job.video) or (info.frame_count is not None and found >= info.frame_count - 1)
+
+
+def _pictures(job: Job, info: SourceInfo) -> list[str] | None:
+    """The names that masks of pictures are called after, one for each frame; None of a video."""
+    if info.kind != "images":
+        return None
+    names = [path.name for path in image_files(files_of(job.source))]
+    return names if len(names) > 1 else names * (info.frame_count or 1)
 
 
 def source_identity(job: Job, info: SourceInfo) -> Any:

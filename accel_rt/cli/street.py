@@ -17,10 +17,22 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--seconds", type=Number(min=0, min_open=True), default=6.0)
-@click.option("--seed", type=click.IntRange(min=0), default=7, help="Another seed, another street.")
-@click.option("--size", type=Size(), default="480x360", help="Width and height in pixels.")
-@click.option("--rate", type=click.IntRange(1, 120), default=15, help="Frames per second.")
+@click.option(
+    "--seconds", type=Number(min=0, min_open=True), default=6.0, help="Length.", show_default=True
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=7,
+    show_default=True,
+    help="Another seed, another street.",
+)
+@click.option(
+    "--size", type=Size(), default="480x360", show_default=True, help="Width and height in pixels."
+)
+@click.option(
+    "--rate", type=click.IntRange(1, 120), default=15, show_default=True, help="Frames per second."
+)
 @click.option(
     "--driving",
     type=click.Choice(("steady", "stops", "overtakes")),

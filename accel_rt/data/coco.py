@@ -7,6 +7,7 @@ covers are ``background``; of two things on one place the smaller one shows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,11 @@ from accel_rt.errors import InputError
 from accel_rt.jsonfile import member, read_json, typed
 from accel_rt.video.images import folders_in, natural_key
 
-_SPLITS = {"train": "train", "valid": "val", "val": "val", "test": "test"}  # by what is in names
+_SPLITS = {  # by words in names
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 def annotation_files(root: Path) -> list[Path]:
@@ -40,8 +45,8 @@ def _looks_right(path: Path) -> bool:
 
 def split_of(path: Path, root: Path) -> str:
     """The split that an annotation file is of, by its name; ``train`` where it says none."""
-    named = path.relative_to(root).as_posix().lower()
-    return next((split for word, split in _SPLITS.items() if word in named), "train")
+    words = re.split("[^a-z]+", path.relative_to(root).as_posix().lower())
+    return next((_SPLITS[word] for word in words if word in _SPLITS), "train")
 
 
 def coco(root: Path, split: str) -> DataSet:
@@ -94,7 +99,8 @@ def _frames(
         category = member(annotation, "category_id", int)
         if image not in sizes or category not in labels:
             raise ValueError(f"an annotation is of image {image} and category {category}")
-        shape = _shape(annotation.get("segmentation"), labels[category], sizes[image])
+        covered = annotation.get("segmentation") or [_box(member(annotation, "bbox", list))]
+        shape = _shape(covered, labels[category], sizes[image])
         area = member(annotation, "area", float, 0.0) or shape.area()
         shapes.setdefault(image, []).append((-area, shape))
     for image in member(stored, "images", list):
@@ -108,6 +114,13 @@ def _frames(
             sizes[key],
             rest,
         )
+
+
+def _box(stored: list[Any]) -> list[float]:
+    """``[left, top, width, height]`` as a polygon."""
+    left, top, width, height = (typed(value, float, "a side of 'bbox'") for value in stored)
+    right, bottom = left + width, top + height
+    return [left, top, right, top, right, bottom, left, bottom]
 
 
 def _shape(segmentation: Any, label: int, size: tuple[int, int]) -> Shape:

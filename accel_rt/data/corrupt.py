@@ -155,9 +155,12 @@ CORRUPTIONS = {
 def parse_corruptions(text: str) -> tuple[tuple[str, float], ...]:
     """``noise:10,jpeg:30`` as names and strengths.
 
-    Raises :class:`~accel_rt.errors.UsageError` for what is no such list.
+    Raises :class:`~accel_rt.errors.UsageError` for what is no such list, or names one twice.
     """
-    return tuple(_parse(part.strip()) for part in text.split(","))
+    found = tuple(_parse(part.strip()) for part in text.split(","))
+    if len(set(found)) < len(found):
+        raise UsageError(f"'{text}' names a corruption twice: give each strength once")
+    return found
 
 
 def _parse(part: str) -> tuple[str, float]:

@@ -6,8 +6,12 @@ in ``JPEGImages/`` or elsewhere, and perhaps lists of names in ``ImageSets/Segme
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
+
+import numpy as np
 
 from accel_rt.classes import IGNORE_LABEL, ClassSet
 from accel_rt.data.colors import ColorCoding, classes_by_color
@@ -17,11 +21,13 @@ from accel_rt.data.labels import Coding, label_maps
 from accel_rt.errors import InputError
 from accel_rt.video.images import natural_key
 
+_ELLIPSE_CORNERS = 128
 XML_FILE, LABELMAP_FILE, MASK_FOLDER = "annotations.xml", "labelmap.txt", "SegmentationClass"
 
 
 def cvat(root: Path, split: str) -> DataSet:
-    """All pictures of 'CVAT for images', as ``split``: polygons, masks and boxes.
+    """All pictures of 'CVAT for images', as ``split``: polygons, masks, boxes
+    and ellipses.
 
     Pixels that nothing covers are ``background``; shapes cover others by their ``z_order``. Raises
     :class:`~accel_rt.errors.InputError` if the file cannot be used or an image is not there.
@@ -63,9 +69,7 @@ def voc(root: Path, split: str) -> DataSet:
     every = sorted(maps.values())
     listed = root / "ImageSets" / "Segmentation" / f"{split}.txt"
     if listed.is_file():
-        names = {
-            Path(line.split()[0]).name for line in listed.read_text().splitlines() if line.strip()
-        }
+        names = _listed(listed, maps)
         maps = {name: path for name, path in maps.items() if name in names}
     if not maps:
         raise InputError(f"{root} lists no label map for '{split}'")
@@ -89,6 +93,16 @@ def voc(root: Path, split: str) -> DataSet:
     return _pictures(root, split, frames, classes)
 
 
+def _listed(listing: Path, maps: Iterable[str]) -> set[str]:
+    """The names that a list has a line each of, which may have spaces, quotes, a folder before
+    them, or a word behind them that is none of theirs."""
+    known, names = set(maps), set()
+    for line in filter(None, map(str.strip, listing.read_text().splitlines())):
+        whole = Path(line.strip("\"'")).name
+        names.add(whole if whole in known else Path(line.split()[0]).name)
+    return names
+
+
 def _pictures(root: Path, split: str, frames: list, classes: ClassSet) -> DataSet:
     frames.sort(key=lambda frame: natural_key(frame.image_path))
     sequences = tuple(FrameSequence(frame.name, (frame,)) for frame in frames)
@@ -98,8 +112,8 @@ def _pictures(root: Path, split: str, frames: list, classes: ClassSet) -> DataSe
 def _shapes(image: ElementTree.Element, classes: ClassSet) -> tuple[Shape, ...]:
     drawn = []
     for element in image:
-        if element.tag not in ("polygon", "mask", "box"):
-            continue
+        if element.tag not in ("polygon", "mask", "box", "ellipse"):
+            continue  # lines and points cover nothing
         (label,) = classes.indices([element.attrib["label"]])
         drawn.append((int(element.get("z_order", "0")), _shape(element, label)))
     return tuple(shape for _, shape in sorted(drawn, key=lambda item: item[0]))
@@ -113,9 +127,22 @@ def _shape(element: ElementTree.Element, label: int) -> Shape:
         return Shape(label, (), runs, (left, top, width, height))
     if element.tag == "box":
         x0, y0, x1, y1 = (float(said[side]) for side in ("xtl", "ytl", "xbr", "ybr"))
-        return Shape(label, (((x0, y0), (x1, y0), (x1, y1), (x0, y1)),))
-    corners = (corner.split(",") for corner in said["points"].split(";"))
+        corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+    elif element.tag == "ellipse":
+        middle, radii = (np.array([float(said[f"{kind}{axis}"]) for axis in "xy"]) for kind in "cr")
+        turn = np.linspace(0, 2 * np.pi, _ELLIPSE_CORNERS, endpoint=False)
+        corners = middle + radii * np.stack([np.cos(turn), np.sin(turn)], 1)
+    else:
+        corners = np.array([corner.split(",") for corner in said["points"].split(";")], float)
+    corners = _turned(corners, float(said.get("rotation", "0")))
     return Shape(label, (tuple((float(x), float(y)) for x, y in corners),))
+
+
+def _turned(corners: np.ndarray, degrees: float) -> np.ndarray:
+    """``corners`` ``[N, 2]`` turned clockwise, as pictures show it, about the middle of all."""
+    middle = (corners.min(0) + corners.max(0)) / 2
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return middle + (corners - middle) @ np.array([[cos, sin], [-sin, cos]])
 
 
 def _labelmap(path: Path) -> tuple[ClassSet, ColorCoding]:

@@ -42,7 +42,7 @@ class DatasetFrame:
         """A value that changes when its files do, or what their labels mean."""
         paths = [path for path in (self.image_path, self.label_path) if path]
         files = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
-        return repr(self.coding), *files
+        return repr(self.coding), self.shorter, *files
 
     def labels_digest(self) -> str:
         """What tells its labels from others, wherever its files are."""
@@ -72,7 +72,8 @@ class DatasetFrame:
                 f"{self.label_path} is {labels.shape[1]}x{labels.shape[0]} and its image "
                 f"{self.image_path} {image.shape[1]}x{image.shape[0]}: they must have one size"
             )
-        return self._reduced(image, cv2.INTER_AREA), self._reduced(labels, cv2.INTER_NEAREST)
+        labels = self._reduced(labels, cv2.INTER_NEAREST_EXACT)  # takes middles
+        return self._reduced(image, cv2.INTER_AREA), labels
 
     def _reduced(self, picture: np.ndarray, how: int) -> np.ndarray:
         height, width = picture.shape[:2]

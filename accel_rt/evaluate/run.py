@@ -66,6 +66,12 @@ class Evaluation:
         known = {name: load_placed(place(name))[1].classes.names for name in sorted(names)}
         check_classes(known, self.footage.classes.names)
 
+    def empty_counts(self, unit: WorkUnit) -> dict[str, Counts]:
+        """The counts of every model on ``unit``, before anything is counted."""
+        labelled = sum(self.footage.labelled()[unit.sequence][unit.start : unit.stop])
+        ranks, classes = range(unit.rank, unit.rank + labelled), len(self.footage.classes)
+        return {name: Counts(how, ranks, classes) for name, how in self.schedules().items()}
+
     def fingerprint(self) -> str:
         """Changes with everything that the results depend on."""
         weights = {name: weights_digests(settings) for name, settings in self.models.items()}
@@ -84,9 +90,9 @@ def evaluate(
     earlier run with the same inputs left them. Every worker computes on one thread, so that the
     numbers do not depend on how many there are; 1 works in this process.
     """
-    parts = _Parts(work, evaluation.fingerprint())
-    units = evaluation.work_units()
-    todo = [(n, unit) for n, unit in enumerate(units) if parts.load(n) is None]
+    units, schedules = evaluation.work_units(), evaluation.schedules()
+    parts = _Parts(work, evaluation.fingerprint(), evaluation.empty_counts)
+    todo = [(n, unit) for n, unit in enumerate(units) if parts.load(n, unit) is None]
     total = len(units)
     if len(todo) < total:
         report(f"{total - len(todo)} of {total} parts are there from an earlier run")
@@ -97,13 +103,12 @@ def evaluate(
             parts.save(number, arrays)
             done += 1
             report(f"evaluated {done} of {total} parts")
-    loaded = [part for number in range(total) if (part := parts.load(number)) is not None]
+    loaded = [part for n, unit in enumerate(units) if (part := parts.load(n, unit)) is not None]
     if len(loaded) < total:
         raise OutputError(
             f"{total - len(loaded)} of {total} parts in '{work}' are damaged or gone: run the same "
             "command again"
         )
-    schedules = evaluation.schedules()
     return {
         name: Counts.join(schedule, [part[name] for part in loaded])
         for name, schedule in schedules.items()
@@ -223,8 +228,13 @@ class _Parts:
     Raises :class:`~accel_rt.errors.OutputError` for a folder of other files.
     """
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        fingerprint: str,
+        empty: Callable[[WorkUnit], dict[str, Counts]],
+    ) -> None:
+        self._folder, self._empty = folder, empty
         mark = folder / _INPUTS
         try:
             if folder.is_dir() and (found := _read(mark)) != fingerprint:
@@ -248,8 +258,8 @@ class _Parts:
         with replacing(self.path(number)) as file:
             np.savez_compressed(file, **flat)  # type: ignore[arg-type]
 
-    def load(self, number: int) -> _Arrays | None:
-        """A finished part; None for one that is missing or damaged."""
+    def load(self, number: int, unit: WorkUnit) -> _Arrays | None:
+        """The finished part ``number``, of ``unit``; None for one that is missing or damaged."""
         arrays: _Arrays = {}
         try:
             with np.load(self.path(number)) as stored:
@@ -258,7 +268,12 @@ class _Parts:
                     arrays.setdefault(model, {})[name] = stored[key]
         except Exception:  # of a damaged archive numpy and zipfile raise many kinds
             return None
-        return arrays
+        wanted = {name: _kinds(counts.arrays()) for name, counts in self._empty(unit).items()}
+        return arrays if {name: _kinds(own) for name, own in arrays.items()} == wanted else None
+
+
+def _kinds(arrays: dict[str, np.ndarray]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
 def _read(path: Path) -> str | None:

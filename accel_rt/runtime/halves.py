@@ -22,6 +22,7 @@ from torch.export import ExportedProgram
 from accel_rt.errors import UsageError
 from accel_rt.models import onnx
 from accel_rt.models.accel import Accel
+from accel_rt.models.exported import ExportedNetwork
 from accel_rt.models.fuse import fuse_networks
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo
@@ -98,13 +99,15 @@ def halves(
     """
     if model.foreign:
         raise UsageError("networks of others are written by the library that they are of")
+    if ExportedNetwork in (type(model.reference), type(model.update)):
+        raise UsageError("a network that was exported is no longer one to export: copy the file")
     steps = FrameProgram(
         fuse_networks(model.eval()), torch.device("cpu"), torch.float32, update_scale=update_scale
     )
     cell = round(model.cell / steps.update_scale)
     if size is None and model.cell == 1:
         raise UsageError("these networks are written for frames of one size: name it by --size")
-    if size is not None and (size[0] % cell or size[1] % cell):
+    if size is not None and (size[0] % cell or size[1] % cell or not min(size)):
         raise UsageError(f"the sides must be multiples of {cell} pixels, got {size[1]}x{size[0]}")
     height, width = size or (cell * _EXAMPLE[0], cell * _EXAMPLE[1])
 

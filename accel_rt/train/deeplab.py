@@ -57,8 +57,6 @@ def train_deeplab(
 class DeepLab(TrainingTask):
     """One network on single frames."""
 
-    resumable = ("network", "task", "hints", "freeze_features")
-
     def __init__(
         self, settings: DeepLabSettings, processes: Processes, out: Path, stop: Stop
     ) -> None:

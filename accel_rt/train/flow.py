@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,17 @@ class Flow(TrainingTask):
 
     scores = ("epe",)
     least_is_best = True
-    resumable = ("width",)
 
     def __init__(self, settings: FlowSettings, processes: Processes) -> None:
         self._settings, self._processes = settings, processes
         torch.manual_seed(settings.seed)
         self.model: nn.Module = _FlowPyramid(_start(settings))
         self._validation: list[FlowPair] = []
+        if settings.pairs is not None and settings.files:
+            pairs = flow_files(settings.pairs, split="train")
+            named = "\n".join(f"{pair.name} {pair.flow_path.stat().st_size}" for pair in pairs)
+            mark = hashlib.sha256(named.encode()).hexdigest()[:8]
+            self.drawn_from = f"{len(pairs)} pairs ({mark})"
 
     def groups(self) -> list[dict[str, Any]]:
         return parameter_groups([self.model], self._settings.weight_decay)

@@ -74,7 +74,6 @@ class Joint(TrainingTask):
     """Reference, update, flow and fusion: first the fusion alone, then everything."""
 
     model: JointModel
-    resumable = ("reference", "update", "flow", "fusion", "interval", "schedule", "fusion_steps")
 
     def __init__(self, settings: JointSettings, processes: Processes) -> None:
         self._settings, self._processes = settings, processes

@@ -118,7 +118,8 @@ def disagreement(scores: Tensor, carried: Tensor, labels: Tensor) -> Tensor:
     valid there, and a change of the prediction is flicker.
     """
     target = F.log_softmax(carried.detach(), 1)
-    nearest = F.interpolate(labels[:, None].float(), target.shape[-2:])[:, 0]
+    cells = target.shape[-2:]
+    nearest = F.interpolate(labels[:, None].float(), cells, mode="nearest-exact")[:, 0]
     right = target.argmax(1) == nearest
     apart = F.kl_div(F.log_softmax(scores, 1), target, reduction="none", log_target=True).sum(1)
     return (apart * right).sum() / right.sum().clamp(min=1)

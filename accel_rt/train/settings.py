@@ -251,8 +251,11 @@ class PolicySettings:
         check(self)
 
 
-RESUMABLE = ("steps", "batch", "optimiser", "rate", "seed")
-"""Settings that must be the same when a run goes on; stages add their own."""
+FREE = (
+    *("data", "also", "layout", "pairs", "device", "precision", "accumulate", "workers", "sync_bn"),
+    *("tensorboard", "log_every", "save_every_s", "validate_every", "validate_first"),
+)
+"""Settings that may be others when a run goes on: how it runs, and where its pictures are."""
 
 
 def _plain(value: Any) -> Any:

@@ -32,7 +32,8 @@ class TrainingData:
         """What tells these pictures, labels and classes from others, wherever their folders are."""
         frames = [frame for dataset, _ in self.sets for frame in dataset.labelled()]
         labels = (f"{frame.name} {frame.labels_digest()}" for frame in frames)
-        listed = "\n".join([*self.classes.names, "", *labels])
+        shares = [str(share) for _, share in self.sets] if len(self.sets) > 1 else []
+        listed = "\n".join([*self.classes.names, "", *labels, *shares])
         mark = hashlib.sha256(listed.encode()).hexdigest()[:8]
         return f"{len(frames)} pictures of {len(self.classes)} classes ({mark})"
 

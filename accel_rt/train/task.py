@@ -23,8 +23,6 @@ class TrainingTask(ABC):
     scores: tuple[str, ...] = ()
     least_is_best: bool = False
     """Of the main score."""
-    resumable: tuple[str, ...] = ()
-    """Settings, beside the loop's own, that must be the same when a run goes on."""
     sample_device: torch.device | None = None
     """Where :meth:`samples` makes them, if not in the CPU's memory."""
     drawn_from: str = ""

@@ -23,7 +23,7 @@ from accel_rt.train.optimiser import cosine_rate, load_moments, make_optimiser, 
 from accel_rt.train.precision import autocast
 from accel_rt.train.processes import Processes, synchronise_batch_norm
 from accel_rt.train.run import RunFolder
-from accel_rt.train.settings import RESUMABLE, TrainingSettings
+from accel_rt.train.settings import FREE, TrainingSettings
 from accel_rt.train.task import TrainingTask
 
 Report = Callable[[str], None]
@@ -116,9 +116,8 @@ class Trainer:
         return self._processes.shared(self._files)
 
     def _resume(self) -> None:
-        names = (*RESUMABLE, *self._task.resumable)
         described = self._described()
-        saved = self._folder.load({name: described[name] for name in (*names, _DATA)})
+        saved = self._folder.load({n: described[n] for n in described if n not in FREE})
         if not saved:
             return
         with self._folder.resuming():

@@ -107,8 +107,10 @@ def check_choice(
     if choice is None:
         raise UsageError(f"unknown codec '{codec}': choose from {', '.join(CODECS)}")
     if suffix not in choice.suffixes:
+        others = [name for name, other in CODECS.items() if suffix in other.suffixes]
         raise UsageError(
-            f"a {suffix} file cannot hold {codec}: use {' or '.join(choice.suffixes)} instead"
+            f"a {suffix} file cannot hold {codec}: choose the codec {' or '.join(others)}, or end "
+            f"its name in {' or '.join(choice.suffixes)}"
         )
     if crf is not None and not 0 <= crf <= choice.max_crf:
         raise UsageError(f"the crf of {codec} goes from 0 to {choice.max_crf}, got {crf}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -76,11 +76,12 @@ class MaskWriter:
         self._class_set = class_set
         self._palette_rgb = class_set.palette_bgr()[:, ::-1].tobytes()
         self._earlier = _recorded(self._directory)
+        self._of_videos = _of_videos(self._directory)
         self._numbered = True
         self._names: set[str] = set()
         if fmt not in FILES and not self._earlier:
             self._check_free(self._directory / CLASSES_FILE)
-        if fmt not in FILES and _stays(self._directory, numbered=True):
+        if fmt not in FILES and self._stays:
             self._check_classes()
         self._frames: LineFile | None = None
         self._open = True
@@ -137,13 +138,10 @@ class MaskWriter:
 
     def _name(self, index: int, image: str | None) -> str:
         """The name of a frame's mask, or of its picture where one file has them all."""
-        stem = f"frame_{index:06d}" if image is None else Path(image).stem
         suffix = f".{self._format}"
         if self._format in FILES:
             suffix = ".png" if image is None else Path(image).suffix
-        if stem + suffix in self._names:
-            stem = f"{stem}_{index:06d}"
-        name = stem + suffix
+        name = _mask_name(index, image, suffix, self._names)
         if image is not None:  # the others are different anyway
             self._names.add(name)
             if self._numbered:
@@ -169,10 +167,10 @@ class MaskWriter:
                 write_annotations(self._format, file, self._class_set, frames)
             return
         with output_errors(self._directory):
-            names = [path.name for path in self.unfinished.iterdir() if path.suffix in _SUFFIXES]
-        if _stays(self._directory, self._numbered):
-            names = sorted({*names, *self._earlier})
-        write_whole(self.unfinished / CLASSES_FILE, self._classes(names))
+            new = {path.name for path in self.unfinished.iterdir() if path.suffix in _SUFFIXES}
+        of_videos = new if self._numbered else self._of_videos - new
+        content = self._classes(new | self._stays, of_videos)
+        write_whole(self.unfinished / CLASSES_FILE, content)
 
     def commit(self) -> None:
         """Put the completed masks in their place."""
@@ -216,12 +214,17 @@ class MaskWriter:
                     path.unlink()
         self._skipped = None
 
-    def _classes(self, masks: list[str]) -> str:
+    @property
+    def _stays(self) -> set[str]:
+        """Masks of earlier runs that stay: all but those of a video beside those of another."""
+        return self._earlier - self._of_videos if self._numbered else self._earlier
+
+    def _classes(self, masks: set[str], of_videos: set[str]) -> str:
         """What the values of the files ``masks`` mean, as data sets of folders say it, too."""
         pairs = zip(self._class_set.names, self._class_set.colors_rgb, strict=True)
         classes = [{"name": name, "color": color} for name, color in pairs]
         told = {"classes": classes, "ignore": [IGNORE_LABEL], "masks": sorted(masks)}
-        return json.dumps({**told, "numbered": self._numbered}, indent=1)
+        return json.dumps({**told, "numbered": sorted(of_videos)}, indent=1)
 
     def _check_classes(self) -> None:
         """Masks stay beside those of other pictures: their values must mean the same."""
@@ -287,19 +290,22 @@ def commit_masks(directory: Path, token: str) -> None:
     earlier, classes = _recorded(directory), directory / CLASSES_FILE
     with output_errors(directory):
         names = _recorded(folder)
-        if not names and not _stored(directory).get("numbered"):
-            earlier = set()  # masks of pictures stay beside one file for all
-        if names and earlier - names:
+        gone = earlier - names if names else _of_videos(directory)
+        if names and gone:
             content = json.loads((folder / CLASSES_FILE).read_bytes())
             both = sorted(names | earlier)
             write_whole(classes, json.dumps({**content, "masks": both}, indent=1))
         for name in sorted(names):
             with suppress(FileNotFoundError):
                 (folder / name).replace(directory / name)
-        for name in earlier - names:
+        for name in gone:
             (directory / name).unlink(missing_ok=True)
-        if earlier:
-            classes.unlink(missing_ok=True)
+        if not names and gone:  # one file for all frames, beside masks of pictures perhaps
+            if left := sorted(earlier - gone):
+                told = {**_stored(directory), "masks": left, "numbered": []}
+                write_whole(classes, json.dumps(told, indent=1))
+            else:
+                classes.unlink(missing_ok=True)
         for name in (CLASSES_FILE, *FILES.values()):
             with suppress(FileNotFoundError):
                 (folder / name).replace(directory / name)
@@ -316,21 +322,26 @@ def unfinished_folder(directory: Path, token: str) -> Path:
     return unfinished_path(directory / "masks", token)
 
 
-def count_masks(directory: Path, fmt: str, picture: str | None = None) -> int | None:
+def count_masks(directory: Path, fmt: str, pictures: Sequence[str] | None = None) -> int | None:
     """How many masks finished runs left in ``directory``; None if they are not all there.
 
-    With a ``picture``, whose mask may lie beside those of others, only its own counts.
+    They are those of a video, or of ``pictures``, the names of one for each frame; those of others
+    may lie beside them.
     """
     try:
         if fmt in FILES:
             return count_frames(directory / FILES[fmt], fmt)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    names = _recorded(directory)
-    if picture is not None:
-        names &= {f"{Path(picture).stem}.{fmt}"}
+    recorded = _recorded(directory)
+    if pictures is None:
+        names = _of_videos(directory)
+    else:
+        names = set()
+        for index, picture in enumerate(pictures):
+            names.add(_mask_name(index, picture, f".{fmt}", names))
     there = all(name.endswith(f".{fmt}") and (directory / name).is_file() for name in names)
-    return len(names) if names and there else None
+    return len(names) if names and names <= recorded and there else None
 
 
 def _recorded(directory: Path) -> set[str]:
@@ -342,9 +353,18 @@ def _recorded(directory: Path) -> set[str]:
         return set()
 
 
-def _stays(directory: Path, numbered: bool) -> bool:
-    """Whether masks of an earlier run stay: but for those of a video beside those of another."""
-    return not (numbered and _stored(directory).get("numbered"))
+def _of_videos(directory: Path) -> set[str]:
+    """Those of :func:`_recorded` that are a video's, whose names are numbers."""
+    told = _stored(directory).get("numbered")
+    if isinstance(told, list):
+        return _recorded(directory).intersection(map(str, told))
+    return _recorded(directory) if told else set()  # of earlier versions: all, or none
+
+
+def _mask_name(index: int, image: str | None, suffix: str, taken: set[str]) -> str:
+    """The name of the mask of frame ``index``, called after its picture's file ``image``."""
+    stem = f"frame_{index:06d}" if image is None else Path(image).stem
+    return f"{stem}_{index:06d}{suffix}" if stem + suffix in taken else stem + suffix
 
 
 def _stored(directory: Path) -> dict[str, Any]:

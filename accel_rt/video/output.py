@@ -14,13 +14,13 @@ from typing import Any
 import av
 
 from accel_rt.errors import OutputError, UsageError
-from accel_rt.files import MAX_NAME_BYTES, create, why_unwritable
+from accel_rt.files import MAX_NAME_BYTES, create, is_no_file, why_unwritable
 
 
 def check_output_path(output: Path, inputs: Iterable[str | Path] = ()) -> None:
     """Raise if ``output`` cannot be a new file: before any work is done.
 
-    :class:`UsageError` if it is one of ``inputs`` or a folder, :class:`OutputError` if the
+    :class:`UsageError` if it is one of ``inputs`` or no file, :class:`OutputError` if the
     folder it belongs in is missing or may not be written.
     """
     output = Path(output)
@@ -37,6 +37,8 @@ def check_output_path(output: Path, inputs: Iterable[str | Path] = ()) -> None:
                 )
     if output.is_dir():
         raise UsageError(f"the output '{output}' is a folder: give a file name")
+    if is_no_file(output):
+        raise UsageError(f"the output '{output}' is a pipe or a device: give the name of a file")
     if not output.parent.is_dir():
         raise OutputError(
             f"the folder '{output.parent}' does not exist: create it or write somewhere else"

@@ -88,8 +88,8 @@ def test_json_and_plot(accel, asked):
         ("bench --precision int8", 2, "'int8' is not one of"),
         ("bench ops --plot a.png", 2, "--plot draws the models, and ops measures none"),
         ("bench --plot a.pdf", 2, "--plot writes PNG, got a.pdf"),
-        ("bench --json nowhere/a.json", 1, "cannot write nowhere/a.json: its folder"),
-        ("bench --plot nowhere/a.png", 1, "cannot write nowhere/a.png: its folder"),
+        ("bench --json nowhere/a.json", 2, "there is no folder 'nowhere': make it first"),
+        ("bench --plot nowhere/a.png", 2, "there is no folder 'nowhere': make it first"),
         ("bench --json .", 2, "'.' is a directory"),
     ],
 )

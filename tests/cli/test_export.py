@@ -39,11 +39,24 @@ def test_half_of_a_pair_is_no_network(accel: Run, clip: Path) -> None:
     assert "export it again" in done.error
 
 
+@pytest.mark.slow
+def test_what_was_exported_is_as_it_is(accel: Run, clip: Path, tmp_path: Path) -> None:
+    need("onnxruntime")
+    network = write_network(tmp_path / "network.safetensors")
+    assert accel("export", network, "-o", "one.onnx").code == 0
+    again = accel("export", "onnx:one.onnx", "-o", "two.onnx")
+    assert (again.code, "copy the file" in again.error) == (2, True)
+    told = accel("segment", clip, "--reference", "onnx:one.onnx?classes=a,b", "--mode", "deeplab")
+    assert (told.code, "leave out ?classes" in told.error) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("args", "says"),
     [
         (("export", "efficientnet_lite0", "-o", "x.png"), "must be an .onnx or .pt2 file"),
         (("export", "nothing", "-o", "x.onnx"), "choose from"),
+        (("export", "plainnet", "-o", "x.onnx", "--size", "0x0"), "must be multiples of"),
+        (("export", "plainnet", "-o", "x.onnx", "--update-scale", "0.5"), "name it by --update"),
         (("pack", "efficientnet_lite0", "--int8", "-o", "x"), "--int8 and --calibrate"),
         (("pack", "efficientnet_lite0", "--calibrate", "v", "-o", "x"), "--int8 and --calibrate"),
     ],

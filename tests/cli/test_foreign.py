@@ -17,6 +17,33 @@ def bright(frame):
     return (frame.mean(2) > 100).astype(np.uint8)
 
 bright.classes = ["dark", "bright"]
+
+def left(frame):
+    found = np.zeros(frame.shape[:2], bool)
+    found[:, : frame.shape[1] // 2] = True
+    return {"left": found, "nothing": np.zeros_like(found)}
+
+left.classes = ["elsewhere", "left", "nothing"]
+
+def unnamed(frame):
+    return left(frame)
+
+unnamed.classes = ["left", "nothing"]
+
+def unknown(frame):
+    return np.full(frame.shape[:2], 255, np.uint8)
+
+unknown.classes = ["a", "b"]
+
+def leaves(frame):
+    raise SystemExit(3)
+
+leaves.classes = 2
+
+def half(frame):
+    return bright(frame)
+
+half.classes = 3.5
 """
 
 
@@ -38,6 +65,36 @@ def test_masks_of_a_functions_labels_are_written(accel: Run, clip: Path, bright:
     found = np.array(Image.open("masks/frame_000000.png"))
     assert set(np.unique(found)) <= {0, 1}
     assert json.loads(Path("masks/classes.json").read_text())["classes"][1]["name"] == "bright"
+
+
+def test_masks_go_by_the_names_of_their_classes(accel: Run, clip: Path, bright: str) -> None:
+    left = bright.replace(":bright", ":left")
+    run = accel(
+        *("segment", clip, "--reference", left, "--mode", "deeplab", "--end", 0.1),
+        *("--masks", "masks", "--no-video"),
+    )
+    assert run.code == 0, run.err
+    found = np.array(Image.open("masks/frame_000000.png"))
+    middle = found.shape[1] // 2
+    assert (found[:, : middle - 8] == 1).all()
+    assert (found[:, middle + 8 :] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [
+        ("unnamed", 2, "answered with 2 masks and 'classes' names 2: name one more"),
+        ("unknown", 2, "answered with label 255, and its 2 classes are 0 to 1"),
+        ("leaves", 1, "failed on a frame (SystemExit: 3)"),
+        ("half", 2, "classes are a number, names or a known set, got 3.5"),
+    ],
+)
+def test_answers_that_are_none_are_told(
+    accel: Run, clip: Path, bright: str, name: str, code: int, says: str
+) -> None:
+    place = bright.replace(":bright", f":{name}")
+    run = accel("segment", clip, "--reference", place, "--mode", "deeplab", "--no-video")
+    assert (run.code, says in run.error) == (code, True), run.error
 
 
 def test_kept_compares_schedules_with_every_frame(accel: Run, clip: Path, bright: str) -> None:

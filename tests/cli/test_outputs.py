@@ -61,6 +61,19 @@ def test_skip_existing_does_part_of_an_animation_again(accel, fakes, clip, name)
     assert "skipped" in accel("segment", clip, "-o", name, "--skip-existing").err
 
 
+def test_skip_existing_of_folders_of_pictures_whose_masks_lie_together(accel, fakes, tmp_path):
+    for folder, count in (("p", 5), ("q", 4)):
+        (tmp_path / folder).mkdir()
+        for number in range(count):
+            name = tmp_path / folder / f"{folder}{number}.png"
+            assert cv2.imwrite(str(name), picture(number))
+    args = ("--no-video", "--masks", "m", "--skip-existing")
+    for folder in "pq":
+        assert "skipped" not in accel("segment", folder, *args).err
+    for folder in "pq":
+        assert "skipped" in accel("segment", folder, *args).err
+
+
 def test_skip_existing_of_a_picture_whose_mask_is_among_others(accel, fakes, tmp_path):
     for number in range(2):
         assert cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))

@@ -39,6 +39,19 @@ def test_what_is_packed_is_never_written_over(accel: Run, tmp_path: Path, int8: 
     assert "end its name in .safetensors" in done.error
 
 
+def test_what_goes_by_another_name_is_not_packed(accel: Run, tmp_path: Path) -> None:
+    given = tmp_path / "given.safetensors"
+    save_network(given, build_network("efficientnet_lite0", 11), INFO)
+    done = accel("pack", given, "-o", "x.foo")
+    assert (done.code, "end its name in .safetensors" in done.error) == (2, True)
+    twice = ("pack", given, "-o", "x.safetensors", "--int8", "--calibrate", "v", "--bits", "4")
+    done = accel(*twice)
+    assert (done.code, "--int8 leaves the weights as they are" in done.error) == (2, True)
+    assert accel("pack", given, "-o", "x.safetensors").code == 0
+    assert accel("pack", "x.safetensors", "-o", "y.safetensors").code == 0
+    assert load_network(Path("y.safetensors"))[1].evaluated_on.count("before packing") == 1
+
+
 def test_unknown_weights(accel: Run, tmp_path: Path) -> None:
     done = accel("pack", "nothing", "-o", tmp_path / "x.safetensors")
     assert done.code == 2

@@ -105,6 +105,25 @@ class TestCoco:
         write_coco(tmp_path, [[square(1, 1, 3)]], "valid/_annotations.coco.json")
         assert len(open_dataset(tmp_path, "val").labelled()) == 1
 
+    @pytest.mark.parametrize("name", ["latest", "interval", "training_set", "mytrain"])
+    def test_parts_of_words_are_no_splits(self, tmp_path: Path, name: str) -> None:
+        write_coco(tmp_path, [[square(1, 1, 3)]], f"annotations/{name}.json")
+        assert len(coco(tmp_path, "train").labelled()) == 1
+
+    @pytest.mark.parametrize("covered", [[], None, "absent"])
+    def test_a_box_alone_is_drawn(self, tmp_path: Path, covered: Any) -> None:
+        root = write_coco(tmp_path, [covered])
+        path = root / "annotations" / "a.json"
+        content = json.loads(path.read_text())
+        (annotation,) = content["annotations"]
+        annotation["bbox"] = [2, 3, 5, 1]
+        if covered == "absent":
+            del annotation["segmentation"]
+        path.write_text(json.dumps(content))
+        expected = np.zeros((HEIGHT, WIDTH))
+        expected[3:4, 2:7] = 2
+        np.testing.assert_array_equal(only(coco(root, "train")), expected)
+
     @pytest.mark.parametrize(
         ("damage", "message"),
         [
@@ -152,6 +171,55 @@ class TestCvat:
         found = only(cvat(tmp_path, "train"))
         assert (found[5, 5], found[1, 1], found[11, 15]) == (2, 1, 0)
         assert found[10:12, 10:12].tolist() == [[0, 2], [2, 0]]
+
+    def shape(self, root: Path, text: str) -> np.ndarray:
+        """The labels of one picture with one shape."""
+        write_picture(root / "images" / "one.jpg")
+        head = CVAT.partition("  <polygon")[0]
+        (root / "annotations.xml").write_text(f"{head}{text}</image></annotations>")
+        return only(cvat(root, "train"))
+
+    def test_boxes_and_polygons_lie_where_they_say(self, tmp_path: Path) -> None:
+        expected = np.zeros((HEIGHT, WIDTH))
+        expected[1:4, 5:12] = 2
+        box = '<box label="car" xtl="5" ytl="1" xbr="12" ybr="4"/>'
+        np.testing.assert_array_equal(self.shape(tmp_path, box), expected)
+        polygon = '<polygon label="car" points="5,1;12,1;12,4;5,4"/>'
+        np.testing.assert_array_equal(self.shape(tmp_path, polygon), expected)
+        runs = '<mask label="car" rle="0, 2, 2, 2" left="5" top="1" width="3" height="2"/>'
+        expected[:] = 0
+        expected[1, 5:7] = expected[2, 6:8] = 2
+        np.testing.assert_array_equal(self.shape(tmp_path, runs), expected)
+
+    def test_boxes_may_be_turned(self, tmp_path: Path) -> None:
+        box = '<box label="car" xtl="2" ytl="5" xbr="12" ybr="7" rotation="{}"/>'
+        expected = np.zeros((HEIGHT, WIDTH))
+        expected[1:11, 6:8] = 2
+        np.testing.assert_array_equal(self.shape(tmp_path, box.format("90.00")), expected)
+        slanted = self.shape(tmp_path, box.format("30.00"))  # clockwise: down to the right
+        assert (slanted[8, 10], slanted[3, 3], slanted[3, 10], slanted[8, 3]) == (2, 2, 0, 0)
+
+    def test_ellipses_are_drawn(self, tmp_path: Path) -> None:
+        found = self.shape(tmp_path, '<ellipse label="car" cx="8" cy="6" rx="7" ry="3"/>')
+        y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+        exact = ((x - 8) / 7) ** 2 + ((y - 6) / 3) ** 2 < 1
+        assert ((found == 2) != exact).sum() <= 2
+        turned = '<ellipse label="car" cx="8" cy="6" rx="3" ry="5" rotation="90"/>'
+        exact = ((x - 8) / 5) ** 2 + ((y - 6) / 3) ** 2 < 1
+        assert ((self.shape(tmp_path, turned) == 2) != exact).sum() <= 2
+
+    @pytest.mark.parametrize("line", ["{}", "'{}'", '"{}"', "part/{} 1"])
+    def test_listed_names_may_have_spaces(self, tmp_path: Path, line: str) -> None:
+        name = "a" if line.endswith(" 1") else "my image 1"
+        for stem in (name, "other"):
+            write_picture(tmp_path / "JPEGImages" / f"{stem}.jpg")
+            mask = tmp_path / "SegmentationClass" / f"{stem}.png"
+            mask.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (WIDTH, HEIGHT)).save(mask)
+        listing = tmp_path / "ImageSets" / "Segmentation" / "train.txt"
+        listing.parent.mkdir(parents=True)
+        listing.write_text(line.format(name) + "\n")
+        assert [frame.name for frame in voc(tmp_path, "train").labelled()] == [name]
 
     @pytest.mark.parametrize("text", ["<annotations>", '<!DOCTYPE a [<!ENTITY b "c">]><a/>', ""])
     def test_damaged_files_are_named(self, tmp_path: Path, text: str) -> None:
@@ -210,6 +278,27 @@ class TestFlatFolders:
         assert image.shape == (6, 8, 3)
         assert found.shape == (6, 8)
         assert frame.image_bgr().shape == (6, 8, 3)
+
+    @pytest.mark.parametrize("factor", [2, 3, 4])
+    def test_reduced_labels_lie_on_their_pictures(self, tmp_path: Path, factor: int) -> None:
+        """Where a class begins is rounded; it is as often before as behind where it was."""
+        side, apart = 12, []
+        for number, edge in enumerate(range(4 * factor, 5 * factor)):
+            picture = np.zeros((side * factor, 2 * side * factor, 3), np.uint8)
+            picture[edge:, :, 1] = picture[:, edge:, 2] = 255
+            paths = [tmp_path / name / f"{number}.png" for name in ("images", "masks")]
+            for path in paths:
+                path.parent.mkdir(exist_ok=True)
+                assert cv2.imwrite(str(path), picture)
+        frames = folders(tmp_path, "train").reduced(side).labelled()
+        for frame in frames:
+            image, found = frame.read()
+            corner = found[-1, -1]
+            for axis, channel in ((0, 1), (1, 2)):
+                share = image[..., channel].mean(1 - axis) / 255
+                same = (found[:, -1] if axis == 0 else found[-1]) == corner
+                apart.append((len(share) - share.sum()) - (len(same) - same.sum()))
+        assert abs(np.mean(apart)) <= 0.5 / factor
 
 
 class TestSplitting:

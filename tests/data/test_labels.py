@@ -67,6 +67,18 @@ def test_every_kind_of_file(tmp_path: Path, suffix: str, mode: str) -> None:
     np.testing.assert_array_equal(read_label_values(tmp_path / f"a.{suffix}"), values)
 
 
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("largest", [1, 11, 255, 300, 65535])
+def test_pgm_of_any_largest_value(tmp_path: Path, plain: bool, largest: int) -> None:
+    values = np.minimum(np.arange(12).reshape(3, 4), largest)
+    body = values.astype(">u2" if largest > 255 else "u1").tobytes()
+    if plain:
+        body = " ".join(map(str, values.ravel())).encode()
+    head = f"P{2 if plain else 5} 4 3 {largest}\n".encode()
+    (tmp_path / "a.pgm").write_bytes(head + body)
+    np.testing.assert_array_equal(read_label_values(tmp_path / "a.pgm"), values)
+
+
 def test_sixteen_bits_that_are_no_labels(tmp_path: Path) -> None:
     Image.fromarray(VALUES.astype(np.uint16) * 300).save(tmp_path / "a.png")
     with pytest.raises(InputError, match="a.png holds values 0 to 600: labels are 0 to 255"):

@@ -122,6 +122,29 @@ def test_files_of_others_stay_whatever_their_names(tmp_path: Path) -> None:
     assert {path.name: path.read_text() for path in work.iterdir()} == texts
 
 
+@pytest.mark.parametrize("fault", ["one array less", "another model", "fewer frames", "floats"])
+def test_parts_that_were_edited_are_done_again(tmp_path: Path, fault: str) -> None:
+    evaluation = Evaluation(LONG, MODELS, "dense", AgeingPredictor)
+    expected = evaluate(evaluation, tmp_path / "work", 1, _quiet)
+    path = tmp_path / "work" / "part-00000.npz"
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    first = next(iter(arrays))
+    changed = arrays.pop(first)
+    if fault == "another model":
+        arrays["other|pixels"] = changed
+    elif fault == "fewer frames":
+        arrays[first] = changed[:-1]
+    elif fault == "floats":
+        arrays[first] = changed * np.nan
+    np.savez(path, **arrays)
+    said: list[str] = []
+    found = evaluate(evaluation, tmp_path / "work", 1, said.append)
+    assert said[0] == "1 of 2 parts are there from an earlier run"
+    for name, counts in expected.items():
+        np.testing.assert_array_equal(found[name].pixels, counts.pixels)
+
+
 def test_parts_that_vanish_are_not_left_out(tmp_path: Path) -> None:
     evaluation = Evaluation(LONG, MODELS, "dense", AgeingPredictor)
 

@@ -209,7 +209,7 @@ class TestAccelerate:
             assert all((answer == value).all() for _, answer in fast.stream(frames))
 
     def test_a_label_beyond_the_classes_is_refused(self) -> None:
-        with pytest.raises(UsageError, match="label 9, and it has 3 classes"):
+        with pytest.raises(UsageError, match="label 9, and its 3 classes are 0 to 2"):
             accel_rt.accelerate(lambda _: np.full((8, 8), 9), classes=3).step(moving(0))
 
     def test_what_is_no_frame_is_refused(self) -> None:

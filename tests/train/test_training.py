@@ -3,7 +3,7 @@
 import csv
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -212,6 +212,21 @@ def test_resuming_takes_the_very_same_steps(settings: DeepLabSettings, tmp_path:
     for part in ("network", "average"):
         for name, tensor in whole[part].items():
             torch.testing.assert_close(parts[part][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"balance": 0.1}, {"scale": (0.7, 1.0)}, {"ema": 0.5}, {"street": 0.3}, {"robust": 0.5}],
+)
+def test_a_run_goes_on_with_its_own_settings(
+    settings: DeepLabSettings, tmp_path: Path, other: dict[str, Any]
+) -> None:
+    stops = iter([True])
+    with pytest.raises(KeyboardInterrupt):
+        train_deeplab(settings, tmp_path, _quiet, stop=lambda: next(stops))
+    with pytest.raises(UsageError, match=f"holds a run with {next(iter(other))} = "):
+        train_deeplab(replace(settings, **other), tmp_path, _quiet)
+    train_deeplab(replace(settings, log_every=7, save_every_s=1.0), tmp_path, _quiet)
 
 
 def test_other_settings_do_not_resume(settings: DeepLabSettings, tmp_path: Path) -> None:

@@ -202,6 +202,29 @@ def test_masks_of_other_pictures_stay(tmp_path, fmt, image):
     with MaskWriter(tmp_path, "png", CAMVID) as masks:  # and a third picture's, too
         masks.write(0, some_labels(), "c.jpg")
     assert {"a.png", "c.png", *own} <= set(names_in(tmp_path))
+    for frames in (3, 2):  # videos, of which the second takes the place of the first
+        with MaskWriter(tmp_path, "png", CAMVID) as masks:
+            for index in range(frames):
+                masks.write(index, some_labels())
+    assert {"a.png", "c.png", "frame_000001.png"} <= set(names_in(tmp_path))
+    assert "frame_000002.png" not in names_in(tmp_path)
+    assert (tmp_path / "a.png").read_bytes() == before
+    pictures = ["a.jpg", "c.jpg"]
+    assert count_masks(tmp_path, "png") == count_masks(tmp_path, "png", pictures) == 2
+    assert count_masks(tmp_path, "png", [*pictures, "d.jpg"]) is None
+
+
+def test_a_video_after_a_picture_replaces_the_one_before_it(tmp_path):
+    for frames, image in ((3, None), (1, "a.jpg"), (2, None)):
+        with MaskWriter(tmp_path, "png", CAMVID) as masks:
+            for index in range(frames):
+                masks.write(index, some_labels(), image)
+    names = [name for name in names_in(tmp_path) if name.endswith(".png")]
+    assert names == ["a.png", "frame_000000.png", "frame_000001.png"]
+    with MaskWriter(tmp_path, "rle", CAMVID) as masks:
+        masks.write(0, some_labels())
+    assert set(names_in(tmp_path)) == {"a.png", "classes.json", "masks.json"}
+    assert json.loads((tmp_path / "classes.json").read_bytes())["masks"] == ["a.png"]
 
 
 @pytest.mark.parametrize("image", ["b.jpg", None])

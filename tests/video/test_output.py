@@ -51,6 +51,12 @@ def fail_with(error):
         raise error
 
 
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(UsageError, match="is a pipe or a device"):
+        check_output_path(tmp_path / "pipe.mp4")
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

@@ -86,7 +86,8 @@ class Answer:
             tensor = tensor[0]
         if tensor.dtype == torch.bool and tensor.ndim == 2:
             tensor = tensor[None]
-        if tensor.ndim != dims:
+        is_empty = tensor.dtype != torch.bool and not tensor.numel()
+        if tensor.ndim != dims or is_empty:
             dtype = str(tensor.dtype).removeprefix("torch.")
             raise UsageError(f"{_WANTED}, got {dtype} {list(tensor.shape)}")
         return cls(raw, tensor.long() if dims == 2 else tensor)
@@ -201,21 +202,29 @@ class FunctionNetwork(ForeignNetwork):
             answer = Answer.of(self._function(frame_bgr))
         except AccelError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if not self._name:
                 raise
             raise WeightsError(
                 f"{self._name} failed on a frame ({type(error).__name__}: {error})"
             ) from error
+        if answer.kind == "masks" and self._told and answer.classes != self._told:
+            raise UsageError(
+                f"the network answered with {len(answer.tensor)} masks and 'classes' names "
+                f"{self._told}: name one more than there are masks, first that of what is in none"
+            )
         if answer.kind != "labels":
             return answer
         if self._told:
-            beyond = answer.tensor[answer.tensor >= self._told]
-            beyond = beyond[beyond != IGNORE_LABEL]
+            tensor = answer.tensor
+            beyond = tensor[(tensor >= self._told) | (tensor < 0)]
+            if self._labels is not None:  # any number is the label of something, or of nothing
+                beyond = beyond[(beyond >= 0) & (beyond != IGNORE_LABEL)]
             if len(beyond):
                 raise UsageError(
-                    f"the network answered with label {int(beyond.max())}, and it has "
-                    f"{self._told} classes: say how many there are by 'classes'"
+                    f"the network answered with label {int(beyond.max())}, and its {self._told} "
+                    f"classes are 0 to {self._told - 1}: say how many there are by 'classes', and "
+                    "give what is none of them a class of its own"
                 )
         if self._labels is None:
             return answer

@@ -190,6 +190,11 @@ def _own(
     """The network of a file that ``accel-rt export`` wrote; None for those of others."""
     if told is None:
         return None
+    if place.options:
+        raise UsageError(
+            f"{place.name} was exported from here and says itself what it wants: leave out "
+            f"?{'&'.join(place.options)}"
+        )
     try:
         description = described(told)
         found = ClassSet.from_json(json.loads(classes or ""))
