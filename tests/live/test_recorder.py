@@ -49,6 +49,9 @@ def test_pictures_keep_their_times(tmp_path: Path) -> None:
     recorder.close()
     times, numbers = zip(*read(recorder.path), strict=True)
     assert numbers == (0, 1, 2, 3)
+    with av.open(str(recorder.path)) as container:
+        stream = container.streams.video[0]
+        assert (stream.height, stream.width) == (48, 64)
     assert times == pytest.approx((0, 1 / 30, 1 / 15, 1), abs=1e-5)
     assert recorder.failure is None
 

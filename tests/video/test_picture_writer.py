@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from accel_rt.video.picture_writer import ANIMATED, PictureWriter
 from tests.video.clips import picture
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".jpg", *ANIMATED])
+def test_a_picture_has_its_colours_where_they_are(tmp_path, suffix):
+    frame = np.zeros((48, 64, 3), np.uint8)
+    frame[:16, :16], frame[:16, -16:] = (0, 0, 255), (0, 255, 0)  # red, green; below it blue
+    frame[-16:, :16] = (255, 0, 0)
+    writer = PictureWriter(tmp_path / f"out{suffix}", Fraction(10))
+    writer.write(frame, Fraction(0))
+    assert writer.complete()
+    writer.commit()
+    with Image.open(tmp_path / f"out{suffix}") as image:
+        found = np.asarray(image.convert("RGB")).astype(int)
+    assert found.shape == (48, 64, 3)
+    assert np.abs(found - frame[..., ::-1]).mean() < 6
 
 
 @pytest.mark.parametrize("suffix", ANIMATED)

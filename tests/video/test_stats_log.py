@@ -38,6 +38,15 @@ def test_zones_are_in_pixels_or_fractions(tmp_path, labels, corners):
     assert found == {"picture": [3.0, 0.5, 0.5], "left": [2.0, 1.0, 0.0]}
 
 
+@pytest.mark.parametrize("scale", [(1, 1), (1 / 19, 1 / 9)])
+def test_corners_are_columns_then_rows(tmp_path, scale):
+    labels = np.zeros((10, 20), np.uint8)
+    labels[2:4, 6:16] = 1
+    corners = [[x * scale[0], y * scale[1]] for x, y in ((6, 2), (15, 2), (15, 3), (6, 3))]
+    found = zones(tmp_path, {"there": corners}).measure(labels, 2)
+    assert found == {"picture": [None, 0.9, 0.1], "there": [None, 0.0, 1.0]}
+
+
 def test_a_zone_outside_the_picture_has_no_values(tmp_path, labels):
     found = zones(tmp_path, {"far": [[90, 90], [99, 90], [99, 99]]}).measure(labels, 2)
     assert found["far"] == [None, None, None]
