@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Iterator
 from itertools import chain, count
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 
 from accel_rt.classes import IGNORE_LABEL
+from accel_rt.data.dataset import DatasetFrame, FrameSequence
 from accel_rt.data.folders import CLASSES_FILE
 from accel_rt.data.layouts import Layout
 from accel_rt.data.open import check_validation, open_dataset, open_training
@@ -46,14 +48,27 @@ def pack_data(
         for split, dataset in splits.items():
             counts[split] = len(dataset.labelled())
             used: set[str] = set()
-            for sequence in dataset.sequences:
+            for sequence, run in chain.from_iterable(map(_runs, dataset.sequences)):
                 folder = f"{split}/{_unused(sequence.name, used)}"
-                for frame in (sequence.frames[i] for i in sequence.labelled()):
+                for frame in run:
                     image, labels = frame.read()
                     jpeg = _coded(image, ".jpg", (cv2.IMWRITE_JPEG_QUALITY, quality))
                     _add(archive, f"images/{folder}/{frame.name}.jpg", jpeg)
                     _add(archive, f"labels/{folder}/{frame.name}.png", _coded(labels, ".png"))
     return counts
+
+
+def _runs(sequence: FrameSequence) -> Iterator[tuple[FrameSequence, list[DatasetFrame]]]:
+    """Labelled frames that follow each other: what lies in one folder is taken for neighbours."""
+    run: list[DatasetFrame] = []
+    for frame in sequence.frames:
+        if frame.labelled:
+            run.append(frame)
+        elif run:
+            yield sequence, run
+            run = []
+    if run:
+        yield sequence, run
 
 
 def _unused(name: str, used: set[str]) -> str:

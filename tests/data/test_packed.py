@@ -88,3 +88,22 @@ def test_a_folder_without_data_leaves_no_file(tmp_path):
     with pytest.raises(InputError, match="no known layout"):
         pack_data(tmp_path / "empty", tmp_path / "data.pack")
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_frames_that_are_apart_are_no_neighbours_when_unpacked(tmp_path):
+    root = tmp_path / "data"
+    for split in ("train", "val"):
+        for folder in ("images", "labels"):
+            (root / folder / split / "drive").mkdir(parents=True)
+        for number in range(8):
+            picture = np.zeros((16, 16, 3), np.uint8)
+            cv2.imwrite(str(root / "images" / split / "drive" / f"{number}.png"), picture)
+            if number in (0, 3, 4, 7):
+                path = root / "labels" / split / "drive" / f"{number}.png"
+                cv2.imwrite(str(path), picture[..., 0])
+    (root / "classes.json").write_text('{"classes": ["road", "sky"]}')
+    assert pack_data(root, tmp_path / "data.pack") == {"train": 4, "val": 4}
+    with tarfile.open(tmp_path / "data.pack") as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    sequences = open_dataset(tmp_path / "unpacked", "val").sequences
+    assert [[frame.name for frame in s.frames] for s in sequences] == [["0"], ["3", "4"], ["7"]]
