@@ -191,6 +191,7 @@ class SegmentWork:
                 "frames": counts["frames"],
                 "pictures": files.video.pictures if files.video else 0,
                 "stretched": files.video.stretched if files.video else 0,
+                "end": str(files.video.end) if isinstance(files.video, VideoWriter) else None,
                 "first_pts": str(first_pts[0] if first_pts else chunk.start),
                 "whole": not (source.truncated or source.corrupt_frames),
                 "size": self._style.shape(*task.plan.size),

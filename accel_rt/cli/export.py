@@ -39,7 +39,8 @@ def export(
     """Write a network, or both halves of a pair, as ONNX or for torch.export; prints the files.
 
     A network's file turns a picture [1, 3, H, W], normalised RGB, into 'scores' and the 'state'
-    that flow moves. The file of a pair's other frames takes 'state', 'flow' and a picture. An
+    that flow moves. The file of a pair's other frames takes 'state', 'flow' (from each of the
+    picture's cells to where it was in the keyframe) and a picture. An
     ONNX file runs here too, as --reference onnx:FILE or openvino:FILE.
     """
     if output.suffix not in _SUFFIXES:

@@ -80,9 +80,9 @@ class Schedule:
             parts[0] += " (fused)"
         if self.policy != "fixed" and self.interval > 1:
             parts[0] += f" on average ({self.policy})"
-        if self.update_every >= self.interval:
+        if self.update_every >= self.interval > 1:
             parts.append("others carried")
-        elif self.update_every > 1:
+        elif 1 < self.update_every < self.interval:
             parts.append(f"update every {self.update_every}, others carried")
         if self.look_ahead:
             parts.append(f"from both sides, up to {self.delay} frames late")

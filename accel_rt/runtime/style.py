@@ -27,10 +27,18 @@ class OverlayStyle:
 
         Raises :class:`~accel_rt.errors.UsageError` for a name that is not one of the classes.
         """
+        palette = self.classes.palette_bgr()
+        if self.display.show != "mask":
+            return Overlay(palette, self.display.alpha, self._keep)
+        if self._keep is not None:  # the colours alone: black where there are none
+            palette[[label for label in range(len(palette)) if label not in self._keep]] = 0
+        return Overlay(palette, 1.0, None)
+
+    @cached_property
+    def _keep(self) -> tuple[int, ...] | None:
+        """The classes that are shown; None for all."""
         names = self.display.classes
-        keep = None if names is None else tuple(self.classes.indices(names))
-        alpha = 1.0 if self.display.show == "mask" else self.display.alpha
-        return Overlay(self.classes.palette_bgr(), alpha, keep)
+        return None if names is None else tuple(self.classes.indices(names))
 
     def shape(self, height: int, width: int) -> tuple[int, int]:
         """The (height, width) of what is shown of a frame of that size."""
@@ -57,7 +65,7 @@ class OverlayStyle:
         """
         how = self.overlay
         if self.display.outline:
-            draw_outlines(picture_bgr, labels, how.palette_bgr, how.keep)
+            draw_outlines(picture_bgr, labels, how.palette_bgr, self._keep)
         if self.display.show == "side-by-side":
             picture_bgr = np.hstack([frame_bgr, picture_bgr])
         if self.display.legend:
@@ -66,4 +74,4 @@ class OverlayStyle:
         return picture_bgr
 
     def _legend(self, size: tuple[int, int]) -> Legend:
-        return Legend(size, self.classes, self.overlay.keep)
+        return Legend(size, self.classes, self._keep)

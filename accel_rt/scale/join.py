@@ -148,7 +148,8 @@ class _Files:
         frames = report["frames"]
         if self.video:
             before = self.video.pictures
-            self.video.join(folder / VIDEO, Fraction(report["first_pts"]), origin)
+            first_pts, end = Fraction(report["first_pts"]), Fraction(report["end"])
+            self.video.join(folder / VIDEO, first_pts, origin, end)
             if self.video.pictures - before != report["pictures"]:
                 raise InputError(f"the chunk '{folder}' is damaged: remove it and run again")
             self._stretched += report["stretched"]

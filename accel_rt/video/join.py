@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,13 @@ def count_pictures(path: Path, most: int | None = None) -> int:
     return sum(1 for _ in islice(coded_pictures(path), most))
 
 
-def remux(source: Path, target: Path, format: str, options: dict[str, str]) -> None:
+def remux(
+    source: Path, target: Path, format: str, options: dict[str, str], end: Fraction | None = None
+) -> None:
     """Write all streams of ``source`` to ``target`` with FFmpeg's muxer ``format``, as they are.
 
-    Times, tags, chapters and what a stream is for are kept. Raises what PyAV raises.
+    Times, tags, chapters and what a stream is for are kept; the pictures last to ``end`` in
+    seconds, if that is known. Raises what PyAV raises.
     """
     with (
         av.open(f"file:{source}") as old,
@@ -57,7 +61,8 @@ def remux(source: Path, target: Path, format: str, options: dict[str, str]) -> N
                 streams[stream.index] = _copy_of(stream, new)
         if chapters := old.chapters():
             new.set_chapters(chapters)
-        for packet in _with_durations(old):
+        packets = _with_durations(old)
+        for packet in packets if end is None else _lasting_to(end, packets):
             if packet.stream.index in streams:
                 packet.stream = streams[packet.stream.index]
                 new.mux(packet)
@@ -97,3 +102,28 @@ def _with_durations(container: av.container.InputContainer) -> Iterator[av.Packe
             end = (stream.start_time or 0) + stream.duration
             packet.duration = max(1, end - (packet.dts or 0))
         yield packet
+
+
+def _lasting_to(end: Fraction, packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    """``packets`` with durations from which MP4's muxer learns that the pictures last to ``end``.
+
+    It takes the latest end of all as the video's, and stores distances of decoding times; those of
+    the picture that is decoded last, which need not be the one shown last, end with the video.
+    """
+    last: av.Packet | None = None
+    first_shown = first_decoded = 0
+    for packet in packets:
+        if packet.stream.type != "video" or packet.pts is None:
+            yield packet
+            continue
+        decoded = packet.dts or 0
+        if last is None:
+            first_shown, first_decoded = packet.pts, decoded
+        else:
+            yield last
+        first_shown, last = min(first_shown, packet.pts), packet
+        packet.duration = max(1, round(end / packet.time_base) - packet.pts)
+    if last is not None:
+        length = round(end / last.time_base) - first_shown
+        last.duration = max(1, length - ((last.dts or 0) - first_decoded))
+        yield last

@@ -161,16 +161,22 @@ class VideoWriter:
         """How many pictures of another shape were stretched to fit."""
         return self._encoder.stretched
 
-    def join(self, piece: Path, first_pts: Fraction, origin: Fraction) -> None:
+    @property
+    def end(self) -> Fraction:
+        """Where the last frame written ends, in seconds of the source's time."""
+        return self._origin + self._last_end
+
+    def join(self, piece: Path, first_pts: Fraction, origin: Fraction, end: Fraction) -> None:
         """Add all coded pictures of ``piece``, as they are.
 
-        It is the file of a writer that was a piece of the video with ``origin`` as its time 0, and
-        its first frame is shown at ``first_pts``, both in seconds of the source's time.
+        It is the file of a writer that was a piece of the video with ``origin`` as its time 0; its
+        frames are shown from ``first_pts`` to ``end``, all in seconds of the source's time.
         """
         if not self.frames:
             self._begin(first_pts)
         for _ in self._copy(piece, None, origin - self._origin):
             pass
+        self._last_end = end - self._origin
 
     def _copy(
         self, path: Path, pictures: int | None, shift: Fraction = Fraction(0)
@@ -262,7 +268,7 @@ class VideoWriter:
             self._container.close()
             self._file.close()
         try:
-            self._defragment()
+            self._defragment(self._last_end)
         except OutputError as error:
             self.notes.append(f"'{self.path}' plays, but seeking in it may be slow ({error})")
         return True
@@ -342,14 +348,17 @@ class VideoWriter:
                 self._last_dts_s = packet.dts * packet.time_base
             self._container.mux(packet)
 
-    def _defragment(self) -> None:
-        """Write an MP4 anew with one index, at its beginning; others are ordinary already."""
+    def _defragment(self, end: Fraction | None = None) -> None:
+        """Write an MP4 anew with one index, at its beginning; others are ordinary already.
+
+        ``end`` is where its pictures end, if that is known.
+        """
         whole = self._piece_of is None and not self._fragmented
         if not whole or self._format not in _FRAGMENTABLE:
             return
         options = {"movflags": "+faststart", **self._timescale()}
         with output_errors(self.path), replacing(self.unfinished) as file:
-            remux(self.unfinished, Path(file.name), self._format, options)
+            remux(self.unfinished, Path(file.name), self._format, options, end)
 
     @contextmanager
     def _keeping_what_is_done(self) -> Iterator[None]:

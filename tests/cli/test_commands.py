@@ -186,7 +186,9 @@ def test_several_folders_of_weights(accel, weights, tmp_path, monkeypatch):
     assert f"{weights}{os.pathsep}{second}" in report["weight folders"]["found"]
 
 
-@pytest.mark.parametrize("command", [["models"], ["segment", "clip.mp4"], ["pack", "a", "-o", "b"]])
+@pytest.mark.parametrize(
+    "command", [["models"], ["segment", "clip.mp4"], ["pack", "a", "-o", "b.safetensors"]]
+)
 def test_a_folder_of_weights_that_is_none_is_an_error(accel, clip, monkeypatch, command):
     monkeypatch.setenv("ACCEL_RT_WEIGHTS", f"{clip.parent}{os.pathsep}/no/where")
     done = accel(*command)

@@ -116,6 +116,15 @@ def test_outlines_are_drawn(accel, fakes, tmp_path):
     assert len(changed) >= 2
 
 
+def test_colours_alone_have_nothing_of_the_picture(accel, fakes, tmp_path):
+    write_clip(tmp_path / "grey.mp4", images=[np.full((48, 88, 3), 100, np.uint8)] * 2)
+    args = ("--show", "mask", "--classes", "car", "--palette", "camvid", "--crf", 1)
+    assert accel("segment", "grey.mp4", *args).code == 0
+    image = probe(tmp_path / "grey_accel.mp4").images[0].astype(int)
+    assert np.abs(image[:, :40]).max() < 12
+    assert np.abs(image[24, 68] - (128, 0, 64)).max() < 12  # the car's colour, BGR
+
+
 def test_palettes_are_named_or_read(accel, fakes, tmp_path):
     write_clip(tmp_path / "grey.mp4", images=[np.full((48, 88, 3), 100, np.uint8)] * 2)
     (tmp_path / "own.json").write_text('{"sky": "#ff8000", "car": [1, 200, 3]}')

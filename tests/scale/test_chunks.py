@@ -6,6 +6,7 @@ import csv
 import json
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -106,6 +107,8 @@ def test_the_video_has_the_times_and_the_sound_of_one_run(tmp_path):
         for frame in source:
             writer.write(frame.image_bgr, frame.pts, frame.duration)
     found, expected = probe(tmp_path / "x_accel.mp4"), probe(tmp_path / "y.mp4")
+    with av.open(str(tmp_path / "x_accel.mp4")) as one, av.open(str(tmp_path / "y.mp4")) as other:
+        assert one.duration == other.duration
     assert found.times == expected.times
     assert found.beep_s == pytest.approx(expected.beep_s, abs=1e-4)
     assert found.audio_end_s == pytest.approx(expected.audio_end_s, abs=1e-4)

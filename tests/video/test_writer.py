@@ -145,6 +145,27 @@ def test_time_starts_at_zero(tmp_path):
     assert probe(tmp_path / "out.mp4").times == [n / RATE for n in range(5)]
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "hevc.mp4", "av1.mp4", "a.mkv", "a.webm"])
+@pytest.mark.parametrize(
+    ("times", "last_s", "length_s"),
+    [
+        ((0, 0.5, 1), 4, 5),
+        ((0, 0.5, 1, 1.5, 2), 4, 6),
+        ((0, 0.04, 0.08, 0.12, 0.16, 0.2, 1.2, 2.2, 3.2, 4.2), 0.04, 4.24),
+    ],
+)
+def test_uneven_times_do_not_shorten_the_video(tmp_path, name, times, last_s, length_s):
+    codec = {"hevc": "hevc", "av1": "av1", "a": "vp9" if name == "a.webm" else "h264"}
+    path = tmp_path / name
+    with VideoWriter(path, SIZE, Fraction(25), codec[name.partition(".")[0]]) as writer:
+        for number, time in enumerate(times):
+            last = Fraction(str(last_s)) if number == len(times) - 1 else None
+            writer.write(picture(number), Fraction(str(time)), last)
+    assert [float(t) for t in probe(path).times] == pytest.approx(times, abs=2e-3)
+    with av.open(str(path)) as container:
+        assert container.duration / av.time_base == pytest.approx(length_s, abs=0.05)
+
+
 def test_last_frame_lasts_as_long_as_it_is_told(tmp_path):
     with VideoWriter(tmp_path / "out.mp4", SIZE, RATE) as writer:
         writer.write(picture(0), Fraction(0))
