@@ -20,11 +20,7 @@ from accel_rt.errors import InputError
 from accel_rt.jsonfile import member, read_json, typed
 from accel_rt.video.images import folders_in, natural_key
 
-_SPLITS = {  # by words in names
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
+_SPLITS = ("train", "val", "test")  # words in names begin so
 
 
 def annotation_files(root: Path) -> list[Path]:
@@ -46,7 +42,8 @@ def _looks_right(path: Path) -> bool:
 def split_of(path: Path, root: Path) -> str:
     """The split that an annotation file is of, by its name; ``train`` where it says none."""
     words = re.split("[^a-z]+", path.relative_to(root).as_posix().lower())
-    return next((_SPLITS[word] for word in words if word in _SPLITS), "train")
+    named = (split for word in words for split in _SPLITS if word.startswith(split))
+    return next(named, "train")
 
 
 def coco(root: Path, split: str) -> DataSet:

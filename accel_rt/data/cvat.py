@@ -26,8 +26,7 @@ XML_FILE, LABELMAP_FILE, MASK_FOLDER = "annotations.xml", "labelmap.txt", "Segme
 
 
 def cvat(root: Path, split: str) -> DataSet:
-    """All pictures of 'CVAT for images', as ``split``: polygons, masks, boxes
-    and ellipses.
+    """All pictures of 'CVAT for images', as ``split``: polygons, masks, boxes and ellipses.
 
     Pixels that nothing covers are ``background``; shapes cover others by their ``z_order``. Raises
     :class:`~accel_rt.errors.InputError` if the file cannot be used or an image is not there.
