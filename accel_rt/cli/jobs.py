@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from accel_rt.errors import OutputError, UsageError
 from accel_rt.video.location import STDIN, is_url, local_path, source_name
+
+P = TypeVar("P", Path, str)
 
 _ENDING = "_accel"
 
@@ -162,19 +165,9 @@ def _check(jobs: Sequence[Job], folder: Path | None, read: Sequence[Path]) -> No
     from accel_rt.video.stats_log import check_stats_suffix
     from accel_rt.video.timing import check_suffix
 
-    owners: dict[Path, Job] = {}
+    owners: dict[Path, str] = {}
     for job in jobs:
-        for path in (job.video, job.masks, job.timing, job.stats):
-            if path is None:
-                continue
-            if owners.get(path) is job:
-                raise UsageError(f"two outputs would be written to '{path}': name two files")
-            if path in owners:
-                raise UsageError(
-                    f"'{owners[path].name}' and '{job.name}' would both be written to '{path}': "
-                    f"run them one by one"
-                )
-            owners[path] = job
+        check_owner(owners, job.name, (job.video, job.masks, job.timing, job.stats))
     for job in jobs:
         if job.video and _is_still(job.video) and (what := _several(job.source)):
             raise UsageError(
@@ -200,6 +193,23 @@ def _check(jobs: Sequence[Job], folder: Path | None, read: Sequence[Path]) -> No
             make_folder(made)
     for file in files:
         check_output_path(file, inputs)
+
+
+def check_owner(owners: dict[P, str], name: str, outputs: Iterable[P | None]) -> None:
+    """Note in ``owners`` that ``outputs``, None for what is not wanted, are of the input ``name``.
+
+    Raises :class:`~accel_rt.errors.UsageError` where two would be written to one place.
+    """
+    wanted = [output for output in outputs if output is not None]
+    for output in wanted:
+        if wanted.count(output) > 1:
+            raise UsageError(f"two outputs would be written to '{output}': name two files")
+        if output in owners:
+            raise UsageError(
+                f"'{owners[output]}' and '{name}' would both be written to '{output}': "
+                "run them one by one"
+            )
+        owners[output] = name
 
 
 def _check_masks(job: Job) -> None:

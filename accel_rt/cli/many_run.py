@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 from accel_rt.cli.chunk_work import SegmentWork
-from accel_rt.cli.jobs import make_folder
+from accel_rt.cli.jobs import check_owner, make_folder
 from accel_rt.cli.many import ManyOptions
 from accel_rt.cli.progress import make_bar
 from accel_rt.cli.segment_run import SegmentOptions
@@ -160,16 +160,7 @@ def _videos(inputs: Sequence[str], folder: str, wanted: Outputs, matters: Any) -
             wanted.timing and _of_one(wanted.timing, name),
             wanted.stats and _of_one(wanted.stats, name),
         )
-        wanted_files = [output for output in vars(outputs).values() if output]
-        for output in wanted_files:
-            if wanted_files.count(output) > 1:
-                raise UsageError(f"two outputs would be written to '{output}': name two files")
-            if output in owners:
-                raise UsageError(
-                    f"'{owners[output]}' and '{source}' would both be written to '{output}': "
-                    "run them one by one"
-                )
-            owners[output] = source
+        check_owner(owners, source, vars(outputs).values())
         key = digest([identity(source), asdict(outputs), matters])
         videos.append(Video(source, outputs, key))
     sources = {_real(video.source) for video in videos}

@@ -68,7 +68,8 @@ class Evaluation:
 
     def empty_counts(self, unit: WorkUnit) -> dict[str, Counts]:
         """The counts of every model on ``unit``, before anything is counted."""
-        labelled = sum(self.footage.labelled()[unit.sequence][unit.start : unit.stop])
+        frames = self.footage.clips[unit.sequence].frames[unit.start : unit.stop]
+        labelled = sum(frame.labelled for frame in frames)
         ranks, classes = range(unit.rank, unit.rank + labelled), len(self.footage.classes)
         return {name: Counts(how, ranks, classes) for name, how in self.schedules().items()}
 

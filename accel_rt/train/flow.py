@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from accel_rt.data.augment import Augmentation
-from accel_rt.data.flow_files import FlowPair, flow_files
+from accel_rt.data.flow_files import FlowFiles, FlowPair, flow_files
 from accel_rt.data.flow_pairs import (
     FilePairs,
     MovingPairs,
@@ -63,11 +63,12 @@ class Flow(TrainingTask):
         torch.manual_seed(settings.seed)
         self.model: nn.Module = _FlowPyramid(_start(settings))
         self._validation: list[FlowPair] = []
+        self._pairs: list[FlowFiles] = []
         if settings.pairs is not None and settings.files:
-            pairs = flow_files(settings.pairs, split="train")
-            named = "\n".join(f"{pair.name} {pair.flow_path.stat().st_size}" for pair in pairs)
-            mark = hashlib.sha256(named.encode()).hexdigest()[:8]
-            self.drawn_from = f"{len(pairs)} pairs ({mark})"
+            self._pairs = flow_files(settings.pairs, split="train")
+            sizes = (f"{pair.name} {pair.flow_path.stat().st_size}" for pair in self._pairs)
+            mark = hashlib.sha256("\n".join(sizes).encode()).hexdigest()[:8]
+            self.drawn_from = f"{len(self._pairs)} pairs ({mark})"
 
     def groups(self) -> list[dict[str, Any]]:
         return parameter_groups([self.model], self._settings.weight_decay)
@@ -78,7 +79,7 @@ class Flow(TrainingTask):
         if settings.street:
             sources.append((StreetPairs(), settings.street))
         if settings.pairs is not None and settings.files:
-            sources.append((FilePairs(flow_files(settings.pairs, split="train")), settings.files))
+            sources.append((FilePairs(self._pairs), settings.files))
         moved = 1 - settings.street - settings.files
         if moved > 1e-6:
             # A little larger than the crop, whose place is random.

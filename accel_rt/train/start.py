@@ -15,7 +15,14 @@ from accel_rt.models.network import Network
 from accel_rt.models.resnet import ResNet
 from accel_rt.models.resnet_depth import with_depth_of
 from accel_rt.models.timm import TimmFeatures
-from accel_rt.models.weights import ModelInfo, describing, fit, load_tensors, split_part
+from accel_rt.models.weights import (
+    ModelInfo,
+    describing,
+    fit,
+    load_tensors,
+    read_description,
+    split_part,
+)
 from accel_rt.models.zoo import Task, build_network, split_checkpoint
 from accel_rt.normalise import Normalisation
 
@@ -75,7 +82,7 @@ def initial_task(init: str) -> Task | None:
     one that belongs to their network, or none."""
     if init in ("none", "imagenet") or _is_checkpoint(init):
         return None
-    return load_tensors(store.find(init))[1].get("task")
+    return read_description(store.find(init)).get("task")
 
 
 def _is_checkpoint(init: str) -> bool:
