@@ -86,6 +86,9 @@ def with_memory(
     try:
         return function(*arguments)
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+        told = str(error)
+        if isinstance(error, RuntimeError) and (
+            "memory" not in told or "illegal memory access" in told
+        ):
             raise
         raise AccelError(f"{operator}: there is not enough memory for {what}") from error

@@ -226,7 +226,11 @@ def _check(
             raise UsageError(
                 f"deform_conv2d: {name} must have input's type {input.dtype}, got {tensor.dtype}"
             )
-    images, channels = input.shape[:2]
+    images, channels, *sides = input.shape
+    if min(sides) < 1:
+        raise UsageError(
+            f"deform_conv2d: input must have rows and columns, got {tuple(input.shape)}"
+        )
     _check_weight(weight, channels)
     outputs, _, kernel_height, kernel_width = weight.shape
     if bias is not None and bias.shape != (outputs,):

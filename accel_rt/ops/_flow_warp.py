@@ -67,6 +67,9 @@ def _warp_into(out: Tensor, input: Tensor, flow: Tensor, zeros: bool) -> Tensor:
         )
     if has_kernels(input):
         torch.ops.accel_rt.flow_warp_out(input, flow, zeros, out)
+        if not torch.compiler.is_compiling() and not out.is_inference():
+            # What a graph saved of it before can no longer be used: backward says so.
+            torch.autograd.graph.increment_version(out)
     else:
         out.copy_(eager.flow_warp(input, flow, zeros))
     return out

@@ -20,7 +20,8 @@ def upsample_argmax(
 
     Without `extent` it equals ``F.interpolate(scores, size, mode="bilinear",
     align_corners=False).argmax(1)``; where several classes tie, the first wins. The upsampled
-    scores are never stored.
+    scores are never stored. Scores beyond 1e30 either way count as that, NaN as the lowest: a class
+    that is switched off by -inf wins nowhere.
 
     With `extent` the map covers that many output pixels from the origin, of which `size` are
     returned: output pixel ``i`` lies at ``(i + 0.5) * h / extent[0] - 0.5`` rows of the map, the

@@ -45,8 +45,9 @@ def sample(image: Tensor, y: Tensor, x: Tensor, zeros: bool) -> Tensor:
             value = flat.gather(2, index.expand(-1, channels, -1)).reshape(
                 images, channels, *y.shape[1:]
             )
-            # A tap of weight zero is not read: Inf and NaN beyond the edge stay there.
-            result = result + torch.where(weight != 0, value, 0) * weight
+            # A tap of weight zero is not read: Inf and NaN beyond the edge stay there. Numbers
+            # are, for the gradient of the weight.
+            result = result + torch.where((weight != 0) | value.isfinite(), value, 0) * weight
     return result
 
 
@@ -150,6 +151,10 @@ def warp_score(cache: Tensor, flow: Tensor, weight: Tensor, bias: Tensor) -> Ten
     return scores + bias.to(dtype)[:, None, None]
 
 
+SCORE_LIMIT = 1e30
+"""Scores of :func:`upsample_argmax` lie within it."""
+
+
 def upsample_argmax(scores: Tensor, size: tuple[int, int], extent: tuple[float, float]) -> Tensor:
     """Twin of :func:`accel_rt.ops.upsample_argmax`."""
     return _upsample(scores, size, extent).argmax(1).to(torch.uint8)
@@ -170,6 +175,8 @@ def upsample_argmax_margin(
 
 def _upsample(scores: Tensor, size: tuple[int, int], extent: tuple[float, float]) -> Tensor:
     scores = scores.to(_working_type(scores.dtype))
+    # A weight of zero times an infinity would be NaN.
+    scores = scores.nan_to_num(-SCORE_LIMIT).clamp(-SCORE_LIMIT, SCORE_LIMIT)
     for dim in (2, 3):
         pixels = torch.arange(size[dim - 2], dtype=torch.float64, device=scores.device)
         position = (pixels + 0.5) * (scores.shape[dim] / extent[dim - 2]) - 0.5
@@ -252,7 +259,10 @@ def reduce_flow(
     """Twin of :func:`accel_rt.ops.reduce_flow`."""
     border = (0, padded[1] - flow.shape[3], 0, padded[0] - flow.shape[2])
     extended = F.pad(flow.double(), border, mode="replicate")
-    means = _area_sum(extended, cells) / (padded[0] * padded[1])
+    unknown = ~extended.isfinite()
+    means = _area_sum(extended.masked_fill(unknown, 0), cells) / (padded[0] * padded[1])
+    # Cells that such a pixel reaches have no mean; a matrix product would give the others none.
+    means = means.masked_fill(_area_sum(unknown, cells) > 0, torch.nan)
     factor = torch.tensor([factor_x, factor_y], dtype=torch.float64, device=flow.device)
     reduced = (means * factor[:, None, None]).to(_working_type(flow.dtype))
     return reduced.contiguous(memory_format=torch.channels_last)

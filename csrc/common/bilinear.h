@@ -75,6 +75,13 @@ ACCEL_RT_HD Axis<T> sample_axis(T x, int n, bool zeros) {
   return zeros ? zeros_axis(x, n) : border_axis(x, n);
 }
 
+// Whether a sample there depends on the image at all; where it does not, its taps must not be read.
+template <class T>
+ACCEL_RT_HD bool reads(const Axis<T>& axis) {
+  return axis.weight[0] != T(0) || axis.weight[1] != T(0) || axis.slope[0] != T(0) ||
+         axis.slope[1] != T(0);
+}
+
 // Where an output pixel lies on a grid that is resampled, in pixels of the grid, of which one
 // output pixel spans `step`. Pixel areas coincide at the origin.
 ACCEL_RT_HD float source_position(int index, double step) {

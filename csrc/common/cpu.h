@@ -47,7 +47,8 @@ inline float load(const BFloat16& value) {
 inline void store(float& target, float value) { target = value; }
 inline void store(double& target, double value) { target = value; }
 // Rounds to nearest even. NaN stays NaN without a case of its own: the carry could only overflow
-// one whose lower bits are set, and those that processors make or bfloat16 widens to have none.
+// one whose lower bits are set, and those that processors make or bfloat16 widens to have none, nor
+// has what canonical() made of a caller's.
 inline void store(BFloat16& target, float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);

@@ -68,11 +68,12 @@ void grad_offset(const DeformBackwardParams& backward, const DeformTile& tile,
                 [&](int offset_group, int k, int64_t index, const Tap<A>& tap) {
                   const Corners<A> taps = tap_corners(p, at, tap, A(1));
                   A dots[4] = {0, 0, 0, 0};
-                  for_runs(p, offset_group * share, (offset_group + 1) * share,
-                           [&](int first, int count) {
-                             dot_taps(dots, grad_columns + column_index(p, tile, row, k, first),
-                                      input + first, taps, count);
-                           });
+                  if (reads(tap.y) && reads(tap.x))
+                    for_runs(p, offset_group * share, (offset_group + 1) * share,
+                             [&](int first, int count) {
+                               dot_taps(dots, grad_columns + column_index(p, tile, row, k, first),
+                                        input + first, taps, count);
+                             });
                   if (grad_offset != nullptr) {
                     grad_offset[2 * index] = tap.mask * slope_y(tap.y, tap.x, dots);
                     grad_offset[2 * index + 1] = tap.mask * slope_x(tap.y, tap.x, dots);

@@ -58,7 +58,8 @@ __global__ void grad_offset(DeformBackwardParams backward, DeformTile tile, cons
   const Tap<float> tap =
       sample_tap<float>(p, item.at, item.index, item.k / p.kernel_width, item.k % p.kernel_width);
   const Corners<float> taps = tap_corners(p, item.at, tap, 1.0f);
-  const int end = item.first_channel + p.channels / p.offset_groups;
+  const bool read = reads(tap.y) && reads(tap.x);
+  const int end = read ? item.first_channel + p.channels / p.offset_groups : 0;
   float dots[4] = {0, 0, 0, 0};
   for (int channel = item.first_channel + threadIdx.x * N; channel < end;
        channel += warp_threads * N)

@@ -103,9 +103,9 @@ inline Tensor Problem::checked(const Tensor& x, const Tensor& off, const Tensor&
   };
   require(is_floating4(x) && is_floating4(off) && is_floating4(w) && off.device() == x.device() &&
               w.device() == x.device() && in_range(stride, 1) && in_range(padding, 0) &&
-              in_range(dilation, 1) && w.numel() > 0 && x.size(1) > 0 &&
-              x.size(1) % w.size(1) == 0 && w.size(0) % (x.size(1) / w.size(1)) == 0 &&
-              sides_fit(w.size(2), w.size(3)),
+              in_range(dilation, 1) && w.numel() > 0 && x.size(1) > 0 && x.size(2) > 0 &&
+              x.size(3) > 0 && x.size(1) % w.size(1) == 0 &&
+              w.size(0) % (x.size(1) / w.size(1)) == 0 && sides_fit(w.size(2), w.size(3)),
           "deform_conv2d");
   int64_t out[2];
   for (int i = 0; i < 2; ++i) {

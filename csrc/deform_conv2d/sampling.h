@@ -1,6 +1,8 @@
 // Where a deformable convolution's taps lie, shared by the CPU and the CUDA kernels.
 #pragma once
 
+#include <cmath>
+
 #include "../common/bilinear.h"
 #include "kernel.h"
 
@@ -22,6 +24,12 @@ ACCEL_RT_HD int64_t tap_index(const DeformParams& p, int64_t pixel, int offset_g
   return (pixel * p.offset_groups + offset_group) * (p.kernel_height * p.kernel_width) + k;
 }
 
+// A caller's NaN may have any bits, of which rounding to bfloat16 could make a number.
+template <class A>
+ACCEL_RT_HD A canonical(A value) {
+  return value == value ? value : A(NAN);
+}
+
 template <class A>
 ACCEL_RT_HD Tap<A> sample_tap(const DeformParams& p, const Pixel& at, int64_t index, int ky,
                               int kx) {
@@ -29,7 +37,7 @@ ACCEL_RT_HD Tap<A> sample_tap(const DeformParams& p, const Pixel& at, int64_t in
   const A y = A(at.y * p.stride_y - p.padding_y + ky * p.dilation_y) + offset[0];
   const A x = A(at.x * p.stride_x - p.padding_x + kx * p.dilation_x) + offset[1];
   return {zeros_axis(y, p.height), zeros_axis(x, p.width),
-          p.mask != nullptr ? static_cast<const A*>(p.mask)[index] : A(1)};
+          p.mask != nullptr ? canonical(static_cast<const A*>(p.mask)[index]) : A(1)};
 }
 
 template <class A>

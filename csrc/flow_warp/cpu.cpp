@@ -92,8 +92,9 @@ void grad_flow(const FlowWarpBackwardParams& p, int64_t begin, int64_t end) {
     sample_axes(p, at, pixel, y, x);
     const Corners<A> taps = corners(y, x, channels * p.width, channels);
     A dots[4] = {0, 0, 0, 0};
-    dot_taps(dots, static_cast<const T*>(p.grad_output) + pixel * channels,
-             static_cast<const T*>(p.input) + at.image * image_size, taps, channels);
+    if (reads(y) && reads(x))
+      dot_taps(dots, static_cast<const T*>(p.grad_output) + pixel * channels,
+               static_cast<const T*>(p.input) + at.image * image_size, taps, channels);
     A* out = static_cast<A*>(p.grad_flow) + pixel * 2;
     out[0] = slope_x(y, x, dots);
     out[1] = slope_y(y, x, dots);

@@ -65,8 +65,9 @@ __global__ void grad_flow(FlowWarpBackwardParams p, int64_t pixels) {
   const Sample sample = sample_at(p, pixel);
   const Corners<float> at = nhwc_corners(p, sample);
   const T* grad = static_cast<const T*>(p.grad_output) + pixel * p.channels;
+  const int64_t channels = reads(sample.y) && reads(sample.x) ? p.channels : 0;
   float dots[4] = {0, 0, 0, 0};
-  for (int64_t channel = threadIdx.x * N; channel < p.channels; channel += warp_threads * N)
+  for (int64_t channel = threadIdx.x * N; channel < channels; channel += warp_threads * N)
     dot_pack<T, N>(dots, grad + channel, static_cast<const T*>(p.input) + channel, at);
 #pragma unroll
   for (int k = 0; k < 4; ++k) dots[k] = warp_sum(dots[k]);

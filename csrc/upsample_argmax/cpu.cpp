@@ -83,12 +83,13 @@ inline void for_columns(int width, F&& function) {
 }
 
 // Gathers a row of the map from its classes' planes: read in place, at the stride of a plane, they
-// would evict each other from L1.
+// would evict each other from L1. Numbers all, from here on.
 void load_row(const UpsampleArgmaxParams& p, int64_t row, int stride, float* to) {
   const int64_t plane = int64_t(p.height) * p.width, image = row / p.height;
   const float* from = p.scores + image * p.classes * plane + row % p.height * p.width;
-  for (int c = 0; c < p.classes; ++c)
-    std::memcpy(to + int64_t(c) * stride, from + c * plane, p.width * sizeof(float));
+  for (int c = 0; c < p.classes; ++c, from += plane, to += stride)
+#pragma omp simd
+    for (int x = 0; x < p.width; ++x) to[x] = finite_score(from[x]);
 }
 
 // Loads the two rows of the map around `y`, unless the output row before lay between the same two.

@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(tile_threads* tile_rows)
     for (int i = thread; i < count; i += tile_threads * tile_rows) {
       const int c = i / (cell_rows * cell_columns);
       const int y = i / cell_columns % cell_rows, x = i % cell_columns;
-      cells[i] = scores[c * plane + int64_t(top + y) * p.width + left + x];
+      cells[i] = finite_score(scores[c * plane + int64_t(top + y) * p.width + left + x]);
     }
     from = cells;
     plane = int64_t(cell_rows) * cell_columns;
@@ -71,6 +71,7 @@ __global__ void __launch_bounds__(tile_threads* tile_rows)
     best[i] = second[i] = -INFINITY;
     winner[i] = 0;
   }
+  const auto score = [](float cell) { return Shared ? cell : finite_score(cell); };
   for (int c = 0; c < p.classes; ++c) {
     const float* high = above + c * plane;
     const float* low = below + c * plane;
@@ -79,8 +80,8 @@ __global__ void __launch_bounds__(tile_threads* tile_rows)
     for (int i = 0; i < labels_each; ++i) {
       if (moves[i]) {
         const int a = x[i].index[0], b = x[i].index[1];
-        left = y.weight[0] * high[a] + y.weight[1] * low[a];
-        right = y.weight[0] * high[b] + y.weight[1] * low[b];
+        left = y.weight[0] * score(high[a]) + y.weight[1] * score(low[a]);
+        right = y.weight[0] * score(high[b]) + y.weight[1] * score(low[b]);
       }
       const float value = left * x[i].weight[0] + right * x[i].weight[1];
       const bool wins = value > best[i];

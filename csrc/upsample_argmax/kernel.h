@@ -19,6 +19,15 @@ struct UpsampleArgmaxParams {
   double step_y, step_x;       // pixels of the score map to one output pixel
 };
 
+// Scores lie within this, NaN at the lower end: sums with weights of zero stay numbers, and a class
+// that is switched off by -inf wins nowhere.
+constexpr float score_limit = 1e30f;
+
+ACCEL_RT_HD float finite_score(float score) {
+  const float bounded = score > -score_limit ? score : -score_limit;
+  return bounded < score_limit ? bounded : score_limit;
+}
+
 // Rows [begin, end) of N * H
 ACCEL_RT_DECLARE_KERNEL(upsample_argmax, const UpsampleArgmaxParams& p, int64_t begin, int64_t end)
 

@@ -321,6 +321,37 @@ def test_only_the_gradients_asked_for(executor):
         assert all(only[i].numel() == 0 for i in range(4) if i != which)
 
 
+def test_gradients_on_pixel_centres(executor):
+    """As layers begin: all offsets are zero."""
+    case = CASES["mask"]
+    input, offset, weight, bias, mask = case.tensors()
+    offset = on_quarters(*offset.shape, reach=2)
+    wide = [t.double().requires_grad_() for t in (input, offset, weight, mask)]
+    expected_output = twin(case, wide[0], wide[1], wide[2], bias, wide[3])
+    grad = torch.randn(expected_output.shape)
+    expected = torch.autograd.grad(expected_output, wide, grad.double())
+    actual = executor.deform_conv2d_backward(
+        grad, input, offset, weight, mask, *case.geometry, *[True] * 4
+    )
+    for ours, theirs in zip(actual, expected, strict=True):
+        scale = theirs.abs().max()
+        assert_near(ours.cpu() / scale, theirs / scale, torch.float32)
+
+
+@pytest.mark.parametrize("bits", [0x7FFFFFFF, 0xFFFFFFFF, 0x7FC00000, 0x7F800001])
+def test_masks_that_are_nan_give_nan(executor, bits):
+    """Whichever bits of it are set: those of a CUDA device are not those of a processor."""
+    nan = torch.tensor(bits - (bits >> 31 << 32), dtype=torch.int32).view(torch.float32)
+    case = Case(channels=32, outputs=32)
+    for dtype in executor.dtypes:
+        input, offset, weight, _, mask = case.tensors()
+        offset, mask = torch.zeros_like(offset), nan.expand_as(mask)
+        found = executor.deform_conv2d(
+            input.to(dtype), offset, weight.to(dtype), None, mask, *case.geometry
+        )
+        assert found.isnan().all()
+
+
 def test_zero_offsets_make_a_plain_convolution(executor):
     case = Case(channels=12, groups=3, offset_groups=2, stride=(2, 1), padding=(2, 0))
     input, offset, weight, bias, _ = case.tensors()
@@ -427,7 +458,9 @@ def test_autocast_casts_all_but_offset_and_mask():
         ({"offset": (2, 18, 6, 9)}, "offset must be"),
         ({"mask": (2, 18, 7, 9)}, r"mask must be \(2, 9, 7, 9\), got \(2, 18, 7, 9\)"),
         ({"bias": (5,)}, r"bias must be \(6,\), got \(5,\)"),
-        ({"input": (2, 8, 0, 9)}, "smaller than the kernel"),
+        ({"input": (2, 8, 0, 9)}, r"rows and columns, got \(2, 8, 0, 9\)"),
+        ({"input": (2, 8, 7, 0)}, r"rows and columns, got \(2, 8, 7, 0\)"),
+        ({"input": (2, 8, 1, 1), "weight": (6, 8, 4, 4)}, "smaller than the kernel"),
     ],
 )
 def test_errors(executor, change, message):
@@ -450,6 +483,17 @@ def test_errors(executor, change, message):
             [1, 1],
             [1, 1],
         )
+
+
+@pytest.mark.parametrize("size", [(0, 9), (7, 0)])
+def test_images_without_pixels_are_refused(executor, size):
+    """Padding makes them large enough for a kernel, and there is nothing that it could read."""
+    case = Case(size=size, padding=(2, 2), masked=False)
+    input, offset, weight, bias, mask = case.tensors()
+    with pytest.raises(UsageError, match="rows and columns"):
+        deform_conv2d(input, offset, weight, bias, *case.geometry)
+    with pytest.raises(RuntimeError, match="deform_conv2d: "):
+        executor.deform_conv2d(input, offset, weight, bias, mask, *case.geometry)
 
 
 @pytest.mark.parametrize(

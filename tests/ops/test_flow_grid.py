@@ -111,6 +111,14 @@ def test_reduce_is_area_pooling(executor):
     assert_near(executor.reduce_flow(flow, (24, 32), (3, 4), 1.0, 1.0), expected, torch.float32)
 
 
+def test_reduce_keeps_what_is_unknown_where_it_is(executor):
+    for value in (torch.nan, torch.inf):
+        flow = torch.randn(2, 2, 32, 48)
+        flow[1, 0, 9, 20] = value
+        reduced = executor.reduce_flow(flow, (32, 48), (4, 6), 1.0, 1.0).cpu()
+        assert (~reduced.isfinite()).nonzero().tolist() == [[1, 0, 1, 2]]
+
+
 def test_reduce_repeats_the_edge(executor):
     flow = torch.arange(6.0).reshape(1, 1, 2, 3).expand(1, 2, 2, 3)
     reduced = executor.reduce_flow(flow, (4, 6), (2, 2), 1.0, 10.0).cpu()

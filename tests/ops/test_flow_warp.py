@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -43,6 +44,39 @@ def test_twin_is_grid_sample(padding):
         strict=True,
     ):
         assert_near(ours, theirs, torch.float64)
+
+
+def gradients(
+    warp: Callable[[Tensor, Tensor], Tensor], input: Tensor, flow: Tensor, grad: Tensor
+) -> tuple[Tensor, ...]:
+    input, flow = (tensor.double().requires_grad_() for tensor in (input, flow))
+    return torch.autograd.grad(warp(input, flow), (input, flow), grad.double())
+
+
+@pytest.mark.parametrize("padding", ["border", "zeros"])
+def test_gradients_on_pixel_centres(executor, padding):
+    """There a tap weighs nothing and counts all the same: as for F.grid_sample."""
+    zeros = padding == "zeros"
+    input, grad = torch.randn(2, 2, 3, 5, 9)  # sides at which the grid's positions are exact
+    flow = torch.randint(-3, 4, (2, 2, 5, 9)).float()
+    expected = gradients(lambda i, f: grid_sample(i, f, padding), input, flow, grad)
+    twin = gradients(lambda i, f: eager.flow_warp(i, f, zeros), input, flow, grad)
+    kernels = executor.flow_warp_backward(grad, input, flow, zeros, True, True)
+    for theirs, *ours in zip(expected, twin, kernels, strict=True):
+        for one in ours:
+            assert_near(one, theirs, torch.float32)
+
+
+def test_gradients_of_samples_outside_are_zero(executor):
+    """Whatever the image has where nothing is read."""
+    for dtype in executor.dtypes:
+        input = torch.full((1, 9, 4, 5), torch.nan).to(dtype)
+        for x, y in ((100, 0), (0, 100), (100, 100), (-1e30, 0.5), (0.5, torch.nan)):
+            flow = torch.tensor([float(x), float(y)])[:, None, None].expand(1, 2, 4, 5)
+            found = executor.flow_warp_backward(
+                torch.ones_like(input), input, flow, True, True, True
+            )
+            assert all((gradient == 0).all() for gradient in found)
 
 
 @pytest.mark.parametrize("zeros", [False, True], ids=["border", "zeros"])
@@ -100,6 +134,20 @@ def test_out(executor, layout):
         out = out_layout(torch.full((2, 16, 5, 6), math.nan)).to(executor.device)
         executor.flow_warp_out(input, flow, False, out)
         assert_near(out, executor.flow_warp(input, flow, False).cpu(), torch.float32)
+
+
+@pytest.mark.parametrize("with_extension", [True, False])
+def test_out_is_written_to_for_autograd(monkeypatch, with_extension):
+    monkeypatch.setattr(face, "has_kernels", lambda input: with_extension)
+    buffer, weight = torch.ones(1, 4, 5, 6), torch.ones(4, 1, 1, requires_grad=True)
+    product = (weight * buffer).sum()
+    with torch.no_grad():
+        flow_warp(torch.randn(1, 4, 5, 6), torch.zeros(1, 2, 5, 6), out=buffer)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.backward()
+    with torch.inference_mode():  # has no graphs
+        out = torch.empty(1, 4, 5, 6)
+        assert flow_warp(buffer, torch.zeros(1, 2, 5, 6), out=out) is out
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])

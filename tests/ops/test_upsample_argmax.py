@@ -8,6 +8,7 @@ from torch.library import opcheck
 
 from accel_rt.errors import AccelError, UsageError
 from accel_rt.ops import eager, upsample_argmax, upsample_argmax_margin
+from accel_rt.ops._checks import with_memory
 from tests.ops.inputs import LAYOUTS
 from tests.ops.tolerances import assert_near
 
@@ -153,6 +154,36 @@ def test_first_of_tied_classes_wins(executor):
     assert labels[0, 0].unique().tolist() == [1, 3]
 
 
+def best_of_read(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """[N, C, H, W] by definition, of the taps that weigh something; NaN counts as -inf."""
+    upsampled = scores.double().nan_to_num(-torch.inf, torch.inf, -torch.inf)
+    for dim, side in zip((2, 3), size, strict=True):
+        cells = upsampled.shape[dim]
+        position = (torch.arange(side, dtype=torch.float64) + 0.5) * cells / side - 0.5
+        position = position.clamp(0, cells - 1)
+        low = position.floor().long()
+        share = (position - low).reshape([-1 if axis == dim else 1 for axis in range(4)])
+        first = upsampled.index_select(dim, low)
+        second = upsampled.index_select(dim, (low + 1).clamp(max=cells - 1))
+        upsampled = torch.where(share > 0, first * (1 - share) + second * share, first)
+    return upsampled
+
+
+@pytest.mark.parametrize("size", [(5, 7), (15, 21), (80, 112), (33, 40)])
+def test_scores_that_are_no_numbers(executor, size):
+    """A class that is switched off, everywhere or in places, wins only where all are."""
+    for off in (-torch.inf, torch.nan):
+        scores = torch.randn(2, 12, 5, 7)
+        scores[:, 0] = off
+        scores[0, 5] = off
+        scores[:, 1:][torch.rand(2, 11, 5, 7) < 0.1] = off
+        assert_labels(run(executor, scores, size), best_of_read(scores, size))
+        assert_labels(eager.upsample_argmax(scores, size, size), best_of_read(scores, size))
+        labels, margin = (t.cpu() for t in executor.upsample_argmax_margin(scores, size, *size))
+        assert torch.equal(labels, run(executor, scores, size))
+        assert (margin >= 0).all()
+
+
 def test_empty_batch(executor):
     assert run(executor, torch.zeros(0, 3, 4, 5), (8, 10)).shape == (0, 8, 10)
 
@@ -208,6 +239,14 @@ def test_errors(shape, size, extent, message):
 def test_sizes_beyond_the_memory_are_said():
     with pytest.raises(AccelError, match=r"not enough memory for labels of \(16777216, 16777216\)"):
         upsample_argmax(torch.zeros(1, 4, 3, 3), (2**24, 2**24))
+
+
+def test_illegal_accesses_are_not_called_a_lack_of_memory():
+    def fail() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        with_memory("upsample_argmax", "labels", fail)
 
 
 @pytest.mark.parametrize("extent", [(1e-300, 5.0), (5.0, 1e-4), (1e300, 1e300)])
