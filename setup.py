@@ -103,6 +103,11 @@ class BuildWithNinja(build_ext):
             )
         if tuple(int(part) for part in torch.__version__.split(".")[:2]) < TARGET_TORCH:
             sys.exit(f"building the extension needs torch >= 2.10, found {torch.__version__}")
+        if not any(SOURCES.rglob("*.cpp")):
+            sys.exit(
+                f"there are no sources in {SOURCES}: get the whole repository, or set"
+                " ACCEL_RT_PURE_PYTHON=1 to install without the extension"
+            )
         output = Path(self.get_ext_fullpath(ext.name)).resolve()
         output.parent.mkdir(parents=True, exist_ok=True)
         folder = (ROOT / self.build_temp).resolve()

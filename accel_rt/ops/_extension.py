@@ -42,9 +42,9 @@ def _load() -> ExtensionStatus:
     try:
         torch.ops.load_library(str(path))
         library = ctypes.CDLL(str(path))
-    except (OSError, RuntimeError) as error:
+        library.accel_rt_simd.restype = ctypes.c_char_p
+    except (OSError, RuntimeError, AttributeError) as error:
         return missing(f"{path} does not load under torch {torch.__version__}: {error}")
-    library.accel_rt_simd.restype = ctypes.c_char_p
     return ExtensionStatus(
         loaded=True,
         path=path,

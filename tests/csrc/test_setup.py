@@ -1,6 +1,7 @@
 """The build says what is wrong and fails; it never leaves the extension out by itself."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,13 +9,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def build(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def build(folder: Path, root: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             *(sys.executable, "setup.py", "build_ext"),
             *("--build-temp", str(folder / "temp"), "--build-lib", str(folder / "lib")),
         ],
-        cwd=ROOT,
+        cwd=root,
         env={**os.environ, "ACCEL_RT_CUDA": "0", **environment},
         capture_output=True,
         text=True,
@@ -68,6 +69,27 @@ def test_unknown_architecture(tmp_path):
     nvcc = fake_nvcc(tmp_path, tmp_path)
     result = build(tmp_path, ACCEL_RT_CUDA="1", NVCC=nvcc, ACCEL_RT_CUDA_ARCHES="sm_90")
     assert_fails(result, "ACCEL_RT_CUDA_ARCHES must be numbers such as '80 90', got ['sm_90']")
+
+
+def test_a_folder_without_sources(tmp_path):
+    (tmp_path / "accel_rt").mkdir()
+    for name in ("setup.py", "pyproject.toml", "README.md", "accel_rt/version.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    result = build(tmp_path, tmp_path)
+    assert_fails(result, f"there are no sources in {tmp_path / 'csrc'}")
+    assert "ACCEL_RT_PURE_PYTHON=1" in result.stderr
+
+
+def test_a_source_distribution_has_all_sources(tmp_path):
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    listed = (tmp_path / "accel_rt.egg-info" / "SOURCES.txt").read_text().splitlines()
+    sources = [path for path in ROOT.glob("csrc/**/*") if path.is_file()]
+    assert {str(path.relative_to(ROOT)) for path in sources} <= set(listed)
 
 
 def test_kernels_do_not_depend_on_torch():

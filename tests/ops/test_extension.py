@@ -51,6 +51,26 @@ def test_missing_extension_is_said_once_with_its_cause():
     assert "loaded=False" in printed
 
 
+def test_a_library_without_our_operators_is_said():
+    """Such as one that was built of no sources."""
+    program = """
+        import ctypes
+        import warnings
+        import torch
+
+        torch.ops.load_library = lambda path: None
+        ctypes.CDLL = lambda path: object()
+        warnings.simplefilter("ignore")
+        from accel_rt.ops import extension_status
+        print(extension_status())
+    """
+    printed = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=True
+    ).stdout
+    assert "loaded=False" in printed
+    assert "accel_rt_simd" in printed
+
+
 def test_twins_stand_in_for_a_missing_extension():
     """All four give the compiled operators' results, and gradients flow."""
     script = """
