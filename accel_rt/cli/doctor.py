@@ -72,7 +72,7 @@ def examine() -> Iterator[Check]:
 def _package(module: str, package: str) -> Check:
     try:
         version = importlib.import_module(module).__version__
-    except ImportError as error:
+    except Exception as error:  # a library that torch needs is missing: an OSError
         return Check(package, "broken", f"cannot be imported: {error}", f"pip install {package}")
     return Check(package, "ok", str(version))
 

@@ -1,5 +1,6 @@
 """What ``doctor`` says of machines of other kinds than this one."""
 
+import importlib
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from accel_rt import device, ops, threads
-from accel_rt.cli.doctor import _backends, _cuda, _load
+from accel_rt.cli.doctor import _backends, _cuda, _load, examine
 from accel_rt.models import exported
 
 PROPERTIES = SimpleNamespace(name="A GPU", major=9, minor=0, total_memory=80 << 30)
@@ -67,3 +68,17 @@ def test_a_busy_machine_is_said(
     assert words in check.found
     assert bool(check.advice) == (status == "note")
     assert ("larger CPU quota" in check.advice) == (throttled > 0)
+
+
+def test_a_torch_that_breaks_when_imported_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = importlib.import_module
+
+    def broken(name: str) -> object:
+        if name == "torch":
+            raise OSError("libcudart.so.13: cannot open shared object file")
+        return plain(name)
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    last = {check.name: check for check in examine()}["torch"]
+    assert last.status == "broken"
+    assert "libcudart.so.13" in last.found
