@@ -35,10 +35,10 @@ def attempt(work: Work, task: Task, worker: int) -> Event:
     """Do ``task``, whatever happens."""
     try:
         if task.kind == "chunk":
-            work.prepare()
-    except AccelError as error:
-        return Event("unable", worker, error=error)
-    try:
+            try:
+                work.prepare()
+            except AccelError as error:
+                return Event("unable", worker, error=error)
         return Event("done", worker, work(task))
     except AccelError as error:
         return Event("failed", worker, why=str(error))

@@ -11,9 +11,9 @@ import pytest
 from accel_rt.errors import OutputError, UsageError
 from accel_rt.scale.board import Board
 from accel_rt.scale.drive import drive
-from accel_rt.scale.local import LocalCrew
+from accel_rt.scale.local import LocalCrew, attempt
 from accel_rt.scale.manifest import Manifest
-from accel_rt.scale.plan import Video
+from accel_rt.scale.plan import Task, Video
 from tests.scale import small
 
 
@@ -93,3 +93,14 @@ def test_workers_that_die_at_once_are_not_replaced_for_ever(tmp_path):
     board = Board([video], Manifest([], [].append))
     with LocalCrew(Stillborn(), 1) as crew, pytest.raises(OutputError, match="exit code 3"):
         drive(board, crew)
+
+
+class Failing(small.Dying):
+    def prepare(self):
+        raise RuntimeError("out of memory")
+
+
+def test_an_unexpected_error_of_preparing_is_that_of_the_chunk(tmp_path):
+    video = Video(str(tmp_path / "x.mp4"), small.outputs(tmp_path), "x")
+    event = attempt(small.work(tmp_path, kind=Failing), Task("chunk", video), 0)
+    assert (event.kind, event.why) == ("failed", "unexpected RuntimeError: out of memory")
