@@ -16,7 +16,7 @@ from accel_rt.cli.machine import machine
 from accel_rt.cli.options import load_chosen
 from accel_rt.cli.outputs import FrameOutputs
 from accel_rt.cli.segment_run import SegmentOptions
-from accel_rt.errors import WeightsError
+from accel_rt.errors import InputError, WeightsError
 from accel_rt.palette import recolor
 from accel_rt.runtime.load import keyframe_policy, weights_digests
 from accel_rt.runtime.pipeline import run_pipeline
@@ -130,14 +130,14 @@ class SegmentWork:
     def _plan(self, task: Task) -> Plan:
         path, options = input_file(task.video.source), self.options
         with self._source(path, options.start, options.end) as source:
-            origin = next(iter(source)).pts
+            origin = first = next(iter(source)).pts
             output = task.video.outputs.video
             if output and not options.start and not options.no_audio:
                 sound = sound_start(source, Path(output).suffix)
                 origin = origin if sound is None else min(origin, sound)
             info = source.info
         table = read_packets(path, options.limits)
-        chunks = cut(table, self.chunk_s, options.start, options.end)
+        chunks = cut(table, self.chunk_s, first, options.end)
         return Plan(chunks, origin, table.origin, (info.height, info.width), info.rate)
 
     def _chunk(self, task: Task) -> dict[str, Any]:
@@ -186,6 +186,8 @@ class SegmentWork:
                         files.timing.row(row)
 
             run_pipeline(frames(source), self.segmenter, output, count)
+            if not counts["frames"]:  # but for the next chunk's first one
+                raise InputError(f"'{source.info.name}' has no frame there that can be read")
             files.finish()
             report = {
                 "frames": counts["frames"],

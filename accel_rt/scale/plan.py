@@ -122,20 +122,19 @@ def digest(value: Any) -> str:
 def cut(
     table: PacketTable,
     chunk_s: float = CHUNK_S,
-    start_s: float | None = None,
+    first: Fraction | None = None,
     end_s: float | None = None,
 ) -> tuple[Chunk, ...]:
     """The chunks of a video: it is cut at its keyframes that are nearest to every ``chunk_s``.
 
-    ``start_s`` and ``end_s`` choose a span in seconds from ``table.origin``. A video whose times
-    leave it open what is shown before a keyframe (duplicates, clocks set back, none at all) is
-    one chunk.
+    ``first`` is the time of the span's first frame that can be decoded, which is in the first
+    chunk; ``end_s`` ends the span, in seconds from ``table.origin``. A video whose times leave it
+    open what is shown before a keyframe (duplicates, clocks set back, none at all) is one chunk.
     """
     base, shown = table.time_base, np.sort(table.times)
     orderly = _is_orderly(table, shown)
-    if start_s:
-        begin = (table.origin + Fraction(str(start_s))) / base
-        shown = shown[np.searchsorted(shown, math.ceil(begin)) :]
+    if first is not None:
+        shown = shown[np.searchsorted(shown, math.ceil(first / base)) :]
     if end_s is not None:
         until = (table.origin + Fraction(str(end_s))) / base
         shown = shown[: np.searchsorted(shown, math.ceil(until))]

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from accel_rt.errors import WeightsError
+from accel_rt.errors import InputError, WeightsError
 from accel_rt.runtime.load import keyframe_policy
 from accel_rt.runtime.policy import KeyframesAt
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.scale.board import Board
 from accel_rt.scale.drive import drive
 from accel_rt.scale.manifest import Manifest
-from accel_rt.scale.plan import Video
+from accel_rt.scale.plan import Chunk, Plan, Task, Video
 from accel_rt.video.overlay import render_overlay
 from accel_rt.video.reader import open_source
 from accel_rt.video.writer import VideoWriter
@@ -222,7 +222,38 @@ def test_every_codec_and_container_can_be_joined(tmp_path):
         assert found.beep_s == pytest.approx(2.0, abs=0.03)
 
 
+def test_a_chunk_without_a_frame_is_told_of(tmp_path):
+    """With look-ahead it sees the next chunk's first one."""
+    path = small.clip(tmp_path / "x.mp4", 5, audio_s=0)
+    cuts, zero = (Chunk(None, Fraction(0), 1), Chunk(Fraction(0), None, 5)), Fraction(0)
+    plan = Plan(cuts, zero, zero, small.SIZE, Fraction(25))
+    task = Task("chunk", Video(str(path), small.outputs(tmp_path), "key"), plan)
+    work = small.work(tmp_path)
+    work.prepare()
+    with pytest.raises(InputError, match="'x.mp4' has no frame there that can be read"):
+        work(task)
+    assert not work.chunks.names()
+
+
 def test_a_machine_with_other_weights_is_told_of(tmp_path):
     work = small.work(tmp_path, weights=["what the command found"])
     with pytest.raises(WeightsError, match="are not those that the command found"):
         work.prepare()
+
+
+def test_a_recording_that_begins_between_keyframes_is_done_from_the_first_one_on(tmp_path):
+    """Its first second has no frame that can be decoded."""
+    path = small.clip(tmp_path / "x.ts", 100, options={"g": "40", "sc_threshold": "0"}, audio_s=0)
+    with av.open(str(path)) as whole, av.open(str(tmp_path / "y.ts"), "w") as late:
+        stream = late.add_stream_from_template(whole.streams.video[0])
+        for number, packet in enumerate(whole.demux(video=0)):
+            if number >= 5 and packet.size:
+                packet.stream = stream
+                late.mux(packet)
+    video = Video(str(tmp_path / "y.ts"), small.outputs(tmp_path), "key")
+    board = run(small.work(tmp_path), video)
+    assert not board.failures
+    (plan,) = board.manifest.plans.values()
+    assert len(plan.chunks) == 2
+    assert board.joined[0][1].frames == 60
+    assert len(probe(tmp_path / "x_accel.mp4").times) == 60

@@ -47,9 +47,15 @@ def test_a_long_group_of_pictures_makes_a_long_chunk_and_a_short_rest_none():
 
 
 def test_a_span_is_cut_from_its_own_beginning():
-    chunks = cut(table(1000, 50, origin=77 * STEP), 10, start_s=4.0, end_s=30.0)
+    chunks = cut(table(1000, 50, origin=77 * STEP), 10, 77 * STEP * BASE + 4, end_s=30.0)
     assert frames(chunks) == [250, 250, 150]
     assert chunks[1].start == (77 + 350) * STEP * BASE
+
+
+def test_nothing_is_cut_before_the_first_frame_that_can_be_decoded():
+    chunks = cut(table(1000, 300), 10, 350 * STEP * BASE)
+    assert frames(chunks) == [250, 300, 100]  # the first cut is not at 300
+    assert [chunk.start for chunk in chunks] == [None, 600 * STEP * BASE, 900 * STEP * BASE]
 
 
 def test_leading_pictures_belong_to_the_chunk_before():
