@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -95,7 +94,7 @@ class RunFiles:
             there = (path for path in (job.video, job.timing, job.stats) if path)
             self._keeps_earlier = identity is not None and any(path.exists() for path in there)
             self._earlier = unfinished_runs(self._main) if self._main else []
-            settings = {**settings, **self._named_outputs()}
+            settings = {**settings, **_named_outputs(job)}
             resumed = self._choose(settings, identity, resume)
             if resumed is None:
                 self._begin(settings, identity, open_video)
@@ -255,16 +254,6 @@ class RunFiles:
                     return run, checkpoint
         return None
 
-    def _named_outputs(self) -> dict[str, str | None]:
-        """Where the other outputs go, from the main one's folder."""
-        if self._main is None:
-            return {}
-        others = {"masks": self.job.masks, "timing": self.job.timing, "stats": self.job.stats}
-        folder = self._main.parent
-        return {
-            name: os.path.relpath(path, folder) if path else None for name, path in others.items()
-        }
-
     def _pictures_there(self, run: UnfinishedRun) -> float:
         if self.job.video is None:
             return float("inf")
@@ -330,11 +319,18 @@ def _is_of_run(path: str | Path, run: UnfinishedRun) -> bool:
     return f".{run.token}." in Path(path).name
 
 
-def finish_completed(job: Job) -> bool:
-    """Give the outputs of a run their names that was killed when only this was left to do."""
-    main = _main_output(job)
-    run = next(iter(unfinished_runs(main)), None) if main else None
-    if run is None or not run.done:
+def finish_completed(job: Job, info: SourceInfo, settings: dict[str, Any]) -> bool:
+    """Give the outputs of a run their names that was killed when only this was left to do.
+
+    It must have had the same settings and input.
+    """
+    main, identity = _main_output(job), source_identity(job, info)
+    if main is None or identity is None:
+        return False
+    settings = {**settings, **_named_outputs(job)}
+    done = (run for run in unfinished_runs(main) if run.done and run.source == identity)
+    run = next((run for run in done if not difference(run, settings)), None)
+    if run is None:
         return False
     claims = [Claim(path) for path in _claimed(job)]
     if job.timing:
@@ -384,27 +380,41 @@ def source_identity(job: Job, info: SourceInfo) -> Any:
     if isinstance(job.source, list):
         paths = job.source
     elif is_url(job.source):
-        return None if info.kind == "stream" else [job.source, *shape]
+        if info.kind == "stream":
+            return None
+        return [hashlib.sha256(job.source.encode(errors="replace")).hexdigest(), *shape]
     elif is_read_once(job.source):
         return None
-    else:
-        path = local_path(job.source)
-        if os.path.isdir(path):
-            paths = sorted(path.iterdir())
-        else:
-            paths = [path] if os.path.exists(path) else [Path(p) for p in glob.glob(str(path))]
+    else:  # of a folder its pictures alone: a run may write beside them
+        files = files_of(job.source)
+        paths = files if local_path(job.source).is_file() else image_files(files)
     digest = hashlib.sha256()
-    for path in paths:
-        status = os.stat(path)
-        digest.update(
-            f"{path.name}/{status.st_size}/{status.st_mtime_ns}\n".encode(errors="replace")
-        )
+    try:
+        for path in paths:
+            status = os.stat(path)
+            digest.update(
+                f"{path.name}/{status.st_size}/{status.st_mtime_ns}\n".encode(errors="replace")
+            )
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise InputError(f"'{path}' cannot be read ({why}): check the path") from error
     return [digest.hexdigest(), *shape]
 
 
 def _main_output(job: Job) -> Path | None:
     """The output that the journal lies beside; None if nothing is written."""
     return job.video or (job.masks / "masks" if job.masks else job.timing or job.stats)
+
+
+def _named_outputs(job: Job) -> dict[str, str | None]:
+    """Where the other outputs go, from the main one's folder."""
+    main = _main_output(job)
+    if main is None:
+        return {}
+    others = {"masks": job.masks, "timing": job.timing, "stats": job.stats}
+    return {
+        name: os.path.relpath(path, main.parent) if path else None for name, path in others.items()
+    }
 
 
 def _claimed(job: Job) -> Iterator[Path]:

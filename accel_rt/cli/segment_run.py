@@ -19,6 +19,7 @@ from accel_rt.cli.text import say, show
 from accel_rt.errors import AccelError
 from accel_rt.files import contents_digest
 from accel_rt.palette import PALETTES, recolor
+from accel_rt.redact import redact
 from accel_rt.runtime.pipeline import run_pipeline
 from accel_rt.runtime.resumable import ResumableSegmenter
 from accel_rt.runtime.style import OverlayStyle
@@ -145,9 +146,6 @@ def _run_job(
 
     What can fail early is opened before the networks are loaded.
     """
-    if choices.resume and finish_completed(job):
-        say(f"{job.name} was done but for the names of its outputs: they have them now")
-        return True
     zones = None
     if job.stats or options.summary:
         zones = Zones.read(options.zones) if options.zones else Zones()
@@ -162,6 +160,9 @@ def _run_job(
             return _open_video(job, options, loader, source, token)
 
         settings = loader.settings(options)
+        if choices.resume and finish_completed(job, source.info, settings):
+            say(f"{job.name} was done but for the names of its outputs: they have them now")
+            return True
         files = stack.enter_context(
             RunFiles(job, source, settings, options.masks_format, open_video, choices.resume)
         )
@@ -195,7 +196,7 @@ def _run_job(
             frames, finished = files.first + means.frames, True
             if means.frames:
                 whole = failure is None and interruption.signal is None
-                told = {**choices.settings, "input": job.name, **segmenter.describe()}
+                told = {**choices.settings, "input": redact(job.name), **segmenter.describe()}
                 finished = files.finish(told, machine(), whole)
         elapsed_s = progress.elapsed_s
     for note in (*source.notes, *(files.video.notes if files.video else ())):

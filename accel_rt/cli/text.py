@@ -26,8 +26,8 @@ def say(message: str) -> None:
 
 
 def show(result: object) -> None:
-    """Write a result to stdout."""
-    click.echo(plain(str(result)))
+    """Write a result to stdout, passwords in URLs masked."""
+    click.echo(plain(redact(str(result))))
 
 
 def table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:

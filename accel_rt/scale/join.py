@@ -14,6 +14,7 @@ from typing import Any
 from accel_rt.classes import ClassSet
 from accel_rt.errors import InputError
 from accel_rt.files import unfinished_path
+from accel_rt.redact import redact
 from accel_rt.scale.board import Done
 from accel_rt.scale.place import REPORT, Chunks, deliver, input_file
 from accel_rt.scale.plan import Outputs, Task
@@ -75,9 +76,8 @@ def join(task: Task, chunks: Chunks, how: Joining) -> Done:
             frames += report["frames"]
             whole = whole and report["whole"]
         assert files is not None
-        files.finish(
-            {**how.settings, "input": task.video.source, **report["ran"]}, report["machine"]
-        )
+        name = redact(task.video.source)
+        files.finish({**how.settings, "input": name, **report["ran"]}, report["machine"])
         return Done(frames=frames, whole=whole, notes=tuple(files.notes))
 
 

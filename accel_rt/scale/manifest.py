@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from accel_rt.redact import redact
 from accel_rt.scale.plan import Plan, Video
 
 _FORMAT = "accel-rt manifest 1"
@@ -44,7 +45,7 @@ class Manifest:
 
     def join(self, video: Video, whole: bool) -> None:
         """Note that all outputs of a video are in their place, and whether it was read whole."""
-        outputs = [output for output in vars(video.outputs).values() if output]
+        outputs = [redact(output) for output in vars(video.outputs).values() if output]
         self._add({"joined": video.key, "outputs": outputs, "whole": whole})
 
     def _add(self, entry: dict[str, Any]) -> None:

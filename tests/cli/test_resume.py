@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from accel_rt.cli import run_files
-from accel_rt.errors import OutputError
+from accel_rt.cli.jobs import Job
+from accel_rt.errors import InputError, OutputError
+from accel_rt.video.source import SourceInfo
 from tests.cli.fake import FakeSegmenter
 from tests.video.clips import boxes, picture, picture_number, probe, write_clip
 
@@ -164,6 +166,54 @@ def test_images_keep_their_names(accel, killed_at, tmp_path):
     assert names(tmp_path / "m") == sorted(expected)
 
 
+def test_a_run_that_writes_into_the_folder_of_its_pictures_can_be_gone_on_with(
+    accel, killed_at, tmp_path, monkeypatch
+):
+    folder = tmp_path / "shots"
+    folder.mkdir()
+    for number in range(150):
+        assert cv2.imwrite(str(folder / f"f{number}.png"), picture(number))
+    (folder / ".#f0.png").symlink_to("of an editor that is open")
+    monkeypatch.chdir(folder)
+    killed_at(120, ".", "-o", "out.mp4")
+    done = accel("segment", ".", "-o", "out.mp4", "--resume")
+    assert done.code == 0, done.err
+    assert "going on with . after " in done.err
+    assert len(probe(folder / "out.mp4").images) == 150
+
+
+@pytest.mark.parametrize("pattern", ["shots/*.png", "shots/**/*.png"])
+def test_every_picture_of_a_pattern_is_of_the_input(tmp_path, monkeypatch, pattern):
+    """Also one in folders below, where the pattern goes there."""
+    monkeypatch.chdir(tmp_path)
+    info = SourceInfo("x", 64, 48, Fraction(25), 2, 0.08, False, False, "images")
+    job = Job(pattern, "x", None, None, None)
+    (tmp_path / "shots/below/further").mkdir(parents=True)
+    found = []
+    for name in ("shots/a.png", "shots/below/further/b.png", "shots/c.txt"):
+        (tmp_path / name).touch()
+        found.append(run_files.source_identity(job, info))
+    assert found[1] == found[2]
+    assert (found[0] != found[1]) == ("**" in pattern)
+
+
+def test_a_picture_that_is_gone_is_told_of(tmp_path):
+    info = SourceInfo("x", 64, 48, Fraction(25), 2, 0.08, False, False, "images")
+    job = Job([tmp_path / "a.png"], "x", None, None, None)
+    with pytest.raises(InputError, match="a.png' cannot be read .no such file"):
+        run_files.source_identity(job, info)
+
+
+def test_a_url_is_recognised_and_not_stored():
+    info = SourceInfo("x", 64, 48, Fraction(25), 2, 0.08, False, False, "video")
+    one, other = (
+        run_files.source_identity(Job(f"http://ann:{word}@host/x.mp4", "x", None, None, None), info)
+        for word in ("hunter2", "hunter3")
+    )
+    assert one != other
+    assert "hunter2" not in json.dumps(one)
+
+
 def test_the_next_run_offers_to_go_on_and_cleans_up_when_it_has_ended(
     accel, killed_at, long_clip, tmp_path
 ):
@@ -222,9 +272,8 @@ def test_an_error_while_going_on_costs_nothing(
     assert outputs(tmp_path) == whole
 
 
-def test_killed_while_the_outputs_get_their_names(
-    accel, killed_at, long_clip, tmp_path, whole, monkeypatch
-):
+def killed_before_names(accel, monkeypatch, *args):
+    """Run the command line as if the process died when only names were left to give."""
     from accel_rt.video.timing import TimingLog
 
     def dies(self):
@@ -240,12 +289,31 @@ def test_killed_while_the_outputs_get_their_names(
         patched.setattr(TimingLog, "commit", dies)
         patched.setattr(run_files.RunFiles, "_abandon", leaves)
         with pytest.raises(Died):
-            accel("segment", long_clip, *ARGS)
+            accel("segment", *args)
+
+
+def test_killed_while_the_outputs_get_their_names(accel, long_clip, tmp_path, whole, monkeypatch):
+    killed_before_names(accel, monkeypatch, long_clip, *ARGS)
     done = accel("segment", long_clip, *ARGS, "--resume")
     assert done.code == 0
     assert "they have them now" in done.err
     assert outputs(tmp_path) == whole
     assert names(tmp_path) == ["long.mp4", "long_accel.mp4", "m", "t.csv"]
+
+
+@pytest.mark.parametrize("changed", ["settings", "input"])
+def test_what_another_run_completed_is_not_taken_for_done(
+    accel, fakes, clip, tmp_path, monkeypatch, changed
+):
+    killed_before_names(accel, monkeypatch, clip, *ARGS)
+    before = names(tmp_path)
+    args = [*ARGS[:-1], 0.5] if changed == "settings" else ARGS
+    if changed == "input":
+        write_clip(clip, [Fraction(n, 25) for n in range(30)])
+    done = accel("segment", clip, *args, "--resume")
+    assert done.code == 2
+    assert "cannot go on with the unfinished run" in done.error
+    assert names(tmp_path) == before
 
 
 def test_nothing_to_go_on_with_is_no_error(accel, fakes, clip):

@@ -194,12 +194,16 @@ def test_url_is_written_to_the_current_folder(accel, fakes, clip, tmp_path, monk
     monkeypatch.chdir(tmp_path / "here")
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        done = accel("segment", f"http://127.0.0.1:{server.server_port}/clip.mp4?token=1")
+        url = f"http://ann:hunter2@127.0.0.1:{server.server_port}/clip.mp4?token=hunter2"
+        done = accel("segment", url, "--timing", "t.json")
         gone = accel("segment", f"http://127.0.0.1:{server.server_port}/nothing.mp4")
         server.shutdown()
     assert done.code == 0
     found = probe(tmp_path / "here" / "clip_accel.mp4")
     assert (len(found.images), found.audio_codec) == (20, "aac")
+    timing = (tmp_path / "here" / "t.json").read_text()
+    assert "http://***@127.0.0.1:" in timing
+    assert "hunter2" not in done.out + done.err + timing
     assert gone.code == 1
     assert "cannot open 'http://127.0.0.1:" in gone.error
 
