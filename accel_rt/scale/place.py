@@ -17,7 +17,9 @@ from typing import Any
 from accel_rt.errors import AccelError, InputError, OutputError, UsageError
 from accel_rt.files import UNFINISHED, new_token, why_unwritable
 from accel_rt.scale.plan import digest
+from accel_rt.video.images import is_hidden
 from accel_rt.video.location import is_url, local_path, source_name
+from accel_rt.video.masks import CLASSES_FILE, video_masks
 
 _KINDS = "mp4 m4v mov mkv webm avi ts mts m2ts mpg mpeg wmv flv ogv 3gp"
 VIDEO_SUFFIXES = tuple(f".{kind}" for kind in _KINDS.split(" "))
@@ -56,12 +58,18 @@ def remote_errors(url: str, kind: type[AccelError]) -> Iterator[None]:
         raise kind(f"'{url}' cannot be reached ({type(error).__name__}: {text})") from error
 
 
+def absolute(place: str) -> str:
+    """A path or URL for processes in any folder, such as those of a cluster."""
+    return place if is_url(place) else str(local_path(place).absolute())
+
+
 def expand(inputs: list[str], leave_out: str = "") -> list[tuple[str, str]]:
     """The videos that ``inputs`` name, each with its name below the outputs' folder, no suffix.
 
-    A folder gives all videos in it, at any depth, a pattern those that it matches; what is in the
-    folder ``leave_out`` is none. Raises :class:`InputError` for what is not there or has no video,
-    and :class:`UsageError` for videos that would have their outputs among them.
+    A folder gives all videos in it, at any depth and behind links, a pattern those that it matches;
+    what is in the folder ``leave_out`` is none. Paths are absolute. Raises :class:`InputError` for
+    what is not there, has no video or cannot be looked through, and :class:`UsageError` for videos
+    that would have their outputs among them.
     """
     found: dict[str, str] = {}
     for text in inputs:
@@ -79,9 +87,9 @@ def expand(inputs: list[str], leave_out: str = "") -> list[tuple[str, str]]:
 def _local_videos(text: str, leave_out: str) -> dict[str, str]:
     path = local_path(text)
     if path.is_dir():
-        base, paths = path, sorted(path.rglob("*"))
+        base, paths = path, _visible_files(path)
     elif path.exists():
-        return {str(path): path.stem}
+        return {absolute(text): path.stem}
     elif glob.has_magic(text):
         base = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
         paths = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
@@ -91,13 +99,36 @@ def _local_videos(text: str, leave_out: str) -> dict[str, str]:
     if outputs == base.resolve():
         raise _outputs_among_inputs(leave_out)
     return {
-        str(each): str(each.relative_to(base).with_suffix(""))
+        str(each.absolute()): str(each.relative_to(base).with_suffix(""))
         for each in paths
         if each.suffix.lower() in VIDEO_SUFFIXES
         and each.is_file()
         and not any(part.startswith(".") for part in each.relative_to(base).parts)
         and (outputs is None or outputs not in each.resolve().parents)
     }
+
+
+def _visible_files(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
+    """All files in ``folder``, at any depth, but for hidden ones.
+
+    A link to one of the folders ``above`` would lead round in a circle, and is left out.
+    """
+    try:
+        above = (*above, folder.resolve())
+        found: list[Path] = []
+        for each in sorted(folder.iterdir()):
+            if is_hidden(each):
+                continue
+            if not each.is_dir():
+                found.append(each)
+            elif each.resolve() not in above:
+                found += _visible_files(each, above)
+        return found
+    except OSError as error:
+        raise InputError(
+            f"'{error.filename or folder}' cannot be looked through "
+            f"({(error.strerror or str(error)).lower()}): check its permissions"
+        ) from error
 
 
 def _outputs_among_inputs(folder: str) -> UsageError:
@@ -171,7 +202,7 @@ def input_file(source: str) -> Path:
     system, path = remote(source)
     folder = Path(tempfile.gettempdir(), f"accel-rt-inputs-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    copy = folder / (digest(identity(source)) + Path(path).suffix)
+    copy = folder / (digest(identity(source)) + Path(path).suffix.partition("?")[0])
     with copy.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not copy.exists():
@@ -196,18 +227,34 @@ def _prune(folder: Path, most: int) -> None:
 
 
 def deliver(made: Path, output: str) -> None:
-    """Put the file ``made``, or the files in that folder, where ``output`` says, a URL."""
+    """Put the file ``made``, or the masks in that folder, where ``output`` says, a URL.
+
+    Masks of an earlier video that is there are removed.
+    """
     system, path = remote(output)
     with remote_errors(output, OutputError):
         if made.is_dir():
             names = sorted(each.name for each in made.iterdir())
+            replaced = _masks_at(system, path).difference(names)
             system.makedirs(path, exist_ok=True)
             system.put([str(made / name) for name in names], [f"{path}/{name}" for name in names])
+            for name in sorted(replaced):
+                with suppress(FileNotFoundError):
+                    system.rm_file(f"{path}/{name}")
             return
         system.makedirs(os.path.dirname(path), exist_ok=True)
         unfinished = f"{path}.{new_token()}{UNFINISHED}"
         system.put_file(str(made), unfinished)
         system.mv(unfinished, path)
+
+
+def _masks_at(system: Any, path: str) -> set[str]:
+    """The files of the masks that an earlier run left of a video, with what tells of them."""
+    with tempfile.TemporaryDirectory(prefix="accel-rt-") as folder:
+        with suppress(FileNotFoundError):
+            system.get_file(f"{path}/{CLASSES_FILE}", f"{folder}/{CLASSES_FILE}")
+        masks = video_masks(Path(folder))
+        return {*masks, CLASSES_FILE} if masks else set()
 
 
 class Chunks:

@@ -76,7 +76,7 @@ class MaskWriter:
         self._class_set = class_set
         self._palette_rgb = class_set.palette_bgr()[:, ::-1].tobytes()
         self._earlier = _recorded(self._directory)
-        self._of_videos = _of_videos(self._directory)
+        self._of_videos = video_masks(self._directory)
         self._numbered = True
         self._names: set[str] = set()
         if fmt not in FILES and not self._earlier:
@@ -290,7 +290,7 @@ def commit_masks(directory: Path, token: str) -> None:
     earlier, classes = _recorded(directory), directory / CLASSES_FILE
     with output_errors(directory):
         names = _recorded(folder)
-        gone = earlier - names if names else _of_videos(directory)
+        gone = earlier - names if names else video_masks(directory)
         if names and gone:
             content = json.loads((folder / CLASSES_FILE).read_bytes())
             both = sorted(names | earlier)
@@ -335,13 +335,21 @@ def count_masks(directory: Path, fmt: str, pictures: Sequence[str] | None = None
         return None
     recorded = _recorded(directory)
     if pictures is None:
-        names = _of_videos(directory)
+        names = video_masks(directory)
     else:
         names = set()
         for index, picture in enumerate(pictures):
             names.add(_mask_name(index, picture, f".{fmt}", names))
     there = all(name.endswith(f".{fmt}") and (directory / name).is_file() for name in names)
     return len(names) if names and names <= recorded and there else None
+
+
+def video_masks(directory: Path) -> set[str]:
+    """The masks of an earlier run in ``directory`` that are a video's: their names are numbers."""
+    told = _stored(directory).get("numbered")
+    if isinstance(told, list):
+        return _recorded(directory).intersection(map(str, told))
+    return _recorded(directory) if told else set()  # of earlier versions: all, or none
 
 
 def _recorded(directory: Path) -> set[str]:
@@ -351,14 +359,6 @@ def _recorded(directory: Path) -> set[str]:
         return {name for name in names if Path(name).name == name and name.endswith(_SUFFIXES)}
     except (KeyError, TypeError):
         return set()
-
-
-def _of_videos(directory: Path) -> set[str]:
-    """Those of :func:`_recorded` that are a video's, whose names are numbers."""
-    told = _stored(directory).get("numbered")
-    if isinstance(told, list):
-        return _recorded(directory).intersection(map(str, told))
-    return _recorded(directory) if told else set()  # of earlier versions: all, or none
 
 
 def _mask_name(index: int, image: str | None, suffix: str, taken: set[str]) -> str:

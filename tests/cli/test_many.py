@@ -62,7 +62,7 @@ def test_a_tree_of_videos_is_kept_and_a_corrupt_one_is_told_of(accel, done, tmp_
     out = accel("segment", "in", "-o", "out", *ARGS, "--timing", "t.csv")
     assert out.code == 0, out.err
     assert "1 done, 3 done before, 0 failed: 30 frames" in out.out
-    assert {task.video.source for task in done} == {"in/a/bad.mp4"}
+    assert {task.video.source for task in done} == {f"{tmp_path}/in/a/bad.mp4"}
 
 
 def test_a_pattern_names_videos_and_outputs_are_no_inputs(accel, done, tmp_path):
@@ -71,7 +71,7 @@ def test_a_pattern_names_videos_and_outputs_are_no_inputs(accel, done, tmp_path)
         small.clip(tmp_path / f"in/{name}.mp4", 20, audio_s=0)
     assert accel("segment", "in/*.mp4", "-o", "in/o", *ARGS).code == 0
     assert "in/o/x_accel.mp4" in names(tmp_path)
-    assert {task.video.source for task in done} == {"in/x.mp4", "in/y.mp4"}
+    assert {task.video.source for task in done} == {f"{tmp_path}/in/{n}.mp4" for n in "xy"}
     done.clear()
     assert accel("segment", "in", "-o", "in/o", *ARGS).code == 0
     assert not [task for task in done if "in/o" in task.video.source]
