@@ -78,6 +78,20 @@ def plan_jobs(
     return jobs
 
 
+def local_output(text: str) -> str:
+    """The path of an output named ``text``, a path or a ``file://`` URL; a last slash stays.
+
+    Raises :class:`~accel_rt.errors.UsageError` for other URLs.
+    """
+    if is_url(text):
+        raise UsageError(
+            f"'{text}' is a URL, where outputs go with --workers or --cluster alone: add one of "
+            "these, or name a path"
+        )
+    path = local_path(text)
+    return os.path.join(path, "") if text.endswith("/") else str(path)
+
+
 def _sources(inputs: Sequence[str]) -> list[str | list[Path]]:
     """The inputs; several images are one sequence in natural order.
 
@@ -207,7 +221,7 @@ def check_owner(owners: dict[P, str], name: str, outputs: Iterable[P | None]) ->
         if output in owners:
             raise UsageError(
                 f"'{owners[output]}' and '{name}' would both be written to '{output}': "
-                "run them one by one"
+                "run them one by one, and name other outputs for each"
             )
         owners[output] = name
 

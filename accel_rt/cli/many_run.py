@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -20,13 +20,23 @@ from accel_rt.cli.segment_run import SegmentOptions
 from accel_rt.cli.text import say, show, table
 from accel_rt.errors import UsageError
 from accel_rt.files import Claim
+from accel_rt.models.foreign.open import absolute as absolute_network
+from accel_rt.palette import PALETTES
 from accel_rt.runtime.load import weights_digests
-from accel_rt.runtime.settings import SegmenterSettings
+from accel_rt.runtime.settings import FLOWS, SegmenterSettings
 from accel_rt.scale.board import Board, Failure
 from accel_rt.scale.drive import drive
 from accel_rt.scale.local import LocalCrew
 from accel_rt.scale.manifest import Manifest
-from accel_rt.scale.place import VIDEO_SUFFIXES, Chunks, Lines, expand, identity, is_there
+from accel_rt.scale.place import (
+    VIDEO_SUFFIXES,
+    Chunks,
+    Lines,
+    absolute,
+    expand,
+    identity,
+    is_there,
+)
 from accel_rt.scale.plan import CHUNK_S, Outputs, Video, digest
 from accel_rt.threads import free_cores
 from accel_rt.video.images import is_image
@@ -52,11 +62,12 @@ def run_many(
     values: dict[str, Any],
     options: SegmentOptions,
     many: ManyOptions,
+    stored: dict[str, Any],
 ) -> int:
     """Segment all videos of ``inputs`` and return the exit code.
 
     Outputs go to ``folder``; ``wanted`` says which, those other than the video where one video's
-    would go. ``values`` are those of the command.
+    would go. ``values`` are those of the command, ``stored`` the settings that timings tell.
     """
     if folder is None:
         raise UsageError("many workers need a folder for their outputs: give -o FOLDER")
@@ -64,6 +75,8 @@ def run_many(
         raise UsageError(f"many workers need a folder, got -o '{folder}': give -o FOLDER/")
     if options.zones:
         Zones.read(options.zones)  # what is wrong with them shows before any work
+    folder, wanted = absolute(folder), _absolute_outputs(wanted)
+    settings, options = _absolute_settings(settings), _absolute_options(options)
     cores = many.cores_per_worker or (
         _CLUSTER_CORES if many.cluster else max(1, free_cores() // (many.workers or 1))
     )
@@ -75,7 +88,7 @@ def run_many(
     chunks = Chunks(f"{state}/chunks")
     chosen = {name: values[name] for name in ("weights", "reference")}
     chosen["threads"] = values["threads"] or cores
-    work = SegmentWork(settings, chosen, options, chunks, chunk_s, values, weights)
+    work = SegmentWork(settings, chosen, options, chunks, chunk_s, stored, weights)
     with ExitStack() as stack:
         if not is_url(state):
             make_folder(Path(folder))
@@ -104,6 +117,32 @@ def run_many(
                 raise
         elapsed_s = told.elapsed_s
     return _report(board, len(videos), elapsed_s, many.json_progress)
+
+
+def _absolute_outputs(wanted: Outputs) -> Outputs:
+    others = {"masks": wanted.masks, "timing": wanted.timing, "stats": wanted.stats}
+    return replace(wanted, **{name: path and absolute(path) for name, path in others.items()})
+
+
+def _absolute_settings(settings: SegmenterSettings) -> SegmenterSettings:
+    """``settings`` for workers that run in other folders."""
+    return replace(
+        settings,
+        reference=absolute_network(settings.reference),
+        update=absolute_network(settings.update),
+        flow=settings.flow if settings.flow in FLOWS else absolute_network(settings.flow),
+        map=settings.map and absolute(settings.map),
+    )
+
+
+def _absolute_options(options: SegmentOptions) -> SegmentOptions:
+    palette, limits = options.palette, options.limits
+    return replace(
+        options,
+        zones=options.zones and options.zones.absolute(),
+        palette=palette if palette is None or palette in PALETTES else absolute(palette),
+        limits=replace(limits, allow=tuple(absolute(str(each)) for each in limits.allow)),
+    )
 
 
 def _crew(work: SegmentWork, many: ManyOptions, cores: int) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from accel_rt.cli.fields import Number, field_options, from_values
-from accel_rt.cli.jobs import plan_jobs
+from accel_rt.cli.jobs import local_output, plan_jobs
 from accel_rt.cli.many import ManyOptions
 from accel_rt.cli.options import (
     load_chosen,
@@ -23,6 +23,7 @@ from accel_rt.cli.options import (
     with_preset,
 )
 from accel_rt.errors import AccelError, UsageError
+from accel_rt.redact import redact
 from accel_rt.runtime.schedule import PRESETS
 from accel_rt.runtime.settings import DEFAULT_UPDATE, SegmenterSettings
 from accel_rt.version import __version__
@@ -157,6 +158,18 @@ def segment(
     elif values["zones"] and not values["summary"]:
         raise UsageError("--zones are for --stats or --summary: give one of them, too")
     many = ManyOptions(**{field.name: values.pop(field.name) for field in fields(ManyOptions)})
+    stored = {
+        **{name: value for name, value in values.items() if name != "summary"},
+        "video": not no_video,
+        "masks": masks is not None,
+        "timing": timing is not None,
+        "stats": stats is not None,
+        "zones": values["zones"] and str(values["zones"]),
+        "timeout": Limits(**reading_limits(values)).timeout_s,
+        "allow": [redact(each) for each in values["allow"]],
+        "size": settings.size and settings.size[::-1],  # width first, as it was written
+        "version": __version__,
+    }
     if many != ManyOptions():
         if skip_existing or resume or values["summary"]:
             raise UsageError(
@@ -167,8 +180,12 @@ def segment(
         from accel_rt.scale.plan import Outputs
 
         wanted = Outputs(None if no_video else "wanted", masks, timing, stats)
-        return run_many(inputs, output, wanted, settings, values, _options(values), many)
-    folder, times, shares = (Path(path) if path else None for path in (masks, timing, stats))
+        options = _options(values)
+        return run_many(inputs, output, wanted, settings, values, options, many, stored)
+    output = output and local_output(output)
+    folder, times, shares = (
+        Path(local_output(path)) if path else None for path in (masks, timing, stats)
+    )
     named = [settings.map, settings.flow, settings.fusion_weights, *map(values.get, _FILES)]
     read = [Path(file) for file in named if file and Path(file).is_file()]
     jobs = plan_jobs(inputs, output, folder, times, video=not no_video, stats=shares, read=read)
@@ -191,17 +208,7 @@ def segment(
         weights=weights,
         policy=policy,
         networks=_networks(settings),
-        settings={
-            **{name: value for name, value in values.items() if name != "summary"},
-            "video": not no_video,
-            "masks": masks is not None,
-            "timing": timing is not None,
-            "stats": stats is not None,
-            "zones": values["zones"] and str(values["zones"]),
-            "timeout": options.limits.timeout_s,
-            "size": settings.size and settings.size[::-1],  # width first, as it was written
-            "version": __version__,
-        },
+        settings=stored,
         skip_existing=skip_existing,
         resume=resume,
     )

@@ -166,9 +166,9 @@ def find(name_or_path: str, kind: str = "network", role: Role = "reference") -> 
     file that is damaged, and :class:`~accel_rt.errors.UsageError` for an unknown name.
     """
     path, part = split_part(Path(name_or_path))
-    if path.is_dir() and (len(path.parts) > 1 or any(path.glob("*.safetensors"))):
-        return _in_folder(path, kind, role)
-    if path.suffix == ".safetensors" or len(path.parts) > 1:
+    if is_path(name_or_path):
+        if path.is_dir():
+            return _in_folder(path, kind, role)
         if not path.is_file():
             raise WeightsError(f"no weight file {path}: see 'accel-rt models' for those installed")
         return part_path(path, part) if part else _part_for(path, kind, role)
@@ -185,6 +185,14 @@ def find(name_or_path: str, kind: str = "network", role: Role = "reference") -> 
             f"no installed {kind} weights '{name_or_path}': {choice}give a .safetensors file"
         )
     return found.path
+
+
+def is_path(name_or_path: str) -> bool:
+    """Whether :func:`find` takes it for a path, and not for the name of something installed."""
+    path, _ = split_part(Path(name_or_path))
+    if path.suffix == ".safetensors" or len(path.parts) > 1:
+        return True
+    return path.is_dir() and any(path.glob("*.safetensors"))
 
 
 def _in_folder(folder: Path, kind: str, role: Role) -> Path:

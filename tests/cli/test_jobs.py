@@ -85,8 +85,11 @@ def test_several_inputs_need_a_folder(tmp_path, output):
 
 
 def test_inputs_that_would_overwrite_each_other():
-    with pytest.raises(UsageError, match="'x/a.mp4' and 'y/a.avi' would both be written to"):
+    with pytest.raises(
+        UsageError, match="'x/a.mp4' and 'y/a.avi' would both be written to"
+    ) as told:
         plan_jobs(["x/a.mp4", "y/a.avi"], "out", None, None)
+    assert "name other outputs for each" in str(told.value)  # or the second would replace the first
 
 
 def test_masks_and_timings_of_several_inputs_are_kept_apart():

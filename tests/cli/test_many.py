@@ -330,3 +330,68 @@ def test_wrong_zones_are_told_before_any_work(accel, done, tmp_path, content):
     assert out.code == 1
     assert "'zones.json' does not hold zones" in out.error
     assert not done
+
+
+@pytest.mark.parametrize("prefix", ["", "file://{here}/"])
+def test_workers_in_another_folder_find_everything(accel, done, tmp_path, monkeypatch, prefix):
+    """Those of a cluster are where it was started; ``file://`` is a path, too."""
+    (tmp_path / "in").mkdir()
+    small.clip(tmp_path / "in/x.mp4", 5, audio_s=0)
+    (tmp_path / "z.json").write_text('{"left": [[0, 0], [0.5, 0], [0.5, 1]]}')
+    (tmp_path / "p.json").write_text('{"dark": "#102030"}')
+    (tmp_path / "m.json").write_text("{}")
+    (tmp_path / "elsewhere").mkdir()
+    crew, works = many_run._crew, []
+
+    def elsewhere(work, many, cores):
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        works.append(work)
+        return crew(work, many, cores)
+
+    monkeypatch.setattr(many_run, "_crew", elsewhere)
+    start = prefix.format(here=tmp_path)
+    named = {"-o": "out", "--masks": "m", "--timing": "t.csv", "--stats": "s.csv"}
+    outputs = [part for option, name in named.items() for part in (option, start + name)]
+    files = ("--zones", "z.json", "--palette", "p.json", "--map", "m.json", "--allow", "in")
+    out = accel("segment", f"{start}in", *ARGS, *outputs, *files)
+    assert out.code == 0, out.out + out.err
+    made = [name for name in names(tmp_path) if not name.startswith(("out/.", "m/x/frame"))]
+    inputs = ["in/x.mp4", "m.json", "p.json", "z.json"]
+    assert made == sorted([*inputs, "m/x/classes.json", "out/x_accel.mp4", "s_x.csv", "t_x.csv"])
+    (work,) = works
+    assert work.settings.map == f"{tmp_path}/m.json"
+    assert work.options.limits.allow == (f"{tmp_path}/in",)
+
+
+def test_passwords_in_urls_are_neither_shown_nor_stored(accel, done, tmp_path, monkeypatch):
+    memory = need("fsspec").filesystem("memory")
+    memory.store.clear()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    video = small.clip(tmp_path / "x.mp4", 5, audio_s=0).read_bytes()
+    memory.pipe_file("/drives/x.mp4?token=hunter2", video)
+    memory.pipe_file("/drives/y.mp4?token=hunter2", b"no video" * 100)
+    inputs = [f"memory://drives/{name}.mp4?token=hunter2" for name in "xy"]
+    args = ("-o", "out", "--timing", "t.json", "--allow", "https://ann:hunter2@host/")
+    for more in ((), ("--json-progress",)):
+        out = accel("segment", *inputs, *ARGS, *args, *more)
+        assert out.code == 1
+        assert "memory://drives/y.mp4?token=***" in out.out
+        assert "hunter2" not in out.out + out.err
+    summary = json.loads((tmp_path / "t_x.json").read_bytes())["summary"]
+    assert summary["settings"]["input"] == "memory://drives/x.mp4?token=***"
+    for name in ("t_x.json", "out/.accel-rt/manifest.jsonl"):
+        assert b"hunter2" not in (tmp_path / name).read_bytes()
+
+
+def test_timings_tell_the_settings_of_one_process(accel, done, fakes, tmp_path):
+    path = small.clip(tmp_path / "x.mp4", 5, audio_s=0)
+    args = ("segment", path, "--no-video", "--size", "320x192", "--timing", "t.json")
+    assert accel(*args).code == 0
+    assert accel(*args, "-o", "out", *ARGS).code == 0
+    alone, many = (
+        json.loads((tmp_path / name).read_bytes())["summary"]["settings"]
+        for name in ("t.json", "t_x.json")
+    )
+    assert alone["size"] == many["size"] == [320, 192]
+    assert alone["version"] == many["version"]
+    assert alone.keys() <= many.keys()

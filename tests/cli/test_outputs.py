@@ -221,3 +221,19 @@ def test_outputs_that_cannot_be_completed_keep_the_others(
     assert "cannot write the rows" in done.error
     assert len(probe(tmp_path / "clip_accel.mp4").images) == 20
     assert len(list((tmp_path / "m").glob("frame_*.png"))) == 20
+
+
+@pytest.mark.parametrize("option", ["-o", "--masks", "--timing", "--stats"])
+def test_urls_are_no_folders(accel, fakes, clip, tmp_path, option):
+    done = accel("segment", clip, option, "s3://bucket/x.csv")
+    assert done.code == 2
+    assert "'s3://bucket/x.csv' is a URL" in done.error
+    assert names(tmp_path) == ["clip.mp4"]
+
+
+def test_file_urls_are_paths(accel, fakes, clip, tmp_path):
+    there = f"file://{tmp_path}/a%20b"
+    args = ("-o", f"{there}/", "--masks", f"{there}/m", "--timing", f"{there}/t.csv")
+    assert accel("segment", clip, *args, "--stats", f"{there}/s.csv").code == 0
+    assert names(tmp_path) == ["a b", "clip.mp4"]
+    assert names(tmp_path / "a b") == ["clip_accel.mp4", "m", "s.csv", "t.csv"]

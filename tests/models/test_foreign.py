@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import accel_rt
 from accel_rt.errors import UsageError, WeightsError
 from accel_rt.models.foreign.network import on_cells
-from accel_rt.models.foreign.open import foreign_digest
+from accel_rt.models.foreign.open import absolute, foreign_digest
 from accel_rt.models.foreign.place import Place
 from accel_rt.models.zoo import build_network
 from accel_rt.normalise import IMAGENET, normalise
@@ -329,3 +329,27 @@ def test_a_digest_tells_the_files_that_a_name_stands_for(
         (tmp_path / file).write_text("two")
         assert foreign_digest(name) != told
     assert foreign_digest("hf:ORG/NAME") == foreign_digest("hf:ORG/NAME")
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [
+        ("efficientnet_lite2", "efficientnet_lite2"),
+        ("there/a.safetensors#update", "{here}/there/a.safetensors#update"),
+        ("there", "{here}/there"),
+        ("onnx:n.onnx?classes=n.onnx", "onnx:{here}/n.onnx?classes=n.onnx"),
+        ("torchvision:there@n.onnx", "torchvision:there@{here}/n.onnx"),
+        ("torchvision:fcn_resnet50@DEFAULT", "torchvision:fcn_resnet50@DEFAULT"),
+        ("hf:ORG/NAME", "hf:ORG/NAME"),
+        ("python:there:f", "python:there:f"),
+    ],
+)
+def test_files_in_names_are_made_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, whole: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("there", "efficientnet_lite2"):
+        (tmp_path / folder).mkdir()
+    for file in ("n.onnx", "there/a.safetensors"):
+        (tmp_path / file).touch()
+    assert absolute(name) == whole.format(here=tmp_path)

@@ -39,6 +39,17 @@ def place(name: str, role: store.Role = "reference") -> Path | str:
     return name if is_foreign(name) else store.find(name, role=role)
 
 
+def absolute(name: str) -> str:
+    """``name`` with the files on this machine that it names by their absolute paths."""
+    if not is_foreign(name):
+        return str(Path(name).absolute()) if store.is_path(name) else name
+    prefix, _, where = name.partition(":")
+    text, mark, query = where.partition("?")
+    network, at, file = text.partition("@") if prefix == "torchvision" else ("", "", text)
+    path = Path(file).absolute() if prefix != "python" and os.path.exists(file) else file
+    return f"{prefix}:{network}{at}{path}{mark}{query}"
+
+
 def foreign_digest(name: str) -> str:
     """``name`` with a digest of the files on this machine that it names; a hub's are its own."""
     prefix, _, where = name.partition(":")
