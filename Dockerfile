@@ -1,4 +1,6 @@
-# accel-rt on the CPU. docker build -t accel-rt . && docker run --rm -v "$PWD:/work" accel-rt segment drive.mp4
+# accel-rt on the CPU.
+# docker build -t accel-rt .
+# docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" accel-rt segment drive.mp4
 FROM python:3.12-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/accel-rt
