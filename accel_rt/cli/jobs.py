@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -100,7 +101,7 @@ def _sources(inputs: Sequence[str]) -> list[str | list[Path]]:
     from accel_rt.video.images import image_files, is_image
 
     paths = [Path(text) for text in inputs if not is_url(text)]
-    all_images = all(is_image(path) and path.is_file() for path in paths)
+    all_images = all(is_image(path) and os.path.isfile(path) for path in paths)
     images = image_files(paths)
     if len(paths) == len(inputs) > 1 and all_images and images:
         return [images]
@@ -145,7 +146,7 @@ def _suffix(source: str | list[Path]) -> str:
     if isinstance(source, list) or is_url(source):
         return ".mp4"
     path = local_path(source)
-    if not is_image(path) or not path.is_file() or (frames_in(path) or 1) > 1:
+    if not is_image(path) or not os.path.isfile(path) or (frames_in(path) or 1) > 1:
         return ".mp4"
     return path.suffix.lower() if is_picture(path) else ".png"
 
@@ -159,7 +160,8 @@ def _several(source: str | list[Path]) -> str:
     from accel_rt.video.images import image_files, is_image
     from accel_rt.video.picture_file import frames_in
 
-    if isinstance(source, str) and not is_url(source) and (path := local_path(source)).is_file():
+    if isinstance(source, str) and not is_url(source) and os.path.isfile(local_path(source)):
+        path = local_path(source)
         if not is_image(path):
             return "is a video"
         return "has several" if (frames_in(path) or 1) > 1 else ""
@@ -247,9 +249,11 @@ def files_of(source: str | list[Path]) -> list[Path]:
     path = local_path(source)
     if is_url(source):
         return []
-    if path.is_dir():
-        return list(path.iterdir())
-    if not path.exists() and glob.has_magic(source):
+    if os.path.isdir(path):
+        with suppress(PermissionError):  # who reads it says so
+            return list(path.iterdir())
+        return []
+    if not os.path.exists(path) and glob.has_magic(source):
         return [Path(match) for match in glob.glob(str(path), recursive=True)]
     return [path]
 

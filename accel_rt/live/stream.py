@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import av
 
-from accel_rt.errors import InputError, UsageError
+from accel_rt.errors import InputError
 from accel_rt.live.source import LiveFrame, Pace
 from accel_rt.redact import redact
 from accel_rt.video.color import FrameConverter
 from accel_rt.video.container import NO_TIMESTAMPS
 from accel_rt.video.headers import video_stream
 from accel_rt.video.limits import STREAM_TIMEOUT_S, Limits
+from accel_rt.video.location import split_url
 from accel_rt.video.opening import open_container
 from accel_rt.video.source import MAX_CORRUPT_IN_A_ROW
 from accel_rt.video.vectors import VectorReader
@@ -34,9 +35,9 @@ class StreamSource:
     of seconds, are played at their own pace; a recording has an end, unless it shall ``repeat``,
     and a live stream is opened again. ``name`` never tells a password.
 
-    Raises :class:`~accel_rt.errors.UsageError` for what is no URL and
-    :class:`~accel_rt.errors.InputError` if it cannot be opened or has pictures beyond its limits
-    and, from :meth:`read`, if the stream breaks off or stalls.
+    Raises :class:`~accel_rt.errors.UsageError` for what is no URL or of no kind that is
+    read, and :class:`~accel_rt.errors.InputError` if it cannot be opened or has pictures beyond its
+    limits and, from :meth:`read`, if the stream breaks off or stalls.
     """
 
     def __init__(
@@ -126,10 +127,7 @@ class StreamSource:
 
 def _url_name(url: str) -> str:
     shown = redact(url)
-    try:
-        parts = urlsplit(shown)
-    except ValueError as error:
-        raise UsageError(f"'{shown}' is not a URL: {error}") from error
+    parts = split_url(shown)
     return Path(unquote(parts.path)).name or parts.hostname or shown
 
 

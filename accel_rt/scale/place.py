@@ -18,7 +18,7 @@ from accel_rt.errors import AccelError, InputError, OutputError, UsageError
 from accel_rt.files import UNFINISHED, new_token, why_unwritable
 from accel_rt.scale.plan import digest
 from accel_rt.video.images import is_hidden
-from accel_rt.video.location import is_url, local_path, source_name
+from accel_rt.video.location import is_url, local_path, not_there, source_name
 from accel_rt.video.masks import CLASSES_FILE, video_masks
 
 _KINDS = "mp4 m4v mov mkv webm avi ts mts m2ts mpg mpeg wmv flv ogv 3gp"
@@ -86,15 +86,15 @@ def expand(inputs: list[str], leave_out: str = "") -> list[tuple[str, str]]:
 
 def _local_videos(text: str, leave_out: str) -> dict[str, str]:
     path = local_path(text)
-    if path.is_dir():
+    if os.path.isdir(path):
         base, paths = path, _visible_files(path)
-    elif path.exists():
+    elif os.path.exists(path):
         return {absolute(text): path.stem}
     elif glob.has_magic(text):
         base = next(parent for parent in path.parents if not glob.has_magic(str(parent)))
         paths = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
     else:
-        raise InputError(f"there is no file or folder '{text}': check the path")
+        raise not_there(text)
     outputs = Path(leave_out).resolve() if leave_out else None
     if outputs == base.resolve():
         raise _outputs_among_inputs(leave_out)
@@ -102,7 +102,7 @@ def _local_videos(text: str, leave_out: str) -> dict[str, str]:
         str(each.absolute()): str(each.relative_to(base).with_suffix(""))
         for each in paths
         if each.suffix.lower() in VIDEO_SUFFIXES
-        and each.is_file()
+        and os.path.isfile(each)
         and not any(part.startswith(".") for part in each.relative_to(base).parts)
         and (outputs is None or outputs not in each.resolve().parents)
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -52,7 +53,7 @@ def is_hidden(path: Path) -> bool:
 def image_files(paths: Iterable[Path]) -> list[Path]:
     """The images among ``paths``, by their suffix, in natural order; hidden files do not count."""
     images = (path for path in paths if is_image(path))
-    return sorted((p for p in images if p.is_file() and not is_hidden(p)), key=natural_key)
+    return sorted((p for p in images if os.path.isfile(p) and not is_hidden(p)), key=natural_key)
 
 
 def folders_in(root: Path) -> list[Path]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
-from accel_rt.errors import UsageError
+from accel_rt.errors import InputError, UsageError
+from accel_rt.redact import redact
 
 STDIN = "-"
 
@@ -45,8 +47,16 @@ def is_url(text: str | Path) -> bool:
 def local_path(text: str | Path) -> Path:
     """The path that ``text``, a path or a ``file://`` URL, names on this machine."""
     if _scheme(text) == "file":
-        return Path(unquote(urlsplit(str(text)).path))
+        return Path(unquote(split_url(str(text)).path))
     return Path(text)
+
+
+def split_url(url: str) -> SplitResult:
+    """The parts of a URL; :class:`UsageError` for what is none."""
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"'{redact(url)}' is not a URL: {error}") from error
 
 
 def is_read_once(text: str | Path) -> bool:
@@ -54,7 +64,26 @@ def is_read_once(text: str | Path) -> bool:
     if is_url(text):
         return False
     path = local_path(text)
-    return str(text) == STDIN or (path.exists() and not path.is_file() and not path.is_dir())
+    if str(text) == STDIN:
+        return True
+    # Not by Path's methods, which raise where a folder may not be looked into.
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+
+
+def not_there(text: str | Path) -> InputError:
+    """Why nothing is found at ``text`` on this machine."""
+    try:
+        os.stat(local_path(text))
+    except PermissionError:
+        return InputError(may_not_be_read(text))
+    except (OSError, ValueError):
+        pass
+    return InputError(f"there is no file or folder '{text}': check the path")
+
+
+def may_not_be_read(text: str | Path) -> str:
+    """The sentence for what the system keeps from us."""
+    return f"'{text}' may not be read: check its permissions"
 
 
 def source_name(text: str | Path) -> str:
@@ -63,7 +92,7 @@ def source_name(text: str | Path) -> str:
         return "standard input"
     if not is_url(text):
         return local_path(text).name
-    parts = urlsplit(str(text))
+    parts = split_url(str(text))
     return Path(unquote(parts.path)).name or parts.hostname or "stream"
 
 

@@ -16,12 +16,18 @@ from typing import TypeVar
 
 import av
 
-from accel_rt.errors import InputError
+from accel_rt.errors import InputError, UsageError
 from accel_rt.redact import redact
 from accel_rt.video.allowed import CUTS_START, AllowedOpener, allowed_cuts, origin
 from accel_rt.video.limits import DEFAULT_LIMITS, Limits
 from accel_rt.video.local_file import open_local
-from accel_rt.video.location import is_read_once, is_url, local_path, protocols_of
+from accel_rt.video.location import (
+    is_read_once,
+    is_url,
+    local_path,
+    may_not_be_read,
+    protocols_of,
+)
 
 PIPE_HINT = "if its index is at the end, as an MP4's may be, give the file itself"
 
@@ -39,13 +45,16 @@ def open_container(
 ) -> av.container.InputContainer:
     """Open a file, a pipe, ``-`` or a URL with PyAV and FFmpeg's ``options`` for reading it.
 
-    Raises :class:`InputError` in one sentence if that fails.
+    Raises :class:`InputError` in one sentence if that fails, :class:`UsageError` for a kind of URL
+    that is not read.
     """
     options = {**limits.of_decoder, **(options or {})}
     try:
         if is_url(location):
             return _open_url(str(location), limits, options)
         return _open_local(location, limits, options)
+    except UsageError:  # which is a ValueError
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(_why_unreadable(location, error, limits)) from error
 
@@ -152,7 +161,7 @@ def _why_unreadable(location: str | Path, error: Exception, limits: Limits) -> s
     if late:
         return f"'{location}' sent nothing for {limits.timeout_s:g} s"
     if isinstance(error, PermissionError):
-        return f"'{location}' may not be read: check its permissions"
+        return may_not_be_read(location)
     why = f"'{location}' is not a video or image that can be read ({reason(error)})"
     if is_read_once(location):
         return f"{why}: {PIPE_HINT}"

@@ -13,7 +13,14 @@ from accel_rt.errors import InputError, UsageError
 from accel_rt.video.container import VideoSource
 from accel_rt.video.images import IMAGE_SUFFIXES, ImageSource, image_files, is_image
 from accel_rt.video.limits import MAX_PIXELS, MAX_RATE, MIN_RATE, TIMEOUT_S, Limits
-from accel_rt.video.location import is_read_once, is_url, local_path, source_name
+from accel_rt.video.location import (
+    is_read_once,
+    is_url,
+    local_path,
+    may_not_be_read,
+    not_there,
+    source_name,
+)
 from accel_rt.video.opening import interruptible
 from accel_rt.video.source import Frame, Source, SourceInfo
 
@@ -39,7 +46,7 @@ def open_source(
     that the video's clock is not set back, so that a span can be sought in every container.
 
     Raises :class:`InputError` if the source is missing, is no video or holds no frame that can
-    be read, :class:`UsageError` if the span or the rate makes no sense.
+    be read, :class:`UsageError` if the span, the rate or the URL makes no sense.
     """
     _check_span(start_s, end_s)
     image_rate = exact_rate(rate)
@@ -61,7 +68,7 @@ def open_source(
         return images([path], path.name) if is_image(path) else video(path, path.name)
     if glob.has_magic(text):
         return images(_images_matching(text), path.name)
-    raise InputError(f"there is no file or folder '{text}': check the path")
+    raise not_there(text)
 
 
 def exact_rate(rate: Fraction | float | None) -> Fraction | None:
@@ -84,7 +91,10 @@ def _check_span(start_s: float | None, end_s: float | None) -> None:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    images = image_files(folder.iterdir())
+    try:
+        images = image_files(folder.iterdir())
+    except PermissionError as error:
+        raise InputError(may_not_be_read(folder)) from error
     if not images:
         raise InputError(
             f"the folder '{folder}' holds no images (looked for {', '.join(IMAGE_SUFFIXES)})"

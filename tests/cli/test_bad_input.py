@@ -40,6 +40,24 @@ def test_missing_file(accel, fakes, tmp_path):
     assert not videos_in(tmp_path)
 
 
+def test_name_too_long_for_the_system(accel, fakes):
+    done = accel("segment", f"{'x' * 300}.mp4", "-o", "out.mp4")
+    assert done.code == 1
+    assert f"there is no file or folder '{'x' * 300}.mp4'" in done.error
+
+
+def test_what_may_not_be_looked_at_stops_no_other_input(accel, fakes, clip, locked, tmp_path):
+    done = accel("segment", clip, locked / "b.mp4", locked, "-o", "done/", "--timing", "t.csv")
+    assert done.code == 1
+    for path in (locked / "b.mp4", locked):
+        assert f"error: {path}: '{path}' may not be read: check its permissions" in done.err
+    assert done.err.splitlines()[-1] == "error: 2 of 3 inputs failed"
+    assert (tmp_path / "done" / "clip_accel.mp4").exists()
+    done = accel("segment", locked / "b.mp4", "--workers", 1, "-o", "more/")
+    assert done.code == 1
+    assert f"'{locked / 'b.mp4'}' may not be read: check its permissions" in done.error
+
+
 def test_folder_without_images(accel, fakes, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("no image")

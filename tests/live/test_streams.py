@@ -193,6 +193,8 @@ def test_a_live_stream_that_ends_without_a_frame_is_an_error(reel: Path, port: i
 def test_what_is_no_url(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"'rtsp://\*\*\*@\[::1/x' is not a URL"):
         StreamSource("rtsp://admin:hunter2@[::1/x")
+    with pytest.raises(UsageError, match="'foo://' is no kind of URL that can be read"):
+        StreamSource("foo://X")
 
 
 def test_what_is_no_stream(web_folder: str) -> None:

@@ -131,6 +131,17 @@ def test_other_schemes_are_no_sources(scheme):
         protocols_of(f"{scheme}://x")
 
 
+@pytest.mark.parametrize("url", ["http://[bad/x.mp4", "file://[bad/x.mp4"])
+def test_what_is_no_url(url):
+    with pytest.raises(UsageError, match=r"//\[bad/x.mp4' is not a URL"):
+        open_source(url)
+
+
+def test_a_kind_of_url_that_is_not_read_is_wrong_usage():
+    with pytest.raises(UsageError, match="'s3://' is no kind .* one of http, https, "):
+        open_source("s3://bucket/X.mp4")
+
+
 def test_https_never_falls_back_to_http():
     assert "http" not in protocols_of("https://x").split(",")
     assert "https" in protocols_of("http://x").split(",")
