@@ -7,9 +7,9 @@ import math
 import secrets
 import time
 from collections import OrderedDict, deque
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 
 MAX_GUESSES = 10
 """Different wrong tokens that an address may send within :data:`GUESS_WINDOW_S`."""
@@ -48,17 +48,17 @@ class Access:
 
     def change(self, token: str | None) -> None:
         """Admit by this token from now on, and by nothing that was given for the one before."""
-        self._token = token
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self._token = _Token(token)  # at once: another thread may be looking at a cookie
 
     @property
     def open(self) -> bool:
-        return self._token is None
+        return self._token.text is None
 
     def is_token(self, given: str, address: str) -> bool:
         """Whether ``given``, which came from ``address``, is the token."""
         self._guesses.check(address, given)
-        right = self._token is not None and _same(given, self._token)
+        token = self._token.text
+        right = token is not None and _same(given, token)
         if not right:
             self._guesses.add(address, given)
         return right
@@ -75,7 +75,7 @@ class Access:
 
     def set_cookie(self) -> dict[str, str]:
         """The header that makes a browser remember."""
-        cookie = self._signed(secrets.token_hex(16))
+        cookie = self._token.signed(secrets.token_hex(16))
         year_s = 365 * 24 * 3600
         return {
             "Set-Cookie": f"{self._cookie_name}={cookie}; Path=/; Max-Age={year_s}; "
@@ -83,27 +83,33 @@ class Access:
         }
 
     def _cookie_of(self, headers: Headers) -> str:
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie_name)
-        except CookieError:
-            return ""
-        return "" if cookie is None else cookie.value
+        # Not by SimpleCookie, which gives up at those of other programs that it cannot read.
+        return cookie_parser(headers.get("cookie", "")).get(self._cookie_name, "")
 
     def _is_cookie(self, cookie: str, address: str) -> bool:
-        if cookie in self._known:
+        token = self._token
+        if cookie in token.known:
             return True
         self._guesses.check(address, cookie)
-        if not _same(cookie, self._signed(cookie.partition(".")[0])):
+        if not _same(cookie, token.signed(cookie.partition(".")[0])):
             self._guesses.add(address, cookie)
             return False
-        self._known[cookie] = None
-        if len(self._known) > _MAX_COOKIES:
-            self._known.popitem(last=False)
+        token.known[cookie] = None
+        if len(token.known) > _MAX_COOKIES:
+            token.known.popitem(last=False)
         return True
 
-    def _signed(self, name: str) -> str:
+
+class _Token:
+    """A token, and the cookies that were seen to be made of it."""
+
+    def __init__(self, text: str | None) -> None:
+        self.text = text
+        self.known: OrderedDict[str, None] = OrderedDict()
+
+    def signed(self, name: str) -> str:
         message = f"accel-rt live viewer {name}".encode()
-        return f"{name}.{hmac.new((self._token or '').encode(), message, 'sha256').hexdigest()}"
+        return f"{name}.{hmac.new((self.text or '').encode(), message, 'sha256').hexdigest()}"
 
 
 class _Guesses:

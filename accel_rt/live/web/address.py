@@ -55,7 +55,7 @@ class Listener:
         """An address that a browser can open, without a trailing slash."""
         host = str(self.socket.getsockname()[0])
         if ipaddress.ip_address(host).is_unspecified:
-            host = _outward_address()
+            host = _outward_address(self.socket)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     def __enter__(self) -> Listener:
@@ -82,8 +82,9 @@ def check_token(token: str) -> None:
 def listen(host: str, port: int, token: str | None) -> Listener:
     """Bind ``host:port`` (port 0: any free one).
 
-    Raises :class:`UsageError` where other machines could reach it and there is no ``token``, or
-    for a token that could be guessed; :class:`OutputError` if the address cannot be had.
+    ``::`` takes calls for IPv4, too, where the system can. Raises :class:`UsageError` where other
+    machines could reach it and there is no ``token``, for a token that could be guessed and for
+    what can be no host; :class:`OutputError` if the address cannot be had.
     """
     if token is not None:
         check_token(token)
@@ -97,7 +98,10 @@ def listen(host: str, port: int, token: str | None) -> Listener:
                 f"{host} can be reached from other machines: give a token that viewers must know, "
                 f"for example --token {new_token()}"
             )
-        bound = socket.create_server((str(address[0]), port), family=family)
+        both = str(address[0]) == "::" and socket.has_dualstack_ipv6()
+        bound = socket.create_server((str(address[0]), port), family=family, dualstack_ipv6=both)
+    except UnicodeError as error:
+        raise UsageError(f"'{host}' cannot be the name of a host: check its dots") from error
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(
@@ -137,11 +141,19 @@ class HostNames:
         return address.is_loopback if self.loopback else not address.is_unspecified
 
 
-def _outward_address() -> str:
-    """This machine's address on its network; connecting a datagram socket sends nothing."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def _outward_address(bound: socket.socket) -> str:
+    """This machine's address on its network, of a kind that ``bound`` takes calls for.
+
+    Connecting a datagram socket sends nothing.
+    """
+    family, there, here = socket.AF_INET, "192.0.2.1", DEFAULT_HOST
+    if bound.family == socket.AF_INET6 and bound.getsockopt(
+        socket.IPPROTO_IPV6, socket.IPV6_V6ONLY
+    ):
+        family, there, here = socket.AF_INET6, "2001:db8::1", "::1"
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("192.0.2.1", 9))
+            probe.connect((there, 9))
         except OSError:
-            return DEFAULT_HOST
+            return here
         return str(probe.getsockname()[0])

@@ -115,12 +115,13 @@ def make_app(
     @app.post("/login")
     async def login(request: Request) -> Response:
         form = parse_qs((await request.body()).decode("latin-1"))
+        headers = access.set_cookie()  # first: should the token change now, it is worth nothing
         try:
             right = access.is_token(form.get("token", [""])[0], request.state.connection.address)
         except TooManyGuesses as error:
             return login_page(str(error), 429)
         if right:
-            return RedirectResponse("/", 303, headers=access.set_cookie())
+            return RedirectResponse("/", 303, headers=headers)
         return login_page("That is not the token.")
 
     @app.websocket("/viewer")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -52,6 +53,26 @@ def test_a_token_opens_every_address() -> None:
         assert "0.0.0.0" not in listener.url
 
 
+def has_ipv6() -> bool:
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return False
+        return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("both", [True, False])
+def test_the_address_that_is_told_answers(monkeypatch, both: bool) -> None:
+    if not both:
+        monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with listen("::", 0, TOKEN) as listener:
+        told = urlsplit(listener.url)
+        socket.create_connection((told.hostname, told.port), 5).close()
+        assert (":" in told.hostname) is not both
+
+
 def test_localhost_is_this_machine_alone() -> None:
     listener = listen("localhost", 0, None)
     with listener.socket:
@@ -68,6 +89,8 @@ def test_an_address_in_use_is_said() -> None:
 def test_an_unknown_host_is_said() -> None:
     with pytest.raises(OutputError, match=r"no-such-host\.invalid"):
         listen("no-such-host.invalid", 0, TOKEN)
+    with pytest.raises(UsageError, match=r"'a\.\.b' cannot be the name of a host"):
+        listen("a..b", 0, TOKEN)
 
 
 @pytest.mark.parametrize(
