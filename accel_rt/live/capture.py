@@ -104,17 +104,18 @@ class Capture:
                 self._changed.notify_all()
 
     def _keep_reading(self) -> None:
-        attempt = 0
+        attempt, live = 0, True
         while not self._stopping.is_set():
             try:
                 with closing(self._open_source()) as source:
+                    live = source.live
                     frames = self._read(source)
                     if frames == 0 and not self.opened and not self._stopping.is_set():
                         raise InputError(self.trouble)
-                    if not source.live:
+                    if not live:
                         return
             except InputError as error:
-                if not self.opened:
+                if not (live and self.opened):
                     raise
                 frames, self.trouble = 0, str(error)
             attempt = 0 if frames >= _STEADY_FRAMES else attempt + 1

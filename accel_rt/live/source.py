@@ -5,6 +5,7 @@ A source is read by one thread, frame after frame, as fast as it delivers them.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,10 +68,12 @@ OpenSource = Callable[[], LiveSource]
 class Pace:
     """When frames of recorded material are due, were a camera to take them now.
 
-    A reader that is far behind starts afresh: a camera would not wait for it either.
+    A reader that is far behind starts afresh: a camera would not wait for it either. So does one
+    whose frames' times jump ahead by more than ``longest_s``, as where a stream's clock was set.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float = math.inf) -> None:
+        self._longest_s = longest_s
         self._origin: float | None = None
         self._last = Fraction(0)
 
@@ -80,9 +83,10 @@ class Pace:
 
     def wait(self, pts: Fraction) -> float:
         """Wait until the frame of time ``pts`` is due, and return when that was."""
-        now, self._last = time.monotonic(), pts
+        now, jumps = time.monotonic(), pts - self._last > self._longest_s
+        self._last = pts
         due = now if self._origin is None else self._origin + float(pts)
-        if self._origin is None or now - due > _FAR_BEHIND_S:
+        if self._origin is None or jumps or now - due > _FAR_BEHIND_S:
             self._origin, due = now - float(pts), now
         if due > now:
             time.sleep(due - now)

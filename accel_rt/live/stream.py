@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from accel_rt.video.vectors import VectorReader
 
 _SEGMENTED = ("hls", "dash")  # deliver seconds at once
 _CLOCK_WINDOW = 500
+_LONGEST_S, _LONGEST_FRAMES = 2.0, 10  # a larger step in time than both is a jump of the clock
 
 
 class StreamSource:
@@ -61,12 +63,15 @@ class StreamSource:
         kind = self._container.format
         recorded = bool(self._container.duration)
         self.live = repeat or not recorded
-        self._paced = recorded or kind.name in _SEGMENTED
+        segmented = kind.name in _SEGMENTED
+        self._paced = recorded or segmented
         self._timed = not kind.flags & NO_TIMESTAMPS
         guessed = self._stream.average_rate or self._stream.guessed_rate
         self.rate: float | None = float(guessed) if guessed and self._timed else None
         self.damaged = 0
-        self._pace, self._clock = Pace(), ArrivalClock()
+        # The clock of a stream may be set between its segments; a slideshow's pictures are long.
+        longest_s = max(_LONGEST_S, _LONGEST_FRAMES / (self.rate or math.inf))
+        self._pace, self._clock = Pace(longest_s if segmented else math.inf), ArrivalClock()
         self._frames = self._decode()
 
     def read(self) -> LiveFrame | None:
@@ -106,6 +111,10 @@ class StreamSource:
                     raise InputError(
                         f"'{self.name}' sent {in_a_row} packets in a row that cannot be decoded"
                     ) from None
+                packets = self._container.demux(self._stream)
+                continue
+            except IndexError:
+                # The sender has added a stream, sound it may be, that PyAV does not know.
                 packets = self._container.demux(self._stream)
                 continue
             except (av.FFmpegError, OSError) as error:

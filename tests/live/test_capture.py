@@ -73,6 +73,15 @@ def test_a_source_that_breaks_off_is_opened_again(captures) -> None:
     done.set()
 
 
+def test_a_recording_that_breaks_off_ends(captures) -> None:
+    broken = ScriptedSource([picture(1), InputError("the server is gone")], live=False)
+    capture = start(captures, broken, ScriptedSource([picture(2)], live=False))
+    capture.take(5)
+    wait_until(lambda: capture.ended)
+    assert str(capture.failure) == "the server is gone"
+    assert capture.generation == 1
+
+
 def test_it_says_why_a_source_is_away(captures) -> None:
     broken = ScriptedSource([picture(1), InputError("the cable is out")])
     capture = start(captures, broken, InputError("nothing there"))

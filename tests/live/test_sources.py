@@ -1,5 +1,6 @@
 """Files at their own pace, and clocks."""
 
+import os
 import time
 from fractions import Fraction
 from itertools import pairwise
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from accel_rt.errors import InputError
+from accel_rt.errors import InputError, UsageError
 from accel_rt.live.camera import CameraSource
 from accel_rt.live.file import FileSource
 from accel_rt.live.source import Pace
@@ -51,6 +52,19 @@ def test_a_reader_far_behind_starts_afresh(clock: list[float]) -> None:
     assert pace.wait(Fraction(2)) == 106.0
 
 
+def test_a_jump_of_the_clock_starts_afresh_where_no_picture_lasts_so_long(
+    clock: list[float],
+) -> None:
+    pace = Pace(longest_s=2.0)
+    assert pace.wait(Fraction(5000)) == 100.0
+    assert pace.wait(Fraction(5002)) == 102.0
+    assert pace.wait(Fraction(10_000)) == 102.0
+    assert pace.wait(Fraction(10_001)) == 103.0
+    slideshow = Pace()
+    slideshow.wait(Fraction(0))
+    assert slideshow.wait(Fraction(60)) == 163.0
+
+
 def test_a_file_is_played_at_its_own_pace_and_again(tmp_path: Path, clock: list[float]) -> None:
     times = [Fraction(n, 30) for n in range(3)]
     path = write_clip(tmp_path / "clip.mp4", times, time_base=Fraction(1, 30000))
@@ -70,6 +84,14 @@ def test_a_file_ends_without_repeat(tmp_path: Path, clock: list[float]) -> None:
     assert source.read() is not None
     assert source.read() is None
     source.close()
+
+
+def test_what_can_be_read_once_does_not_repeat(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for source in ("-", str(tmp_path / "pipe"), tmp_path / "pipe"):
+        with pytest.raises(UsageError, match="can be read once: leave out --repeat"):
+            source_opener(source, repeat=True)
+        source_opener(source)
 
 
 def test_what_opens_what(tmp_path: Path) -> None:

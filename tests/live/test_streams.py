@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -188,6 +191,61 @@ def test_a_live_stream_that_ends_without_a_frame_is_an_error(reel: Path, port: i
     with pytest.raises(InputError, match="127.0.0.1"):
         loop.start()
     thread.join()
+
+
+def test_segments_whose_clock_jumps_go_on(
+    reel: Path, web_folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an advertisement."""
+    lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:1"]
+    for start in (10, 5000):
+        options = ("-t", "0.4", "-output_ts_offset", str(start), "-f", "mpegts")
+        name = f"jump-{start}.ts"
+        command = [ffmpeg_path(), "-y", "-loglevel", "error", "-i", str(reel), *H264, *options]
+        subprocess.run([*command, str(reel.parent / name)], check=True)
+        lines += ["#EXTINF:0.4,", name, "#EXT-X-DISCONTINUITY"]
+    (reel.parent / "jump.m3u8").write_text("\n".join([*lines[:-1], "#EXT-X-ENDLIST"]))
+    source = StreamSource(f"{web_folder}/jump.m3u8")
+    slept: list[float] = []
+    monkeypatch.setattr("accel_rt.live.source.time.sleep", slept.append)
+    frames = list(iter(source.read, None))
+    source.close()
+    assert max(slept) < 2
+    assert len(frames) == 20
+    assert max(b.pts - a.pts for a, b in pairwise(frames)) > 4000
+
+
+def transport_stream(*codecs: str) -> bytes:
+    """Two seconds of large pictures, and of silence where there are two codecs."""
+    noise = np.random.default_rng(0)
+    with io.BytesIO() as file:
+        with av.open(file, "w", format="mpegts") as container:
+            video, *sound = [container.add_stream(codec) for codec in codecs]
+            video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
+            video.codec_context.time_base, video.codec_context.bit_rate = Fraction(1, 25), 10**7
+            for number in range(50):
+                image = noise.integers(0, 256, (120, 160, 3), np.uint8)
+                frame = av.VideoFrame.from_ndarray(image)
+                frame.pts = number
+                container.mux(video.encode(frame))
+                for stream in sound:
+                    silence = av.AudioFrame(samples=1152)
+                    silence.sample_rate, silence.pts = 48000, 1920 * number
+                    container.mux(stream.encode(silence))
+            for stream in (video, *sound):
+                container.mux(stream.encode())
+        return file.getvalue()
+
+
+def test_sound_may_come_later(port: int) -> None:
+    alone = transport_stream("mpeg2video")
+    assert len(alone) > 500_000, "more than what is probed"
+    thread = serve_once(port, alone + transport_stream("mpeg2video", "mp2"))
+    source = StreamSource(f"tcp://127.0.0.1:{port}")
+    frames = list(iter(source.read, None))
+    source.close()
+    thread.join()
+    assert len(frames) == 100
 
 
 def test_what_is_no_url(tmp_path: Path) -> None:
