@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,12 +70,17 @@ def run_live(
             palette=values["palette"],
             reading=reading_limits(values),
         )
+        served: Future[LiveServer] = Future()
+        if listener is not None:  # asked for a new token, it waits until there is a page
+            stack.enter_context(
+                changing_on_signal(lambda: _change_token(served.result(), values["token_file"]))
+            )
         stack.callback(loop.stop)
         say(f"opening {source}")
         loop.start()  # nothing is to be finished yet: a signal ends it at once
         with finishing_on_signals(interruption):
             if listener is not None:
-                _serve(loop, listener, token, values, stack)
+                served.set_result(_serve(loop, listener, token, values, stack))
             if values["record"]:
                 loop.record(True)
             if values["seconds"]:
@@ -129,26 +136,26 @@ def _listen(address: str, token: str) -> Listener:
 
 def _serve(
     loop: LiveLoop, listener: Listener, token: PageToken, values: dict[str, Any], stack: ExitStack
-) -> None:
+) -> LiveServer:
     from accel_rt.live.web import LiveServer
 
     server = LiveServer(loop, listener, token.text, hosts=values["allow_host"])
     stack.enter_context(server)
     _tell_address(server, token)
+    return server
 
-    def change() -> None:
-        try:
-            changed = page_token(None, values["token_file"])
-            if changed.origin == TOKEN_VARIABLE:  # it cannot change while we run
-                changed = PageToken(new_token())
-            server.change_token(changed.text)
-        except AccelError as error:
-            say(f"the token stays as it is: {error}")
-        else:
-            say("the token has changed: viewers must give the new one")
-            _tell_address(server, changed)
 
-    stack.enter_context(changing_on_signal(change))
+def _change_token(server: LiveServer, file: Path | None) -> None:
+    try:
+        changed = page_token(None, file)
+        if changed.origin == TOKEN_VARIABLE:  # it cannot change while we run
+            changed = PageToken(new_token())
+        server.change_token(changed.text)
+    except AccelError as error:
+        say(f"the token stays as it is: {error}")
+    else:
+        say("the token has changed: viewers must give the new one")
+        _tell_address(server, changed)
 
 
 def _tell_address(server: LiveServer, token: PageToken) -> None:

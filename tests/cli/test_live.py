@@ -171,6 +171,23 @@ def test_a_token_is_kept_out_of_sight_and_changed_by_a_signal(
     assert process.returncode == 130
 
 
+def test_a_token_may_be_changed_before_the_page_is_up(clip: Path) -> None:
+    command = [sys.executable, "-m", "tests.live.fake", str(clip), "--repeat"]
+    process = subprocess.Popen(
+        [*command, "--serve", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr.readline().startswith("opening")
+    process.send_signal(signal.SIGUSR1)
+    said = [next(line for line in process.stderr if line.startswith("watch at")) for _ in range(2)]
+    (address, before), (_, after) = (line.split()[-1].split("/#token=") for line in said)
+    with pytest.raises(HTTPError, match="401"):
+        stats(address, before)
+    assert stats(address, after)["source"] == "clip.mp4"
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
