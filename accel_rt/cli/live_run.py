@@ -19,7 +19,7 @@ from accel_rt.cli.token import TOKEN_VARIABLE, PageToken, changing_on_signal, pa
 from accel_rt.errors import AccelError, UsageError
 from accel_rt.live.loop import LiveLoop
 from accel_rt.live.networks import LoadSegmenter
-from accel_rt.live.recorder import RecordingLimits
+from accel_rt.live.recorder import LimitReached, RecordingLimits, Recordings
 from accel_rt.live.settings import LiveSettings
 from accel_rt.live.stats import LiveStats, Percentiles
 from accel_rt.live.web import require_packages
@@ -50,7 +50,8 @@ def run_live(
 ) -> int:
     """Run until the source ends, the user stops it or ``values["seconds"]`` are over.
 
-    Returns the exit code: 0, or what the signal that stopped it stands for.
+    Returns the exit code: 0, or what the signal that stopped it stands for. Raises what ended the
+    run, or a recording before it was whole.
     """
     interruption = Interruption()
     with ExitStack() as stack:
@@ -95,7 +96,14 @@ def run_live(
             stack.close()
     if loop.failure:
         raise loop.failure
-    _report(stats, values["as_json"], recording=bool(values["record"]))
+    recordings, failure = loop.recordings, loop.recordings.failure
+    _report(stats, recordings, values["as_json"], recording=bool(values["record"]))
+    if recordings.dropped:
+        say(f"note: the encoder was too slow for {recordings.dropped} pictures of recordings")
+    if isinstance(failure, LimitReached):  # as it was asked for
+        say(f"note: {failure}")
+    elif failure:
+        raise failure
     return EXIT_INTERRUPTED if interruption.signal else 0
 
 
@@ -192,14 +200,14 @@ def _percentiles(of: Percentiles | None) -> str:
     return "unknown" if of is None else f"{of.p50:.0f}/{of.p95:.0f}/{of.p99:.0f} ms"
 
 
-def _report(stats: LiveStats, as_json: bool, recording: bool) -> None:
+def _report(stats: LiveStats, recordings: Recordings, as_json: bool, recording: bool) -> None:
     if as_json:
         show(json.dumps(asdict(stats), indent=2))
         return
     show(f"{stats.source}: {_line(stats)} (p50/p95/p99 of the last frames)")
     if stats.reconnects:
         show(f"the source came back {stats.reconnects} times")
-    if stats.recording:
-        show(f"recorded {stats.recording}")
+    if files := recordings.files:
+        show(f"recorded {', '.join(map(str, files))}")
     elif recording and not stats.frames:
         show("nothing was recorded: no picture came")

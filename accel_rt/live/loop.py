@@ -62,7 +62,7 @@ class LiveLoop:
     on; None names it by date and time. ``limits`` say how much may be recorded; ``palette`` is as
     for :func:`~accel_rt.palette.recolor`. ``reading`` holds those of
     :class:`~accel_rt.video.limits.Limits` that are not to be the source's own, by name.
-    ``failure`` is the error that ended the run, or None.
+    ``failure`` is the error that ended the run, or None; ``recordings`` tells what was recorded.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class LiveLoop:
         self._settings = settings or LiveSettings.of(networks)
         self._networks = LiveNetworks(networks, load)
         self._capture = Capture(open_source or source_opener(source, repeat, **(reading or {})))
-        self._recordings = Recordings(recording, limits or RecordingLimits())
+        self.recordings = Recordings(recording, limits or RecordingLimits())
         self._line = DelayLine[_Taken]()
         self._recorder: Recorder | None = None
         self._record_first = False  # whether to begin recording with the first picture
@@ -207,7 +207,7 @@ class LiveLoop:
                 dropped=capture.dropped,
                 reconnects=capture.reconnects,
                 class_share=dict(self._shares),
-                recording=None if recorder is None else str(recorder.path),
+                recording=str(recorder.path) if recorder and not recorder.failure else None,
                 uptime_s=round(time.monotonic() - self._started_at, 3),
                 memory_mb=round(memory_mb(), 1),
                 settings=self._settings,
@@ -267,18 +267,19 @@ class LiveLoop:
     def record(self, on: bool) -> None:
         """Begin or end recording what is shown; asking for what is so already does nothing.
 
-        A recording begins with the first picture, where there is none yet. Raises
-        :class:`~accel_rt.errors.AccelError` if the file cannot be written.
+        A recording begins with the first picture, where there is none yet, and anew after one that
+        failed. Raises :class:`~accel_rt.errors.AccelError` if the file cannot be written.
         """
         with self._changing:
-            if on == (self._recorder is not None):
-                self._record_first = False
+            recorder = self._recorder
+            self._record_first = False
+            if on and recorder is not None and recorder.failure is None:
                 return
-            if not on:
+            if recorder is not None:
                 with self._changed:
-                    recorder, self._recorder = self._recorder, None
-                assert recorder is not None
+                    self._recorder = None
                 recorder.close()
+            if not on:
                 return
             self.wait_picture(timeout=_FIRST_PICTURE_S)
             with self._changed:
@@ -286,7 +287,7 @@ class LiveLoop:
             if picture is None:
                 return
             rate = Fraction(self._capture.nominal_rate or _DEFAULT_RATE).limit_denominator(1001)
-            recorder = Recorder(self._recordings, _size(picture.image_bgr), rate)
+            recorder = Recorder(self.recordings, _size(picture.image_bgr), rate)
             with self._changed:  # what is shown now is the first; no other picture comes between
                 shown, self._recorder = self._picture or picture, recorder
                 recorder.write(shown.image_bgr, shown.captured_at)

@@ -43,22 +43,35 @@ def free_path(path: Path) -> Path:
     return free
 
 
+class LimitReached(OutputError):
+    """A run has recorded all that it may: nothing of that is missing."""
+
+
 class Recordings:
     """The files that a run records to: ``path`` and what follows on it, or names by the time.
 
-    All are new files that only their owner may read.
+    All are new files that only their owner may read. Of the recordings that are closed ``failure``
+    is the first error that ended one, and ``dropped`` counts the pictures that encoders were too
+    slow for.
     """
 
     def __init__(self, path: Path | None, limits: RecordingLimits) -> None:
         self.limits = limits
+        self.failure: AccelError | None = None
+        self.dropped = 0
         self._path = path
-        self._count = 0
+        self._opened: list[Path] = []
+
+    @property
+    def files(self) -> list[Path]:
+        """Those that there are: one that no picture could be written to is not."""
+        return [path for path in dict.fromkeys(self._opened) if path.exists()]
 
     def first_path(self) -> Path:
         """Where another recording begins; :class:`UsageError` if the one named is there already."""
         if self._path is None:
             return free_path(Path(time.strftime("live-%Y%m%d-%H%M%S.mp4")))
-        if self._count:
+        if self._opened:
             return free_path(self._path)
         if os.path.lexists(self._path):
             raise UsageError(f"'{self._path}' exists already: choose another name to record to")
@@ -66,14 +79,14 @@ class Recordings:
 
     def open(self, path: Path, size: tuple[int, int], rate: Fraction) -> VideoWriter:
         """A writer of pictures of ``size``. Raises :class:`OutputError` beyond the limits."""
-        if self._count >= self.limits.files:
-            raise OutputError(
-                f"{self._count} files were recorded, which is all that this run may: "
+        if len(self._opened) >= self.limits.files:
+            raise LimitReached(
+                f"{len(self._opened)} files were recorded, which is all that this run may: "
                 "start it again, or with a higher --max-recordings"
             )
         self.check_space(path)
         writer = VideoWriter(path, size, rate, fragmented=True)
-        self._count += 1
+        self._opened.append(path)
         return writer
 
     def check_space(self, path: Path) -> None:
@@ -112,7 +125,12 @@ class Recorder:
         self._thread.start()
 
     def write(self, image_bgr: np.ndarray, captured_at: float) -> None:
-        """Add a picture, taken at ``captured_at`` seconds of any clock; never waits."""
+        """Add a picture, taken at ``captured_at`` seconds of any clock; never waits.
+
+        Nothing is added after a failure.
+        """
+        if self.failure is not None:
+            return
         pts = Fraction(captured_at).limit_denominator(_TICKS_PER_S)
         if self._last_pts is not None:
             pts = max(pts, self._last_pts + Fraction(1, _TICKS_PER_S))
@@ -133,6 +151,8 @@ class Recorder:
             except Full:
                 continue
         self._thread.join(max(0.0, deadline - time.monotonic()))
+        self._recordings.failure = self._recordings.failure or self.failure
+        self._recordings.dropped += self.dropped
 
     def _work(self) -> None:
         try:
@@ -150,7 +170,8 @@ class Recorder:
         self._began = pts if self._began is None else self._began
         if size != self._size or pts - self._began >= self._recordings.limits.length_s:
             self._writer.finish()
-            self.path, self._size, self._began = free_path(self._first), size, pts
-            self._writer = self._recordings.open(self.path, size, self._rate)
+            path = free_path(self._first)
+            self._writer = self._recordings.open(path, size, self._rate)
+            self.path, self._size, self._began = path, size, pts
         self._recordings.check_space(self.path)
         self._writer.write(image_bgr, pts)

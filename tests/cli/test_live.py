@@ -2,18 +2,22 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from queue import Full, Queue
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import av
 import pytest
 
+from accel_rt.errors import OutputError
 from accel_rt.live import cameras as found_cameras
 from accel_rt.live.cameras import Camera, Mode, find_cameras
+from accel_rt.video.writer import VideoWriter
 from tests.cli.conftest import Run
 from tests.live.fake import FakeSegmenter
 
@@ -72,6 +76,50 @@ def test_recording(accel: Run, fakes: None, clip: Path, tmp_path: Path) -> None:
     again = accel("live", clip, "--no-window", "--record", path)
     assert again.code == 2
     assert "exists already" in again.error
+
+
+def test_a_recording_that_fails_is_no_success(
+    accel: Run, fakes: None, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk takes nothing any more as the file is completed, after the last picture."""
+    path = tmp_path / "out.mp4"
+
+    def fail(writer: VideoWriter) -> bool:
+        path.unlink()
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(VideoWriter, "finish", fail)
+    result = accel("live", clip, "--no-window", "--keep-free", 0, "--record", path)
+    assert result.code == 1
+    assert result.error == "error: the disk is full"
+    assert "recorded" not in result.out
+
+
+def test_a_recording_ends_where_it_was_to_end(
+    accel: Run, fakes: None, clip: Path, tmp_path: Path
+) -> None:
+    """All that may be recorded is recorded: no failure, and what there is is named."""
+    path = tmp_path / "out.mp4"
+    limits = ("--recording-length", 0.2, "--max-recordings", 2, "--keep-free", 0)
+    result = accel("live", clip, "--no-window", "--record", path, *limits)
+    assert result.code == 0
+    assert f"recorded {path}, {tmp_path / 'out-2.mp4'}\n" in result.out
+    assert "note: 2 files were recorded, which is all" in result.err
+
+
+def test_pictures_that_were_not_recorded_are_told(
+    accel: Run, fakes: None, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Queue):
+        def put_nowait(self, item: object) -> None:
+            raise Full
+
+    monkeypatch.setattr("accel_rt.live.recorder.Queue", Slow)
+    options = ("--no-window", "--json", "--keep-free", 0, "--record", tmp_path / "out.mp4")
+    result = accel("live", clip, *options)
+    assert result.code == 0
+    told = re.search(r"^note: the encoder was too slow for (\d+) pictures", result.err, re.M)
+    assert 1 <= int(told[1]) <= json.loads(result.out)["frames"]
 
 
 def test_ctrl_c_ends_it_cleanly(clip: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 import accel_rt
-from accel_rt.errors import InputError, UsageError
+from accel_rt.errors import InputError, OutputError, UsageError
 from accel_rt.live import LiveLoop, LiveSettings
 from accel_rt.live.stats import LivePicture
 from accel_rt.palette import recolor
@@ -420,6 +421,55 @@ def test_a_recording_begins_with_the_first_picture_however_late(
     loop.record(False)
     with av.open(str(tmp_path / "it.mp4")) as container:
         assert len(list(container.decode(video=0))) >= 3
+
+
+def test_a_recording_that_failed_is_none_and_another_can_begin(
+    loops: Loops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = [10**12]
+    usage = lambda path: SimpleNamespace(free=free[0])  # noqa: E731
+    monkeypatch.setattr("accel_rt.live.recorder.shutil.disk_usage", usage)
+    loop = loops.start(ScriptedSource(endless()), recording=tmp_path / "it.mp4")
+    loop.record(True)
+    wait_until(lambda: loop._recorder._writer.frames >= 2)
+    free[0] = 5
+    wait_until(lambda: loop.stats().recording is None)
+    assert "are free where" in loop.stats().message
+    free[0] = 10**12
+    loop.record(True)
+    assert loop.stats().recording == str(tmp_path / "it-2.mp4")
+    assert loop.stats().message == ""
+    wait_until(lambda: loop._recorder._writer.frames >= 2)
+    loop.record(False)
+    assert loop.recordings.files == [tmp_path / "it.mp4", tmp_path / "it-2.mp4"]
+    assert "are free where" in str(loop.recordings.failure)
+
+
+def test_a_recording_that_fails_as_it_is_completed_is_known_afterwards(
+    loops: Loops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = loops.start(ScriptedSource(endless()), recording=tmp_path / "it.mp4")
+    loop.record(True)
+    wait_until(lambda: loop._recorder._writer.frames >= 2)
+    failure = OutputError("the disk is full")
+
+    def fail() -> None:
+        raise failure
+
+    monkeypatch.setattr(loop._recorder._writer, "finish", fail)
+    loop.stop()
+    assert loop.recordings.failure is failure
+
+
+def test_pictures_that_were_not_recorded_are_counted(loops: Loops, tmp_path: Path) -> None:
+    done, wait = gate()
+    loop = loops.start(ScriptedSource([picture(5), wait]), recording=tmp_path / "it.mp4")
+    for _ in range(2):
+        loop.record(True)
+        loop._recorder.dropped += 3
+        loop.record(False)
+    done.set()
+    assert loop.recordings.dropped == 6
 
 
 def test_going_on_after_a_pause_starts_from_a_keyframe(loops: Loops) -> None:

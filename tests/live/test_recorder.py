@@ -211,6 +211,7 @@ def test_a_long_recording_goes_on_in_another_file_until_there_are_too_many(tmp_p
     assert [n for _, n in read(tmp_path / "it.mp4")] == list(range(10))
     assert [n for _, n in read(tmp_path / "it-2.mp4")] == list(range(10, 20))
     assert not (tmp_path / "it-3.mp4").exists()
+    assert recorder.path == tmp_path / "it-2.mp4", "the last one that there is"
     assert "2 files were recorded, which is all" in str(recorder.failure)
 
 

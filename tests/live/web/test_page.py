@@ -177,6 +177,18 @@ def test_trouble_with_the_source_is_said(
     page.wait_for_selector("#notice", state="hidden")
 
 
+def test_what_is_wrong_beside_the_source_is_said_over_the_picture(
+    loop: FakeLoop, server: LiveServer, visit: Callable[..., sync_api.Page]
+) -> None:
+    page = visit(server.url)
+    wait_live(page)
+    loop.message = "the disk is full"
+    page.wait_for_selector("#notice:visible")
+    assert page.inner_text("#notice") == "the disk is full"
+    assert page.inner_text("#state") == "live"
+    assert not page.query_selector("#frame.dimmed")
+
+
 def test_the_page_comes_back_with_the_server(
     loop: FakeLoop, server: LiveServer, visit: Callable[..., sync_api.Page]
 ) -> None:

@@ -14,6 +14,7 @@ const STATES = {
   reconnecting: "no signal",
   ended: "ended",
 };
+const AWAY = { reconnecting: "Waiting for the source…", ended: "The source has ended." };
 
 if (location.hash !== "") history.replaceState(null, "", "/"); // a link's token, known already
 
@@ -73,8 +74,8 @@ function stats(now, viewer) {
   showHeader(now);
   showTiles(now);
   showToolbar(now, viewer);
-  const troubled = now.state === "reconnecting" || now.state === "ended";
-  notice(troubled ? now.message || (now.state === "ended" ? "The source has ended." : "Waiting for the source…") : "");
+  const away = AWAY[now.state] ?? "";
+  notice(now.message || away, away !== "");
 }
 
 function showHeader({ source, size, state, server }) {
@@ -138,10 +139,10 @@ function lost(sentence) {
   notice(sentence);
 }
 
-function notice(sentence) {
+function notice(sentence, dimmed = true) {
   $("notice").hidden = sentence === "";
   if ($("notice").textContent !== sentence) $("notice").textContent = sentence;
-  $("frame").classList.toggle("dimmed", sentence !== "");
+  $("frame").classList.toggle("dimmed", dimmed && sentence !== "");
 }
 
 function toast(sentence) {
