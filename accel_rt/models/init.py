@@ -43,7 +43,12 @@ def load_feature_weights(feature: nn.Module, path: Path) -> None:
     """
     if not path.is_file():
         raise WeightsError(f"no checkpoint {path}: give --init an existing file")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = dict(torch.load(path, map_location="cpu", weights_only=True).items())
+    except Exception as error:  # of damaged and of other files, many kinds
+        raise WeightsError(
+            f"{path} is no checkpoint of tensors by name: give --init another file"
+        ) from error
     own = feature.state_dict()
     used = {name: tensor for name, tensor in state.items() if name in own}
     missing = [name for name in own if name not in used and ".offset." not in name]

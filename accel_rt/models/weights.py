@@ -261,7 +261,7 @@ def split_part(path: Path) -> tuple[Path, str]:
 
 
 def content_hash(path: Path) -> str:
-    """SHA-256 of what a network's file computes: its tensors and classes, whatever else it says.
+    """SHA-256 of what a file computes: its tensors, classes and gate, whatever else it says.
 
     Raises :class:`~accel_rt.errors.WeightsError` as :func:`load_tensors`.
     """
@@ -276,6 +276,8 @@ def content_hash(path: Path) -> str:
 def _content_hash(path: Path, size: int, changed_ns: int) -> str:
     description, tensors = _open(path, _tensors)
     digest = hashlib.sha256(json.dumps(description.get("classes")).encode())
+    if "gate" in description:
+        digest.update(json.dumps(description["gate"], sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes())

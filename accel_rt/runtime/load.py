@@ -39,7 +39,7 @@ from accel_rt.runtime.look_ahead import LookAheadSegmenter
 from accel_rt.runtime.policy import FixedInterval, KeyframePolicy, SceneCuts
 from accel_rt.runtime.program import FrameProgram
 from accel_rt.runtime.result import FrameSegmenter
-from accel_rt.runtime.schedule import Schedule
+from accel_rt.runtime.schedule import PolicyName, Schedule
 from accel_rt.runtime.segmenter import Segmenter
 from accel_rt.runtime.settings import DEFAULT_UPDATE, FLOWS, SegmenterSettings
 
@@ -162,6 +162,8 @@ def weights_digests(settings: SegmenterSettings) -> list[str]:
             own = own_part(settings, "flow") if named else None
             name = FLOWNETS_WEIGHTS if named else settings.flow
             used.append(own or store.find(name, "flownets"))
+    if _policy_name(settings.schedule) == "budget":
+        used.append(store.find(store.POLICY_WEIGHTS, store.POLICY_WEIGHTS))
     told = [foreign_digest(f) if isinstance(f, str) else content_hash(f) for f in used]
     return told + ([contents_digest([Path(settings.map)])] if settings.map else [])
 
@@ -171,13 +173,16 @@ def keyframe_interval(settings: SegmenterSettings) -> int:
     return settings.schedule.interval
 
 
+def _policy_name(schedule: Schedule) -> PolicyName:
+    return schedule.policy if schedule.interval > 1 else "fixed"
+
+
 def keyframe_policy(settings: SegmenterSettings) -> KeyframePolicy:
     """When ``settings`` want keyframes."""
     schedule = settings.schedule
     kinds: dict[str, Callable[[int, int], KeyframePolicy]]
     kinds = {"fixed": FixedInterval, "adaptive": Adaptive, "budget": Budget}
-    name = schedule.policy if schedule.interval > 1 else "fixed"
-    policy = kinds[name](schedule.interval, schedule.update_every)
+    policy = kinds[_policy_name(schedule)](schedule.interval, schedule.update_every)
     return SceneCuts(policy) if settings.scene_cuts and schedule.interval > 1 else policy
 
 

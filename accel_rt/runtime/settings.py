@@ -144,6 +144,8 @@ class SegmenterSettings:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.fusion_weights is not None:  # may be given as text
+            object.__setattr__(self, "fusion_weights", Path(self.fusion_weights))
         _ = self.schedule
 
     @classmethod

@@ -221,6 +221,15 @@ class TestImageNetCheckpoint:
         with pytest.raises(WeightsError, match="'bn1.weight' is .3,. there and .64,. in"):
             load_feature_weights(ResNet(SLIM), path)
 
+    @pytest.mark.parametrize("content", ["text", "a tensor"])
+    def test_other_files(self, tmp_path: Path, content: str) -> None:
+        path = tmp_path / "net.pth"
+        path.write_text("text")
+        if content == "a tensor":
+            torch.save(torch.zeros(3), path)
+        with pytest.raises(WeightsError, match="is no checkpoint of tensors by name"):
+            load_feature_weights(ResNet(SLIM), path)
+
     def test_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="no checkpoint"):
             load_feature_weights(ResNet(SLIM), tmp_path / "none.pth")

@@ -11,10 +11,11 @@ from torch.nn import functional as F
 from accel_rt.classes import CAMVID
 from accel_rt.errors import OutputError, UsageError, WeightsError
 from accel_rt.models import store
-from accel_rt.models.accel import ScoreFusion
+from accel_rt.models.accel import Gate, ScoreFusion
 from accel_rt.models.quantise import dequantise, quantise
 from accel_rt.models.weights import (
     ModelInfo,
+    content_hash,
     load_network,
     load_tensors,
     read_description,
@@ -194,6 +195,15 @@ def test_fusion_comes_back_exactly(tmp_path: Path) -> None:
     store.save_fusion(path, fusion, {"reference": "a", "update": "b"})
     loaded = store.load_fusion(path, 11)
     assert torch.equal(loaded.conv.weight, fusion.conv.weight)
+
+
+def test_a_fusions_gate_is_part_of_its_contents(tmp_path: Path) -> None:
+    fusion, hashes = ScoreFusion(11), []
+    for number, gate in enumerate((Gate(), Gate(0.5), Gate(0.5, 1.0))):
+        fusion.gate, path = gate, tmp_path / f"{number}.safetensors"
+        store.save_fusion(path, fusion, {"reference": "a", "update": "b"})
+        hashes.append(content_hash(path))
+    assert len(set(hashes)) == 3
 
 
 def test_unwritable_folder(tmp_path: Path) -> None:

@@ -16,11 +16,17 @@ from accel_rt.flow.flownets import save_flownet
 from accel_rt.models import store
 from accel_rt.models.accel import FeatureFusion, ScoreFusion
 from accel_rt.models.flownet import FlowNetS
-from accel_rt.models.weights import ModelInfo, load_network, save_network
+from accel_rt.models.weights import (
+    ModelInfo,
+    load_network,
+    load_tensors,
+    save_network,
+    save_tensors,
+)
 from accel_rt.models.zoo import build_network
 from accel_rt.normalise import IMAGENET, Normalisation
 from accel_rt.runtime import load
-from accel_rt.runtime.load import load_segmenter
+from accel_rt.runtime.load import load_segmenter, weights_digests
 from accel_rt.runtime.settings import SegmenterSettings
 
 REFERENCE, UPDATE = "efficientnet_lite1", "efficientnet_lite0"
@@ -201,8 +207,20 @@ def test_flownets_file_that_is_missing() -> None:
 def test_a_fusion_of_other_classes(weights: Path) -> None:
     path = weights / "other.safetensors"
     store.save_fusion(path, ScoreFusion(3), {})
-    with pytest.raises(WeightsError, match="does not fit"):
-        load_segmenter(replace(SETTINGS, fusion_weights=path))
+    for given in (path, str(path)):
+        with pytest.raises(WeightsError, match="does not fit"):
+            load_segmenter(replace(SETTINGS, fusion_weights=given))
+
+
+def test_digests_tell_the_weights_that_place_keyframes(weights: Path) -> None:
+    """Of a policy that has none they stay the same."""
+    settings = [replace(SETTINGS, policy=policy) for policy in ("budget", "fixed")]
+    before = [weights_digests(each) for each in settings]
+    tensors, description = load_tensors(store.find("policy", "policy"))
+    changed = {name: tensor + 0.5 for name, tensor in tensors.items()}
+    save_tensors(weights / "policy.safetensors", changed, description)
+    after = [weights_digests(each) for each in settings]
+    assert [one == two for one, two in zip(before, after, strict=True)] == [False, True]
 
 
 @pytest.mark.parametrize(
