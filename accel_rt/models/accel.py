@@ -70,7 +70,8 @@ class ProbabilityFusion(nn.Module):
     """The mean of both branches' probabilities, whose scores may be of any scale.
 
     ``known`` says of each class whether the update network can tell it; None for all. Of others
-    the reference's probability is taken, and the rest of it shared out as the update has it.
+    the reference's probability is taken, and the rest of it shared out as the update has it. What
+    either does not tell, because its probabilities sum to less than one, is left to the other.
     """
 
     known: Tensor | None
@@ -84,16 +85,40 @@ class ProbabilityFusion(nn.Module):
         first, second = probabilities(reference_scores), probabilities(update_scores)
         size = max(first.shape[-2:], second.shape[-2:])
         first, second = resize_grid(first, size), resize_grid(second, size)
+        first, rest = filled(first, second), _untold(second) * first
         if self.known is not None:
             told = (first * self.known).sum(1, keepdim=True)
-            second = torch.where(self.known, second * told, first)
+            second = torch.where(self.known, second * told + rest, first)
+        else:
+            second = second + rest
         return torch.lerp(first, second, 0.5)
 
 
 def probabilities(scores: Tensor) -> Tensor:
-    """Scores ``[N, C, h, w]`` to probabilities, which cells that are such already stay."""
-    already = (scores >= 0).all(1, keepdim=True) & ((scores.sum(1, keepdim=True) - 1).abs() < 0.02)
+    """Scores ``[N, C, h, w]`` to probabilities, which pictures that are such already stay."""
+    already = are_probabilities(scores)
     return torch.where(already, scores, scores.float().softmax(1).to(scores.dtype))
+
+
+def are_probabilities(scores: Tensor) -> Tensor:
+    """Of each picture's scores ``[N, C, h, w]`` whether all are probabilities, ``[N, 1, 1, 1]``.
+
+    They sum to one, or less where a class is not known. A picture is judged as a whole, since
+    scores of any scale may look like probabilities here and there.
+    """
+    lowest = scores.amin((1, 2, 3), keepdim=True)
+    most = scores.sum(1, keepdim=True).amax((2, 3), keepdim=True)
+    return (lowest > -0.001) & (most < 1.02)
+
+
+def filled(told: Tensor, other: Tensor) -> Tensor:
+    """Probabilities ``[N, C, h, w]`` that sum to one, of those ``told`` and, for what these leave
+    open, of ``other``."""
+    return told + _untold(told) * other
+
+
+def _untold(told: Tensor) -> Tensor:
+    return (1 - told.sum(1, keepdim=True)).clamp(min=0)
 
 
 class FeatureFusion(nn.Module):

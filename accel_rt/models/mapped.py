@@ -20,7 +20,8 @@ _NONE = type(None)
 class MappedNetwork(Network):
     """``network`` with probabilities of other classes: of each, those of the classes for it.
 
-    ``matrix`` is float ``[other classes, classes]`` of ones and zeros.
+    They sum to less than one where it sees what stands for none. ``matrix`` is float
+    ``[other classes, classes]`` of ones and zeros.
     """
 
     matrix: Tensor

@@ -38,6 +38,7 @@ from accel_rt.models.accel import (
     Gate,
     ProbabilityFusion,
     ScoreFusion,
+    filled,
     probabilities,
 )
 from accel_rt.models.layers import resize_grid
@@ -283,11 +284,13 @@ class FrameProgram:
         """
         if state.flow is None or not self._gate.inconsistency:
             return None
+        assert state.picture is not None
         missed = state.flow + ops.flow_warp(inverse_flow(state.flow), state.flow)
         pixels = self.stride * missed.norm(dim=1, keepdim=True)
         height, width = (side * self.stride // self.finest_stride for side in pixels.shape[-2:])
         pixels = resize_grid(pixels.clamp(max=_MOST_INCONSISTENT), (height, width))
-        return self._blurred(pixels)
+        rows, columns = state.picture.shape[-2:]  # cells of flow may reach beyond the frame
+        return self._blurred(pixels[..., :rows, :columns])
 
     def _blurred(self, error: Tensor) -> Tensor:
         side = max(1, _RESIDUAL_BLUR // self.finest_stride) // 2 * 2 + 1
@@ -302,8 +305,10 @@ class FrameProgram:
         self, scores: Tensor, fresh: Tensor, residual: Tensor, inconsistency: Tensor | None = None
     ) -> Tensor:
         """Fused scores, but the update branch's where the flow's errors say that warping failed."""
-        share = self._gate.share(residual, inconsistency).to(scores.dtype)
-        return torch.lerp(scores, resize_grid(fresh, scores.shape[-2:]), share)
+        fresh = resize_grid(fresh, scores.shape[-2:])
+        if isinstance(self.model.fusion, ProbabilityFusion):
+            fresh = filled(fresh, scores)
+        return blend(scores, fresh, self._gate.share(residual, inconsistency))
 
     def both_sides(
         self, before: State, after: State, picture: Tensor, share: float | Tensor

@@ -1,5 +1,7 @@
 """Networks of other libraries as branches: the same labels as the library gives by itself."""
 
+import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from torch.nn import functional as F
 
 import accel_rt
 from accel_rt.errors import UsageError, WeightsError
+from accel_rt.models.accel import probabilities
 from accel_rt.models.foreign.network import on_cells
 from accel_rt.models.foreign.open import absolute, foreign_digest
 from accel_rt.models.foreign.place import Place
@@ -304,6 +307,41 @@ def test_upsampled_scores_are_found_again() -> None:
     upsampled = F.interpolate(scores, (96, 128), mode="bilinear")
     assert (on_cells(upsampled, (24, 32)) - scores).abs().mean() < 0.08
     assert torch.equal(on_cells(scores, (24, 32)), scores)
+
+
+def test_probabilities_stay_such_along_edges() -> None:
+    planes = torch.zeros(1, 3, 64, 64)
+    planes[:, 0, :, :30], planes[:, 1, :, 30:] = 1, 1
+    found = on_cells(planes, (16, 16))
+    assert found.min() >= 0
+    torch.testing.assert_close(found.sum(1), torch.ones(1, 16, 16))
+    torch.testing.assert_close(probabilities(found), found)
+    assert (found - F.avg_pool2d(planes, 4)).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("cells", [(24, 32), (96, 128), (100, 140)])
+def test_a_class_that_is_switched_off_does_not_disturb_the_others(cells: tuple[int, int]) -> None:
+    scores = torch.randn(1, 3, 24, 32, generator=torch.Generator().manual_seed(0))
+    scores = F.interpolate(10 * scores, (96, 128), mode="bilinear")
+    without, off = scores.clone(), -torch.inf
+    without[:, 2] = off
+    found = on_cells(without, cells)
+    torch.testing.assert_close(found[:, :2], on_cells(scores[:, :2], cells))
+    assert found.isfinite().all()
+    assert found[:, 2].max() < scores.min() - 10
+
+
+@pytest.mark.parametrize("cells", [(24, 32), (96, 128)])
+def test_a_class_that_is_switched_off_in_a_part_stays_there(cells: tuple[int, int]) -> None:
+    scores = torch.zeros(1, 2, 96, 128)
+    scores[:, 1] = 50
+    scores[:, 1, :, :62] = -torch.inf
+    found = on_cells(scores, cells)
+    wins, edge = found.argmax(1), 62 * cells[1] / 128
+    assert found.isfinite().all()
+    assert found.max() <= 50
+    assert not wins[..., : math.ceil(edge)].any()
+    assert wins[..., math.ceil(edge) :].all()
 
 
 def test_options_follow_a_question_mark() -> None:

@@ -15,13 +15,17 @@ from accel_rt.errors import InputError, UsageError, WeightsError
 from accel_rt.models.accel import Accel, ProbabilityFusion, ScoreFusion, probabilities
 from accel_rt.models.foreign.function import Answer, FunctionNetwork
 from accel_rt.models.foreign.network import one_hot_cells
+from accel_rt.models.mapped import MappedNetwork
 from accel_rt.models.weights import ModelInfo
-from accel_rt.runtime.load import LoadedModel, segmenter_of
+from accel_rt.runtime.load import LoadedModel, load_segmenter, segmenter_of
+from accel_rt.runtime.program import FrameProgram
 from accel_rt.runtime.schedule import LIVE_PRESETS, PRESETS
 from accel_rt.runtime.settings import SegmenterSettings
+from tests.runtime.exported import FRAMES, write_network
 from tests.runtime.test_segmenter import CLASSES, columns, picture
 
 RNG = np.random.default_rng(0)
+SEEN = torch.tensor([[1.0], [1.0], [0.0]])
 TEXTURE = RNG.integers(0, 60, (96, 160, 3), np.uint8)
 
 
@@ -324,6 +328,34 @@ class TestProbabilities:
         update = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
         fused = ProbabilityFusion((True, True, False))(reference, update).flatten()
         torch.testing.assert_close(fused, torch.tensor([0.25, 0.15, 0.6]))
+
+    def test_a_picture_of_scores_is_none_of_probabilities_where_it_looks_like_them(self) -> None:
+        scores = torch.tensor([[0.2, 5.0], [0.8, -3.0]]).view(1, 2, 1, 2)
+        torch.testing.assert_close(probabilities(scores), scores.softmax(1))
+
+    def test_what_the_update_sees_of_classes_that_stand_for_none_is_the_references(self) -> None:
+        """It says car, road and sky, and of its sky nothing is told."""
+        scores = torch.tensor([0.7, 0.1, 0.2]).log().view(1, 3, 1, 1)
+        update = MappedNetwork(FunctionNetwork(lambda _: scores, 3), torch.eye(3)[:, :3] * SEEN)
+        told = update(torch.zeros(1, 3, 4, 4))
+        assert told.flatten().tolist() == pytest.approx([0.7, 0.1, 0])
+        reference = torch.tensor([0.3, 0.2, 0.5]).view(1, 3, 1, 1)
+        fusion = ProbabilityFusion(update.known)
+        found = fusion(reference, told).flatten().tolist()
+        car, road = 0.7 * 0.5 + 0.2 * 0.3, 0.1 * 0.5 + 0.2 * 0.2
+        assert found == pytest.approx([(0.3 + car) / 2, (0.2 + road) / 2, 0.5])
+        program = FrameProgram(Accel(update, update, fusion), torch.device("cpu"), torch.float32)
+        torch.testing.assert_close(program.refresh(torch.zeros(1, 3, 4, 4)), told)
+        gated = program.gated(reference, told, torch.full((1, 1, 1, 1), 1000.0)).flatten()
+        alone = [0.7 + 0.2 * 0.3, 0.1 + 0.2 * 0.2, 0.2 * 0.5]
+        assert gated.tolist() == pytest.approx(alone)
+
+    def test_labels_of_nothing_are_left_to_the_other_branch(self) -> None:
+        half = one_hot_cells(torch.tensor([[[0, 255], [0, 255]]]), 2, (1, 1))
+        sure = torch.tensor([0.2, 0.8]).view(1, 2, 1, 1)
+        for branches in ((half, sure), (sure, half)):
+            found = ProbabilityFusion()(*branches).flatten().tolist()
+            assert found == pytest.approx([(0.2 + 0.5 + 0.5 * 0.2) / 2, (0.8 + 0.5 * 0.8) / 2])
 
 
 class TestClassSets:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from accel_rt.models.accel import Accel, FeatureFusion, ScoreFusion
+from accel_rt.models.accel import Accel, FeatureFusion, Gate, ScoreFusion
+from accel_rt.models.zoo import build_network
 from accel_rt.normalise import Normalisation
 from accel_rt.runtime.geometry import plan
 from accel_rt.runtime.program import FrameProgram, State
@@ -132,6 +133,35 @@ def test_labels_are_those_of_the_sources_pixels() -> None:
     assert (out.labels == full.argmax(1)[0, :100, :60]).float().mean() > 0.999
     best = full.topk(2, dim=1).values[0, :, :100, :60]
     torch.testing.assert_close(out.margin, best[0] - best[1], atol=1e-4, rtol=1e-4)
+
+
+def test_a_gate_finer_than_the_scores_opens_where_the_update_is_alone() -> None:
+    residual = torch.zeros(1, 1, 24, 32)
+    residual[..., 16:] = 1000
+    gated = program().gated(torch.zeros(1, 3, 6, 8), torch.ones(1, 3, 12, 16), residual)
+    shut = torch.tensor(Gate().bias).sigmoid().item()
+    assert gated.shape == (1, 3, 6, 8)
+    np.testing.assert_allclose(gated[..., :4].numpy(), shut, rtol=1e-5)
+    np.testing.assert_allclose(gated[..., 4:].numpy(), 1)
+
+
+def test_flows_errors_lie_on_the_pixels_that_networks_of_single_pixels_score() -> None:
+    """A frame that is cut short has those of a whole number of cells."""
+    torch.manual_seed(5)
+    networks = [build_network("resnet18_mxnet", 3) for _ in range(2)]
+    fusion = ScoreFusion(3)
+    fusion.gate = Gate(inconsistency=0.05)
+    run = FrameProgram(Accel(*networks, fusion), CPU, torch.float32)
+    (flow,) = flows(1, (6, 8))
+    errors = []
+    for size in ((96, 128), (90, 120)):
+        picture = torch.zeros(1, 3, *size)
+        state = State(torch.zeros(1, 3, 6, 8), flow, picture, size)
+        errors.append(run.inconsistency(state))
+        assert errors[-1].shape == run.residual(state, picture).shape
+    whole, cut = errors
+    torch.testing.assert_close(cut[..., :80, :110], whole[..., :80, :110])  # less half the blur
+    assert whole.max() > 1
 
 
 def test_an_update_without_a_network_is_the_reference_alone() -> None:

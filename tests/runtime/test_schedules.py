@@ -330,7 +330,8 @@ class TestGate:
         program = FrameProgram(small.accel(), CPU, torch.float32)
         flow = torch.zeros(1, 2, 20, 40)
         flow[:, 0, :, 20:] = -6.0
-        state = State(torch.zeros(1, 4, 20, 40), flow)
+        cells = tuple(program.stride // program.finest_stride * side for side in (20, 40))
+        state = State(torch.zeros(1, 4, 20, 40), flow, torch.zeros(1, 3, *cells))
         assert program.inconsistency(state) is None  # costs nothing where it does not count
         program.model.fusion.gate = Gate(0.0, 1.0, -8.0)
         error = program.inconsistency(state)

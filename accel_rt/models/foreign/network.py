@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from accel_rt import ops
 from accel_rt.errors import UsageError
+from accel_rt.models.accel import are_probabilities
 from accel_rt.models.layers import resize_grid
 from accel_rt.models.network import Network
 from accel_rt.normalise import BYTES, IMAGENET, Normalisation
@@ -126,12 +127,35 @@ class ModuleNetwork(ForeignNetwork):
 
 def on_cells(scores: Tensor, cells: tuple[int, int]) -> Tensor:
     """Scores ``[N, C, h, w]`` on a grid of the same extent; on a coarser one nearly those that come
-    closest to ``scores`` when they are upsampled: means would blur what was upsampled before."""
-    scores = scores.float()
+    closest to ``scores`` when they are upsampled: means would blur what was upsampled before.
+
+    Probabilities stay such. Infinite scores, as of a class that is switched off, become finite ones
+    beyond all others, beside which nothing is sharpened.
+    """
+    scores, size = scores.float(), scores.shape[-2:]
+    infinite = ~scores.isfinite()
+    if infinite.any():
+        scores = _finite(scores, infinite)
     found = resize_grid(scores, cells)
-    if scores.shape[-2] <= cells[0] or scores.shape[-1] <= cells[1]:
+    if size[0] <= cells[0] or size[1] <= cells[1]:
         return found
-    return found + resize_grid(scores - resize_grid(found, scores.shape[-2:]), cells)
+    missing = resize_grid(scores - resize_grid(found, size), cells)
+    if infinite.any():
+        beside = resize_grid(infinite.float(), cells)
+        beside += resize_grid(resize_grid(beside, size), cells)
+        missing = missing.masked_fill(beside > 0, 0.0)
+    found = found + missing
+    shares = found.clamp(min=0)
+    shares = shares / shares.sum(1, keepdim=True).clamp(min=1)
+    return torch.where(are_probabilities(scores), shares, found)
+
+
+def _finite(scores: Tensor, infinite: Tensor) -> Tensor:
+    """``scores`` whose infinities are so far out that they win, or lose, over half a cell, too."""
+    known = scores.masked_fill(infinite, 0.0)
+    low, high = known.aminmax()
+    beyond = high - low + 100
+    return scores.nan_to_num(float(low - beyond), float(high + beyond), float(low - beyond))
 
 
 def one_hot_cells(labels: Tensor, classes: int, cells: tuple[int, int]) -> Tensor:
