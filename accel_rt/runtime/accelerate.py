@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,17 @@ from torch import nn
 
 from accel_rt.class_sets import Classes, class_set
 from accel_rt.classes import ClassSet
+from accel_rt.errors import UsageError
 from accel_rt.models.accel import Accel
 from accel_rt.models.foreign.function import Function, FunctionNetwork
 from accel_rt.models.foreign.network import ForeignNetwork
-from accel_rt.models.foreign.wrap import wrap
+from accel_rt.models.foreign.open import load_placed
+from accel_rt.models.foreign.wrap import is_transformers, wrap
 from accel_rt.models.weights import ModelInfo
-from accel_rt.runtime.geometry import plan
-from accel_rt.runtime.load import LoadedModel, segmenter_of
+from accel_rt.runtime.geometry import Geometry, plan
+from accel_rt.runtime.load import LoadedModel, load_model, segmenter_of
 from accel_rt.runtime.preprocess import resize_frame
+from accel_rt.runtime.program import FrameProgram
 from accel_rt.runtime.result import FrameResult, FrameSegmenter
 from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.video.reader import open_source
@@ -32,15 +36,23 @@ class Accelerated:
     """A network with keyframes and flow around it; see :func:`accelerate`."""
 
     def __init__(
-        self, network: Any, classes: Classes | None, settings: SegmenterSettings, look_ahead: bool
+        self,
+        network: Any,
+        classes: Classes | None,
+        settings: SegmenterSettings,
+        look_ahead: bool,
+        processor: Any = None,
     ) -> None:
-        told = None if classes is None else class_set(classes)
-        self._network: ForeignNetwork | Function
-        self._classes = told
+        self._told = None if classes is None else class_set(classes)
+        self._network: LoadedModel | Function
         if _is_function(network):
             self._network = network
+        elif isinstance(network, str):
+            load = partial(load_placed, classes=self._told)
+            loaded = load_model(replace(settings, reference=network), load)
+            self._network = replace(loaded, description={})
         else:
-            self._network, self._classes = wrap(network, told)
+            self._network = _loaded(*wrap(network, self._told, processor))
         self._settings, self._look_ahead = settings, look_ahead
         self._video: _Video | None = None
 
@@ -91,35 +103,52 @@ class Accelerated:
 
     def _start(self, image_bgr: np.ndarray, ahead: bool) -> _Video:
         check_frame(image_bgr)
-        classes, network = self._classes, self._network
-        if not isinstance(network, ForeignNetwork):
-            network = FunctionNetwork(network, None if classes is None else len(classes), keep=True)
-            source, size = (image_bgr.shape[0], image_bgr.shape[1]), self._settings.size
-            processed = plan(source, None, size, 1.0, network.cell, pad=False)
-            answer = network.prime(resize_frame(image_bgr, processed.processed))
-            ahead = ahead and answer.kind != "masks"
-            classes = _numbered(network.classes)
-        assert classes is not None
         settings = replace(self._settings, look_ahead=ahead, gate=ahead)
-        info = ModelInfo("accelerated", classes, network.size, "elsewhere")
-        incremental = settings.warp == "incremental"
-        loaded = LoadedModel(Accel(network), info, {}, incremental)
-        return _Video(segmenter_of(loaded, settings), network)
+        if isinstance(self._network, LoadedModel):
+            return _Video(segmenter_of(self._network, settings))
+        network = FunctionNetwork(
+            self._network, None if self._told is None else len(self._told), keep=True
+        )
+        source, size = (image_bgr.shape[0], image_bgr.shape[1]), settings.size
+        processed = plan(source, None, size or source, 1.0, network.cell, pad=False).processed
+        # A copy, since a function may write into its frame.
+        answer = network.prime(np.array(resize_frame(image_bgr, processed), order="C"))
+        if answer.kind == "masks":
+            settings = replace(settings, look_ahead=False, gate=False)
+        loaded = _loaded(network, _numbered(network.classes))
+        return _Video(segmenter_of(loaded, settings, program=_WholeFrames), network)
+
+
+def _loaded(network: ForeignNetwork, classes: ClassSet) -> LoadedModel:
+    info = ModelInfo("accelerated", classes, network.size, "elsewhere")
+    return LoadedModel(Accel(network), info, {})
+
+
+class _WholeFrames(FrameProgram):
+    """The frame program of a function, which sees frames of every size in their own."""
+
+    def plan(
+        self,
+        source: tuple[int, int],
+        trained: tuple[int, int] | None,
+        size: tuple[int, int] | None,
+    ) -> Geometry:
+        return super().plan(source, trained, size or source)
 
 
 class _Video:
-    """A video on its way through a network."""
+    """A video on its way through a network, a ``function`` or another one."""
 
-    def __init__(self, segmenter: FrameSegmenter, network: ForeignNetwork) -> None:
-        self.segmenter, self._network = segmenter, network
+    def __init__(self, segmenter: FrameSegmenter, function: FunctionNetwork | None = None) -> None:
+        self.segmenter, self._function = segmenter, function
         self._last: Any = None
 
     def answer(self, result: FrameResult) -> Any:
         """A result as the function would have given it; as it is for other networks."""
-        if not isinstance(self._network, FunctionNetwork):
+        if self._function is None:
             return result
         if result.kind == "key":
-            self._last = self._network.answers.popleft()
+            self._last = self._function.answers.popleft()
             return self._last.raw
         with torch.inference_mode():
             return self._last.moved(result.scores)
@@ -135,30 +164,35 @@ def accelerate(
     size: tuple[int, int] | None = None,
     device: str = "auto",
     scene_cuts: bool = True,
+    processor: Any = None,
 ) -> Accelerated:
     """``network`` on every ``interval``-th frame, its answers carried to the others by ``flow``.
 
     ``network`` is a function from a frame (uint8 BGR ``[H, W, 3]``) to scores ``[C, h, w]``, labels
     ``[h, w]`` or boolean masks ``[n, h, w]`` of instances (or a mapping of these by name), whose
     answers come back in its own types, those for keyframes as it gave them (labels may be any whole
-    numbers, such as 0 and 255); or a torch module, a model of transformers, a session of
-    onnxruntime, or a name as ``--reference`` takes it, whose answers are
+    numbers, such as 0 and 255); or a torch module, a model of transformers (both are copied), a
+    session of onnxruntime, or a name as ``--reference`` takes it, whose answers are
     :class:`~accel_rt.runtime.result.FrameResult` s.
 
     ``look_ahead`` carries answers from keyframes on both sides where frames come from a source;
-    ``classes`` are the network's where it does not say (names, a number, or a known set's name);
-    ``size`` is ``(height, width)`` to work in instead of the frames' own, whose sides are made
-    multiples of 4; ``device`` is for networks that are no functions.
+    ``classes`` are the network's, before those that it says (names, a number, or a known set's
+    name); ``size`` is ``(height, width)`` to work in instead of the frames' own, whose sides are
+    made multiples of 4, and for networks that are no functions at most 2048 pixels long; ``device``
+    is for these. ``processor`` is the image processor of a model of transformers, which is fed
+    ImageNet's normalisation without.
 
     Raises :class:`~accel_rt.errors.UsageError` for what is no such network, and later for answers
     that are of none of these kinds.
     """
+    if processor is not None and not is_transformers(network):
+        raise UsageError("a processor goes with a model of transformers alone: omit it")
     settings = SegmenterSettings(
         mode="dff", interval=interval, flow=flow, size=size, device=device, scene_cuts=scene_cuts
     )
     if _is_function(network):
         settings = replace(settings, device="cpu", precision="fp32")
-    return Accelerated(network, classes, settings, look_ahead)
+    return Accelerated(network, classes, settings, look_ahead, processor)
 
 
 def _is_function(network: Any) -> bool:

@@ -18,9 +18,9 @@ _CPU = torch.device("cpu")
 
 
 def resize_frame(frame_bgr: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A frame at ``size`` ``(height, width)``; area averaging where it shrinks."""
+    """A frame at ``size`` ``(height, width)``, contiguous; area averaging where it shrinks."""
     if frame_bgr.shape[:2] == size:
-        return frame_bgr
+        return np.ascontiguousarray(frame_bgr)  # torch takes no negative strides
     shrinks = size[0] <= frame_bgr.shape[0] and size[1] <= frame_bgr.shape[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(frame_bgr, size[::-1], interpolation=method)

@@ -147,6 +147,13 @@ class TestRuntimes:
         assert np.mean(result.labels == expected(frame)) > 0.99
         assert result.classes.names == tuple("vwxyz")
 
+    def test_classes_are_told_beside_a_name(self, files: Path) -> None:
+        for file in ("labels.onnx", "scores.onnx"):
+            fast = accel_rt.accelerate(f"onnx:{files / file}", device="cpu", classes=list("vwxyz"))
+            assert fast.step(FRAMES[0]).classes.names == tuple("vwxyz")
+        with pytest.raises(UsageError, match="scores 5 classes, and 2 are named"):
+            accel_rt.accelerate(f"onnx:{files}/scores.onnx", classes=["a", "b"])
+
     @pytest.mark.parametrize(
         ("file", "says"),
         [
@@ -231,6 +238,55 @@ class TestHuggingFace:
         )
         network = HuggingFaceNetwork(nn.Conv2d(3, 2, 1), 2)
         assert network.scores(output).argmax(1).tolist() == [[[0, 1]]]
+
+    @pytest.mark.parametrize("told", [{}, {"do_flip_channel_order": False}])
+    def test_what_a_processor_does_by_default_is_done(self, tmp_path: Path, told: dict) -> None:
+        """MobileViT's colours are BGR in 0..1, and its files need not say so."""
+        transformers = need("transformers")
+        torch.manual_seed(0)
+        config = transformers.MobileViTConfig(
+            image_size=64,
+            hidden_sizes=[16, 16, 16],
+            neck_hidden_sizes=[8, 8, 8, 8, 8, 8, 16],
+            num_labels=4,
+            num_attention_heads=2,
+            aspp_out_channels=16,
+        )
+        model = transformers.MobileViTForSemanticSegmentation(config)
+        model.save_pretrained(tmp_path)
+        size = {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}}
+        described = {"image_processor_type": "MobileViTImageProcessor", **size, **told}
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(described))
+        frame = FRAMES[0, :64, :64]
+        rgb = frame[..., ::-1].astype(np.float32) / 255
+        wanted = rgb if told else rgb[..., ::-1]
+        network, _ = load(f"hf:{tmp_path}?classes=a,b,c,d")
+        fed: list[np.ndarray] = []
+
+        def note(module: nn.Module, args: tuple, named: dict) -> None:
+            fed.append(named["pixel_values"][0].permute(1, 2, 0).numpy())
+
+        network.module.register_forward_pre_hook(note, with_kwargs=True)
+        network.answer(torch.from_numpy(255 * rgb).permute(2, 0, 1)[None])
+        np.testing.assert_allclose(fed[0], wanted, atol=1e-6)
+
+    def test_a_folder_may_have_no_processor_but_no_unknown_one(self, tmp_path: Path) -> None:
+        segformer(tmp_path, {"height": SIZE[0], "width": SIZE[1]})
+        for file in tmp_path.glob("*processor_config.json"):
+            file.unlink()
+        network, _ = load(f"hf:{tmp_path}")
+        assert (network.fixed_size, network.size) == (None, None)
+        unknown = '{"image_processor_type": "NoSuchProcessor"}'
+        (tmp_path / "preprocessor_config.json").write_text(unknown)
+        with pytest.raises(WeightsError, match=r"image processor of .* cannot be used \([^,]*\):"):
+            load(f"hf:{tmp_path}")
+
+    def test_a_model_in_memory_is_fed_by_its_processor(self, tmp_path: Path) -> None:
+        model, processor = segformer(tmp_path, {"height": SIZE[0], "width": SIZE[1]})
+        wanted, _ = every_frame(f"hf:{tmp_path}")
+        fast = accel_rt.accelerate(model, 1, device="cpu", processor=processor)
+        found = [result.labels for _, result in fast.stream(FRAMES)]
+        assert agreement(found, wanted) == 1
 
     def test_a_model_in_memory_is_accelerated(self, tmp_path: Path) -> None:
         model, _ = segformer(tmp_path, {"height": SIZE[0], "width": SIZE[1]})

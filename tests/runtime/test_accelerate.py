@@ -172,6 +172,23 @@ class TestAccelerate:
         else:
             assert set(np.unique(found[1])) == {0, 1}
 
+    def test_frames_of_every_size_are_answered_in_theirs(self) -> None:
+        frames = [np.zeros((64, 2500, 3), np.uint8)] * 2 + [np.zeros((64, 96, 3), np.uint8)]
+        found = [a for _, a in accel_rt.accelerate(labels, 3).stream(frames)]
+        assert [answer.shape for answer in found] == [(64, 2500)] * 2 + [(64, 96)]
+
+    def test_a_function_may_write_into_its_frame_and_frames_may_be_views(self) -> None:
+        def network(frame: np.ndarray) -> Tensor:
+            found = torch.from_numpy(frame)[..., 0] > 100  # takes no negative strides
+            frame[:] = 0
+            return found.to(torch.uint8)
+
+        for frame in (moving(0), moving(0)[:, ::-1]):
+            before = frame.copy()
+            found = accel_rt.accelerate(network).step(frame)
+            np.testing.assert_array_equal(found, labels(before))
+            np.testing.assert_array_equal(frame, before)
+
     def test_sides_that_are_no_multiples_of_four_are_no_obstacle(self) -> None:
         frames = [moving(number)[:91, :157] for number in range(3)]
         found = [a for _, a in accel_rt.accelerate(labels, 3, classes=2).stream(frames)]
@@ -239,6 +256,27 @@ class TestAccelerate:
         for number, result in enumerate(results):
             assert np.abs(columns(result.labels) - columns(labels(moving(number)))).max() <= 4
         assert results[0].classes.names == ("dark", "blue")
+
+    def test_a_module_stays_as_it_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("accel_rt.device.has_fast_bf16", lambda device: True)
+        module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2)).train()
+        before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+        fast = accel_rt.accelerate(module, classes=2, device="cpu")
+        fast.step(moving(0))
+        assert fast.describe()["precision"] == "bfloat16"
+        assert module.training
+        for name, tensor in module.state_dict().items():
+            torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+
+    def test_a_module_that_cannot_be_copied_is_refused(self) -> None:
+        module = nn.Conv2d(3, 2, 1)
+        module.lock = threading.Lock()
+        with pytest.raises(UsageError, match="Conv2d cannot be copied .* give a function"):
+            accel_rt.accelerate(module, classes=2)
+
+    def test_a_processor_without_its_model_is_refused(self) -> None:
+        with pytest.raises(UsageError, match="a processor goes with a model of transformers"):
+            accel_rt.accelerate(nn.Conv2d(3, 2, 1), classes=2, processor=object())
 
     def test_what_is_no_network_is_refused(self) -> None:
         with pytest.raises(UsageError, match="int is no network"):
@@ -439,6 +477,27 @@ class TestByName:
     def test_a_pair_of_different_classes_is_refused(self, module: str) -> None:
         with pytest.raises(UsageError, match="different classes"):
             self.load(f"python:{module}:labels", mode="accel")
+
+    def test_classes_that_are_told_go_before_its_own(self, module: str) -> None:
+        fast = accel_rt.accelerate(f"python:{module}:labels", classes=["night", "day"])
+        assert fast.step(moving(0)).classes.names == ("night", "day")
+        with pytest.raises(UsageError, match="labels scores 2 classes, and 3 are named"):
+            accel_rt.accelerate(f"python:{module}:labels", classes=["night", "day", "dusk"])
+        nameless = accel_rt.accelerate(f"python:{module}:nameless", classes=["night", "day"])
+        assert np.mean(nameless.step(moving(0)).labels == labels(moving(0))) > 0.95
+
+    def test_a_network_of_ours_is_accelerated_in_its_own_size(self, tmp_path: Path) -> None:
+        file = str(write_network(tmp_path / "own.safetensors"))
+        how = {"interval": 3, "look_ahead": True, "gate": True, "flow": "dis", "device": "cpu"}
+        segmenter = load_segmenter(SegmenterSettings(reference=file, mode="dff", **how))
+        wanted = [r for frame in FRAMES for r in segmenter.push(frame)] + segmenter.flush()
+        fast = accel_rt.accelerate(file, 3, flow="dis", device="cpu")
+        for _ in range(2):  # it is prepared for inference once more
+            found = [result for _, result in fast.stream(FRAMES)]
+            for one, other in zip(found, wanted, strict=True):
+                np.testing.assert_array_equal(one.labels, other.labels)
+        with pytest.raises(UsageError, match="own scores 11 classes, and 2 are named"):
+            accel_rt.accelerate(file, classes=["a", "b"])
 
     def test_other_classes_are_mapped_by_a_file(self, module: str, tmp_path: Path) -> None:
         """The update sees blue and calls it 'sign'; the reference sees nothing at all."""

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+import accel_rt
 from accel_rt.errors import UsageError
 from accel_rt.models.weights import content_hash, load_network, read_int8
 from accel_rt.runtime import backends
@@ -92,6 +93,13 @@ def test_an_exported_file_is_a_network_of_the_same_labels(
     assert np.mean(found == wanted) >= 0.999
     assert segmenter.classes == info.classes
     assert segmenter.describe()["backend"] == engine
+    name, classes = f"{engine}:{folder}/a.onnx", [f"class {number}" for number in range(11)]
+    fast = accel_rt.accelerate(name, 1, device="cpu", classes=classes)
+    results = [fast.step(frame) for frame in FRAMES]
+    np.testing.assert_array_equal(np.stack([result.labels for result in results]), found)
+    assert results[0].classes.names == tuple(classes)
+    with pytest.raises(UsageError, match="scores 11 classes, and 2 are named"):
+        accel_rt.accelerate(name, classes=["a", "b"])
 
 
 @pytest.fixture(scope="module")

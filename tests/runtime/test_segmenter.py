@@ -22,6 +22,7 @@ from accel_rt.runtime.load import build_segmenter
 from accel_rt.runtime.policy import FixedInterval, SceneCuts
 from accel_rt.runtime.segmenter import Segmenter
 from tests.models.paper import PaperForward
+from tests.runtime import small
 
 CLASSES = ClassSet(("dark", "blue", "red"), ((0, 0, 0), (0, 0, 255), (255, 0, 0)))
 
@@ -165,6 +166,16 @@ def test_changed_frame_size_starts_over() -> None:
     assert runner.step(picture(32)).kind == "update"
     result = runner.step(picture(32, (64, 128)))
     assert (result.kind, result.index, result.labels.shape) == ("key", 2, (64, 128))
+
+
+def test_frames_may_be_views_with_negative_strides() -> None:
+    """Which torch does not take: neither a flow network nor what feeds it may hand them on."""
+    torch.manual_seed(5)
+    model = small.accel()
+    views, copies = (small.plain(model, flow=small.flownets()) for _ in range(2))
+    for frame in small.frames(4):
+        view = frame[:, ::-1, ::-1]
+        np.testing.assert_array_equal(views.step(view).labels, copies.step(view.copy()).labels)
 
 
 def test_reset_forgets_everything() -> None:

@@ -19,6 +19,7 @@ from accel_rt.class_sets import class_set
 from accel_rt.classes import IGNORE_LABEL, ClassSet
 from accel_rt.errors import AccelError, UsageError, WeightsError
 from accel_rt.models.foreign.network import ForeignNetwork
+from accel_rt.models.foreign.place import Place
 from accel_rt.models.layers import resize_grid
 
 Function = Callable[[np.ndarray], Any]
@@ -237,11 +238,12 @@ class FunctionNetwork(ForeignNetwork):
         return Answer(answer.raw, channels, self._labels)
 
 
-def open_function(place: str) -> tuple[FunctionNetwork, ClassSet]:
+def open_function(place: str, told: ClassSet | None = None) -> tuple[FunctionNetwork, ClassSet]:
     """The function ``module:function``; modules of the current folder can be named.
 
     Its classes are its attribute ``classes``, or that of its module: a number, a list of names, or
-    a known class set's name. Without, its scores are counted on a black frame.
+    a known class set's name. Without, its scores are counted on a black frame. Those that are
+    ``told`` go before.
     Raises :class:`~accel_rt.errors.UsageError` if there is no such function.
     """
     module_name, _, name = place.partition(":")
@@ -256,14 +258,15 @@ def open_function(place: str) -> tuple[FunctionNetwork, ClassSet]:
             f"python:MODULE:FUNCTION"
         ) from error
     full = f"python:{place}"
-    told = getattr(function, "classes", getattr(module, "classes", None))
-    if told is None:
+    own = getattr(function, "classes", getattr(module, "classes", None))
+    if own is None and told is None:
         answer = FunctionNetwork(function, name=full).prime(np.zeros((360, 480, 3), np.uint8))
         if answer.kind != "scores":
             raise UsageError(
                 f"{full} answers with {answer.kind}: give it an attribute 'classes', the number "
                 f"or names of its classes"
             )
-        told = answer.classes
-    classes = class_set(told)
+        own = answer.classes
+    named = None if own is None else class_set(own)
+    classes = Place(full, told=told).classes(len(named or ()), named)
     return FunctionNetwork(function, len(classes), full), classes

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from accel_rt.classes import ClassSet
 from accel_rt.files import contents_digest
 from accel_rt.models import store
+from accel_rt.models.foreign.place import Place
 from accel_rt.models.network import Network
 from accel_rt.models.weights import ModelInfo, load_network
 
@@ -83,15 +86,17 @@ def _module_file(module: str) -> str | None:
     return spec.origin if spec else None
 
 
-def load_placed(found: Path | str) -> tuple[Network, ModelInfo]:
-    """The network of a :func:`place`, and what is known of it.
+def load_placed(found: Path | str, classes: ClassSet | None = None) -> tuple[Network, ModelInfo]:
+    """The network of a :func:`place`, and what is known of it; ``classes`` go before its own.
 
     Raises :class:`~accel_rt.errors.UsageError` and :class:`~accel_rt.errors.WeightsError` for what
     cannot be used.
     """
     if isinstance(found, Path):
-        return load_network(found)
+        ours, info = load_network(found)
+        named = Place(found.stem, told=classes).classes(len(info.classes), info.classes)
+        return ours, replace(info, classes=named)
     prefix, _, where = found.partition(":")
     module, function = PREFIXES[prefix]
-    network, classes = getattr(import_module(module), function)(where)
+    network, classes = getattr(import_module(module), function)(where, classes)
     return network.eval(), ModelInfo(found, classes, network.size, "elsewhere")

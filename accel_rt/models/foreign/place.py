@@ -30,7 +30,7 @@ class Place:
     told: ClassSet | None = None
 
     @classmethod
-    def parse(cls, text: str, known_options: Sequence[str]) -> Place:
+    def parse(cls, text: str, known_options: Sequence[str], told: ClassSet | None = None) -> Place:
         """Raises :class:`~accel_rt.errors.UsageError` for an option that is not known here."""
         name, _, query = text.partition("?")
         options = dict(parse_qsl(query, keep_blank_values=True))
@@ -38,7 +38,7 @@ class Place:
             if option not in known_options:
                 choice = ", ".join(known_options)
                 raise UsageError(f"'{text}' has an unknown option '{option}': known are {choice}")
-        return cls(name, options)
+        return cls(name, options, told)
 
     def file(self) -> Path:
         """The file of that name; raises :class:`~accel_rt.errors.WeightsError` if there is none."""

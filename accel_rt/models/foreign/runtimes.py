@@ -109,9 +109,9 @@ class RuntimeNetwork(ForeignNetwork):
         return found.reshape(1, *found.shape[-2:]).long()
 
 
-def open_onnx(text: str) -> tuple[Network, ClassSet]:
+def open_onnx(text: str, told: ClassSet | None = None) -> tuple[Network, ClassSet]:
     """An ONNX file, by onnxruntime on torch's number of threads."""
-    place = Place.parse(text, OPTIONS)
+    place = Place.parse(text, OPTIONS, told)
     runtime = package("onnxruntime", "onnx", "onnx")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -121,8 +121,8 @@ def open_onnx(text: str) -> tuple[Network, ClassSet]:
         session = runtime.InferenceSession(path, options, ["CPUExecutionProvider"])
     except Exception as error:
         raise _unreadable(place.name, "ONNX", error) from error
-    told = session.get_modelmeta().custom_metadata_map
-    own = _own(place, "onnx", session_run(session), told.get(DESCRIPTION_KEY), told.get("classes"))
+    says = session.get_modelmeta().custom_metadata_map
+    own = _own(place, "onnx", session_run(session), says.get(DESCRIPTION_KEY), says.get("classes"))
     return own or of_session(session, place)
 
 
@@ -145,9 +145,9 @@ def of_session(session: Any, place: Place) -> tuple[ForeignNetwork, ClassSet]:
     return _finished(place, run, into, metadata.get("classes") or metadata.get("names"))
 
 
-def open_openvino(text: str) -> tuple[Network, ClassSet]:
+def open_openvino(text: str, told: ClassSet | None = None) -> tuple[Network, ClassSet]:
     """An OpenVINO or ONNX file, by OpenVINO in float32 on torch's number of threads."""
-    place = Place.parse(text, OPTIONS)
+    place = Place.parse(text, OPTIONS, told)
     package("openvino", "openvino", "openvino")
     path, core = place.file(), openvino_core()
     try:
@@ -176,8 +176,8 @@ def open_openvino(text: str) -> tuple[Network, ClassSet]:
     def run(image: np.ndarray) -> np.ndarray:
         return compiled({into.name: image})[out.name]
 
-    told = info["classes"] or _rt_info(model, "framework", "names")
-    return _finished(place, run, into, told or _rt_info(model, "model_info", "labels"))
+    names = info["classes"] or _rt_info(model, "framework", "names")
+    return _finished(place, run, into, names or _rt_info(model, "model_info", "labels"))
 
 
 def _rt_info(model: Any, *key: str) -> str | None:
@@ -204,6 +204,7 @@ def _own(
         raise WeightsError(
             f"{place.name} does not say what its network wants ({error}): export it again"
         ) from error
+    found = place.classes(len(found), found)
     return ExportedNetwork(description, run, len(found), engine=engine), found
 
 

@@ -18,12 +18,12 @@ from accel_rt.normalise import Normalisation
 _SIZE = 520  # of the shorter side, that torchvision's own weights were trained for
 
 
-def open_torchvision(text: str) -> tuple[ModuleNetwork, ClassSet]:
+def open_torchvision(text: str, told: ClassSet | None = None) -> tuple[ModuleNetwork, ClassSet]:
     """``NAME``, ``NAME@WEIGHTS`` or ``NAME@FILE`` of a state dict; ``?classes=`` may follow.
 
     Without weights those that torchvision thinks best, which it fetches or has in its cache.
     """
-    place = Place.parse(text, ("classes", "normalise"))
+    place = Place.parse(text, ("classes", "normalise"), told)
     name, _, wanted = place.name.partition("@")
     place = replace(place, name=name)
     package("torchvision", "torchvision", "torchvision")
