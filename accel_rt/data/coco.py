@@ -40,8 +40,10 @@ def _looks_right(path: Path) -> bool:
 
 
 def split_of(path: Path, root: Path) -> str:
-    """The split that an annotation file is of, by its name; ``train`` where it says none."""
-    words = re.split("[^a-z]+", path.relative_to(root).as_posix().lower())
+    """The split that an annotation file is of, by its name, or else those of its folders from
+    the inside out; ``train`` where none says one."""
+    parts = reversed(path.relative_to(root).parts)  # a folder may hold files of several splits
+    words = (word for part in parts for word in re.split("[^a-z]+", part.lower()))
     named = (split for word in words for split in _SPLITS if word.startswith(split))
     return next(named, "train")
 

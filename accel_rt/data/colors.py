@@ -41,10 +41,13 @@ class ColorCoding:
         return table[places]
 
 
-def classes_by_color(maps: Sequence[Path], classes_file: Path) -> tuple[ClassSet, Coding]:
+def classes_by_color(
+    maps: Sequence[Path], classes_file: Path, uncounted: Sequence[Color] = ()
+) -> tuple[ClassSet, Coding]:
     """Classes made of the colours in the label maps ``maps``, some hundred of which are read.
 
-    Colours of a well-known palette get its names, and others are called by their colour. Raises
+    Colours of a well-known palette get its names, and others are called by their colour; those of
+    ``uncounted`` are no class's. Raises
     :class:`~accel_rt.errors.InputError` for grey maps, asking for ``classes_file``, with an example
     of the values that were found.
     """
@@ -58,9 +61,9 @@ def classes_by_color(maps: Sequence[Path], classes_file: Path) -> tuple[ClassSet
                 f"{path} and the maps before it hold more than {_MOST} colours: label maps show "
                 f"each class in one colour, without smooth edges"
             )
-    names, ignored = _names(found)
+    names, ignored = _names(found.difference(uncounted))
     labels = {color: label for label, color in enumerate(names)}
-    labels.update(dict.fromkeys(ignored, IGNORE_LABEL))
+    labels.update(dict.fromkeys([*ignored, *uncounted], IGNORE_LABEL))
     legend = "the classes are the colours found in the label maps, of which some hundred are read"
     return ClassSet(tuple(names.values()), tuple(names)), ColorCoding(labels, legend)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,6 +24,7 @@ from accel_rt.video.images import natural_key
 
 _ELLIPSE_CORNERS = 128
 XML_FILE, LABELMAP_FILE, MASK_FOLDER = "annotations.xml", "labelmap.txt", "SegmentationClass"
+_BORDER = (224, 224, 192)  # VOC's, around things, which does not count
 
 
 def cvat(root: Path, split: str) -> DataSet:
@@ -60,16 +62,19 @@ def cvat(root: Path, split: str) -> DataSet:
 
 
 def voc(root: Path, split: str) -> DataSet:
-    """The pictures of a split, or all of them as ``train`` where no list of names says one.
+    """The pictures of a split; where it has no list of names, those that no other split lists.
 
     Raises :class:`~accel_rt.errors.InputError` if something cannot be read or is missing.
     """
     maps = {key.name: path for key, path in label_maps(root / MASK_FOLDER).items()}
     every = sorted(maps.values())
-    listed = root / "ImageSets" / "Segmentation" / f"{split}.txt"
-    if listed.is_file():
-        names = _listed(listed, maps)
-        maps = {name: path for name, path in maps.items() if name in names}
+    if own := voc_lists(root, split):
+        names = _listed(own, maps)
+    else:
+        others = {"train", "val", "test"} - {split}
+        lists = [listing for other in others for listing in voc_lists(root, other)]
+        names = maps.keys() - _listed(lists, maps)
+    maps = {name: path for name, path in maps.items() if name in names}
     if not maps:
         raise InputError(f"{root} lists no label map for '{split}'")
     stems: dict[str, list[Path]] = {}
@@ -80,7 +85,7 @@ def voc(root: Path, split: str) -> DataSet:
     if labelmap.is_file():
         classes, coding = _labelmap(labelmap)
     else:
-        classes, coding = classes_by_color(every, root / LABELMAP_FILE)
+        classes, coding = classes_by_color(every, root / LABELMAP_FILE, (_BORDER,))
     frames = []
     for name, path in maps.items():
         found = stems.get(name, [])
@@ -92,11 +97,19 @@ def voc(root: Path, split: str) -> DataSet:
     return _pictures(root, split, frames, classes)
 
 
-def _listed(listing: Path, maps: Iterable[str]) -> set[str]:
-    """The names that a list has a line each of, which may have spaces, quotes, a folder before
+def voc_lists(root: Path, split: str) -> list[Path]:
+    """The lists of a split's names: called as it is, in any case; ``val`` also ``val...``."""
+    files = (root / "ImageSets" / "Segmentation").glob("*.txt")
+    stems = {path: path.stem.lower() for path in files}
+    return [p for p, stem in stems.items() if ("val" if stem[:3] == "val" else stem) == split]
+
+
+def _listed(lists: Iterable[Path], maps: Iterable[str]) -> set[str]:
+    """The names that lists have a line each of, which may have spaces, quotes, a folder before
     them, or a word behind them that is none of theirs."""
     known, names = set(maps), set()
-    for line in filter(None, map(str.strip, listing.read_text().splitlines())):
+    lines = chain.from_iterable(listing.read_text().splitlines() for listing in lists)
+    for line in filter(None, map(str.strip, lines)):
         whole = Path(line.strip("\"'")).name
         names.add(whole if whole in known else Path(line.split()[0]).name)
     return names
@@ -158,7 +171,7 @@ def _labelmap(path: Path) -> tuple[ClassSet, ColorCoding]:
             f"cannot use {path} ({error}): its lines look like road:128,64,128::"
         ) from error
     labels = {color: label for label, color in enumerate(colors.values())}
-    labels.setdefault((224, 224, 192), IGNORE_LABEL)  # VOC's borders
+    labels.setdefault(_BORDER, IGNORE_LABEL)
     return ClassSet(tuple(colors), tuple(colors.values())), ColorCoding(labels, f"see {path}")
 
 

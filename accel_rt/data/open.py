@@ -9,7 +9,7 @@ from accel_rt.classes import ClassSet
 from accel_rt.data.camvid import camvid
 from accel_rt.data.cityscapes import cityscapes
 from accel_rt.data.coco import annotation_files, coco, split_of
-from accel_rt.data.cvat import LABELMAP_FILE, MASK_FOLDER, XML_FILE, cvat, voc
+from accel_rt.data.cvat import LABELMAP_FILE, MASK_FOLDER, XML_FILE, cvat, voc, voc_lists
 from accel_rt.data.dataset import DataSet
 from accel_rt.data.folders import CLASSES_FILE, folders, has_validation
 from accel_rt.data.layouts import LAYOUTS, Layout
@@ -30,7 +30,7 @@ _VALIDATION: dict[str, Callable[[Path], bool]] = {
     "folders": has_validation,
     "coco": lambda root: any(split_of(path, root) == "val" for path in annotation_files(root)),
     "cvat": lambda root: False,
-    "voc": lambda root: (root / "ImageSets" / "Segmentation" / "val.txt").is_file(),
+    "voc": lambda root: bool(voc_lists(root, "val")),
 }
 """Whether a data set comes with a validation split."""
 

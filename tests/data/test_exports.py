@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_masks
 
-from accel_rt.data.coco import coco
+from accel_rt.data.coco import coco, split_of
 from accel_rt.data.cvat import cvat, voc
 from accel_rt.data.dataset import DataSet
 from accel_rt.data.drawn import Shape
@@ -104,6 +105,19 @@ class TestCoco:
         write_coco(tmp_path, [[square(1, 1, 3)]], "train/_annotations.coco.json")
         write_coco(tmp_path, [[square(1, 1, 3)]], "valid/_annotations.coco.json")
         assert len(open_dataset(tmp_path, "val").labelled()) == 1
+
+    @pytest.mark.parametrize(
+        ("path", "split"),
+        [
+            ("annotations_trainval2017/annotations/instances_val2017.json", "val"),
+            ("train/val/a.json", "val"),
+            ("valid/_annotations.coco.json", "val"),
+            ("test/a.json", "test"),
+            ("validated/instances_train2017.json", "train"),
+        ],
+    )
+    def test_the_innermost_name_says_the_split(self, path: str, split: str) -> None:
+        assert split_of(Path("val/data", path), Path("val/data")) == split
 
     @pytest.mark.parametrize("name", ["latest", "interval", "training_set", "mytrain"])
     def test_parts_of_words_are_no_splits(self, tmp_path: Path, name: str) -> None:
@@ -211,15 +225,50 @@ class TestCvat:
     @pytest.mark.parametrize("line", ["{}", "'{}'", '"{}"', "part/{} 1"])
     def test_listed_names_may_have_spaces(self, tmp_path: Path, line: str) -> None:
         name = "a" if line.endswith(" 1") else "my image 1"
-        for stem in (name, "other"):
-            write_picture(tmp_path / "JPEGImages" / f"{stem}.jpg")
-            mask = tmp_path / "SegmentationClass" / f"{stem}.png"
-            mask.parent.mkdir(exist_ok=True)
-            Image.new("RGB", (WIDTH, HEIGHT)).save(mask)
+        self.write_masks(tmp_path, [name, "other"])
         listing = tmp_path / "ImageSets" / "Segmentation" / "train.txt"
         listing.parent.mkdir(parents=True)
         listing.write_text(line.format(name) + "\n")
         assert [frame.name for frame in voc(tmp_path, "train").labelled()] == [name]
+
+    def write_masks(
+        self, root: Path, names: Iterable[str], color: tuple[int, int, int] = (0, 0, 0)
+    ) -> None:
+        for name in names:
+            write_picture(root / "JPEGImages" / f"{name}.jpg")
+            mask = root / "SegmentationClass" / f"{name}.png"
+            mask.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (WIDTH, HEIGHT), color).save(mask)
+
+    @pytest.mark.parametrize(
+        ("lists", "train", "val"),
+        [
+            ({"val": "ef"}, "abcd", "ef"),
+            ({"default": "abcd", "val": "ef"}, "abcd", "ef"),
+            ({"val": "ef", "test": "d", "trainval": "abcef"}, "abc", "ef"),
+            ({"Train": "abc", "Validation": "d", "Test": "ef"}, "abc", "d"),
+        ],
+    )
+    def test_what_a_split_lists_is_no_other_ones(
+        self, tmp_path: Path, lists: dict[str, str], train: str, val: str
+    ) -> None:
+        self.write_masks(tmp_path, "abcdef")
+        folder = tmp_path / "ImageSets" / "Segmentation"
+        folder.mkdir(parents=True)
+        for name, listed in lists.items():
+            (folder / f"{name}.txt").write_text("\n".join(listed))
+        assert "".join(frame.name for frame in open_training(tmp_path).labelled()) == train
+        assert "".join(f.name for f in open_dataset(tmp_path, "val").labelled()) == val
+
+    def test_borders_do_not_count_whether_colours_are_named_or_not(self, tmp_path: Path) -> None:
+        self.write_masks(tmp_path, "a", (128, 0, 0))
+        self.write_masks(tmp_path, "b", (224, 224, 192))
+        for named in (False, True):
+            if named:
+                (tmp_path / "labelmap.txt").write_text("thing:128,0,0::\n")
+            dataset = voc(tmp_path, "train")
+            assert len(dataset.classes) == 1
+            assert [int(frame.labels()[0, 0]) for frame in dataset.labelled()] == [0, 255]
 
     @pytest.mark.parametrize("text", ["<annotations>", '<!DOCTYPE a [<!ENTITY b "c">]><a/>', ""])
     def test_damaged_files_are_named(self, tmp_path: Path, text: str) -> None:
@@ -228,11 +277,8 @@ class TestCvat:
             open_dataset(tmp_path, "train")
 
     def test_segmentation_masks_go_by_their_label_map(self, tmp_path: Path) -> None:
-        for name, color in (("a", (0, 0, 0)), ("b", (128, 64, 128))):
-            write_picture(tmp_path / "JPEGImages" / f"{name}.jpg")
-            mask = tmp_path / "SegmentationClass" / f"{name}.png"
-            mask.parent.mkdir(exist_ok=True)
-            Image.new("RGB", (WIDTH, HEIGHT), color).save(mask)
+        self.write_masks(tmp_path, "a")
+        self.write_masks(tmp_path, "b", (128, 64, 128))
         text = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:128,64,128::\n"
         (tmp_path / "labelmap.txt").write_text(text)
         frames = voc(tmp_path, "train").labelled()
