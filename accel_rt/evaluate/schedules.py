@@ -22,7 +22,7 @@ from accel_rt.evaluate.streaming import Costs, streaming_miou
 from accel_rt.evaluate.temporal import Correspondence, CorrespondenceEstimator, flicker_counts
 from accel_rt.flow.motion import Motion
 from accel_rt.models.foreign.open import load_placed
-from accel_rt.runtime.load import load_model, load_segmenter, segmenter_of
+from accel_rt.runtime.load import load_model, load_segmenter, segmenter_of, update_place
 from accel_rt.runtime.result import FrameResult, FrameSegmenter
 from accel_rt.runtime.schedule import LIVE_PRESETS, PRESETS, Schedule
 from accel_rt.runtime.settings import SegmenterSettings
@@ -99,7 +99,9 @@ def compared(base: SegmenterSettings) -> dict[str, SegmenterSettings]:
     base = replace(base, scene_cuts=False)
     return {
         "reference on every frame": replace(base, mode="deeplab"),
-        "update network on every frame": replace(base, mode="deeplab", reference=base.update),
+        "update network on every frame": replace(
+            base, mode="deeplab", reference=str(update_place(base))
+        ),
         f"paper: dff, interval {base.interval}": replace(base, mode="dff"),
         f"paper: accel, interval {base.interval}": base,
         "dff, adaptive": replace(base, mode="dff", policy="adaptive"),

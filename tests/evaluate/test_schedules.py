@@ -1,6 +1,7 @@
 """Comparing schedules: what is counted, on a clock of its own, and with networks run once."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -20,16 +21,20 @@ from accel_rt.evaluate.schedules import (
     ScheduleScore,
     _count_uncovered,
     _Run,
+    compared,
     consistent_pixels,
 )
 from accel_rt.evaluate.streaming import streaming_miou
 from accel_rt.flow.codec import CodecFlow
 from accel_rt.models.accel import Accel, ProbabilityFusion
+from accel_rt.models.foreign.open import place
 from accel_rt.models.fuse import for_inference
-from accel_rt.runtime.load import build_segmenter
+from accel_rt.runtime.load import build_segmenter, update_place
 from accel_rt.runtime.program import FrameProgram
 from accel_rt.runtime.result import FrameResult
+from accel_rt.runtime.settings import DEFAULT_UPDATE, SegmenterSettings
 from tests.evaluate.made_up import results
+from tests.models.test_model_file import write_model
 from tests.runtime.test_schedules import CPU, pair
 from tests.runtime.test_segmenter import CLASSES
 
@@ -132,6 +137,18 @@ class TestLowDelayCopy:
             run()
             places = [next(n for n, i in enumerate(video.images) if i is image) for image in shown]
             assert np.diff(places)[4:9].tolist() == steps
+
+
+def test_the_update_network_alone_is_the_one_that_the_pair_runs(
+    tmp_path: Path,
+) -> None:
+    """What a file gives depends on the role, and a model's own update goes before the default."""
+    model = str(write_model(tmp_path / "whole.safetensors"))
+    for update in (DEFAULT_UPDATE, model):
+        base = SegmenterSettings(reference=model, update=update)
+        networks = {n: place(s.reference) for n, s in compared(base).items() if s.mode == "deeplab"}
+        assert networks["update network on every frame"] == update_place(base)
+        assert networks["reference on every frame"] != update_place(base)
 
 
 def test_consistency_asks_for_the_whole_window() -> None:

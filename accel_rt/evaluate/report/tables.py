@@ -157,7 +157,8 @@ def table_3(results: Results, families: Sequence[NetworkFamily]) -> Table:
                 parts = (family.dff, family.deeplab(suffix), name)
                 values = [miou_where(results, part, offset, frames) for part in parts]
                 ours = [percent(value) for value in values]
-                best.add((len(rows), 1 + int(np.nanargmax(values))))
+                if np.isfinite(values).any():
+                    best.add((len(rows), 1 + int(np.nanargmax(values))))
             theirs = [f"{value:.1f}" for value in TABLE_3.get(name, ())] or [NONE] * 3
             rows.append([name, *ours, *theirs])
     columns = ["model", "reference alone", "update alone", "Accel"]

@@ -108,6 +108,15 @@ def test_table_3_compares_on_the_same_frames() -> None:
     assert next(row for row in table.rows if row[0] == "Accel-18")[4:] == ["62.4", "57.7", "69.2"]
 
 
+def test_table_3_stresses_nothing_where_no_frame_was_scored() -> None:
+    made = results()
+    made.models["Accel-S"].counts.pixels[:, 4] = 0
+    table = tables.table_3(made, [FAMILY])
+    row = next(row for row in table.rows if row[0] == "Accel-S")
+    assert row[1:4] == ["–", "–", "–"]
+    assert not table.best
+
+
 def test_figures_draw_what_is_there() -> None:
     made = results()
     ours, paper = (
