@@ -203,22 +203,26 @@ class Joint(TrainingTask):
     def _score_names(self) -> tuple[str, ...]:
         names = ["miou", "miou_key", "miou_last"]
         if self.model.accel.update is not None:
-            names += [f"miou_update_{scale:g}" for scale in self._settings.update_scales[1:]]
+            names += [f"miou_update_{scale:g}" for scale in self._other_scales()]
             names.append("update_alone")
         if self._settings.schedule is not None and self._video:
             names.append("miou_schedule")
         return tuple(names)
+
+    def _other_scales(self) -> list[float]:
+        """Update scales but the first, once each: one named twice is drawn more often."""
+        return list(dict.fromkeys(self._settings.update_scales[1:]))
 
     def _measure(self, model: JointModel) -> dict[str, float]:
         """By :meth:`_score_names`: at the first update scale, at the others, the update alone, and
         once through the video by the schedule trained for."""
         assert self._validation is not None
         interval = self._settings.validate_interval
-        first, *others = self._settings.update_scales
+        first = self._settings.update_scales[0]
         score = self._validation(self._segmenter(model, Schedule(interval), first), interval)
         values = [score.miou(), score.by_offset[0].miou(), score.by_offset[-1].miou()]
         if model.accel.update is not None:
-            for scale in others:
+            for scale in self._other_scales():
                 segmenter = self._segmenter(model, Schedule(interval), scale)
                 values.append(self._validation(segmenter, interval).miou())
             alone = build_segmenter(

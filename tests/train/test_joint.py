@@ -430,6 +430,18 @@ class TestTraining:
         rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
         assert 0 <= float(rows[-1]["miou_schedule"]) <= 100
 
+    def test_a_scale_that_is_named_twice_is_validated_once(
+        self, weights: Path, tmp_path: Path
+    ) -> None:
+        write_camvid(tmp_path / "data", "train", 2)
+        data = write_camvid(tmp_path / "data", "val", 2)
+        settings = self.settings(
+            weights, data, steps=1, fusion_steps=0, update_scales=(1.0, 0.5, 0.5)
+        )
+        train_joint(settings, tmp_path / "run", _quiet)
+        (row,) = csv.DictReader((tmp_path / "run" / "log.csv").open())
+        assert [name for name in row if "update_" in name] == ["miou_update_0.5", "update_alone"]
+
     def test_reduced_frames_are_held_to_whole_ones(self, weights: Path, tmp_path: Path) -> None:
         data = write_camvid(tmp_path / "data", "train", 2)
         batch = {name: torch.zeros(1) for name in _INPUTS}
