@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import default_collate
 
-from accel_rt.errors import AccelError
+from accel_rt.errors import AccelError, InputError
 from accel_rt.jsonfile import member, typed
 from accel_rt.models.layers import to_fast_layout
 from accel_rt.train.ema import WeightAverage
@@ -199,9 +199,12 @@ class Trainer:
         """The next part of a batch; what was trained is saved if it cannot be made."""
         try:
             return next(parts)
-        except Exception:
+        except Exception as error:
             self._save()
-            self._report(f"saved at step {self._step}; the same command goes on from there")
+            told = f"saved at step {self._step}; the same command goes on from there"
+            if isinstance(error, InputError):  # other labels are other data, see _described()
+                told += ", but labels that are changed need another --out"
+            self._report(told)
             raise
 
     def _validation_is_due(self) -> bool:

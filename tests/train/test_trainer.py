@@ -170,6 +170,28 @@ class TestLoop:
             else:
                 run()
 
+    @pytest.mark.parametrize(
+        ("error", "told"),
+        [
+            (OSError(), "there"),
+            (InputError(), "there, but labels that are changed need another --out"),
+        ],
+    )
+    def test_a_sample_that_cannot_be_made_is_no_loss_of_steps(
+        self, tmp_path: Path, error: Exception, told: str
+    ) -> None:
+        class Broken(Points):
+            def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+                if index == 2 * SETTINGS.batch:
+                    raise error
+                return super().__getitem__(index)
+
+        task, messages = Line(), []
+        task.samples = Broken
+        with pytest.raises(type(error)):
+            Trainer(task, SETTINGS, tmp_path, ALONE, messages.append).run()
+        assert messages[-1] == f"saved at step 2; the same command goes on from {told}"
+
     def test_a_seed_may_be_long(self, tmp_path: Path) -> None:
         settings = replace(SETTINGS, seed=20260101123000)
         Trainer(Line(), settings, tmp_path, ALONE, lambda line: None).run()
