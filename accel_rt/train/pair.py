@@ -12,6 +12,7 @@ from accel_rt.models import store
 from accel_rt.train.deeplab import train_deeplab
 from accel_rt.train.fusion import train_fusion
 from accel_rt.train.pair_settings import FusionSettings, PairSettings
+from accel_rt.train.processes import joined
 from accel_rt.train.settings import DeepLabSettings
 from accel_rt.train.trainer import Progress, Report, Stop, never
 from accel_rt.train.verdict import Verdict, judge
@@ -26,21 +27,27 @@ def train_pair(
     report: Report = print,
     progress: Progress | None = None,
     stop: Stop = never,
-) -> Verdict:
+) -> Verdict | None:
     """Train, or go on with, the run in folder ``out``; return what the pair is worth.
 
     ``out`` can be named wherever weights are. It holds the pair's weights, and the run of each
-    network in a folder of its own. Raises ``KeyboardInterrupt`` after saving if ``stop`` says so.
+    network in a folder of its own. Of several processes only the first has a verdict: fusing and
+    judging are its own. Raises ``KeyboardInterrupt`` after saving if ``stop`` says so.
     """
     report = _once(report)
     validation = open_dataset(settings.data, "val", settings.layout, settings.shorter)
     files = []
-    for stage, role in enumerate(_ROLES):
-        report(f"{stage + 1} of 3: the {role} network, {settings.steps} steps")
-        alone = _alone(settings, validation.classes, role)
-        part = _part(progress, stage, settings)
-        trained = train_deeplab(alone, out / role, report, part, stop)
-        files.append(_copied(trained, out, role))
+    with joined(settings.device) as processes:
+        for stage, role in enumerate(_ROLES):
+            if processes.leads:
+                report(f"{stage + 1} of 3: the {role} network, {settings.steps} steps")
+            alone = _alone(settings, validation.classes, role)
+            part = _part(progress, stage, settings)
+            trained = train_deeplab(alone, out / role, report, part, stop)
+            if processes.leads:
+                files.append(_copied(trained, out, role))
+    if not processes.leads:
+        return None
     if store.find_fusion(files[0], files[1]) is None:
         report("3 of 3: their fusion")
         train_fusion(_fusion(settings, files), out, _stopping(report, stop))

@@ -57,7 +57,10 @@ class Processes:
 
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
-    """Join the processes ``torchrun`` started (gloo on the CPU, NCCL on CUDA), if it did."""
+    """Join the processes ``torchrun`` started (gloo on the CPU, NCCL on CUDA), if it did.
+
+    Those that have joined already stay so: joining anew would meet what the first time left behind.
+    """
     world = int(os.environ.get("WORLD_SIZE", 1))
     if world == 1:
         yield Processes(resolve_device(device))
@@ -67,6 +70,9 @@ def joined(device: str) -> Iterator[Processes]:
     if chosen.type == "cuda":
         chosen = torch.device("cuda", local)
         torch.cuda.set_device(chosen)
+    if distributed.is_initialized():
+        yield Processes(chosen, rank, world)
+        return
     distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Processes(chosen, rank, world)

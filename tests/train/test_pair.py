@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from accel_rt.classes import ClassSet
@@ -16,6 +18,9 @@ from accel_rt.models import store
 from accel_rt.models.weights import load_network
 from accel_rt.runtime.load import load_segmenter
 from accel_rt.runtime.settings import SegmenterSettings
+from accel_rt.train import pair
+from accel_rt.train.pair_settings import PairSettings
+from accel_rt.train.processes import Processes, joined
 from accel_rt.train.start import start_network
 
 COLORS = {"road": (128, 64, 128), "cup": (10, 200, 30)}
@@ -90,6 +95,36 @@ class TestOneCommand:
         assert "at step 2 of 2" in said
         assert again == shown
         assert {path: path.stat().st_mtime_ns for path in out.glob("fusion*")} == before
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_several_processes_one_fuses_and_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    judged = []
+    monkeypatch.setattr(pair, "joined", lambda _: nullcontext(Processes(torch.device("cpu"), rank)))
+    monkeypatch.setattr(pair, "train_deeplab", lambda alone, *_: store.find(alone.network))
+    monkeypatch.setattr(pair, "judge", lambda out, *_: judged.append(out) or "a verdict")
+    out = tmp_path / "run"
+    out.mkdir()
+    verdict = pair.train_pair(PairSettings(data=write_own(tmp_path / "data")), out, lambda _: None)
+    assert (verdict, judged) == (("a verdict", [out]) if rank == 0 else (None, []))
+    assert len(list(out.glob("*.safetensors"))) == (2 if rank == 0 else 0)
+
+
+def test_who_has_joined_stays_until_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.distributed, "init_process_group", begun.append)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: bool(begun))
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", begun.clear)
+    with joined("cpu"):
+        for _ in range(2):
+            with joined("cpu") as processes:
+                assert (processes.rank, processes.world) == (1, 2)
+            assert begun == ["gloo"]
+    assert not begun
 
 
 def test_a_subcommand_is_no_folder_of_data() -> None:
