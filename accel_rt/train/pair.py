@@ -60,8 +60,11 @@ def _alone(settings: PairSettings, classes: ClassSet, role: store.Role) -> DeepL
     network = getattr(settings, role)
     init, known = settings.init, False
     if init not in ("imagenet", "none"):
-        path = store.find(network if init == "installed" else init, role=role)
-        init, known = str(path), store.class_names(path) == classes.names
+        name = network if init == "installed" else init
+        path = store.find(name, role=role)
+        known = store.class_names(path) == classes.names
+        # A run notes it, and goes on where installed weights lie in another folder.
+        init = str(path) if store.is_path(name) else path.name.replace(".safetensors", "")
     same = {name: getattr(settings, name) for name in ("data", "layout", "shorter", *_LOOP)}
     return DeepLabSettings(
         network=network,

@@ -21,7 +21,9 @@ from accel_rt.runtime.settings import SegmenterSettings
 from accel_rt.train import pair
 from accel_rt.train.pair_settings import PairSettings
 from accel_rt.train.processes import Processes, joined
+from accel_rt.train.settings import DeepLabSettings
 from accel_rt.train.start import start_network
+from tests.models.test_model_file import write_model
 
 COLORS = {"road": (128, 64, 128), "cup": (10, 200, 30)}
 QUICK = "--steps 2 --batch 2 --crop 64x64 --rate 1e-4 --workers 0 --threads 1 --precision fp32"
@@ -110,6 +112,33 @@ def test_of_several_processes_one_fuses_and_judges(
     verdict = pair.train_pair(PairSettings(data=write_own(tmp_path / "data")), out, lambda _: None)
     assert (verdict, judged) == (("a verdict", [out]) if rank == 0 else (None, []))
     assert len(list(out.glob("*.safetensors"))) == (2 if rank == 0 else 0)
+
+
+@pytest.mark.parametrize(
+    ("init", "noted"),
+    [
+        ("installed", ["efficientnet_lite2", "efficientnet_lite0"]),
+        ("whole", ["whole#reference", "whole#update"]),
+    ],
+)
+def test_what_is_noted_of_installed_weights_is_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: str, noted: list[str]
+) -> None:
+    """A run goes on in another environment, where they lie elsewhere."""
+    begun = []
+    (tmp_path / "weights").mkdir()
+    write_model(tmp_path / "weights" / "whole.safetensors")
+    monkeypatch.setenv(store.FOLDERS_VARIABLE, str(tmp_path / "weights"))
+
+    def started(alone: DeepLabSettings, *_: object) -> Path:
+        begun.append(alone.init)
+        return store.find(alone.network)
+
+    monkeypatch.setattr(pair, "train_deeplab", started)
+    monkeypatch.setattr(pair, "judge", lambda *_: None)
+    settings = PairSettings(data=write_own(tmp_path / "data"), init=init)
+    pair.train_pair(settings, tmp_path / "weights", lambda _: None)
+    assert begun == noted
 
 
 def test_who_has_joined_stays_until_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
