@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from accel_rt.train.trainer import Progress, Report, Stop, Trainer, never
 _HELD_OUT = 4_000_000  # first seed of the drives that validate; training uses far lower ones
 _VALIDATION_PAIRS = 24
 _TURN = 5.0  # degrees
+_NOTHING = 1e-6  # as a share that others leave
 
 
 def train_flow(
@@ -64,11 +66,17 @@ class Flow(TrainingTask):
         self.model: nn.Module = _FlowPyramid(_start(settings))
         self._validation: list[FlowPair] = []
         self._pairs: list[FlowFiles] = []
+        self._pictures: list[Path] = []
+        self._moved = 1 - settings.street - settings.files
+        drawn = []
         if settings.pairs is not None and settings.files:
             self._pairs = flow_files(settings.pairs, split="train")
-            sizes = (f"{pair.name} {pair.flow_path.stat().st_size}" for pair in self._pairs)
-            mark = hashlib.sha256("\n".join(sizes).encode()).hexdigest()[:8]
-            self.drawn_from = f"{len(self._pairs)} pairs ({mark})"
+            drawn.append(_told("pairs", [(pair.name, pair.flow_path) for pair in self._pairs]))
+        if settings.data is not None and self._moved > _NOTHING:
+            sequences = open_dataset(settings.data, "train").sequences
+            self._pictures = [f.image_path for sequence in sequences for f in sequence.frames]
+            drawn.append(_told("pictures", [(path.name, path) for path in self._pictures]))
+        self.drawn_from = " and ".join(drawn)
 
     def groups(self) -> list[dict[str, Any]]:
         return parameter_groups([self.model], self._settings.weight_decay)
@@ -80,11 +88,11 @@ class Flow(TrainingTask):
             sources.append((StreetPairs(), settings.street))
         if settings.pairs is not None and settings.files:
             sources.append((FilePairs(self._pairs), settings.files))
-        moved = 1 - settings.street - settings.files
-        if moved > 1e-6:
+        if self._moved > _NOTHING:
             # A little larger than the crop, whose place is random.
             size = settings.crop[0] * 5 // 4, settings.crop[1] * 5 // 4
-            sources.append((MovingPairs(self._pictures(), size), moved))
+            pictures = Pictures(self._pictures) if self._pictures else StreetPictures()
+            sources.append((MovingPairs(pictures, size), self._moved))
         augmentation = Augmentation(settings.crop, settings.scale, turn=_TURN)
         return PairMixture(sources, augmentation, settings.steps * settings.batch, settings.seed)
 
@@ -122,7 +130,7 @@ class Flow(TrainingTask):
         settings = self._settings
         moved = "moved pictures" if settings.data is None else f"moved {settings.data.name} images"
         used = (
-            (moved, 1 - settings.street - settings.files > 1e-6),
+            (moved, self._moved > _NOTHING),
             ("procedural drives", settings.street),
             (f"{settings.pairs and settings.pairs.name} pairs", settings.files),
         )
@@ -131,11 +139,12 @@ class Flow(TrainingTask):
         save_flownet(path, _network(model), f"{sources}, {step} steps of {settings.batch}")
         return [path]
 
-    def _pictures(self) -> Pictures | StreetPictures:
-        if self._settings.data is None:
-            return StreetPictures()
-        dataset = open_dataset(self._settings.data, "train")
-        return Pictures([f.image_path for sequence in dataset.sequences for f in sequence.frames])
+
+def _told(kind: str, files: Sequence[tuple[str, Path]]) -> str:
+    """What tells the ``files`` of these names from others, wherever their folders are."""
+    sizes = (f"{name} {path.stat().st_size}" for name, path in files)
+    mark = hashlib.sha256("\n".join(sizes).encode()).hexdigest()[:8]
+    return f"{len(files)} {kind} ({mark})"
 
 
 class _FlowPyramid(nn.Module):

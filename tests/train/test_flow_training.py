@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -133,6 +134,18 @@ def test_resuming_takes_the_very_same_steps(settings: FlowSettings, tmp_path: Pa
     for part in ("network", "average"):
         for name, tensor in whole[part].items():
             torch.testing.assert_close(parts[part][name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_goes_on_with_the_same_pictures_alone(
+    settings: FlowSettings, pictures: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(pictures, tmp_path / "moved"))
+    train_flow(replace(settings, steps=1), tmp_path / "run", lambda _: None)
+    train_flow(replace(settings, steps=1, data=data), tmp_path / "run", lambda _: None)
+    changed = data / "train" / "0.png"
+    changed.write_bytes(changed.read_bytes() + b"more")
+    with pytest.raises(UsageError, match=r"the training data = 3 pictures \("):
+        train_flow(replace(settings, steps=1, data=data), tmp_path / "run", lambda _: None)
 
 
 def test_starts_from_weights_of_the_same_width(settings: FlowSettings, tmp_path: Path) -> None:
