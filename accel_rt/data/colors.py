@@ -61,7 +61,9 @@ def classes_by_color(
                 f"{path} and the maps before it hold more than {_MOST} colours: label maps show "
                 f"each class in one colour, without smooth edges"
             )
-    names, ignored = _names(found.difference(uncounted))
+    names, ignored = _names(found)
+    for color in uncounted:  # only now: maps that have such are in no well-known palette
+        names.pop(color, None)
     labels = {color: label for label, color in enumerate(names)}
     labels.update(dict.fromkeys([*ignored, *uncounted], IGNORE_LABEL))
     legend = "the classes are the colours found in the label maps, of which some hundred are read"

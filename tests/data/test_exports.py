@@ -261,14 +261,14 @@ class TestCvat:
         assert "".join(f.name for f in open_dataset(tmp_path, "val").labelled()) == val
 
     def test_borders_do_not_count_whether_colours_are_named_or_not(self, tmp_path: Path) -> None:
-        self.write_masks(tmp_path, "a", (128, 0, 0))
-        self.write_masks(tmp_path, "b", (224, 224, 192))
-        for named in (False, True):
-            if named:
-                (tmp_path / "labelmap.txt").write_text("thing:128,0,0::\n")
+        """Nor does a colour that CamVid has for buildings make them so where there are borders."""
+        for name, color in (("a", (0, 0, 0)), ("b", (128, 0, 0)), ("c", (224, 224, 192))):
+            self.write_masks(tmp_path, name, color)
+        for names in (("background", "#800000"), ("none", "thing")):
             dataset = voc(tmp_path, "train")
-            assert len(dataset.classes) == 1
-            assert [int(frame.labels()[0, 0]) for frame in dataset.labelled()] == [0, 255]
+            assert dataset.classes.names == names
+            assert [int(frame.labels()[0, 0]) for frame in dataset.labelled()] == [0, 1, 255]
+            (tmp_path / "labelmap.txt").write_text("none:0,0,0::\nthing:128,0,0::\n")
 
     @pytest.mark.parametrize("text", ["<annotations>", '<!DOCTYPE a [<!ENTITY b "c">]><a/>', ""])
     def test_damaged_files_are_named(self, tmp_path: Path, text: str) -> None:
