@@ -71,7 +71,7 @@ def voc(root: Path, split: str) -> DataSet:
     if own := voc_lists(root, split):
         names = _listed(own, maps)
     else:
-        others = {"train", "val", "test"} - {split}
+        others = {"train", "val", "test"} - {_split(split)}
         lists = [listing for other in others for listing in voc_lists(root, other)]
         names = maps.keys() - _listed(lists, maps)
     maps = {name: path for name, path in maps.items() if name in names}
@@ -100,8 +100,12 @@ def voc(root: Path, split: str) -> DataSet:
 def voc_lists(root: Path, split: str) -> list[Path]:
     """The lists of a split's names: called as it is, in any case; ``val`` also ``val...``."""
     files = (root / "ImageSets" / "Segmentation").glob("*.txt")
-    stems = {path: path.stem.lower() for path in files}
-    return [p for p, stem in stems.items() if ("val" if stem[:3] == "val" else stem) == split]
+    return [path for path in files if _split(path.stem) == _split(split)]
+
+
+def _split(name: str) -> str:
+    lowered = name.lower()
+    return "val" if lowered.startswith("val") else lowered
 
 
 def _listed(lists: Iterable[Path], maps: Iterable[str]) -> set[str]:

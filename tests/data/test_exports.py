@@ -259,6 +259,8 @@ class TestCvat:
             (folder / f"{name}.txt").write_text("\n".join(listed))
         assert "".join(frame.name for frame in open_training(tmp_path).labelled()) == train
         assert "".join(f.name for f in open_dataset(tmp_path, "val").labelled()) == val
+        for name, listed in lists.items():
+            assert "".join(f.name for f in open_dataset(tmp_path, name).labelled()) == listed
 
     def test_borders_do_not_count_whether_colours_are_named_or_not(self, tmp_path: Path) -> None:
         """Nor does a colour that CamVid has for buildings make them so where there are borders."""
