@@ -33,6 +33,7 @@ from accel_rt.video.masks import (
     commit_masks,
     count_masks,
     remove_unfinished_masks,
+    replaces_masks,
     unfinished_folder,
 )
 from accel_rt.video.picture_file import is_picture
@@ -91,8 +92,7 @@ class RunFiles:
             for path in _claimed(job):
                 self._claims.append(Claim(path))
             identity = source_identity(job, source.info)
-            there = (path for path in (job.video, job.timing, job.stats) if path)
-            self._keeps_earlier = identity is not None and any(path.exists() for path in there)
+            self._keeps_earlier = identity is not None and _replaces(job, masks_format, source.info)
             self._earlier = unfinished_runs(self._main) if self._main else []
             settings = {**settings, **_named_outputs(job)}
             resumed = self._choose(settings, identity, resume)
@@ -364,6 +364,14 @@ def outputs_complete(job: Job, masks_format: str, info: SourceInfo) -> bool:
     if found is None or len(set(counts)) > 1:
         return False
     return bool(job.video) or (info.frame_count is not None and found >= info.frame_count - 1)
+
+
+def _replaces(job: Job, masks_format: str, info: SourceInfo) -> bool:
+    """Whether something of an earlier run gives way to the outputs of ``job``."""
+    files = (path for path in (job.video, job.timing, job.stats) if path)
+    if any(path.exists() for path in files):
+        return True
+    return bool(job.masks) and replaces_masks(job.masks, masks_format, _pictures(job, info))
 
 
 def _pictures(job: Job, info: SourceInfo) -> list[str] | None:

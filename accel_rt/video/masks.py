@@ -333,15 +333,17 @@ def count_masks(directory: Path, fmt: str, pictures: Sequence[str] | None = None
             return count_frames(directory / FILES[fmt], fmt)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    recorded = _recorded(directory)
-    if pictures is None:
-        names = video_masks(directory)
-    else:
-        names = set()
-        for index, picture in enumerate(pictures):
-            names.add(_mask_name(index, picture, f".{fmt}", names))
+    recorded, names = _recorded(directory), _names(directory, fmt, pictures)
     there = all(name.endswith(f".{fmt}") and (directory / name).is_file() for name in names)
     return len(names) if names and names <= recorded and there else None
+
+
+def replaces_masks(directory: Path, fmt: str, pictures: Sequence[str] | None = None) -> bool:
+    """Whether masks of an earlier run in ``directory`` go when those of a video, or of
+    ``pictures``, come."""
+    if fmt in FILES:
+        return (directory / FILES[fmt]).exists() or bool(video_masks(directory))
+    return not _recorded(directory).isdisjoint(_names(directory, fmt, pictures))
 
 
 def video_masks(directory: Path) -> set[str]:
@@ -359,6 +361,16 @@ def _recorded(directory: Path) -> set[str]:
         return {name for name in names if Path(name).name == name and name.endswith(_SUFFIXES)}
     except (KeyError, TypeError):
         return set()
+
+
+def _names(directory: Path, fmt: str, pictures: Sequence[str] | None) -> set[str]:
+    """What the masks of ``pictures`` are called; None asks for those of a video that are there."""
+    if pictures is None:
+        return video_masks(directory)
+    names: set[str] = set()
+    for index, picture in enumerate(pictures):
+        names.add(_mask_name(index, picture, f".{fmt}", names))
+    return names
 
 
 def _mask_name(index: int, image: str | None, suffix: str, taken: set[str]) -> str:

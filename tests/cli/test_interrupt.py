@@ -14,7 +14,7 @@ import cv2
 import pytest
 
 from accel_rt.cli.interrupt import Interruption, finishing_on_signals
-from tests.video.clips import picture_number, probe, write_clip
+from tests.video.clips import picture, picture_number, probe, write_clip
 
 ROOT = Path(__file__).parents[2]
 FRAMES = 250
@@ -106,6 +106,36 @@ def test_a_part_does_not_replace_a_finished_file(accel, interrupted_at, long_cli
     assert len(list((tmp_path / "m").glob("*.png"))) == FRAMES
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["long.mp4", "long_accel.mp4", "m", "t.csv"]
+
+
+@pytest.mark.parametrize("fmt", ["png", "rle"])
+def test_a_part_does_not_replace_finished_masks(accel, interrupted_at, long_clip, tmp_path, fmt):
+    args = ("--no-video", "--masks", "m", "--masks-format", fmt)
+    interrupted_at({})
+    assert accel("segment", long_clip, *args).code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}
+    interrupted_at({120: signal.SIGINT})
+    done = accel("segment", long_clip, *args)
+    assert done.code == 130
+    assert "the files of an earlier run stay as they are" in done.err
+    assert {name: (tmp_path / "m" / name).read_bytes() for name in before} == before
+    interrupted_at({})
+    done = accel("segment", long_clip, *args, "--resume")
+    assert "going on with " in done.err
+    assert {path.name for path in (tmp_path / "m").iterdir()} == set(before)
+
+
+def test_a_part_of_the_pictures_keeps_their_masks(accel, interrupted_at, tmp_path):
+    (tmp_path / "shots").mkdir()
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / "shots" / f"f{number}.png"), picture(number))
+    args = ("shots", "--no-video", "--masks", "m")
+    interrupted_at({})
+    assert accel("segment", *args).code == 0
+    before = {path: path.stat().st_ino for path in (tmp_path / "m").glob("*.png")}
+    interrupted_at({1: signal.SIGINT})
+    assert accel("segment", *args).code == 130
+    assert {path: path.stat().st_ino for path in (tmp_path / "m").glob("*.png")} == before
 
 
 def test_other_inputs_are_not_begun(accel, interrupted_at, long_clip, tmp_path):
