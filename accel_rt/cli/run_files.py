@@ -21,7 +21,7 @@ from accel_rt.cli.journal import (
     unfinished_runs,
 )
 from accel_rt.cli.text import say
-from accel_rt.errors import AccelError, InputError, UsageError
+from accel_rt.errors import AccelError, InputError, OutputError, UsageError
 from accel_rt.files import Claim, new_token, remove_unfinished, unfinished_path
 from accel_rt.video.complete import complete_animation, complete_pictures
 from accel_rt.video.images import image_files
@@ -152,29 +152,33 @@ class RunFiles:
             return False
         errors: list[AccelError] = []
 
-        def attempt(action: Callable[[], object]) -> bool:
+        def attempt(action: Callable[[], object], path: Path) -> bool:
             try:
                 return action() is not False
             except AccelError as error:
                 errors.append(error)
-                return False
+            except Exception as error:  # of a library: the other outputs are done all the same
+                why = str(error) or type(error).__name__
+                errors.append(OutputError(f"cannot write '{path}': {why}"))
+                errors[-1].__cause__ = error
+            return False
 
-        timing = self.timing
-        completed = [
-            output
-            for output, complete in (
-                (self.video, self.video and self.video.complete),
-                (timing, timing and (lambda: timing.complete(settings, machine))),
-                (self.masks, self.masks and self.masks.complete),
-                (self.stats, self.stats and self.stats.complete),
+        job, timing = self.job, self.timing
+        completed = {
+            output: path
+            for output, path, complete in (
+                (self.video, job.video, self.video and self.video.complete),
+                (timing, job.timing, timing and (lambda: timing.complete(settings, machine))),
+                (self.masks, job.masks, self.masks and self.masks.complete),
+                (self.stats, job.stats, self.stats and self.stats.complete),
             )
-            if output and complete and attempt(complete)
-        ]
+            if output and complete and path and attempt(complete, path)
+        }
         if self._journal and not errors:
-            attempt(self._journal.done)
+            attempt(self._journal.done, self._journal.path)
         for output in self._outputs():
             if output in completed:
-                attempt(output.commit)
+                attempt(output.commit, completed[output])
             else:
                 output.leave()
         self._ended = True
@@ -184,7 +188,8 @@ class RunFiles:
             self._remove_leftovers()
         if errors:
             left = ", ".join(f"'{path}'" for path in self._unfinished() if path.exists())
-            raise type(errors[0])(f"{errors[0]}{left and f'; what was done is in {left}'}")
+            told = f"{errors[0]}{left and f'; what was done is in {left}'}"
+            raise type(errors[0])(told) from errors[0]
         return True
 
     def _outputs(self) -> list[VideoWriter | PictureWriter | TimingLog | MaskWriter | StatsLog]:

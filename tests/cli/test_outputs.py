@@ -9,6 +9,7 @@ import cv2
 import pytest
 from PIL import Image
 
+from accel_rt.errors import OutputError
 from accel_rt.files import Claim
 from accel_rt.video.timing import TimingLog
 from tests.video.clips import picture, probe, write_clip
@@ -207,18 +208,24 @@ def test_what_is_loaded_is_said(accel, fakes, clip):
     assert "loading efficientnet_lite2\n" in accel("segment", clip, "--mode", "dff").err
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OutputError("cannot write the rows"), "cannot write the rows"),
+        (ZeroDivisionError("division by zero"), "cannot write 't.csv': division by zero"),
+    ],
+)
 def test_outputs_that_cannot_be_completed_keep_the_others(
-    accel, fakes, clip, monkeypatch, tmp_path
+    accel, fakes, clip, monkeypatch, tmp_path, error, said
 ):
-    from accel_rt.errors import OutputError
-
     def fails(self, *args):
-        raise OutputError("cannot write the rows")
+        raise error
 
     monkeypatch.setattr(TimingLog, "complete", fails)
     done = accel("segment", clip, "--masks", "m", "--timing", "t.csv")
     assert done.code == 1
-    assert "cannot write the rows" in done.error
+    assert said in done.error
+    assert "what was done is in 't.csv." in done.error
     assert len(probe(tmp_path / "clip_accel.mp4").images) == 20
     assert len(list((tmp_path / "m").glob("frame_*.png"))) == 20
 
