@@ -7,6 +7,7 @@ them, which come one by one, so that memory does not grow with the video.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,19 @@ FILES = {
 }
 """The file of each format."""
 
+_CVAT_START = (
+    '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n'
+    "<meta><task><labels>\n"
+)
+_COCO_START = rb'\{"categories": \[.*\],\n"(videos|annotations)": \['
+_STARTS = {
+    "rle": _COCO_START,
+    "coco": _COCO_START,
+    "cvat": re.escape(_CVAT_START).encode(),
+    "label-studio": rb'\[\n(\{"data": .*"predictions": \[\{"model_version": "accel-rt"|\]\n\Z)',
+}
+_START_BYTES = 1 << 20  # of thousands of classes
+
 
 def write_annotations(fmt: str, file: BinaryIO, classes: ClassSet, frames: Frames) -> None:
     """Write the frames in one of the formats of :data:`FILES`."""
@@ -41,6 +55,18 @@ def write_annotations(fmt: str, file: BinaryIO, classes: ClassSet, frames: Frame
     }
     for part in writers[fmt](classes, frames):
         file.write(part.encode())
+
+
+def is_written_here(path: Path, fmt: str) -> bool:
+    """Whether a file begins as :func:`write_annotations` does, line by line.
+
+    The tools' own exports bear the same names, but are laid out in other ways.
+    """
+    try:
+        with path.open("rb") as file:
+            return re.match(_STARTS[fmt], file.read(_START_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def count_frames(path: Path, fmt: str) -> int:
@@ -93,8 +119,7 @@ def _coco(first: int, classes: ClassSet, frames: Frames) -> Iterator[str]:
 
 def _cvat(classes: ClassSet, frames: Frames) -> Iterator[str]:
     """'CVAT for images 1.1': runs outside and inside in turn, row by row in a mask's box."""
-    yield '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n'
-    yield "<meta><task><labels>\n"
+    yield _CVAT_START
     for name, color in zip(classes.names, classes.colors_rgb, strict=True):
         label = ElementTree.Element("label")
         ElementTree.SubElement(label, "name").text = name

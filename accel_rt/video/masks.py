@@ -21,6 +21,7 @@ from accel_rt.video.annotations import (
     FILES,
     class_annotations,
     count_frames,
+    is_written_here,
     write_annotations,
 )
 from accel_rt.video.output import LineFile, output_errors
@@ -79,7 +80,10 @@ class MaskWriter:
         self._of_videos = video_masks(self._directory)
         self._numbered = True
         self._names: set[str] = set()
-        if fmt not in FILES and not self._earlier:
+        if fmt in FILES:
+            if not is_written_here(path := self._directory / FILES[fmt], fmt):
+                self._check_free(path)
+        elif not self._earlier:
             self._check_free(self._directory / CLASSES_FILE)
         if fmt not in FILES and self._stays:
             self._check_classes()

@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 
 from accel_rt.classes import ClassSet
 from accel_rt.data.open import open_dataset
+from accel_rt.errors import UsageError
 from accel_rt.video.annotations import FILES
 from accel_rt.video.masks import MaskWriter, count_masks
 from tests.need import need
@@ -179,6 +180,34 @@ def test_runs_longer_than_a_length_can_say_are_cut(tmp_path: Path) -> None:
     (task,) = json.loads((tmp_path / FILES["label-studio"]).read_text())
     (result,) = task["predictions"][0]["result"]
     assert (unpacked(result["value"]["rle"]) == 255).sum() == 4 * 300 * 200
+
+
+@pytest.mark.parametrize("frames", [0, 2])
+def test_a_file_of_an_earlier_run_is_replaced(written: Path, frames: int) -> None:
+    fmt = next(fmt for fmt, name in FILES.items() if name == written.name)
+    for _ in range(2):
+        with MaskWriter(written.parent, fmt, CLASSES) as writer:
+            for index in range(frames):
+                writer.write(index, MAPS[index])
+        assert count_masks(written.parent, fmt) == frames
+
+
+EXPORTS = {
+    "rle": '{"categories": [], "images": [], "annotations": []}',
+    "coco": '{"licenses": [], "categories": [{"id": 1, "name": "road"}],\n"images": []}',
+    "cvat": '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n',
+    "label-studio": '[{"id": 1, "annotations": [], "data": {"image": "a.png"}, "predictions": []}]',
+}
+
+
+@pytest.mark.parametrize("fmt", FILES)
+def test_what_a_tool_exported_is_kept(tmp_path: Path, fmt: str) -> None:
+    path = tmp_path / FILES[fmt]
+    path.write_text(EXPORTS[fmt])
+    with pytest.raises(UsageError, match=f"holds '{path.name}', which is no mask of an earlier"):
+        MaskWriter(tmp_path, fmt, CLASSES)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_text() == EXPORTS[fmt]
 
 
 @pytest.mark.parametrize("fmt", FILES)
