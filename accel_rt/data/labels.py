@@ -13,6 +13,7 @@ from PIL import Image
 from accel_rt.classes import IGNORE_LABEL
 from accel_rt.errors import InputError
 from accel_rt.video.images import folders_in, image_files
+from accel_rt.video.pictures import largest_of_pnm
 
 LABEL_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".pgm")
 """Of files that keep every value as it is, in lower case."""
@@ -103,9 +104,9 @@ def read_label_values(path: Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            spread, largest = _SPREAD.get(_raw_mode(image), 1), _largest_of_pgm(image)
+            spread, largest = _SPREAD.get(_raw_mode(image), 1), largest_of_pnm(image)
             integers, values = image.mode in _INTEGERS, np.asarray(image)
-            if largest is not None:  # Pillow spreads these over 8 or 16 bits
+            if integers and largest is not None:  # Pillow spreads these over 8 or 16 bits
                 full = 255 if image.mode == "L" else 65535
                 values = np.rint(values * (largest / full)).astype(np.int64)
     except OSError as error:
@@ -123,14 +124,6 @@ def read_label_values(path: Path) -> np.ndarray:
         if low < 0 or high > 255:
             raise InputError(f"{path} holds values {low} to {high}: labels are 0 to 255")
     return values.astype(np.uint8) // np.uint8(spread)
-
-
-def _largest_of_pgm(image: Image.Image) -> int | None:
-    """The largest value that a PGM file says it may hold; None for what is none, or says 255."""
-    tile = next(iter(getattr(image, "tile", ())), None)
-    if tile is None or not tile[0].startswith("ppm") or image.mode not in ("L", "I"):
-        return None
-    return int(tile[3][1])
 
 
 def _raw_mode(image: Image.Image) -> str:

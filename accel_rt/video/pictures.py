@@ -66,7 +66,8 @@ class PictureFile:
         """Picture ``number`` as uint8 BGR ``[H, W, 3]``, or None if it cannot be decoded.
 
         Orientation tags are obeyed, greyscale is repeated over the channels, 16-bit values are
-        divided by 257 and an alpha channel is dropped. Raises
+        divided by 257, those of PGM and PPM scaled from the largest that they name to 255, and an
+        alpha channel is dropped. Raises
         :class:`~accel_rt.errors.InputError` if the picture or the file is too large.
         """
         if self._header is None:
@@ -84,7 +85,8 @@ class PictureFile:
             return None
         if isinstance(self._header, TiffImagePlugin.TiffImageFile) and self._header.mode == "RGBA":
             return _rgb_to_bgr(self._header)  # OpenCV would multiply by the alpha channel
-        return _decode(self._path, self._pages[number] if self.count > 1 else None)
+        page = self._pages[number] if self.count > 1 else None
+        return _decode(self._path, page, largest_of_pnm(self._header))
 
     def shown_s(self) -> Fraction:
         """How long the picture read last is shown in an animation, in seconds."""
@@ -103,6 +105,17 @@ def read_image_bgr(path: Path, limits: Limits = DEFAULT_LIMITS) -> np.ndarray | 
     """The first picture of an image file, as :meth:`PictureFile.read` gives it."""
     with PictureFile(path, limits) as file:
         return file.read(0)
+
+
+def largest_of_pnm(image: Image.Image) -> int | None:
+    """The largest value that the header of a PGM or PPM names; None for what is none, or if 255.
+
+    ``image`` is open, but not yet read.
+    """
+    tile = next(iter(getattr(image, "tile", ())), None)
+    if tile is None or not tile[0].startswith("ppm") or image.mode not in ("L", "I", "RGB"):
+        return None
+    return int(tile[3][1])
 
 
 def _open_header(path: Path) -> Image.Image | None:
@@ -150,8 +163,8 @@ def _fits_chunks(data: memoryview) -> bool:
     return at <= len(data) + 8
 
 
-def _decode(path: Path, page: int | None) -> np.ndarray | None:
-    """The only picture of a file, or one ``page`` of several."""
+def _decode(path: Path, page: int | None, largest: int | None) -> np.ndarray | None:
+    """The only picture of a file, or one ``page`` of several; ``largest`` of a PNM."""
     log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         data = np.fromfile(path, np.uint8)
@@ -168,5 +181,7 @@ def _decode(path: Path, page: int | None) -> np.ndarray | None:
     if image is None or image.dtype not in (np.uint8, np.uint16):
         return None
     if image.dtype == np.uint16:
-        image = cv2.convertScaleAbs(image, alpha=1 / 257)
+        image = cv2.convertScaleAbs(image, alpha=255 / (largest or 65535))
+    elif largest and data[1] in b"56":  # of text OpenCV itself makes the largest 255
+        image = cv2.convertScaleAbs(image, alpha=255 / largest)
     return np.ascontiguousarray(image)

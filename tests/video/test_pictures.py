@@ -268,3 +268,18 @@ def test_a_lone_picture_of_an_unknown_kind(tmp_path):
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(InputError, match=r"the image 'a.tif' cannot be read: .* 32-bit values"):
         read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("largest", [1, 100, 255, 1023, 4095, 65535])
+@pytest.mark.parametrize("kind", ["P2", "P3", "P5", "P6"])
+def test_pnm_is_scaled_from_the_largest_value_that_it_names(tmp_path, kind, largest):
+    colors = np.array([[(largest, 0, largest // 2), (0, largest, 0)]], ">u2")
+    values = colors if kind in ("P3", "P6") else colors[..., :1]
+    if kind in ("P2", "P3"):
+        data = " ".join(map(str, values.ravel())).encode() + b"\n"
+    else:
+        data = values.astype(">u2" if largest > 255 else np.uint8).tobytes()
+    path = tmp_path / "a.ppm"
+    path.write_bytes(f"{kind} 2 1 {largest}\n".encode() + data)
+    expected = np.broadcast_to(values / largest * 255, (1, 2, 3))
+    np.testing.assert_allclose(read_image_bgr(path)[..., ::-1], expected, atol=1)
