@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from fractions import Fraction
@@ -25,7 +26,8 @@ _LEADING = ("frame", "pts_s", "zone", "margin")
 class StatsLog:
     """A row for each frame and zone: ``frame``, ``pts_s``, ``zone``, mean ``margin``, each class.
 
-    Classes are shares of the zone, 0 to 1; a cell without a value is empty. Until
+    Classes are shares of the zone, 0 to 1; a cell without a value is empty. The column of a class
+    that is called as one of the first four has ``class`` and a space before its name. Until
     :meth:`commit` the rows are in a CSV file with an unfinished name, each on disk once it is
     added; ``keep`` takes such a file up after its first ``keep`` frames. :attr:`means` are over
     these, too.
@@ -54,7 +56,7 @@ class StatsLog:
             lines = None if keep is None else 1 + keep * len(zones.names)
             self._file = LineFile(unfinished_path(path, self._token), lines)
             if keep is None:
-                self._file.write(_line((*_LEADING, *classes.names)))
+                self._file.write(_line((*_LEADING, *map(_column, classes.names))))
             else:
                 self._count(keep)
 
@@ -165,6 +167,12 @@ def count_frames(path: Path) -> int | None:
         return len({row["frame"] for row in csv.DictReader(text.splitlines())})
     except (OSError, ValueError, KeyError):
         return None
+
+
+def _column(name: str) -> str:
+    """The column of a class; no two are the same."""
+    taken = re.fullmatch(f"(class )*({'|'.join(_LEADING)})", name)
+    return f"class {name}" if taken else name
 
 
 def _whole(path: Path, token: str) -> Path:

@@ -71,6 +71,23 @@ def test_what_holds_no_zones_is_refused(tmp_path, stored):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_classes_called_as_columns_have_their_own(tmp_path, labels, suffix):
+    path, names = tmp_path / f"stats{suffix}", ("frame", "zone", "class zone", "margin")
+    log = StatsLog(path, ClassSet(names, ((0, 0, 0),) * 4), Zones())
+    for frame in range(3):
+        log.add(frame, Fraction(frame), labels)
+    log.complete()
+    log.commit()
+    assert count_frames(path) == 3
+    if suffix == ".parquet":
+        columns = pytest.importorskip("pyarrow.parquet").read_table(path).column_names
+    else:
+        columns = path.read_text().splitlines()[0].split(",")
+    assert columns[:4] == ["frame", "pts_s", "zone", "margin"]
+    assert columns[4:] == ["class frame", "class zone", "class class zone", "class margin"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_rows_are_frames_and_zones(tmp_path, labels, suffix):
     path = tmp_path / f"stats{suffix}"
     log = StatsLog(path, CLASSES, zones(tmp_path, {"left": [[0, 0], [9, 0], [9, 9], [0, 9]]}))
