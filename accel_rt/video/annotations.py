@@ -54,7 +54,7 @@ def write_annotations(fmt: str, file: BinaryIO, classes: ClassSet, frames: Frame
         "label-studio": _label_studio,
     }
     for part in writers[fmt](classes, frames):
-        file.write(part.encode())
+        file.write(part.encode(errors="replace"))  # names of files need not be UTF-8
 
 
 def is_written_here(path: Path, fmt: str) -> bool:

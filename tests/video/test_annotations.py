@@ -1,6 +1,7 @@
 """Masks in the files of annotation tools, read by these tools' own packages, and back as data."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -190,6 +191,14 @@ def test_a_file_of_an_earlier_run_is_replaced(written: Path, frames: int) -> Non
             for index in range(frames):
                 writer.write(index, MAPS[index])
         assert count_masks(written.parent, fmt) == frames
+
+
+@pytest.mark.parametrize("fmt", FILES)
+def test_names_of_pictures_need_not_be_utf_8(tmp_path: Path, fmt: str) -> None:
+    with MaskWriter(tmp_path, fmt, CLASSES) as writer:
+        writer.write(0, MAPS[0], os.fsdecode(b"caf\xe9.png"))
+    assert count_masks(tmp_path, fmt) == 1
+    (tmp_path / FILES[fmt]).read_text("utf-8")
 
 
 EXPORTS = {
