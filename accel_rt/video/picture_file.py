@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from accel_rt.errors import UsageError
+from accel_rt.errors import OutputError, UsageError
 from accel_rt.files import write_whole
+from accel_rt.size import wxh
 
 FORMATS = {
     ".png": "PNG",
@@ -23,6 +24,8 @@ FORMATS = {
 }
 """Pillow's formats by file suffix."""
 
+_LARGEST_SIDE = {".webp": 16383, ".jpg": 65500, ".jpeg": 65500, ".gif": 65535}
+
 UNREADABLE = (OSError, SyntaxError, TypeError, ValueError, Image.DecompressionBombError)
 """What Pillow raises for files that it cannot read."""
 
@@ -32,14 +35,25 @@ _QUALITY = 92  # of JPEG and WebP; the others ignore it
 def encode_picture(picture_bgr: np.ndarray, suffix: str) -> bytes:
     """uint8 BGR ``[H, W, 3]`` as the kind of file that ``suffix`` names.
 
-    Raises :class:`~accel_rt.errors.UsageError` for a suffix that names none.
+    Raises :class:`~accel_rt.errors.UsageError` for a suffix that names none, and as
+    :func:`check_size`.
     """
     if suffix.lower() not in FORMATS:
         raise UsageError(f"a picture's file ends in {', '.join(FORMATS)}, got '{suffix}'")
+    check_size(suffix, picture_bgr.shape[:2])
     file = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(picture_bgr[:, :, ::-1]))
     image.save(file, FORMATS[suffix.lower()], quality=_QUALITY)
     return file.getvalue()
+
+
+def check_size(suffix: str, size: tuple[int, ...]) -> None:
+    """Raise :class:`~accel_rt.errors.OutputError` for ``(height, width)`` beyond the kind's."""
+    largest = _LARGEST_SIDE.get(suffix.lower())
+    if largest is not None and max(size) > largest:
+        raise OutputError(
+            f"a {suffix} has up to {largest} pixels a side, got {wxh(size)}: name a .png or a video"
+        )
 
 
 def is_picture(path: Path) -> bool:

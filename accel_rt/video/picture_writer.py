@@ -14,7 +14,7 @@ from accel_rt.errors import OutputError
 from accel_rt.files import new_token, replacing, unfinished_path
 from accel_rt.video.encoder import fit, stretched_note
 from accel_rt.video.output import check_output_path, output_errors
-from accel_rt.video.picture_file import encode_picture
+from accel_rt.video.picture_file import check_size, encode_picture
 
 ANIMATED = (".gif", ".webp")
 """Suffixes of files that hold several frames."""
@@ -30,8 +30,8 @@ class PictureWriter:
 
     Frames of another size than the first are scaled to it. An animation's frames are held in
     memory until :meth:`complete`, up to a gigabyte. Raises :class:`OutputError` beyond that, for a
-    second frame of a file that holds one, and for a path that cannot be written; what was written
-    before is kept.
+    second frame of a file that holds one, for a size that the kind of file cannot have, and for a
+    path that cannot be written; what was written before is kept.
     """
 
     def __init__(self, path: Path, rate: Fraction, token: str | None = None) -> None:
@@ -60,6 +60,8 @@ class PictureWriter:
                 f"'{self.path}' holds one picture: name a video, or a file that ends in "
                 f"{' or '.join(ANIMATED)}"
             )
+        if not self._images:
+            check_size(self._suffix, frame_bgr.shape[:2])
         if (self.pictures + 1) * frame_bgr.size > _MOST_BYTES:
             raise OutputError(
                 f"'{self.path}' would be too large: name a video, or give less with --end"

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from accel_rt.errors import OutputError
+from accel_rt.video.picture_file import encode_picture
 from accel_rt.video.picture_writer import ANIMATED, PictureWriter
 from tests.video.clips import picture
 
@@ -25,6 +27,19 @@ def test_a_picture_has_its_colours_where_they_are(tmp_path, suffix):
         found = np.asarray(image.convert("RGB")).astype(int)
     assert found.shape == (48, 64, 3)
     assert np.abs(found - frame[..., ::-1]).mean() < 6
+
+
+@pytest.mark.parametrize(
+    ("suffix", "largest"), [(".webp", 16383), (".gif", 65535), (".jpg", 65500)]
+)
+def test_a_size_that_a_file_cannot_have_is_refused_at_the_first_frame(tmp_path, suffix, largest):
+    encode_picture(np.zeros((2, largest, 3), np.uint8), suffix)
+    frame = np.zeros((2, largest + 1, 3), np.uint8)
+    why = rf"a {suffix} has up to {largest} pixels a side, got {largest + 1}x2: name a .png or"
+    with pytest.raises(OutputError, match=why):
+        PictureWriter(tmp_path / f"out{suffix}", Fraction(10)).write(frame, Fraction(0))
+    with pytest.raises(OutputError, match=why):
+        encode_picture(frame, suffix)
 
 
 @pytest.mark.parametrize("suffix", ANIMATED)
