@@ -79,7 +79,7 @@ class RunFiles:
         self.timing: TimingLog | None = None
         self.masks: MaskWriter | None = None
         self.stats: StatsLog | None = None
-        self.first = 0
+        self.first = self.kept = 0
         self.policy_state: dict[str, Any] | None = None
         self._masks_format, self._resume_pts = masks_format, Fraction(0)
         self._journal: Journal | None = None
@@ -142,13 +142,11 @@ class RunFiles:
 
         An output that cannot be completed does not keep the others from it: its error is raised
         in the end, and what was done of it stays under its unfinished name. A part of a run takes
-        no earlier file's place where it can be gone on with: it is left unfinished then, and False
-        returned.
+        no earlier file's place where its input can be read again: False is returned then, and it
+        is left unfinished as far as it can be gone on with, with frame ``kept``.
         """
         if not whole and self._keeps_earlier:
-            for output in self._outputs():
-                output.leave()
-            self._ended = True
+            self._leave()
             return False
         errors: list[AccelError] = []
 
@@ -191,6 +189,20 @@ class RunFiles:
             told = f"{errors[0]}{left and f'; what was done is in {left}'}"
             raise type(errors[0])(told) from errors[0]
         return True
+
+    def _leave(self) -> None:
+        """Leave the outputs unfinished, or remove them if the run cannot be gone on with."""
+        for output in self._outputs():
+            output.leave()
+        self._ended = True
+        runs = unfinished_runs(self._main) if self._main else []
+        checkpoint = next((self._usable(run) for run in runs if run.token == self._token), None)
+        if checkpoint:
+            self.kept = checkpoint.frame
+            return
+        if self._journal:
+            self._journal.remove()
+        self._remove(self._token)
 
     def _outputs(self) -> list[VideoWriter | PictureWriter | TimingLog | MaskWriter | StatsLog]:
         every = (self.video, self.timing, self.masks, self.stats)
@@ -240,10 +252,11 @@ class RunFiles:
         if not usable:
             return None
         if not resume:
-            say(
-                f"note: an unfinished run has {usable[0].frames} frames of '{self._main}': "
-                "--resume goes on with it; it is kept until this one has ended"
-            )
+            if usable[0].done or self._usable(usable[0]):
+                say(
+                    f"note: an unfinished run has {usable[0].frames} frames of '{self._main}': "
+                    "--resume goes on with it; it is kept until this one has ended"
+                )
             return None
         fits = [run for run in usable if run.source == identity and not difference(run, settings)]
         if not fits:
@@ -253,10 +266,17 @@ class RunFiles:
                 "settings, or begin anew without --resume"
             )
         for run in fits:
-            there = self._pictures_there(run)
-            for checkpoint in reversed(run.checkpoints):
-                if checkpoint.frame and checkpoint.pictures <= there:
-                    return run, checkpoint
+            if checkpoint := self._usable(run):
+                return run, checkpoint
+        say(f"note: too little is left of the unfinished run of '{self._main}': this begins anew")
+        return None
+
+    def _usable(self, run: UnfinishedRun) -> Checkpoint | None:
+        """Where ``run`` can be gone on with: its last frame before which all is there."""
+        there = self._pictures_there(run)
+        for checkpoint in reversed(run.checkpoints):
+            if checkpoint.frame and checkpoint.pictures <= there:
+                return checkpoint
         return None
 
     def _pictures_there(self, run: UnfinishedRun) -> float:

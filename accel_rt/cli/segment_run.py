@@ -202,10 +202,12 @@ def _run_job(
     for note in (*source.notes, *(files.video.notes if files.video else ())):
         say(f"note: {note}")
     if not finished:
-        say(
-            f"note: the files of an earlier run stay as they are, and {frames} frames are kept "
-            f"unfinished, for --resume"
+        kept = (
+            f"{files.kept} of {frames} frames are kept unfinished, for --resume"
+            if files.kept
+            else f"the {frames} frames of this one are not kept: --resume could not use them"
         )
+        say(f"note: the files of an earlier run stay as they are, and {kept}")
     if failure is not None:
         if finished:
             say(f"note: the {frames} frames before the failure are kept")

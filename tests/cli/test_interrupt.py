@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -96,16 +97,31 @@ def test_a_part_does_not_replace_a_finished_file(accel, interrupted_at, long_cli
     interrupted_at({120: signal.SIGINT})
     done = accel("segment", long_clip, *args)
     assert done.code == 130
-    assert "stay as they are, and 121 frames are kept unfinished" in done.err
+    told = re.search(r"stay as they are, and (\d+) of 121 frames are kept unfinished", done.err)
+    assert 100 <= int(told[1]) < 121
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
     interrupted_at({})
     done = accel("segment", long_clip, *args, "--resume")
     assert done.code == 0
-    assert "going on with " in done.err
+    assert f"going on with {long_clip} after {told[1]} frames" in done.err
     check_video(tmp_path / "long_accel.mp4", FRAMES)
     assert len(list((tmp_path / "m").glob("*.png"))) == FRAMES
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["long.mp4", "long_accel.mp4", "m", "t.csv"]
+
+
+@pytest.mark.parametrize(("name", "frame"), [("o.mp4", 50), ("o.gif", 120)])
+def test_a_part_that_cannot_be_gone_on_with_is_not_kept(
+    accel, interrupted_at, long_clip, tmp_path, name, frame
+):
+    args = ("-o", name, "--timing", "t.csv")
+    (tmp_path / name).write_bytes(b"of an earlier run")
+    interrupted_at({frame: signal.SIGINT})
+    done = accel("segment", long_clip, *args)
+    assert done.code == 130
+    assert f"and the {frame + 1} frames of this one are not kept" in done.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["long.mp4", name]
+    assert (tmp_path / name).read_bytes() == b"of an earlier run"
 
 
 @pytest.mark.parametrize("fmt", ["png", "rle"])

@@ -115,9 +115,13 @@ def test_going_on_gives_what_an_undisturbed_run_does(accel, killed_at, long_clip
     assert names(tmp_path) == ["long.mp4", "long_accel.mp4", "m", "t.csv"]
 
 
-def test_killed_before_the_first_checkpoint(accel, killed_at, long_clip, tmp_path, whole):
+@pytest.mark.parametrize("resume", [("--resume",), ()])
+def test_killed_before_the_first_checkpoint(accel, killed_at, long_clip, tmp_path, whole, resume):
     killed_at(30, long_clip, *ARGS)
-    assert accel("segment", long_clip, *ARGS, "--resume").code == 0
+    done = accel("segment", long_clip, *ARGS, *resume)
+    assert done.code == 0
+    assert ("too little is left of the unfinished run" in done.err) == bool(resume)
+    assert "--resume goes on" not in done.err
     assert outputs(tmp_path) == whole
     assert names(tmp_path) == ["long.mp4", "long_accel.mp4", "m", "t.csv"]
 
