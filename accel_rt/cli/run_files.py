@@ -376,15 +376,17 @@ def finish_completed(job: Job, info: SourceInfo, settings: dict[str, Any]) -> bo
 def outputs_complete(job: Job, masks_format: str, info: SourceInfo) -> bool:
     """Whether every output of ``job`` is there, complete, and of as many frames as the others."""
     counts: list[int | None] = []
-    if job.video:
-        complete = complete_animation if is_picture(job.video) else complete_pictures
-        counts.append(complete(job.video, info))
     if job.timing:
         counts.append(count_rows(job.timing))
     if job.masks:
         counts.append(count_masks(job.masks, masks_format, _pictures(job, info)))
     if job.stats:
         counts.append(count_frames(job.stats))
+    if job.video and is_picture(job.video):
+        shown = complete_animation(job.video, info)  # frames alike, or too fast, may be one there
+        counts.append(shown and max(shown, *(count or 0 for count in counts), 0))
+    elif job.video:
+        counts.append(complete_pictures(job.video, info))
     found = counts[0]
     if found is None or len(set(counts)) > 1:
         return False

@@ -28,7 +28,8 @@ _QUALITY = 80
 class PictureWriter:
     """Takes the place of a :class:`~accel_rt.video.writer.VideoWriter` for pictures.
 
-    Frames of another size than the first are scaled to it. An animation's frames are held in
+    Frames of another size than the first are scaled to it; beyond 50 a second, which no browser
+    shows, an animation leaves some out. Its frames are held in
     memory until :meth:`complete`, up to a gigabyte. Raises :class:`OutputError` beyond that, for a
     second frame of a file that holds one, for a size that the kind of file cannot have, and for a
     path that cannot be written; what was written before is kept.
@@ -84,13 +85,13 @@ class PictureWriter:
             if len(self._images) == 1:
                 file.write(encode_picture(np.asarray(self._images[0])[:, :, ::-1], self._suffix))
                 return True
-            first, *others = self._images
+            (first, *others), durations_ms = zip(*self._shown(), strict=True)
             first.save(
                 file,
                 self._suffix[1:],
                 save_all=True,
                 append_images=others,
-                duration=self._durations_ms(),
+                duration=durations_ms if others else durations_ms[0],
                 loop=0,
                 quality=_QUALITY,
             )
@@ -111,13 +112,18 @@ class PictureWriter:
     def _suffix(self) -> str:
         return self.path.suffix.lower()
 
-    def _durations_ms(self) -> list[int]:
-        """Milliseconds of each frame; what rounding takes from one it gives to the next."""
+    def _shown(self) -> list[tuple[Image.Image, int]]:
+        """Frames and their milliseconds; what rounding takes from one it gives to the next.
+
+        Where frames follow each other too fast, some are left out.
+        """
         tick = _TICK_MS[self._suffix]
         ends = [*self._times[1:], self._times[-1] + self._last_s]
-        at, durations = Fraction(0), []
-        for end in ends:
+        at, shown = 0, []
+        for image, end in zip(self._images, ends, strict=True):
             left_ms = 1000 * (end - self._times[0]) - at
-            durations.append(max(_SHORTEST_MS, tick * round(left_ms / tick)))
-            at += durations[-1]
-        return durations
+            if shown and left_ms < _SHORTEST_MS / 2:
+                continue
+            shown.append((image, max(_SHORTEST_MS, tick * round(left_ms / tick))))
+            at += shown[-1][1]
+        return shown

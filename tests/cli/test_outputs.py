@@ -62,6 +62,17 @@ def test_skip_existing_does_part_of_an_animation_again(accel, fakes, clip, name)
     assert "skipped" in accel("segment", clip, "-o", name, "--skip-existing").err
 
 
+def test_skip_existing_of_an_animation_that_leaves_frames_out(accel, fakes, tmp_path):
+    (tmp_path / "fast").mkdir()
+    for number in range(40):
+        cv2.imwrite(str(tmp_path / "fast" / f"{number}.png"), picture(number))
+    args = ("segment", "fast", "--rate", 100, "-o", "a.gif", "--timing", "t.csv")
+    assert accel(*args).code == 0
+    assert "skipped" in accel(*args, "--skip-existing").err
+    (tmp_path / "t.csv").write_text("".join((tmp_path / "t.csv").read_text().splitlines(True)[:9]))
+    assert "skipped" not in accel(*args, "--skip-existing").err
+
+
 def test_skip_existing_of_folders_of_pictures_whose_masks_lie_together(accel, fakes, tmp_path):
     for folder, count in (("p", 5), ("q", 4)):
         (tmp_path / folder).mkdir()

@@ -43,6 +43,27 @@ def test_a_size_that_a_file_cannot_have_is_refused_at_the_first_frame(tmp_path, 
 
 
 @pytest.mark.parametrize("suffix", ANIMATED)
+@pytest.mark.parametrize(("rate", "frames"), [(25, 12), (60, 50), (120, 50), (240, 10), (1000, 2)])
+def test_an_animation_lasts_as_long_as_its_frames(tmp_path, suffix, rate, frames):
+    path = tmp_path / f"out{suffix}"
+    writer = PictureWriter(path, Fraction(rate))
+    for number in range(frames):
+        writer.write(picture(number), Fraction(number, rate))
+    assert writer.complete()
+    writer.commit()
+    shown_ms = []
+    with Image.open(path) as image:
+        for number in range(image.n_frames):
+            image.seek(number)
+            image.load()
+            shown_ms.append(image.info.get("duration") or 20)  # a lone WebP says none
+    assert min(shown_ms) >= 20
+    assert sum(shown_ms) == pytest.approx(max(1000 * frames / rate, 20), abs=10)
+    if rate == 25:
+        assert len(shown_ms) == frames
+
+
+@pytest.mark.parametrize("suffix", ANIMATED)
 def test_frames_of_other_sizes_are_scaled_to_the_first(tmp_path, suffix):
     path = tmp_path / f"out{suffix}"
     writer = PictureWriter(path, Fraction(10))
