@@ -217,6 +217,8 @@ def _run_job(
     if means.frames:
         _report(job, frames, means, elapsed_s, segmenter.describe())
         if options.summary and files.stats:
+            if files.first and not job.stats:
+                say(f"note: the shares are those after frame {files.first}: --stats would keep all")
             shares = files.stats.means
             for zone in (name for name, found in shares.items() if not found):
                 say(f"note: the zone '{zone}' has no pixel in the picture")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -378,6 +379,16 @@ def test_the_means_are_of_all_frames(accel, killed_at, long_clip, tmp_path):
     done = accel("segment", long_clip, *args, "--summary", "--resume")
     assert "going on with " in done.err
     assert done.out.splitlines()[-3:] == whole[-3:]
+
+
+@pytest.mark.parametrize("stats", [(), ("--stats", "s.csv")])
+def test_means_of_the_rest_alone_are_told(accel, killed_at, long_clip, stats):
+    args = ("--timing", "t.csv", *stats, "--no-video", "--summary")
+    killed_at(130, long_clip, *args)
+    done = accel("segment", long_clip, *args, "--resume")
+    first = re.search(r"going on with .* after (\d+) frames", done.err)[1]
+    told = f"note: the shares are those after frame {first}: --stats would keep all"
+    assert (told in done.err) == (not stats)
 
 
 @pytest.mark.parametrize("other", [("--masks", "m2"), ("--timing", "t2.csv")])
