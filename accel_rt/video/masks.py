@@ -380,7 +380,9 @@ def _names(directory: Path, fmt: str, pictures: Sequence[str] | None) -> set[str
 def _mask_name(index: int, image: str | None, suffix: str, taken: set[str]) -> str:
     """The name of the mask of frame ``index``, called after its picture's file ``image``."""
     stem = f"frame_{index:06d}" if image is None else Path(image).stem
-    return f"{stem}_{index:06d}{suffix}" if stem + suffix in taken else stem + suffix
+    while stem + suffix in taken:
+        stem += f"_{index:06d}"
+    return stem + suffix
 
 
 def _stored(directory: Path) -> dict[str, Any]:

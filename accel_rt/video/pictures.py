@@ -11,6 +11,7 @@ import numpy as np
 from PIL import (
     BmpImagePlugin,
     Image,
+    ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
@@ -84,6 +85,7 @@ class PictureFile:
         if self._path.stat().st_size > _BYTES_PER_PIXEL * max(self._limits.max_pixels, 1 << 20):
             return None
         if isinstance(self._header, TiffImagePlugin.TiffImageFile) and self._header.mode == "RGBA":
+            self._header.filename = ""  # so that Pillow maps no memory: it would, as if turned
             return _rgb_to_bgr(self._header)  # OpenCV would multiply by the alpha channel
         page = self._pages[number] if self.count > 1 else None
         return _decode(self._path, page, largest_of_pnm(self._header))
@@ -148,7 +150,8 @@ def _is_page(tiff: TiffImagePlugin.TiffImageFile, number: int) -> bool:
 
 def _rgb_to_bgr(image: Image.Image) -> np.ndarray | None:
     try:
-        return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
+        turned = ImageOps.exif_transpose(image).convert("RGB")
+        return np.ascontiguousarray(np.asarray(turned)[..., ::-1])
     except Exception:
         return None
 

@@ -166,6 +166,16 @@ def test_masks_are_called_after_their_images(tmp_path):
     assert names_in(tmp_path) == ["a.png", "a_000002.png", "b.png", "classes.json"]
 
 
+def test_names_with_numbers_are_no_longer_free_either(tmp_path):
+    pictures = ["b_000002.png", "b.png", "b.jpg"]
+    with MaskWriter(tmp_path, "png", CAMVID) as masks:
+        for index, name in enumerate(pictures):
+            masks.write(index, some_labels(index), name)
+    expected = ["b.png", "b_000002.png", "b_000002_000002.png", "classes.json"]
+    assert names_in(tmp_path) == expected
+    assert count_masks(tmp_path, "png", pictures) == 3
+
+
 @pytest.mark.parametrize("fmt", ["png", "npz", "rle"])
 def test_nothing_of_an_earlier_run_stays(tmp_path, fmt):
     (tmp_path / "notes.txt").touch()

@@ -264,6 +264,33 @@ def test_an_alpha_channel_is_dropped(tmp_path, name):
     np.testing.assert_array_equal(frame.image_bgr[::-1, ::-1, ::-1], colors)
 
 
+@pytest.mark.parametrize(
+    ("name", "frames", "options"),
+    [
+        ("a.tif", 1, {"compression": "raw"}),
+        ("a.tif", 1, {"compression": "tiff_lzw"}),
+        ("a.tif", 2, {"compression": "raw"}),
+        ("a.tif", 2, {"compression": "tiff_lzw"}),
+        ("a.png", 2, {}),
+        ("a.webp", 1, {"lossless": True}),
+        ("a.webp", 2, {"lossless": True}),
+    ],
+)
+def test_orientation_is_obeyed(tmp_path, name, frames, options):
+    exif = Image.Exif()
+    exif[274] = 6  # a quarter turn to the right
+    colors = np.random.default_rng(0).integers(0, 256, (frames, 20, 30, 3), np.uint8)
+    images = [Image.fromarray(one) for one in colors]
+    for image in images:
+        image.putalpha(255)
+    options |= {"save_all": True, "append_images": images[1:]} if frames > 1 else {}
+    images[0].save(tmp_path / name, exif=exif, **options)
+    _, found = read(tmp_path / name)
+    assert len(found) == frames
+    for frame, one in zip(found, colors, strict=True):
+        np.testing.assert_array_equal(frame.image_bgr[..., ::-1], np.rot90(one, -1))
+
+
 def test_a_lone_picture_of_an_unknown_kind(tmp_path):
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(InputError, match=r"the image 'a.tif' cannot be read: .* 32-bit values"):
