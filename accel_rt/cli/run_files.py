@@ -395,10 +395,10 @@ def outputs_complete(job: Job, masks_format: str, info: SourceInfo) -> bool:
 
 def _replaces(job: Job, masks_format: str, info: SourceInfo) -> bool:
     """Whether something of an earlier run gives way to the outputs of ``job``."""
-    files = (path for path in (job.video, job.timing, job.stats) if path)
-    if any(path.exists() for path in files):
+    if any(path.exists() for path in (job.video, job.timing, job.stats) if path):
         return True
-    return bool(job.masks) and replaces_masks(job.masks, masks_format, _pictures(job, info))
+    pictures = _pictures(job, info)
+    return job.masks is not None and replaces_masks(job.masks, masks_format, pictures)
 
 
 def _pictures(job: Job, info: SourceInfo) -> list[str] | None:

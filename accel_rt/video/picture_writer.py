@@ -119,7 +119,8 @@ class PictureWriter:
         """
         tick = _TICK_MS[self._suffix]
         ends = [*self._times[1:], self._times[-1] + self._last_s]
-        at, shown = 0, []
+        at = 0
+        shown: list[tuple[Image.Image, int]] = []
         for image, end in zip(self._images, ends, strict=True):
             left_ms = 1000 * (end - self._times[0]) - at
             if shown and left_ms < _SHORTEST_MS / 2:
