@@ -141,7 +141,8 @@ def segment(
 
     INPUT is a video file, a folder or quoted glob of images, a URL, or - for standard input.
     Ctrl-C finishes the file with what was done, but leaves that of an earlier run as it was: then
-    --resume goes on from about the last hundredth frame, though not with a GIF or WebP.
+    --resume goes on from the last checkpoint, of which there is one about every 100 frames, but
+    none of a GIF or WebP.
 
     With --workers or --cluster INPUT is a video file, a folder or quoted glob of videos, or a URL
     that fsspec knows, such as s3://.
