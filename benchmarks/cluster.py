@@ -24,7 +24,7 @@ from accel_rt.scale.manifest import Manifest
 from accel_rt.scale.plan import CHUNK_S, Outputs, Plan, Task, Video, cut
 from accel_rt.video.packets import PacketTable
 
-RATE, TICKS = 25, 90_000
+RATE, TICKS, SIZE = 25, 90_000, (1080, 1920)
 
 
 @dataclass
@@ -116,7 +116,7 @@ def main() -> None:
     for video, seconds in zip(videos, lengths, strict=True):
         packets = table(seconds, rng)
         began = time.process_time()
-        plan = Plan(cut(packets, CHUNK_S), Fraction(0), Fraction(0))
+        plan = Plan(cut(packets, CHUNK_S), Fraction(0), Fraction(0), SIZE, Fraction(RATE))
         tasks = [Task("chunk", video, plan, n).id for n in range(len(plan.chunks))]
         planning_s += time.process_time() - began
         assert len(set(tasks)) == len(tasks)
@@ -139,7 +139,7 @@ def main() -> None:
     ideal_s = sum(plan.frames for plan in plans.values()) / cluster.frames_per_s / power
     size = sum(len(line) + 1 for line in written)
     again = Manifest((line.encode() for line in written), lambda line: None)
-    assert again.joined == {video.key for video in videos}
+    assert again.joined == {video.key: True for video in videos}
     print(
         json.dumps(
             {

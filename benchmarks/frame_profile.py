@@ -5,6 +5,8 @@ python -m benchmarks.frame_profile [--model Accel-18] [--kind update] [--rows 20
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 from torch.profiler import ProfilerActivity, profile
 
@@ -26,8 +28,13 @@ _MODELS = {model.name: model for model in MODELS if not model.plain}
 def main(model: str, kind: str, precision: str, threads: int | None, rows: int) -> None:
     """Print the operators that take longest, added up over the frames of one kind."""
     chosen = _MODELS[model].on("cpu", precision)  # type: ignore[arg-type]
+    if kind == "update" and chosen.interval == 1:
+        raise click.UsageError(f"every frame of {model} is a keyframe: add --kind key")
+    settings = chosen.settings
+    if settings.backend == "auto":  # torch's profiler sees nothing of another one
+        settings = replace(settings, backend="torch")
     with threads_set_to(threads):
-        segmenter = load_segmenter(chosen.settings)
+        segmenter = load_segmenter(settings)
         frames = street_frames(chosen.interval)
         for frame in frames:  # to warm up
             segmenter.step(frame)
