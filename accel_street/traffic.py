@@ -137,7 +137,7 @@ class Traffic:
                 solid, chance, jitter = self._vehicle(number, slot)
                 if chance < stream.share:
                     yield self._driving(solid, stream, slot, jitter)
-        yield from self._queue()
+        yield from self._queue(time_s, reach_m)
         for kind, streams in ((1, self._walkers), (2, self._cyclists)):
             for number, stream in enumerate(streams):
                 for slot in self._slots(stream, time_s, -3, min(reach_m, 110)):
@@ -155,14 +155,20 @@ class Traffic:
 
         return Mover(solid, frames)
 
-    def _queue(self) -> Iterator[Mover]:
-        """Vehicles ahead in our lane, which keep their distance until we overtake them."""
+    def _queue(self, time_s: float, reach_m: float) -> Iterator[Mover]:
+        """Vehicles ahead in our lane, which keep their distance until we overtake them.
+
+        There are five of them, or to be overtaken as many as there are up to ``reach_m``.
+        """
         rng = np.random.default_rng((self._seed, 6))
         ahead = rng.uniform(9, 20) + rng.exponential(self._style.traffic_gap_m * 0.6)
         lane_d = self._style.lane_d(1, self._style.lanes - 1)
+        first, end = 0, 5
         if self._overtaken:
             ahead = GAINED_M / 2
-        for number in range(5):
+            first = int(self._camera.gained(time_s) // GAINED_M)
+            end = first + int(reach_m // GAINED_M) + 1
+        for number in range(end):
             solid = self._vehicle(len(self._vehicles), number)[0]
             rate, phase = rng.uniform(0.1, 0.4), rng.uniform(0, 2 * np.pi)
 
@@ -177,7 +183,8 @@ class Traffic:
                 where = np.append(self._road.point(s, lane_d), 0.0)
                 return moved(solid.frames, float(self._road.heading(s)), where)
 
-            yield Mover(solid, frames)
+            if number >= first:
+                yield Mover(solid, frames)
             gap = 16.0 + rng.exponential(self._style.traffic_gap_m * 0.5)
             ahead += GAINED_M if self._overtaken else gap
 

@@ -43,13 +43,16 @@ def street(
     output: Path, seconds: float, seed: int, size: tuple[int, int], rate: int, driving: Driving
 ) -> None:
     """Render a procedural street drive to the video file OUTPUT and print its path."""
+    from accel_rt.video.codecs import CODECS
     from accel_rt.video.output import check_output_path
     from accel_rt.video.writer import VideoWriter
     from accel_street import StreetDrive
 
     check_output_path(output, [])
     drive = StreetDrive(seed=seed, size=size, rate=rate, driving=driving)
-    with VideoWriter(output, size, Fraction(rate)) as writer:
+    suffix = output.suffix.lower()
+    codec = next((name for name, found in CODECS.items() if suffix in found.suffixes), "h264")
+    with VideoWriter(output, size, Fraction(rate), codec) as writer:
         for frame in drive.frames(max(1, round(seconds * rate))):
             writer.write(frame.image_bgr, Fraction(frame.index, rate))
     show(output)

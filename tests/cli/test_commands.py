@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import pytest
 
 from accel_rt.classes import CAMVID
@@ -53,6 +54,14 @@ def test_help_imports_nothing_heavy(args):
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, *args], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_a_street_is_written_in_a_codec_that_its_file_holds(accel):
+    size = ["--seconds", 0.1, "--size", "64x48"]
+    for name, codec in (("a.webm", "vp9"), ("a.MKV", "h264")):
+        assert accel("street", name, *size).code == 0
+        with av.open(name) as container:
+            assert container.streams.video[0].codec_context.name == codec
 
 
 def test_unknown_command(accel):

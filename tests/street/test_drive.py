@@ -175,12 +175,24 @@ def test_a_camera_that_overtakes_pulls_out_and_gains_on_its_lane(seed: int) -> N
         assert camera.gained(time_s) == pytest.approx(gained)
         assert other.camera.gained(time_s) == 0
     nearest = []
+    mover = next(scene._traffic._queue(0.0, 200.0))
     for time_s in (0.0, 4.0, 8.0):
         pose = camera.pose(time_s)
-        first = next(scene._traffic._queue()).frames(time_s)
+        first = mover.frames(time_s)
         middle = first[:, :, 2].mean(0) - pose.position
         nearest.append(float(pose.rotation[2] @ middle))
     assert nearest == pytest.approx([13, 0, -13], abs=4)
+
+
+def test_a_camera_that_overtakes_always_has_somebody_ahead() -> None:
+    scene = StreetDrive(4, SMALL, driving="overtakes")._scene
+    for time_s in (0.0, 40.0, 600.0):
+        pose = scene.camera.pose(time_s)
+        queue = scene._traffic._queue(time_s, 200.0)
+        middles = [mover.frames(time_s)[:, :, 2].mean(0) - pose.position for mover in queue]
+        depths = [float(pose.rotation[2] @ middle) for middle in middles]
+        assert depths[0] == pytest.approx(13, abs=4)
+        assert len(depths) == 8
 
 
 def test_effects_leave_geometry_alone() -> None:
