@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from accel_rt import threads
-from accel_rt.cli.fields import threads_option, written_option
+from accel_rt.cli.fields import plot_option, threads_option, written_option
 from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say
 from accel_rt.errors import UsageError
@@ -30,7 +31,7 @@ _NARROWEST = 140  # columns; what the widest table needs, where nobody watches a
 )
 @click.option("--quick", is_flag=True, help="Fewer cases and runs: half a minute, not three.")
 @written_option("--json", "FILE", "Write every measurement to FILE.", name="json_file")
-@written_option("--plot", "FILE.png", "Draw the time of each model.")
+@plot_option(".png", "Draw the time of each model.")
 @threads_option("CPU threads.  [default: one for each core]")
 @click.option(
     "--only", default="", metavar="TEXT", help="Operators' cases with TEXT in their name."
@@ -54,10 +55,10 @@ def bench(
     """
     if plot is not None and part == "ops":
         raise UsageError("--plot draws the models, and ops measures none: use e2e or all")
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise UsageError(f"--plot writes PNG, got {plot}: name the file something.png")
     if plot is not None:
         require_matplotlib()
+    if values["only"] and part == "e2e":
+        raise UsageError("--only chooses operators' cases, and e2e measures none: use ops or all")
     from accel_rt.bench.run import BenchSettings, run
 
     before = threads.crowding()
@@ -65,11 +66,12 @@ def bench(
         say(f"note: the machine is busy ({before}): times will be too long and vary")
     results = run(BenchSettings(part=part, quick=quick, **values), say)
     info = {**bench_machine(results), "load_before": before.load, "throttled": before.throttled}
-    _print(results, info)
-    if json_file is not None:
-        _write_json(json_file, results, info)
-    if plot is not None:
-        _plot(plot, results, info)
+    with ExitStack() as outputs:  # the last one first, and the others even if one fails
+        if plot is not None:
+            outputs.callback(_plot, plot, results, info)
+        if json_file is not None:
+            outputs.callback(_write_json, json_file, results, info)
+        outputs.callback(_print, results, info)
 
 
 def bench_machine(results: Results) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from accel_rt.cli.fields import (
     Number,
     field_options,
     from_values,
+    plot_option,
     threads_option,
     written_option,
 )
@@ -53,7 +55,7 @@ from accel_rt.runtime.settings import SegmenterSettings
     metavar="PERCENT",
     help="Say which schedule is the fastest that keeps so much of the mean IoU, and its options.",
 )
-@written_option("--plot", "FILE.svg", "Draw what is kept against how fast it is, as SVG.")
+@plot_option(".svg", "Draw what is kept against how fast it is, as SVG.")
 @written_option("--json", "FILE", "Write the numbers to FILE, too.", name="json_file")
 def kept(
     video: str,
@@ -80,9 +82,11 @@ def kept(
     base = from_values(SegmenterSettings, values)
     models = schedules(base, intervals, update)
     if plot is not None:
-        if plot.suffix.lower() != ".svg":
-            raise UsageError(f"--plot writes SVG, got {plot}: name the file something.svg")
         require_matplotlib()
+    for output in filter(None, (plot, json_file)):
+        with suppress(OSError):  # the video may be a URL, the output not there yet
+            if output.samefile(video):
+                raise UsageError(f"'{output}' is the video itself: name another file")
     if threads:
         torch.set_num_threads(threads)
     with open_source(video) as source:

@@ -10,7 +10,14 @@ from typing import Any
 import click
 
 from accel_rt.cli.eval_options import layout_option
-from accel_rt.cli.fields import Number, field_options, from_values, threads_option, written_option
+from accel_rt.cli.fields import (
+    Number,
+    field_options,
+    from_values,
+    plot_option,
+    threads_option,
+    written_option,
+)
 from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say, show, table
 from accel_rt.errors import UsageError
@@ -44,7 +51,7 @@ from accel_rt.runtime.settings import SegmenterSettings
     help="How long to take times; 0 takes none.",
 )
 @written_option("--json", "FILE", "Write the numbers to FILE, too.", name="json_file")
-@written_option("--plot", "FILE.svg", "Draw accuracy against time.")
+@plot_option(".svg", "Draw accuracy against time.")
 def schedules(
     data: str,
     split: str,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from accel_rt.errors import UsageError
 from accel_rt.option import Option, flag, options
 from accel_rt.size import wxh
 
@@ -110,11 +111,28 @@ def written_option(flag: str, metavar: str, help: str, name: str | None = None) 
     return click.option(*names, type=_FILE, metavar=metavar, help=help, callback=_in_a_folder)
 
 
+def plot_option(ending: str, help: str) -> Callable[[F], F]:
+    """``--plot``: a picture that is written beside; its name ends in ``ending``, such as ".svg"."""
+
+    def checked(context: click.Context, parameter: click.Parameter, path: Path | None) -> Any:
+        if path is not None and path.suffix.lower() != ending:
+            kind = ending[1:].upper()
+            raise UsageError(f"--plot writes {kind}, got {path}: name the file something{ending}")
+        return _in_a_folder(context, parameter, path)
+
+    return click.option("--plot", type=_FILE, metavar=f"FILE{ending}", help=help, callback=checked)
+
+
 def _in_a_folder(
     context: click.Context, parameter: click.Parameter, path: Path | None
 ) -> Path | None:
-    if path is not None and not path.absolute().parent.is_dir():
+    if path is None:
+        return None
+    if not path.absolute().parent.is_dir():
         raise click.BadParameter(f"there is no folder '{path.parent}': make it first")
+    files = [other.absolute() for other in context.params.values() if isinstance(other, Path)]
+    if path.absolute() in files:
+        raise UsageError(f"'{path}' is given twice: name two files")
     return path
 
 

@@ -464,6 +464,8 @@ def test_frames_before_a_failure_are_kept(accel, fakes, clip, monkeypatch, tmp_p
         (("segment", ""), "an input is empty text"),
         (("eval", "street:3:4", "--policy", "budget"), "No such option"),
         (("eval", "kept", "clip.mp4", "--plot", "p.png"), "--plot writes SVG, got p.png"),
+        (("eval", "kept", "clip.mp4", "--json", "clip.mp4"), "is the video itself"),
+        (("eval", "schedules", "street", "--plot", "p.png"), "--plot writes SVG, got p.png"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_the_work(

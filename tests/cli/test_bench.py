@@ -19,6 +19,7 @@ from accel_rt.bench import run as bench_run
 from accel_rt.bench.harness import Effort
 from accel_rt.bench.models import Model
 from accel_rt.bench.stream import FrameTime
+from accel_rt.cli.bench import bench
 from accel_rt.ops import winograd_conv2d_pack
 from accel_rt.runtime.settings import SegmenterSettings
 from tests.bench.made_up import RESULTS
@@ -80,6 +81,17 @@ def test_json_and_plot(accel, asked):
     assert cv2.imread("bench.png").shape[2] == 3
 
 
+def test_whoever_stops_reading_the_tables_gets_the_files(accel, asked, monkeypatch):
+    def gone(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("rich.console.Console.print", gone)
+    with pytest.raises(BrokenPipeError):
+        bench.callback("all", False, Path("bench.json"), Path("bench.png"), only="")
+    assert Path("bench.json").is_file()
+    assert Path("bench.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
@@ -90,6 +102,8 @@ def test_json_and_plot(accel, asked):
         ("bench --plot a.pdf", 2, "--plot writes PNG, got a.pdf"),
         ("bench --json nowhere/a.json", 2, "there is no folder 'nowhere': make it first"),
         ("bench --plot nowhere/a.png", 2, "there is no folder 'nowhere': make it first"),
+        ("bench --json a.png --plot a.png", 2, "'a.png' is given twice: name two files"),
+        ("bench e2e --only warp", 2, "--only chooses operators' cases, and e2e measures none"),
         ("bench --json .", 2, "'.' is a directory"),
     ],
 )
