@@ -1,7 +1,7 @@
 #!/bin/sh
 # Goes on from the networks that ship, for mIoU itself: recipes/camvid_lovasz.sh CAMVID RUNS
 # Each stage goes on where it was interrupted: six hours on two cores with AMX. Made the light reference
-# and the paper's pair that ship of those before them.
+# and the paper's pair that ship of those before them. Needs ResNet-34 and -50 of weights-paper/.
 set -eu
 camvid=$1 runs=$2
 common="--data $camvid --warmup 20 --lovasz 0.5 --edges 0.5 --street 0.05 --teacher-scales 1,1.5"

@@ -10,8 +10,13 @@ pack=$1 out=$2
 shift 2
 [ $# -gt 0 ] || set -- efficientnet_lite2 efficientnet_lite0 joint
 python=${PYTHON:-python} device=${DEVICE:-cuda} batch=${BATCH:-32} seconds=${SECONDS_EACH:-570}
-mkdir -p "$out/data"
-[ -e "$out/data/classes.json" ] || tar -xf "$pack" -C "$out/data"
+if [ ! -e "$out/data" ]; then
+    # What was interrupted is unpacked anew: half of the data would be trained on without a word.
+    rm -rf "$out/data.part"
+    mkdir -p "$out/data.part"
+    tar -xf "$pack" -C "$out/data.part"
+    mv "$out/data.part" "$out/data"
+fi
 frames=$(find "$out/data/images/train" -type f | wc -l)
 steps=$($python -c "print(max(2, round(${EPOCHS:-300} * $frames / $batch)))")
 

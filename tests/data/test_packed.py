@@ -1,7 +1,9 @@
 """A data set as one file: what is unpacked is the data set, but for JPEG's loss."""
 
 import json
+import subprocess
 import tarfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -28,6 +30,21 @@ def test_what_is_unpacked_is_the_data_set(tmp_path):
             (image, labels), (image_after, labels_after) = a.read(), b.read()
             np.testing.assert_array_equal(labels_after, labels)
             assert np.abs(image_after.astype(int) - image).mean() < 2
+
+
+def test_the_recipe_trains_on_nothing_that_was_unpacked_by_half(tmp_path):
+    recipe = Path(__file__).parents[2] / "recipes" / "device.sh"
+    root = write_camvid(tmp_path / "data")
+    write_camvid(root, "val", 4)
+    pack_data(root, tmp_path / "whole.pack")
+    whole = (tmp_path / "whole.pack").read_bytes()
+    (tmp_path / "cut.pack").write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "out"
+    for pack, there in (("cut", False), ("cut", False), ("whole", True)):
+        command = [recipe, tmp_path / f"{pack}.pack", out]
+        assert subprocess.run(command, env={"PYTHON": "false", "PATH": "/usr/bin:/bin"}).returncode
+        assert (out / "data" / "classes.json").is_file() == there
+    assert len(list(out.glob("data/images/train/*/*"))) == 3
 
 
 def test_frames_of_one_name_in_several_videos_are_all_there(tmp_path):
