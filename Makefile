@@ -69,4 +69,4 @@ $(READY): $(BUILD_INPUTS)
 	touch $@
 
 clean:
-	rm -rf build dist demo *.egg-info accel_rt/ops/*.so
+	rm -rf build dist demo *.egg-info accel_rt/ops/*.so $(READY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from accel_rt.errors import UsageError
 from accel_street import sensor, shade
-from accel_street.camera import Driving
+from accel_street.camera import DRIVINGS, Driving
 from accel_street.raster import Raster, rasterise
 from accel_street.scene import Scene, View
 
@@ -59,10 +60,13 @@ class StreetDrive:
             raise UsageError(f"a drive's seed must not be negative, got {seed}")
         if min(size) < 1 or max(size) > 16384:
             raise UsageError(f"a drive's size must be 1 to 16384 pixels, got {width}x{height}")
-        if not rate > 0:
-            raise UsageError(f"a drive's rate must be positive, got {rate}")
-        if speed_mps is not None and not speed_mps >= 0:
-            raise UsageError(f"a drive's speed must not be negative, got {speed_mps}")
+        if not 0 < rate < math.inf:
+            raise UsageError(f"a drive's rate must be positive and finite, got {rate}")
+        if speed_mps is not None and not 0 <= speed_mps < math.inf:
+            raise UsageError(f"a drive's speed must be finite and not negative, got {speed_mps}")
+        if driving not in DRIVINGS:
+            known = ", ".join(DRIVINGS)
+            raise UsageError(f"a drive's driving must be one of {known}, got '{driving}'")
         self.size = size
         self.rate = rate
         self._seed = seed

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,21 @@ def test_commands_of_workflows_are_there(path: Path) -> None:
             assert (ROOT / script).is_file(), command
         for target in re.findall(r"\bmake (\w+)", command):
             assert target in TARGETS, command
+
+
+def test_what_clean_removes_is_built_again(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("setup.py", "pyproject.toml", "csrc", ".venv/.ready"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+    def make(*arguments: str) -> str:
+        command = ["make", "-C", str(tmp_path), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    assert "pip" not in make("-n", "demo")
+    make("clean")
+    assert "pip" in make("-n", "demo")
 
 
 @pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.cuda"])

@@ -213,7 +213,10 @@ def test_effects_leave_geometry_alone() -> None:
         {"size": (10, 20000)},
         {"rate": 0},
         {"rate": float("nan")},
+        {"rate": float("inf")},
         {"speed_mps": -1.0},
+        {"speed_mps": float("inf")},
+        {"driving": "stop"},
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict) -> None:
