@@ -202,7 +202,7 @@ def input_file(source: str) -> Path:
     system, path = remote(source)
     folder = Path(tempfile.gettempdir(), f"accel-rt-inputs-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    copy = folder / (digest(identity(source)) + Path(path).suffix.partition("?")[0])
+    copy = folder / (digest(identity(source)) + Path(source_name(source)).suffix)
     with copy.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not copy.exists():

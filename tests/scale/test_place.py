@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from accel_rt.errors import InputError
-from accel_rt.scale.place import deliver, expand
+from accel_rt.scale.place import deliver, expand, input_file
 from tests.need import need
 
 
@@ -35,6 +36,17 @@ def test_a_folder_that_cannot_be_looked_through_is_told_of(tmp_path, monkeypatch
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(InputError, match="a' cannot be looked through .permission denied.: check"):
         expand([str(tmp_path)])
+
+
+@pytest.mark.parametrize("query", ["", "?token=x", "?sig=a.b/c.d", f"?sig={'a.b' * 100}"])
+def test_a_copy_is_called_as_the_file_that_a_url_names(query, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    memory = need("fsspec").filesystem("memory")
+    memory.store.clear()
+    memory.pipe_file(f"/in/clip.mp4{query}", b"a video")
+    copy = input_file(f"memory://in/clip.mp4{query}")
+    assert copy.suffix == ".mp4"
+    assert copy.read_bytes() == b"a video"
 
 
 @pytest.mark.parametrize("names", [["frame_000000.png", "classes.json"], ["masks.json"]])
