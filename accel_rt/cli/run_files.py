@@ -383,8 +383,9 @@ def outputs_complete(job: Job, masks_format: str, info: SourceInfo) -> bool:
     if job.stats:
         counts.append(count_frames(job.stats))
     if job.video and is_picture(job.video):
-        shown = complete_animation(job.video, info)  # frames alike, or too fast, may be one there
-        counts.append(shown and max(shown, *(count or 0 for count in counts), 0))
+        # Frames alike, or too fast, may be one there: the other outputs must tell of all the same.
+        shown, every = complete_animation(job.video, info), (info.frame_count or 1) - 1
+        counts.append(shown and max(shown, every, *(count or 0 for count in counts)))
     elif job.video:
         counts.append(complete_pictures(job.video, info))
     found = counts[0]

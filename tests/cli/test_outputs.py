@@ -68,9 +68,11 @@ def test_skip_existing_of_an_animation_that_leaves_frames_out(accel, fakes, tmp_
         cv2.imwrite(str(tmp_path / "fast" / f"{number}.png"), picture(number))
     args = ("segment", "fast", "--rate", 100, "-o", "a.gif", "--timing", "t.csv")
     assert accel(*args).code == 0
-    assert "skipped" in accel(*args, "--skip-existing").err
-    (tmp_path / "t.csv").write_text("".join((tmp_path / "t.csv").read_text().splitlines(True)[:9]))
-    assert "skipped" not in accel(*args, "--skip-existing").err
+    rows = (tmp_path / "t.csv").read_text().splitlines(True)
+    for lines in (9, 31):  # of fewer frames, and of more, than there are in the animation
+        assert "skipped" in accel(*args, "--skip-existing").err
+        (tmp_path / "t.csv").write_text("".join(rows[:lines]))
+        assert "skipped" not in accel(*args, "--skip-existing").err
 
 
 def test_skip_existing_of_folders_of_pictures_whose_masks_lie_together(accel, fakes, tmp_path):
