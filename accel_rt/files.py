@@ -84,7 +84,8 @@ def create(path: Path, mode: int = 0o666) -> int:
 
 def is_no_file(path: Path) -> bool:
     """Whether a pipe, a device or the like has that name, which nothing may replace."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+    # Not by Path's methods, which raise where a folder may not be looked into.
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 @contextmanager

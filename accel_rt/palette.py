@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -58,7 +59,7 @@ def recolor(classes: ClassSet, palette: str | None = None) -> ClassSet:
 
 
 def _read(path: Path) -> dict[str, Color]:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UsageError(
             f"there is no palette and no file '{path}': choose from {', '.join(PALETTES)} or name "
             "a JSON file"

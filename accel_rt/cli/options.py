@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -138,7 +138,7 @@ def segmenter_settings(choices: dict[str, Any]) -> SegmenterSettings:
     chosen = dict(choices)
     if weights := choices["weights"]:
         chosen["reference"] = weights
-        if Path(weights).is_dir() and chosen["update"] == DEFAULT_UPDATE:
+        if os.path.isdir(weights) and chosen["update"] == DEFAULT_UPDATE:
             chosen["update"] = weights
     return from_values(SegmenterSettings, chosen)
 

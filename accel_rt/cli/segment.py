@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
@@ -188,7 +189,7 @@ def segment(
         Path(local_output(path)) if path else None for path in (masks, timing, stats)
     )
     named = [settings.map, settings.flow, settings.fusion_weights, *map(values.get, _FILES)]
-    read = [Path(file) for file in named if file and Path(file).is_file()]
+    read = [Path(file) for file in named if file and os.path.isfile(file)]
     jobs = plan_jobs(inputs, output, folder, times, video=not no_video, stats=shares, read=read)
     from accel_rt.cli.segment_run import Choices, run_jobs
 

@@ -167,9 +167,9 @@ def find(name_or_path: str, kind: str = "network", role: Role = "reference") -> 
     """
     path, part = split_part(Path(name_or_path))
     if is_path(name_or_path):
-        if path.is_dir():
+        if os.path.isdir(path):
             return _in_folder(path, kind, role)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise WeightsError(f"no weight file {path}: see 'accel-rt models' for those installed")
         return part_path(path, part) if part else _part_for(path, kind, role)
     entries = {entry.name: entry for entry in _first_of_each_name()}
@@ -192,7 +192,7 @@ def is_path(name_or_path: str) -> bool:
     path, _ = split_part(Path(name_or_path))
     if path.suffix == ".safetensors" or len(path.parts) > 1:
         return True
-    return path.is_dir() and any(path.glob("*.safetensors"))
+    return os.path.isdir(path) and any(path.glob("*.safetensors"))
 
 
 def _in_folder(folder: Path, kind: str, role: Role) -> Path:

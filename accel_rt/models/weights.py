@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -255,7 +256,7 @@ def part_path(path: Path, part: str) -> Path:
 def split_part(path: Path) -> tuple[Path, str]:
     """The file, and the part of it that a path names; that is empty for the whole file."""
     name, mark, part = path.name.rpartition("#")
-    if not mark or path.is_file():
+    if not mark or os.path.isfile(path):
         return path, ""
     return path.with_name(name), part
 

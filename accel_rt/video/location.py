@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from accel_rt.errors import InputError, UsageError
+from accel_rt.files import is_no_file
 from accel_rt.redact import redact
 
 STDIN = "-"
@@ -63,11 +64,7 @@ def is_read_once(text: str | Path) -> bool:
     """Whether ``text`` is standard input, a pipe or a device: there is no way back in it."""
     if is_url(text):
         return False
-    path = local_path(text)
-    if str(text) == STDIN:
-        return True
-    # Not by Path's methods, which raise where a folder may not be looked into.
-    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
+    return str(text) == STDIN or is_no_file(local_path(text))
 
 
 def not_there(text: str | Path) -> InputError:

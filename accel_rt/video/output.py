@@ -31,15 +31,15 @@ def check_output_path(output: Path, inputs: Iterable[str | Path] = ()) -> None:
         )
     for source in inputs:
         with suppress(OSError):  # neither a URL nor a glob is a file
-            if output.exists() and output.samefile(source):
+            if os.path.exists(output) and output.samefile(source):
                 raise UsageError(
                     f"the output '{output}' is the input itself: give another name with -o"
                 )
-    if output.is_dir():
+    if os.path.isdir(output):
         raise UsageError(f"the output '{output}' is a folder: give a file name")
     if is_no_file(output):
         raise UsageError(f"the output '{output}' is a pipe or a device: give the name of a file")
-    if not output.parent.is_dir():
+    if not os.path.isdir(output.parent):
         raise OutputError(
             f"the folder '{output.parent}' does not exist: create it or write somewhere else"
         )

@@ -46,6 +46,25 @@ def test_name_too_long_for_the_system(accel, fakes):
     assert f"there is no file or folder '{'x' * 300}.mp4'" in done.error
 
 
+@pytest.mark.parametrize(
+    ("option", "text", "said"),
+    [
+        ("--reference", "onnx:absent.onnx?classes={}", "there is no network file 'absent.onnx'"),
+        ("--weights", "onnx:absent.onnx?classes={}", "there is no network file 'absent.onnx'"),
+        ("--weights", "{}/x.safetensors", "no weight file"),
+        ("--palette", "{}", "there is no palette and no file"),
+        ("-o", "{}/out.mp4", "does not exist: create it"),
+        ("--timing", "{}/t.csv", "does not exist: create it"),
+    ],
+)
+def test_options_too_long_for_a_name(accel, clip, option, text, said):
+    """Such as a network's, with the names of many classes behind it."""
+    long = ",".join(f"class{number}" for number in range(60))
+    done = accel("segment", clip, option, text.format(long))
+    assert done.code in (1, 2)
+    assert said in done.error
+
+
 def test_what_may_not_be_looked_at_stops_no_other_input(accel, fakes, clip, locked, tmp_path):
     done = accel("segment", clip, locked / "b.mp4", locked, "-o", "done/", "--timing", "t.csv")
     assert done.code == 1

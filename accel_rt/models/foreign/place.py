@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,7 @@ class Place:
     def file(self) -> Path:
         """The file of that name; raises :class:`~accel_rt.errors.WeightsError` if there is none."""
         path = Path(self.name)
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise WeightsError(f"there is no network file '{path}': check the path")
         return path
 
