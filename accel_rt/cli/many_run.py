@@ -41,6 +41,7 @@ from accel_rt.scale.plan import CHUNK_S, Outputs, Video, digest
 from accel_rt.threads import free_cores
 from accel_rt.video.images import is_image
 from accel_rt.video.location import is_read_once, is_url, local_path
+from accel_rt.video.masks import check_folder
 from accel_rt.video.stats_log import check_stats_suffix
 from accel_rt.video.timing import check_suffix
 from accel_rt.video.zones import Zones
@@ -83,7 +84,7 @@ def run_many(
     chunk_s = many.chunk_seconds or CHUNK_S
     weights = weights_digests(settings)
     matters = [_what_matters(settings, options), chunk_s, weights]
-    videos = _videos(inputs, folder, wanted, matters)
+    videos = _videos(inputs, folder, wanted, options.masks_format, matters)
     state = f"{folder.rstrip('/')}/{STATE}"
     chunks = Chunks(f"{state}/chunks")
     chosen = {name: values[name] for name in ("weights", "reference")}
@@ -180,7 +181,9 @@ def _what_matters(settings: SegmenterSettings, options: SegmentOptions) -> Any:
     return json.loads(json.dumps(parts, default=str))
 
 
-def _videos(inputs: Sequence[str], folder: str, wanted: Outputs, matters: Any) -> list[Video]:
+def _videos(
+    inputs: Sequence[str], folder: str, wanted: Outputs, masks_format: str, matters: Any
+) -> list[Video]:
     for text in inputs:
         if is_read_once(text) or (not is_url(text) and is_image(Path(text))):
             raise UsageError(
@@ -202,6 +205,8 @@ def _videos(inputs: Sequence[str], folder: str, wanted: Outputs, matters: Any) -
         check_owner(owners, source, vars(outputs).values())
         key = digest([identity(source), asdict(outputs), matters])
         videos.append(Video(source, outputs, key))
+        if outputs.masks and not is_url(outputs.masks):
+            check_folder(Path(outputs.masks), masks_format)
     sources = {_real(video.source) for video in videos}
     for output in owners:
         if _real(output) in sources:

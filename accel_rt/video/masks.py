@@ -80,11 +80,7 @@ class MaskWriter:
         self._of_videos = video_masks(self._directory)
         self._numbered = True
         self._names: set[str] = set()
-        if fmt in FILES:
-            if not is_written_here(path := self._directory / FILES[fmt], fmt):
-                self._check_free(path)
-        elif not self._earlier:
-            self._check_free(self._directory / CLASSES_FILE)
+        check_folder(self._directory, fmt)
         if fmt not in FILES and self._stays:
             self._check_classes()
         self._frames: LineFile | None = None
@@ -152,7 +148,7 @@ class MaskWriter:
                 self._numbered = False
                 self._check_classes()
         if self._format not in FILES and name not in self._earlier:
-            self._check_free(self._directory / name)
+            _check_free(self._directory / name)
         return name
 
     def close(self) -> None:
@@ -239,13 +235,6 @@ class MaskWriter:
                 f"with --masks"
             )
 
-    def _check_free(self, path: Path) -> None:
-        if os.path.lexists(path):
-            raise UsageError(
-                f"the folder '{self._directory}' holds '{path.name}', which is no mask of an "
-                f"earlier run: name another folder with --masks"
-            )
-
     def _write_png(self, name: str, index: int, labels: np.ndarray) -> None:
         image = Image.fromarray(labels)
         image.putpalette(self._palette_rgb)
@@ -275,6 +264,23 @@ class MaskWriter:
             for annotation in class_annotations(labels, len(self._class_set))
         ]
         self._frames.write(json.dumps({"image": image, "annotations": annotations}))
+
+
+def check_folder(directory: Path, fmt: str) -> None:
+    """Raise :class:`UsageError` where masks would take the place of somebody else's files."""
+    if fmt in FILES:
+        if not is_written_here(path := directory / FILES[fmt], fmt):
+            _check_free(path)
+    elif not _recorded(directory):
+        _check_free(directory / CLASSES_FILE)
+
+
+def _check_free(path: Path) -> None:
+    if os.path.lexists(path):
+        raise UsageError(
+            f"the folder '{path.parent}' holds '{path.name}', which is no mask of an "
+            f"earlier run: name another folder with --masks"
+        )
 
 
 def stored_frames(folder: Path) -> Iterator[dict[str, Any]]:

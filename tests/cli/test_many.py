@@ -395,3 +395,14 @@ def test_timings_tell_the_settings_of_one_process(accel, done, fakes, tmp_path):
     assert alone["size"] == many["size"] == [320, 192]
     assert alone["version"] == many["version"]
     assert alone.keys() <= many.keys()
+
+
+@pytest.mark.parametrize(("fmt", "name"), [("cvat", "annotations.xml"), ("png", "classes.json")])
+def test_files_of_others_among_masks_are_told_of_before_the_work(accel, done, tmp_path, fmt, name):
+    path = small.clip(tmp_path / "x.mp4", 5, audio_s=0)
+    (tmp_path / "m/x").mkdir(parents=True)
+    (tmp_path / "m/x" / name).write_text("made by hand")
+    out = accel("segment", path, "-o", "out", *ARGS, "--masks", "m", "--masks-format", fmt)
+    assert out.code == 2
+    assert f"holds '{name}', which is no mask of an earlier run" in out.error
+    assert not done
