@@ -43,6 +43,7 @@ _STARTS = {
     "label-studio": rb'\[\n(\{"data": .*"predictions": \[\{"model_version": "accel-rt"|\]\n\Z)',
 }
 _START_BYTES = 1 << 20  # of thousands of classes
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def write_annotations(fmt: str, file: BinaryIO, classes: ClassSet, frames: Frames) -> None:
@@ -54,7 +55,7 @@ def write_annotations(fmt: str, file: BinaryIO, classes: ClassSet, frames: Frame
         "label-studio": _label_studio,
     }
     for part in writers[fmt](classes, frames):
-        file.write(part.encode(errors="replace"))  # names of files need not be UTF-8
+        file.write(part.encode())
 
 
 def is_written_here(path: Path, fmt: str) -> bool:
@@ -120,7 +121,8 @@ def _coco(first: int, classes: ClassSet, frames: Frames) -> Iterator[str]:
 def _cvat(classes: ClassSet, frames: Frames) -> Iterator[str]:
     """'CVAT for images 1.1': runs outside and inside in turn, row by row in a mask's box."""
     yield _CVAT_START
-    for name, color in zip(classes.names, classes.colors_rgb, strict=True):
+    names = [_NOT_XML.sub("?", name) for name in classes.names]
+    for name, color in zip(names, classes.colors_rgb, strict=True):
         label = ElementTree.Element("label")
         ElementTree.SubElement(label, "name").text = name
         ElementTree.SubElement(label, "color").text = "#" + bytes(color).hex()
@@ -129,7 +131,8 @@ def _cvat(classes: ClassSet, frames: Frames) -> Iterator[str]:
     yield "</labels></task></meta>\n"
     for frame in frames():
         image = frame["image"]
-        said = f"id={quoteattr(str(image['id']))} name={quoteattr(image['file_name'])}"
+        name = _NOT_XML.sub("?", image["file_name"])  # which need not be UTF-8
+        said = f"id={quoteattr(str(image['id']))} name={quoteattr(name)}"
         yield f'<image {said} width="{image["width"]}" height="{image["height"]}">\n'
         for annotation in frame["annotations"]:
             left, top, width, height = annotation["bbox"]
@@ -137,7 +140,7 @@ def _cvat(classes: ClassSet, frames: Frames) -> Iterator[str]:
             runs = _runs(inside.ravel())
             if inside.flat[0]:
                 runs = [0, *runs]
-            name = quoteattr(classes.names[annotation["category_id"]])
+            name = quoteattr(names[annotation["category_id"]])
             box = f'left="{left}" top="{top}" width="{width}" height="{height}"'
             yield f'<mask label={name} source="auto" occluded="0" rle="'
             yield ", ".join(map(str, runs)) + f'" {box} z_order="0"></mask>\n'

@@ -193,10 +193,11 @@ def test_a_file_of_an_earlier_run_is_replaced(written: Path, frames: int) -> Non
         assert count_masks(written.parent, fmt) == frames
 
 
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"a\x1bb.png"])
 @pytest.mark.parametrize("fmt", FILES)
-def test_names_of_pictures_need_not_be_utf_8(tmp_path: Path, fmt: str) -> None:
+def test_names_of_pictures_need_not_be_text(tmp_path: Path, fmt: str, name: bytes) -> None:
     with MaskWriter(tmp_path, fmt, CLASSES) as writer:
-        writer.write(0, MAPS[0], os.fsdecode(b"caf\xe9.png"))
+        writer.write(0, MAPS[0], os.fsdecode(name))
     assert count_masks(tmp_path, fmt) == 1
     (tmp_path / FILES[fmt]).read_text("utf-8")
 
