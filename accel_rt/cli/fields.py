@@ -17,6 +17,8 @@ from accel_rt.size import wxh
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False)
+THREADS = click.IntRange(1, 1024)
+"""Numbers of CPU threads: the system refuses to start many thousands of them."""
 
 
 class Size(click.ParamType):
@@ -138,7 +140,7 @@ def _in_a_folder(
 
 def threads_option(help: str = "CPU threads.") -> Callable[[F], F]:
     """``--threads N``."""
-    return click.option("--threads", type=click.IntRange(min=1), metavar="N", help=help)
+    return click.option("--threads", type=THREADS, metavar="N", help=help)
 
 
 def field_options(settings: type, *names: str) -> Callable[[F], F]:

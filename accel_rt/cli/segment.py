@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from accel_rt.cli.fields import Number, field_options, from_values
+from accel_rt.cli.fields import THREADS, Number, field_options, from_values
 from accel_rt.cli.jobs import local_output, plan_jobs
 from accel_rt.cli.many import ManyOptions
 from accel_rt.cli.options import (
@@ -114,7 +114,7 @@ _MASK_FORMATS = ("png", "npz", "rle", "coco", "cvat", "label-studio")
 )
 @click.option(
     "--cores-per-worker",
-    type=click.IntRange(min=1),
+    type=THREADS,
     metavar="N",
     help="CPU threads of each worker.  [default: its share of this machine, 2 in a cluster]",
 )
@@ -148,8 +148,9 @@ def segment(
     With --workers or --cluster INPUT is a video file, a folder or quoted glob of videos, or a URL
     that fsspec knows, such as s3://.
     """
-    if "" in inputs:
-        raise UsageError("an input is empty text (an unset shell variable?): name a file")
+    for what, named in (("input", inputs), ("output", (output, masks, timing, stats))):
+        if "" in named:
+            raise UsageError(f"an {what} is empty text (an unset shell variable?): name a file")
     values = with_preset(values, PRESETS, "balanced")
     settings = segmenter_settings(values)
     if values["masks_format"] and not masks:
@@ -188,8 +189,8 @@ def segment(
     folder, times, shares = (
         Path(local_output(path)) if path else None for path in (masks, timing, stats)
     )
-    named = [settings.map, settings.flow, settings.fusion_weights, *map(values.get, _FILES)]
-    read = [Path(file) for file in named if file and os.path.isfile(file)]
+    files = [settings.map, settings.flow, settings.fusion_weights, *map(values.get, _FILES)]
+    read = [Path(file) for file in files if file and os.path.isfile(file)]
     jobs = plan_jobs(inputs, output, folder, times, video=not no_video, stats=shares, read=read)
     from accel_rt.cli.segment_run import Choices, run_jobs
 
