@@ -44,6 +44,9 @@ def stream_end(container: av.container.InputContainer, stream: av.VideoStream) -
     elif container.start_time is not None:
         start = Fraction(container.start_time, av.time_base)
     length = _sane_s((stream.duration or 0) * time_base(stream))
+    if length and container.format.name == "avi" and stream.average_rate:
+        # FFmpeg makes the duration of an AVI that was cut off shorter, and leaves its frames.
+        length = max(length, _sane_s(stream.frames / stream.average_rate) or length)
     if length:
         return start + length
     tagged = _sane_s(_duration_tag(stream.metadata.get("DURATION", "")))

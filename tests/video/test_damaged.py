@@ -58,6 +58,20 @@ def test_cut_file_without_a_known_length(tmp_path, noisy_images, name, mux):
     assert [picture_number(frame.image_bgr) for frame in frames] == list(range(len(frames)))
 
 
+def test_an_avi_that_is_cut_off_is_told(tmp_path):
+    """FFmpeg takes the length of what is there for that of the whole."""
+    images = [picture(n) for n in range(FRAMES)]
+    clock = Fraction(1, 25)
+    path = tmp_path / "a.avi"
+    write_clip(path, images=images, codec="mjpeg", pix_fmt="yuvj420p", time_base=clock)
+    source, frames = read(cut(path, 0.9))
+    assert FRAMES * 0.7 < len(frames) < FRAMES - 1
+    assert source.info.duration_s == FRAMES / 25
+    assert source.truncated
+    told = f"a.avi ended early: {len(frames)} of {FRAMES} frames could be read"
+    assert source.notes[-1] == told
+
+
 def test_mp4_without_its_index(tmp_path, noisy_images):
     path = cut(write_clip(tmp_path / "a.mp4", images=noisy_images), 0.9)
     with pytest.raises(InputError, match=r"if its index \(moov\) is missing, export it"):
