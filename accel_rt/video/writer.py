@@ -212,9 +212,11 @@ class VideoWriter:
         ``duration`` matters for the last frame only, ``1 / rate`` where it is None. With ``fresh``
         this frame and those after it do not depend on the frames before. A gap of hours is filled
         with the picture before it, repeated every hour: ``pictures`` counts these, too. Raises
-        :class:`UsageError` if ``pts`` is not after the last frame's, and for what is no frame.
+        :class:`UsageError` if ``pts`` is no number or not after the last frame's, and for what is
+        no frame.
         """
         check_frame(frame_bgr)
+        pts, duration = _seconds(pts), None if duration is None else _seconds(duration)
         if not self._open:
             raise UsageError(f"'{self.path}' is finished: no frame can be added")
         if self.frames == 0:
@@ -408,3 +410,10 @@ class VideoWriter:
             self._tracks.close()
         with suppress(av.FFmpegError, OSError, ValueError, AttributeError):
             self._container.close()
+
+
+def _seconds(value: Fraction | float) -> Fraction:
+    try:
+        return value if isinstance(value, Fraction) else Fraction(float(value))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"a frame's time is a number of seconds, got {value}") from error

@@ -386,6 +386,18 @@ def test_no_frames_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("wrong", [float("inf"), float("nan"), None])
+def test_a_time_is_a_number(tmp_path, wrong):
+    """Up to one without end the last picture would be repeated for ever."""
+    image = picture(0)
+    with VideoWriter(tmp_path / "out.mp4", image.shape[:2], RATE) as writer:
+        writer.write(image, 0.0)
+        with pytest.raises(UsageError, match="a frame's time is a number of seconds, got"):
+            writer.write(image, wrong)
+        writer.write(image, np.float32(0.5))
+    assert len(probe(tmp_path / "out.mp4").images) == 2
+
+
 def test_frames_out_of_order(tmp_path):
     with VideoWriter(tmp_path / "out.mp4", SIZE, RATE) as writer:
         writer.write(picture(0), Fraction(1))
