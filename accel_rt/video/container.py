@@ -115,8 +115,7 @@ class VideoSource(Source):
                 return False
             return bytes(packet) == self._first_packet
 
-    def close(self) -> None:
-        self._frames = iter(())
+    def _release(self) -> None:
         self._container.close()
 
     def _describe(

@@ -171,6 +171,3 @@ class ImageSource(Source):
             f"the start, {float(self._start):g} s, is after the end of '{self.info.name}', which "
             f"lasts {float(self._ends_at):.3f} s at {float(self.info.rate):g} images a second"
         )
-
-    def close(self) -> None:
-        self._frames = iter(())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -59,8 +59,8 @@ class SourceInfo:
     kind: Literal["video", "images", "stream"]
 
 
-class Source(ABC):
-    """An iterable of :class:`Frame`, read once, and a context manager.
+class Source:
+    """An iterator over each :class:`Frame`, and a context manager.
 
     ``corrupt_frames`` counts frames that were skipped because they could not be decoded,
     ``truncated`` says that the source ended before its own headers say it does, and ``notes``
@@ -81,9 +81,19 @@ class Source(ABC):
         self.joins = []
         self._corrupt_in_a_row = 0
         self._frames: Iterator[Frame] = iter(())
+        self._closed = False
+        self._reading = threading.Lock()  # frames may be read in another thread than closes
 
     def __iter__(self) -> Iterator[Frame]:
-        return self._frames
+        return self
+
+    def __next__(self) -> Frame:
+        with self._reading:
+            if self._closed:
+                raise UsageError(
+                    f"'{self.info.name}' is closed: read its frames before the with block ends"
+                )
+            return next(self._frames)
 
     def __enter__(self) -> Source:
         return self
@@ -98,9 +108,18 @@ class Source(ABC):
         """
         return None
 
-    @abstractmethod
     def close(self) -> None:
-        """Release the file or connection; a second call does nothing."""
+        """Release the file or connection; a second call does nothing.
+
+        A frame that another thread reads at that moment is waited for.
+        """
+        with self._reading:
+            self._closed = True
+            self._frames = iter(())
+            self._release()
+
+    def _release(self) -> None:
+        """Give back what reading needs."""
 
     def _count_corrupt(self) -> bool:
         """Count one frame that cannot be decoded; False once the source should give up."""

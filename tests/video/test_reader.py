@@ -7,6 +7,9 @@ import http.server
 import socket
 import subprocess
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -434,6 +437,33 @@ def test_frames_leave_memory_at_once(tmp_path: Path) -> None:
             gc.enable()
     assert frames == 20
     assert alive <= 3
+
+
+@pytest.mark.parametrize("kind", ["video", "images"])
+def test_a_closed_source_says_so(tmp_path: Path, kind: str) -> None:
+    path = write_clip(tmp_path / "clip.mp4")
+    if kind == "images":
+        path = tmp_path / "a.png"
+        assert cv2.imwrite(str(path), picture(0))
+    with open_source(path) as source:
+        frames = iter(source)
+        next(frames)
+    for left in (frames, source):
+        with pytest.raises(UsageError, match=f"'{path.name}' is closed"):
+            next(iter(left))
+    source.close()
+
+
+def test_closing_waits_for_the_frame_that_another_thread_reads(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "clip.mp4")
+    for _ in range(20):
+        source = open_source(path)
+        with ThreadPoolExecutor(1) as thread:
+            count = thread.submit(lambda source: [frame.index for frame in source], source)
+            time.sleep(0.002)
+            source.close()
+            with suppress(UsageError):
+                count.result()
 
 
 # Packets, streams and rates
