@@ -92,7 +92,7 @@ class RunFiles:
             for path in _claimed(job):
                 self._claims.append(Claim(path))
             identity = source_identity(job, source.info)
-            self._keeps_earlier = identity is not None and _replaces(job, masks_format, source.info)
+            self._keeps_earlier = identity is not None and _replaces(job, masks_format, source)
             self._earlier = unfinished_runs(self._main) if self._main else []
             settings = {**settings, **_named_outputs(job)}
             resumed = self._choose(settings, identity, resume)
@@ -373,13 +373,14 @@ def finish_completed(job: Job, info: SourceInfo, settings: dict[str, Any]) -> bo
     return True
 
 
-def outputs_complete(job: Job, masks_format: str, info: SourceInfo) -> bool:
+def outputs_complete(job: Job, masks_format: str, source: Source) -> bool:
     """Whether every output of ``job`` is there, complete, and of as many frames as the others."""
     counts: list[int | None] = []
+    info = source.info
     if job.timing:
         counts.append(count_rows(job.timing))
     if job.masks:
-        counts.append(count_masks(job.masks, masks_format, _pictures(job, info)))
+        counts.append(count_masks(job.masks, masks_format, source.picture_names()))
     if job.stats:
         counts.append(count_frames(job.stats))
     if job.video and is_picture(job.video):
@@ -388,26 +389,19 @@ def outputs_complete(job: Job, masks_format: str, info: SourceInfo) -> bool:
         counts.append(shown and max(shown, every, *(count or 0 for count in counts)))
     elif job.video:
         counts.append(complete_pictures(job.video, info))
-    found = counts[0]
+    found = counts[0] if counts else None  # without outputs there is nothing to leave
     if found is None or len(set(counts)) > 1:
         return False
     return bool(job.video) or (info.frame_count is not None and found >= info.frame_count - 1)
 
 
-def _replaces(job: Job, masks_format: str, info: SourceInfo) -> bool:
+def _replaces(job: Job, masks_format: str, source: Source) -> bool:
     """Whether something of an earlier run gives way to the outputs of ``job``."""
     if any(path.exists() for path in (job.video, job.timing, job.stats) if path):
         return True
-    pictures = _pictures(job, info)
-    return job.masks is not None and replaces_masks(job.masks, masks_format, pictures)
-
-
-def _pictures(job: Job, info: SourceInfo) -> list[str] | None:
-    """The names that masks of pictures are called after, one for each frame; None of a video."""
-    if info.kind != "images":
-        return None
-    names = [path.name for path in image_files(files_of(job.source))]
-    return names if len(names) > 1 else names * (info.frame_count or 1)
+    if job.masks is None:
+        return False
+    return replaces_masks(job.masks, masks_format, source.picture_names())
 
 
 def source_identity(job: Job, info: SourceInfo) -> Any:

@@ -151,7 +151,7 @@ def _run_job(
         zones = Zones.read(options.zones) if options.zones else Zones()
     with ExitStack() as stack:
         source = stack.enter_context(_open_source(job, options))
-        if choices.skip_existing and outputs_complete(job, options.masks_format, source.info):
+        if choices.skip_existing and outputs_complete(job, options.masks_format, source):
             there = job.video or job.masks or job.timing or job.stats
             say(f"skipped {job.name}: {there} is there and whole")
             return True

@@ -83,7 +83,7 @@ class ImageSource(Source):
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         super().__init__()
-        self._limits = limits
+        self._paths, self._limits = paths, limits
         self._too_large: InputError | None = None
         self._start = Fraction(str(start_s or 0))
         self._end = None if end_s is None else Fraction(str(end_s))
@@ -102,6 +102,20 @@ class ImageSource(Source):
         rate = 1 / first.duration if self._own_times and first.duration else self.info.rate
         self.info = replace(self.info, width=width, height=height, rate=rate)
         self._frames = chain([first], frames)
+
+    def picture_names(self) -> list[str]:
+        """The names of the pictures of the span, damaged ones, too.
+
+        Those of an animation with its own times are those of all its pictures.
+        """
+        names: list[str] = []
+        for path in self._paths:
+            with PictureFile(path, self._limits) as file:
+                names += [path.name] * file.count
+        if self._own_times:
+            return names
+        rate, end = self.info.rate, self._end
+        return names[math.ceil(self._start * rate) : None if end is None else math.ceil(end * rate)]
 
     def _describe(self, name: str, rate: Fraction, pictures: int) -> SourceInfo:
         """All but what the first picture tells."""

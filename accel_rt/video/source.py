@@ -108,6 +108,10 @@ class Source:
         """
         return None
 
+    def picture_names(self) -> list[str] | None:
+        """The name of each frame, where they come of pictures' own files; None of a video."""
+        return None
+
     def close(self) -> None:
         """Release the file or connection; a second call does nothing.
 

@@ -88,6 +88,21 @@ def test_skip_existing_of_folders_of_pictures_whose_masks_lie_together(accel, fa
         assert "skipped" in accel("segment", folder, *args).err
 
 
+def test_skip_existing_of_pages_and_of_some_of_a_folders_pictures(accel, fakes, tmp_path):
+    (tmp_path / "p").mkdir()
+    pages = [Image.fromarray(picture(number)) for number in range(3)]
+    pages[0].save(tmp_path / "p" / "a.tif", save_all=True, append_images=pages[1:])
+    for number in range(4):
+        assert cv2.imwrite(str(tmp_path / "p" / f"b{number}.png"), picture(number))
+    args = ("segment", "p", "--no-video", "--masks", "m", "--rate", 10)
+    for span in ((), ("--start", 0.2, "--end", 0.5)):
+        assert accel(*args, *span).code == 0
+        assert "skipped" in accel(*args, *span, "--skip-existing").err
+    assert "skipped" in accel(*args, "--skip-existing").err  # pictures' masks stay
+    (tmp_path / "m" / "b3.png").unlink()
+    assert "skipped" not in accel(*args, "--skip-existing").err
+
+
 def test_skip_existing_of_a_picture_whose_mask_is_among_others(accel, fakes, tmp_path):
     for number in range(2):
         assert cv2.imwrite(str(tmp_path / f"{number}.png"), picture(number))
@@ -103,6 +118,12 @@ def test_skip_existing_without_a_video(accel, fakes, clip):
     assert accel(*args, "--end", 0.2).code == 0
     assert "skipped" not in accel(*args, "--skip-existing").err
     assert "skipped" in accel(*args, "--skip-existing").err
+
+
+def test_skip_existing_without_any_output(accel, fakes, clip):
+    done = accel("segment", clip, "--no-video", "--summary", "--skip-existing")
+    assert done.code == 0
+    assert "mean % of 20 frames" in done.out
 
 
 def test_masks_of_an_earlier_run_do_not_stay(accel, fakes, clip, tmp_path):
