@@ -50,3 +50,17 @@ mkdir -p "$runs/mixed"
 cp "$runs/light/efficientnet_lite2.safetensors" "$runs/joint-2/resnet18.safetensors" "$runs/mixed"
 ACCEL_RT_WEIGHTS="$runs/mixed" accel-rt train fusion --reference efficientnet_lite2 \
     --update resnet18 --data "$camvid" --out "$runs/mixed"
+
+# ResNet-18 goes on alone; the mean of before and after ships, with the fusions of before.
+accel-rt train deeplab --network resnet18 --init "$runs/joint-2/resnet18.safetensors" \
+    --out "$runs/resnet18" $common --teacher efficientnet_lite2 --teacher-frames --batch 16 \
+    --steps 600 --rate 1e-3 --warmup 30 --scale 0.5,2 --whole 0.1 --mix 0.5 --distil 0.6 \
+    --robust 0.4 --balance 0.3 --weight-decay 0.05 --ema 0.99 --seed 7
+mkdir -p "$runs/resnet18-mean" "$runs/paper"
+accel-rt train soup "$runs/joint-2/resnet18.safetensors" "$runs/resnet18/resnet18.safetensors" \
+    -o "$runs/resnet18-mean/resnet18.safetensors"
+accel-rt pack "$runs/resnet18-mean/resnet18.safetensors" --bits 8 -o "$runs/paper/resnet18.safetensors"
+for pair in "resnet101 joint-2" "efficientnet_lite2 mixed"; do
+    set -- $pair
+    ACCEL_RT_WEIGHTS="$runs/$2" python "$(dirname "$0")/keep_fusion.py" "$1" resnet18 "$runs/paper"
+done
