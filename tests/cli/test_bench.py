@@ -96,7 +96,7 @@ def test_whoever_stops_reading_the_tables_gets_the_files(accel, asked, monkeypat
     ("args", "code", "message"),
     [
         ("bench speed", 2, "'speed' is not one of 'ops', 'e2e', 'all'"),
-        ("bench --threads 0", 2, "0 is not in the range x>=1"),
+        ("bench --threads 0", 2, "0 is not in the range 1<=x<=1024"),
         ("bench --precision int8", 2, "'int8' is not one of"),
         ("bench ops --plot a.png", 2, "--plot draws the models, and ops measures none"),
         ("bench --plot a.pdf", 2, "--plot writes PNG, got a.pdf"),
