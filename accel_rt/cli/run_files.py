@@ -399,9 +399,7 @@ def _replaces(job: Job, masks_format: str, source: Source) -> bool:
     """Whether something of an earlier run gives way to the outputs of ``job``."""
     if any(path.exists() for path in (job.video, job.timing, job.stats) if path):
         return True
-    if job.masks is None:
-        return False
-    return replaces_masks(job.masks, masks_format, source.picture_names())
+    return job.masks is not None and replaces_masks(job.masks, masks_format, source.picture_names)
 
 
 def source_identity(job: Job, info: SourceInfo) -> Any:

@@ -348,12 +348,13 @@ def count_masks(directory: Path, fmt: str, pictures: Sequence[str] | None = None
     return len(names) if names and names <= recorded and there else None
 
 
-def replaces_masks(directory: Path, fmt: str, pictures: Sequence[str] | None = None) -> bool:
+def replaces_masks(directory: Path, fmt: str, pictures: Callable[[], Sequence[str] | None]) -> bool:
     """Whether masks of an earlier run in ``directory`` go when those of a video, or of
-    ``pictures``, come."""
+    ``pictures()``, come; that opens all of them and is asked where masks of an earlier run are."""
     if fmt in FILES:
         return (directory / FILES[fmt]).exists() or bool(video_masks(directory))
-    return not _recorded(directory).isdisjoint(_names(directory, fmt, pictures))
+    recorded = _recorded(directory)
+    return bool(recorded) and not recorded.isdisjoint(_names(directory, fmt, pictures()))
 
 
 def video_masks(directory: Path) -> set[str]:

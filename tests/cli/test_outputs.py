@@ -11,6 +11,7 @@ from PIL import Image
 
 from accel_rt.errors import OutputError
 from accel_rt.files import Claim
+from accel_rt.video.images import ImageSource
 from accel_rt.video.timing import TimingLog
 from tests.video.clips import picture, probe, write_clip
 
@@ -101,6 +102,21 @@ def test_skip_existing_of_pages_and_of_some_of_a_folders_pictures(accel, fakes, 
     assert "skipped" in accel(*args, "--skip-existing").err  # pictures' masks stay
     (tmp_path / "m" / "b3.png").unlink()
     assert "skipped" not in accel(*args, "--skip-existing").err
+
+
+def test_pictures_are_not_opened_for_their_names_where_no_masks_are(
+    accel, fakes, monkeypatch, tmp_path
+):
+    (tmp_path / "p").mkdir()
+    assert cv2.imwrite(str(tmp_path / "p" / "a.png"), picture(0))
+    asked = []
+    named = ImageSource.picture_names
+    monkeypatch.setattr(ImageSource, "picture_names", lambda self: asked.append(0) or named(self))
+    args = ("segment", "p", "--no-video", "--masks", "m")
+    assert accel(*args).code == 0
+    assert not asked
+    assert accel(*args).code == 0
+    assert asked
 
 
 def test_skip_existing_of_a_picture_whose_mask_is_among_others(accel, fakes, tmp_path):
