@@ -20,15 +20,17 @@ TOLERANCE = 0.0075
 class TrueBoundary:
     """The contours of one label map, uint8 ``[H, W]``, to compare many predictions with.
 
-    Contours within the tolerance of an ignored pixel (255) count neither in labels nor in
-    predictions: what is there is unknown.
+    Contours within the tolerance of an ignored pixel (255), or beside it, count neither in labels
+    nor in predictions: what is there is unknown.
     """
 
     def __init__(self, labels: np.ndarray, classes: int, tolerance: float = TOLERANCE) -> None:
         self._classes = classes
-        self._disc = _disc(tolerance * float(np.hypot(*labels.shape)))
+        radius = tolerance * float(np.hypot(*labels.shape))
+        self._disc = _disc(radius)
         ignored = (labels == IGNORE_LABEL).view(np.uint8)
-        self._known = cv2.dilate(ignored, self._disc) == 0
+        # At least its neighbours, however small the frame: what is ignored is no other class.
+        self._known = cv2.dilate(ignored, _disc(max(1.0, radius))) == 0
         self._contour = _Contour(labels, self._known, self._disc, classes)
 
     def counts(self, predicted: np.ndarray) -> np.ndarray:

@@ -49,6 +49,14 @@ def test_nothing_counts_near_ignored_pixels() -> None:
     assert not TrueBoundary(labels, 2, tolerance=2 / np.hypot(40, 40)).counts(halves(20)).any()
 
 
+def test_ignored_pixels_are_no_other_class_in_small_frames_either() -> None:
+    """Here the tolerance is less than a pixel."""
+    labels = halves(20)
+    labels[10:15, 17:24] = 255
+    counts = TrueBoundary(labels, 2).counts(halves(20))
+    assert boundary_f(counts).tolist() == [100, 100]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_random_maps_against_all_pairs(seed: int) -> None:
     rng = np.random.default_rng(seed)
