@@ -129,7 +129,7 @@ def _mode(path: Path) -> str:
     try:
         with Image.open(path) as image:
             return image.mode
-    except OSError as error:
+    except Exception as error:  # of damaged files, of pictures that are too large
         raise InputError(f"cannot read the label map {path} ({error})") from error
 
 

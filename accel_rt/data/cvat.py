@@ -16,7 +16,7 @@ import numpy as np
 
 from accel_rt.classes import IGNORE_LABEL, ClassSet
 from accel_rt.data.colors import ColorCoding, classes_by_color
-from accel_rt.data.dataset import DataSet, DatasetFrame, FrameSequence
+from accel_rt.data.dataset import DataSet, DatasetFrame, FrameSequence, read_text
 from accel_rt.data.drawn import NO_CODING, DrawnFrame, Images, Shape, class_set
 from accel_rt.data.labels import Coding, label_maps
 from accel_rt.errors import InputError
@@ -112,7 +112,7 @@ def _listed(lists: Iterable[Path], maps: Iterable[str]) -> set[str]:
     """The names that lists have a line each of, which may have spaces, quotes, a folder before
     them, or a word behind them that is none of theirs."""
     known, names = set(maps), set()
-    lines = chain.from_iterable(listing.read_text().splitlines() for listing in lists)
+    lines = chain.from_iterable(read_text(listing).splitlines() for listing in lists)
     for line in filter(None, map(str.strip, lines)):
         whole = Path(line.strip("\"'")).name
         names.add(whole if whole in known else Path(line.split()[0]).name)
@@ -170,13 +170,14 @@ def _labelmap(path: Path) -> tuple[ClassSet, ColorCoding]:
                 name, color = line.split(":")[:2]
                 red, green, blue = (int(part) for part in color.split(","))
                 colors[name] = red, green, blue
+        classes = ClassSet(tuple(colors), tuple(colors.values()))
     except (OSError, ValueError) as error:
         raise InputError(
             f"cannot use {path} ({error}): its lines look like road:128,64,128::"
         ) from error
     labels = {color: label for label, color in enumerate(colors.values())}
     labels.setdefault(_BORDER, IGNORE_LABEL)
-    return ClassSet(tuple(colors), tuple(colors.values())), ColorCoding(labels, f"see {path}")
+    return classes, ColorCoding(labels, f"see {path.name}")
 
 
 def _hex(text: str) -> tuple[int, int, int]:

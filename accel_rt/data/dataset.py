@@ -128,6 +128,14 @@ def read_image(path: Path) -> np.ndarray:
     return image
 
 
+def read_text(path: Path) -> str:
+    """A text file in UTF-8; raises :class:`~accel_rt.errors.InputError` if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path} ({error}): restore it, as text in UTF-8") from error
+
+
 def numbered_sequences(
     frames: Iterable[tuple[str, int, DatasetFrame]], max_step: int
 ) -> tuple[FrameSequence, ...]:

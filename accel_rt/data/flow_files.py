@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from accel_rt.data.dataset import read_image
+from accel_rt.data.dataset import read_image, read_text
 from accel_rt.data.flo import read_flo
 from accel_rt.data.labels import read_label_values
 from accel_rt.errors import InputError, UsageError
@@ -115,7 +115,7 @@ def _of_split(flows: list[Path], root: Path, split: str | None) -> list[Path]:
     if split is None or not flows or not listing.is_file():
         return flows
     wanted = {"train": "1", "val": "2"}[split]
-    lines = listing.read_text().split()
+    lines = read_text(listing).split()
     if len(lines) != len(flows):
         raise InputError(f"{listing} has {len(lines)} lines for {len(flows)} pairs: complete them")
     return [flow for flow, line in zip(flows, lines, strict=True) if line == wanted]

@@ -278,6 +278,32 @@ class TestCvat:
         with pytest.raises(InputError, match=r"cannot use .*annotations.xml .*export it again"):
             open_dataset(tmp_path, "train")
 
+    @pytest.mark.parametrize("text", ["", "road:300,0,0::\n", "road\n"])
+    def test_label_maps_colours_that_cannot_be_used_are_named(
+        self, tmp_path: Path, text: str
+    ) -> None:
+        self.write_masks(tmp_path, "a")
+        (tmp_path / "labelmap.txt").write_text(text)
+        with pytest.raises(InputError, match=r"cannot use .*labelmap.txt .*look like road:128"):
+            open_dataset(tmp_path, "train")
+
+    def test_lists_that_are_no_text_are_named(self, tmp_path: Path) -> None:
+        self.write_masks(tmp_path, "a")
+        listing = tmp_path / "ImageSets" / "Segmentation" / "train.txt"
+        listing.parent.mkdir(parents=True)
+        listing.write_bytes("fahrräder\n".encode("latin-1"))
+        with pytest.raises(InputError, match=r"cannot read .*train.txt .* as text in UTF-8"):
+            open_dataset(tmp_path, "train")
+
+    def test_labels_are_the_same_wherever_they_lie(self, tmp_path: Path) -> None:
+        digests = []
+        for folder in ("here", "there"):
+            self.write_masks(tmp_path / folder, "a")
+            (tmp_path / folder / "labelmap.txt").write_text("none:0,0,0::\n")
+            (frame,) = voc(tmp_path / folder, "train").labelled()
+            digests.append(frame.labels_digest())
+        assert digests[0] == digests[1]
+
     def test_segmentation_masks_go_by_their_label_map(self, tmp_path: Path) -> None:
         self.write_masks(tmp_path, "a")
         self.write_masks(tmp_path, "b", (128, 64, 128))
@@ -312,6 +338,14 @@ class TestFlatFolders:
     def test_grey_values_ask_for_their_meaning_with_an_example(self, tmp_path: Path) -> None:
         root = self.write(tmp_path, [(0, 0, 0), (9, 9, 9)], "L")
         with pytest.raises(InputError, match=r'classes.json says .*"NAME OF 9", "id": 9}'):
+            open_dataset(root, "train")
+
+    def test_label_maps_that_are_too_large_are_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root = self.write(tmp_path, [(0, 0, 0)], "L")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 8)  # what Pillow takes for an attack
+        with pytest.raises(InputError, match=r"cannot read the label map .*0.png \(Image size"):
             open_dataset(root, "train")
 
     def test_smooth_pictures_are_no_label_maps(self, tmp_path: Path) -> None:

@@ -174,6 +174,9 @@ class TestFlowFiles:
         listing.write_text("1\n2\n")
         with pytest.raises(InputError, match="has 2 lines for 3 pairs"):
             flow_files(tmp_path, split="train")
+        listing.write_bytes(b"\xff")
+        with pytest.raises(InputError, match=r"cannot read .*train_val.txt .* as text in UTF-8"):
+            flow_files(tmp_path, split="train")
 
     def test_missing_image(self, tmp_path: Path) -> None:
         write_middlebury(tmp_path)
