@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from accel_rt.classes import ClassSet
+from accel_rt.classes import IGNORE_LABEL, ClassSet
 from accel_rt.data.camvid import camvid
 from accel_rt.data.cityscapes import cityscapes
 from accel_rt.data.coco import annotation_files, coco, split_of
@@ -108,10 +108,15 @@ def _recognise(path: Path) -> Layout:
 
 def check_validation(training: ClassSet, validation: DataSet) -> DataSet:
     """``validation``; raises :class:`~accel_rt.errors.UsageError` for other classes than
-    ``training``'s."""
+    ``training``'s, and :class:`~accel_rt.errors.InputError` if no pixel of it has a label."""
     if validation.classes.names != training.names:
         raise UsageError(
             f"the training pictures have the classes {', '.join(training.names)}, and those of "
             f"'{validation.split}' {', '.join(validation.classes.names)}: both need the same"
+        )
+    if not any((frame.labels() != IGNORE_LABEL).any() for frame in validation.labelled()):
+        raise InputError(
+            f"no pixel of {validation.name}'s split '{validation.split}' has a label of its "
+            f"classes: there is nothing to measure by"
         )
     return validation

@@ -60,6 +60,16 @@ def test_validation_needs_the_same_classes(camvid: Path, other: Path) -> None:
     assert check_validation(CAMVID, own) is own
 
 
+def test_validation_needs_a_labelled_pixel(camvid: Path) -> None:
+    """What nothing can be measured by would be known after training alone."""
+    own = open_dataset(camvid, "train")
+    for frame in own.labelled():
+        assert frame.label_path is not None
+        cv2.imwrite(str(frame.label_path), np.full(frame.labels().shape, 11, np.uint8))
+    with pytest.raises(InputError, match="no pixel of CamVid's split 'train' has a label"):
+        check_validation(CAMVID, own)
+
+
 def test_what_is_trained_on_is_told_apart_wherever_it_is(tmp_path: Path) -> None:
     def identity(folder: str, count: int) -> str:
         path = write_camvid(tmp_path / folder / "camvid", count=count)
