@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,7 @@ class Trainer:
         self._step = 0
         self._best: float | None = None
         self._files: list[Path] = []
+        self._unvalidated = False  # whether the validation at the checkpoint's step failed
 
     def run(self) -> list[Path]:
         """Train to the last step; returns the weight files written, the main one first.
@@ -90,9 +91,9 @@ class Trainer:
         samples = task.samples()
         made = batches(samples, settings, self._processes, self._step, task.sample_device)
         with closing(made) as parts, self._open_log() as log:
-            first = self._step == 0 and task.scores and settings.validate_first == 0
-            if first and not self._stop():
-                self._validate(log, log.row(0, 0.0), samples)
+            first = self._step == 0 and settings.validate_first == 0
+            if (first or self._unvalidated) and task.scores and not self._stop():
+                self._validate(log, log.row(self._step, 0.0), samples)
             while self._step < settings.steps:
                 rate, stopped = self._take_step(parts, log)
                 if self._validation_is_due():
@@ -125,6 +126,9 @@ class Trainer:
             self._best = member(saved, "best", (float, type(None)), None)
             listed = member(saved, "files", list, [])
             self._files = [self._folder.path / Path(typed(f, str, "a file")).name for f in listed]
+            if not all(path.is_file() for path in self._files):  # the best weights are gone
+                self._files, self._best = [], None
+            self._unvalidated = member(saved, "unvalidated", bool, False)
             self._model.load_state_dict(member(saved, "network", dict))
             self._average.model.load_state_dict(member(saved, "average", dict))
             load_moments(self._optimiser, member(saved, "optimiser", dict))
@@ -196,15 +200,20 @@ class Trainer:
         )
 
     def _next(self, parts: Iterator[Any]) -> Any:
-        """The next part of a batch; what was trained is saved if it cannot be made."""
-        try:
+        """The next part of a batch."""
+        # Other labels are other data, see _described().
+        with self._saved_if_it_fails(inputs=", but labels that are changed need another --out"):
             return next(parts)
+
+    @contextmanager
+    def _saved_if_it_fails(self, inputs: str = "", unvalidated: bool = False) -> Iterator[None]:
+        """Save what was trained where a picture cannot be used, of which ``inputs`` is said."""
+        try:
+            yield
         except Exception as error:
-            self._save()
+            self._save(unvalidated)
             told = f"saved at step {self._step}; the same command goes on from there"
-            if isinstance(error, InputError):  # other labels are other data, see _described()
-                told += ", but labels that are changed need another --out"
-            self._report(told)
+            self._report(told + inputs * isinstance(error, InputError))
             raise
 
     def _validation_is_due(self) -> bool:
@@ -218,7 +227,7 @@ class Trainer:
 
     def _validate(self, log: Any, row: dict[str, Any], samples: Any) -> None:
         model = self._average.model.eval()
-        with torch.inference_mode():
+        with self._saved_if_it_fails(unvalidated=True), torch.inference_mode():
             scores = self._task.validate(model)
         row.update((name, round(score, 2)) for name, score in scores.items())
         if self._processes.leads:
@@ -249,7 +258,7 @@ class Trainer:
                 self._average.model, self._folder.path, self._step, scores
             )
 
-    def _save(self) -> None:
+    def _save(self, unvalidated: bool = False) -> None:
         if not self._processes.leads:
             return
         self._folder.save(
@@ -258,6 +267,7 @@ class Trainer:
                 "step": self._step,
                 "best": self._best,
                 "files": [path.name for path in self._files],
+                "unvalidated": unvalidated,
                 "network": self._model.state_dict(),
                 "average": self._average.model.state_dict(),
                 "optimiser": self._optimiser.state_dict(),

@@ -2,6 +2,7 @@
 
 import csv
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,25 @@ class TestLoop:
             Trainer(task, SETTINGS, tmp_path, ALONE, messages.append).run()
         assert messages[-1] == f"saved at step 2; the same command goes on from {told}"
 
+    def test_a_validation_that_fails_is_no_loss_of_steps_and_is_made_up_for(
+        self, tmp_path: Path
+    ) -> None:
+        class Unreadable(Judged):
+            def validate(self, model: nn.Module) -> dict[str, float]:
+                try:
+                    return super().validate(model)
+                except StopIteration:
+                    raise InputError("cannot read the label map") from None
+
+        settings, messages = replace(SETTINGS, validate_every=3, validate_first=1), []
+        with pytest.raises(InputError):
+            Trainer(Unreadable([1.0, 7.0]), settings, tmp_path, ALONE, messages.append).run()
+        assert messages[-1] == "saved at step 6; the same command goes on from there"
+        (written,) = Trainer(Judged([9.0]), settings, tmp_path, ALONE).run()
+        assert written.read_text() == "step 6 of score 9.0"
+        assert [row["step"] for row in csv.DictReader((tmp_path / "log.csv").open())][-1] == "6"
+        assert Trainer(Judged([]), settings, tmp_path, ALONE).run() == [written]
+
     def test_a_seed_may_be_long(self, tmp_path: Path) -> None:
         settings = replace(SETTINGS, seed=20260101123000)
         Trainer(Line(), settings, tmp_path, ALONE, lambda line: None).run()
@@ -218,6 +238,19 @@ class TestLoop:
         written = Trainer(Judged([sign * 6.0], least_is_best), settings, tmp_path, ALONE).run()
         assert written == [tmp_path / "judged"]
         assert written[0].read_text() == f"step 2 of score {sign * 7.0}"
+
+    @pytest.mark.parametrize("goes_on", [False, True])
+    def test_weights_that_are_gone_are_written_again(self, tmp_path: Path, goes_on: bool) -> None:
+        """Those of the best step no longer are: the last ones, or the best from then on."""
+        settings = replace(SETTINGS, validate_every=2, validate_first=2, save_every_s=0)
+        asked, values = iter([False] * 3 + [goes_on] * 3), [7.0, 5.0, 4.0]
+        with pytest.raises(KeyboardInterrupt) if goes_on else nullcontext():
+            Trainer(
+                Judged(values), settings, tmp_path, ALONE, print, stop=lambda: next(asked)
+            ).run()
+        (tmp_path / "judged").unlink()
+        (written,) = Trainer(Judged([3.0]), settings, tmp_path, ALONE).run()
+        assert written.read_text() == f"step 6 of score {3.0 if goes_on else None}"
 
     def test_a_finished_run_without_a_best_score_still_has_weights(self, tmp_path: Path) -> None:
         """As checkpoints are that were written before the best weights were kept."""
