@@ -115,6 +115,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             unfinished.unlink()
 
 
+def make_parent(path: Path) -> None:
+    """Make the folder that ``path`` is in.
+
+    Raises :class:`~accel_rt.errors.OutputError` if that cannot be done.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(why_unwritable(path, error)) from error
+
+
 def write_whole(path: Path, data: bytes | str) -> None:
     """Write ``path`` (text as UTF-8), replacing what was there only when complete.
 

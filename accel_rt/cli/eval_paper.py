@@ -13,7 +13,7 @@ from accel_rt.cli.eval_options import footage_options, open_dataset_info, worker
 from accel_rt.cli.fields import Number, field_options, threads_option
 from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say, show
-from accel_rt.errors import OutputError
+from accel_rt.files import make_parent
 from accel_rt.plotting import require_matplotlib
 from accel_rt.runtime.settings import SegmenterSettings
 
@@ -56,13 +56,10 @@ def paper(data: str, out: Path, longest: int, **values: Any) -> None:
     require_matplotlib()
     from accel_rt.evaluate.paper import available_models
     from accel_rt.evaluate.paper_run import PaperRun, run_paper
-    from accel_rt.evaluate.report.write import write_report
+    from accel_rt.evaluate.report.write import FIGURES, write_report
     from accel_rt.evaluate.run import forget
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write {out}: {error.strerror or error}") from error
+    make_parent(out / FIGURES / "any.svg")
     base = SegmenterSettings(
         warp=values["warp"],
         size=values["size"],

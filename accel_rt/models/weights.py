@@ -23,8 +23,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from accel_rt.classes import ClassSet
-from accel_rt.errors import AccelError, OutputError, WeightsError
-from accel_rt.files import why_unwritable, write_whole
+from accel_rt.errors import AccelError, WeightsError
+from accel_rt.files import make_parent, write_whole
 from accel_rt.jsonfile import member, parse_json, typed
 from accel_rt.models.network import Network
 from accel_rt.models.quantise import Bits, dequantise, quantise
@@ -155,10 +155,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], description: dict, bits
     for name, tensor in tensors.items():
         if not name.endswith("num_batches_tracked"):
             stored.update(quantise(name, tensor, bits))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(why_unwritable(path, error)) from error
+    make_parent(path)
     write_whole(path, save(stored, {METADATA_KEY: json.dumps(description)}))
 
 

@@ -38,6 +38,7 @@ from accel_rt.train.losses import segmentation_loss
 from accel_rt.train.optimiser import cosine_rate
 from accel_rt.train.own_labels import own_snippets
 from accel_rt.train.pair_settings import FusionSettings
+from accel_rt.train.run import weight_file
 from accel_rt.train.sources import TrainingData, training_data
 
 
@@ -58,6 +59,7 @@ def train_fusion(
             f"'{settings.reference}', '{settings.update}'{named} are of different classes: choose "
             f"those of one class set"
         )
+    out = weight_file(out, store.fusion_name(info.network, update_info.network))
     model = Accel(reference, update, ScoreFusion(len(info.classes)))
     samples = _samples(settings, model, data, info.size, report)
     fusion = fit_fusion(samples, len(info.classes), settings, report)
@@ -68,8 +70,6 @@ def train_fusion(
             f"colours after warping + {gate.inconsistency:.3g} * flow's inconsistency "
             f"{gate.bias:+.3g})"
         )
-    if out.suffix != ".safetensors":
-        out = out / f"{store.fusion_name(info.network, update_info.network)}.safetensors"
     source = f"{settings.video}, as the reference labels it" if data is None else data.describe()
     frames = f"up to {settings.longest} frames"
     told = f"{settings.snippets} snippets of {frames}: {redact(source)}"

@@ -10,7 +10,7 @@ frame.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from statistics import mean
@@ -31,7 +31,9 @@ from accel_rt.models.weights import save_tensors
 from accel_rt.runtime.preprocess import resize_frame
 from accel_rt.runtime.program import FrameProgram, State
 from accel_rt.runtime.watching import LONGEST, Signs, Thumbnails
+from accel_rt.size import wxh
 from accel_rt.train.optimiser import cosine_rate
+from accel_rt.train.run import weight_file
 from accel_rt.train.settings import PolicySettings
 from accel_rt.video.reader import open_source
 
@@ -52,26 +54,39 @@ def train_policy(
     """Learn from ``videos`` and write to ``out`` (a ``.safetensors`` file or a folder), which is
     returned; in a folder it has the name that the runtime looks for.
 
-    Raises :class:`~accel_rt.errors.UsageError` for a video that is too short.
+    Raises :class:`~accel_rt.errors.UsageError` for a video that is too short, or whose frames
+    differ in size.
     """
     network, info = load_placed(place(settings.reference))
+    out = weight_file(out, store.POLICY_WEIGHTS)
     cpu = torch.device("cpu")
     program = FrameProgram(for_inference(Accel(network), cpu, torch.float32), cpu, torch.float32)
     worths = []
     for video in videos:
         with open_source(video) as source:
-            images = (frame.image_bgr for frame in source)
+            images = _of_one_size((frame.image_bgr for frame in source), video)
             worths.append(measure(images, program, info.size, LONGEST * max(_INTERVALS)))
         if len(worths[-1].changed) < _WINDOW:
             raise UsageError(f"{video} has fewer than {_WINDOW + 1} frames: name longer videos")
         report(f"{video}: {len(worths[-1].changed) + 1} frames")
     learnt = fit(worths, settings, report)
-    if out.suffix != ".safetensors":
-        out = out / f"{store.POLICY_WEIGHTS}.safetensors"
     frames = sum(len(worth.changed) + 1 for worth in worths)
     trained_on = f"{len(worths)} videos, {frames} frames, with {info.network}"
     save_tensors(out, learnt.state_dict(), {"kind": store.POLICY_WEIGHTS, "trained_on": trained_on})
     return out
+
+
+def _of_one_size(images: Iterable[np.ndarray], video: Path) -> Iterator[np.ndarray]:
+    """``images``; raises :class:`~accel_rt.errors.UsageError` for one of another size."""
+    size = None
+    for image in images:
+        size = size or image.shape
+        if image.shape != size:
+            raise UsageError(
+                f"{video} changes from {wxh(size[:2])} to {wxh(image.shape[:2])}: name videos "
+                f"whose frames keep their size"
+            )
+        yield image
 
 
 @dataclass(frozen=True)

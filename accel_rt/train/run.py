@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from accel_rt.errors import InputError, OutputError, UsageError
-from accel_rt.files import Claim, replacing, why_unwritable
+from accel_rt.files import Claim, make_parent, replacing, why_unwritable
 from accel_rt.jsonfile import member
 
 
@@ -99,3 +99,16 @@ class RunFolder:
                 writer.writerow(row)
         except OSError as error:
             raise OutputError(why_unwritable(path, error)) from error
+
+
+def weight_file(out: Path, stem: str) -> Path:
+    """Where weights go: ``out``, a ``.safetensors`` file, or ``stem`` in the folder ``out``.
+
+    Its folder is made. Raises :class:`~accel_rt.errors.OutputError` if there can be no such file,
+    before anything is learnt.
+    """
+    path = out if out.suffix == ".safetensors" else out / f"{stem}.safetensors"
+    make_parent(path)
+    if path.is_dir():
+        raise OutputError(f"cannot write '{path}': it is a folder")
+    return path

@@ -143,6 +143,15 @@ def test_bad_arguments(accel, tmp_path, args, code, message):
     assert message in done.error
 
 
+def test_a_file_in_the_place_of_the_figures_is_said_at_once(accel, tmp_path):
+    Path("out").mkdir()
+    Path("out/figures").write_text("mine")
+    done = accel("eval", "paper", "nowhere", "-o", "out")
+    assert (done.code, done.out) == (1, "")
+    assert "cannot write" in done.error
+    assert "out/figures" in done.error
+
+
 def test_help_names_the_commands(accel):
     done = accel("eval", "--help")
     assert done.code == 0

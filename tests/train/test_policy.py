@@ -3,11 +3,12 @@
 from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
-from accel_rt.errors import UsageError
+from accel_rt.errors import OutputError, UsageError
 from accel_rt.models.accel import Accel
 from accel_rt.models.keyframe_gru import KeyframeGRU
 from accel_rt.models.store import FOLDERS_VARIABLE, load_policy
@@ -84,3 +85,15 @@ def test_a_file_is_written_that_the_runtime_finds(
     monkeypatch.setattr(policy, "_WINDOW", 9)
     with pytest.raises(UsageError, match="a.mp4 has fewer than 10 frames"):
         train_policy(clips, PolicySettings(), tmp_path, lines.append)
+
+
+def test_videos_that_cannot_be_learnt_from_and_places_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "load_placed", lambda place: (colour_network().eval(), INFO))
+    for number, height in enumerate((64, 64, 96)):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((height, 64, 3), np.uint8))
+    with pytest.raises(UsageError, match="changes from 64x64 to 64x96: name videos whose frames"):
+        train_policy([tmp_path], PolicySettings(), tmp_path / "out", lambda line: None)
+    with pytest.raises(OutputError, match="cannot write .*0.png/policy.safetensors"):
+        train_policy([tmp_path], PolicySettings(), tmp_path / "0.png", lambda line: None)

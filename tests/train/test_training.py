@@ -381,6 +381,19 @@ class TestFusion:
         assert fusion.conv.weight.shape == (11, 22, 1, 1)
         assert fusion.gate != Gate()  # learnt, and kept in the file
 
+    @pytest.mark.parametrize("out", ["file", "folder.safetensors"])
+    def test_where_no_file_can_be_is_said_before_anything_is_learnt(
+        self, camvid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+    ) -> None:
+        (tmp_path / "file").write_text("mine")
+        (tmp_path / "folder.safetensors").mkdir()
+        path = tmp_path / "plainnet.safetensors"
+        save_network(path, build_network("plainnet", 11), replace(INFO, network="plainnet"))
+        settings = self.settings(reference=str(path), update=str(path), data=camvid, street=0.0)
+        monkeypatch.setattr("accel_rt.train.fusion.branch_scores", None)
+        with pytest.raises(OutputError, match=f"cannot write .*{out}"):
+            train_fusion(settings, tmp_path / out, _quiet)
+
     def test_the_keyframe_ahead_counts_where_it_fits_better(self) -> None:
         """Two frames of a blue and a red scene, the second one with a keyframe ahead or without."""
         model = Accel(colour_network(), colour_network(), ScoreFusion(3))
