@@ -225,7 +225,7 @@ def read(path: Path) -> Results:
         return from_json(stored)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, MemoryError) as error:
         raise InputError(
             f"{path} cannot be used ({error}): give a JSON that 'accel-rt eval' wrote"
         ) from error

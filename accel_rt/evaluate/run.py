@@ -24,7 +24,7 @@ from accel_rt.evaluate.footage import Footage, check_length
 from accel_rt.evaluate.predict import Predictor, SharedPredictor
 from accel_rt.evaluate.schedule import Density, KeyframeSchedule, WorkUnit, work_units
 from accel_rt.evaluate.scoring_pass import check_classes, count_unit
-from accel_rt.files import replacing
+from accel_rt.files import replacing, write_whole
 from accel_rt.models.foreign.open import load_placed, place
 from accel_rt.runtime.load import keyframe_interval, weights_digests
 from accel_rt.runtime.settings import SegmenterSettings
@@ -247,7 +247,7 @@ class _Parts:
                         f"it away, or name another output"
                     )
             folder.mkdir(parents=True, exist_ok=True)
-            mark.write_text(json.dumps(fingerprint))
+            write_whole(mark, json.dumps(fingerprint))
         except OSError as error:
             raise OutputError(f"cannot write {folder}: {error.strerror or error}") from error
 

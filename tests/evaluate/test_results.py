@@ -104,6 +104,18 @@ def test_files_that_are_something_else(tmp_path: Path, content: str, message: st
         read(tmp_path / "a.json")
 
 
+def test_a_file_of_more_frames_than_memory_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_memory(*shape: object) -> None:
+        raise MemoryError("Unable to allocate 44.7 GiB")
+
+    write(tmp_path / "a.json", results())
+    monkeypatch.setattr(np, "zeros", without_memory)
+    with pytest.raises(InputError, match="cannot be used .Unable to allocate 44.7 GiB"):
+        read(tmp_path / "a.json")
+
+
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
         read(tmp_path / "a.json")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import resource
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -120,6 +122,23 @@ def test_files_of_others_stay_whatever_their_names(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="holds other files: move it away"):
         evaluate(evaluation, work, 1, _quiet)
     assert {path.name: path.read_text() for path in work.iterdir()} == texts
+
+
+def test_where_nothing_can_be_written_no_parts_are_lost(tmp_path: Path) -> None:
+    evaluation, work = Evaluation(LONG, MODELS, "dense", AgeingPredictor), tmp_path / "work"
+    evaluate(evaluation, work, 1, _quiet)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9, limits[1]))  # bytes
+        with pytest.raises(OutputError):
+            evaluate(evaluation, work, 1, _quiet)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    said: list[str] = []
+    evaluate(evaluation, work, 1, said.append)
+    assert said == ["2 of 2 parts are there from an earlier run"]
 
 
 @pytest.mark.parametrize("fault", ["one array less", "another model", "fewer frames", "floats"])
