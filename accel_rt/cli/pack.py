@@ -82,7 +82,8 @@ def pack(
     )
 
     number = cast(Literal[4, 8], int(bits or 4))
-    if "#" not in weights and read_description(file)["kind"] == "model":
+    is_whole = not split_part(Path(weights))[1]
+    if is_whole and read_description(file)["kind"] == "model":
         save_tensors(output, *load_tensors(file), number)
     else:
         network, info = load_network(path)

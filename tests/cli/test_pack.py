@@ -61,10 +61,10 @@ def test_unknown_weights(accel: Run, tmp_path: Path) -> None:
 def test_a_model_is_packed_whole_and_listed(
     accel: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, packed = tmp_path / "whole.safetensors", tmp_path / "packed.safetensors"
+    model, packed = tmp_path / "no#1" / "whole.safetensors", tmp_path / "packed.safetensors"
     write_model(model)
     assert accel("pack", model, "-o", packed, "--bits", "8").code == 0
     assert packed.stat().st_size < 0.4 * model.stat().st_size
     assert load_model(SegmenterSettings(reference=str(packed))).description["fusion"] == "packed"
-    monkeypatch.setenv("ACCEL_RT_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("ACCEL_RT_WEIGHTS", f"{tmp_path}:{model.parent}")
     assert {"whole", "packed"} <= set(accel("models").out.split())
