@@ -66,7 +66,7 @@ def coco(root: Path, split: str) -> DataSet:
                 raise ValueError(f"its categories are not those of {files[0].name}")
             classes = found
             frames += list(_frames(stored, path, split, images, rest, labels))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             raise InputError(f"cannot use {path} ({error}): it is no export of COCO") from error
     assert classes is not None
     frames.sort(key=lambda frame: natural_key(frame.image_path))

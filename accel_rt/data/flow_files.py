@@ -49,16 +49,20 @@ class FlowFiles:
     def read(self) -> FlowPair:
         """Raises :class:`~accel_rt.errors.InputError` for unreadable files or other sizes."""
         flow, valid = read_flo(self.flow_path)
-        images = [read_image(path) for path in (self.previous_path, self.current_path)]
+        paths = self.previous_path, self.current_path
+        images = {path: read_image(path) for path in paths}
+        previous, current = (images[path] for path in paths)
         if self.invalid_path is not None:
-            valid &= read_label_values(self.invalid_path) == 0
-        for path, image in zip((self.previous_path, self.current_path), images, strict=True):
+            images[self.invalid_path] = read_label_values(self.invalid_path)
+        for path, image in images.items():
             if image.shape[:2] != flow.shape[:2]:
                 raise InputError(
                     f"{self.flow_path} is {flow.shape[1]}x{flow.shape[0]} and its image {path} "
                     f"{image.shape[1]}x{image.shape[0]}: they must have one size"
                 )
-        return FlowPair(images[0], images[1], flow, valid)
+        if self.invalid_path is not None:
+            valid &= images[self.invalid_path] == 0
+        return FlowPair(previous, current, flow, valid)
 
 
 def flow_files(
@@ -85,7 +89,7 @@ def flow_files(
             _middlebury,
         ),
         "sintel": (
-            lambda: sorted(root.glob("training/flow/*/frame_*.flo")),
+            lambda: sorted(root.glob(f"training/flow/*/frame_{4 * '[0-9]'}.flo")),
             lambda path: _sintel(path, rendering),
         ),
         "chairs": (lambda: _of_split(sorted(root.glob("data/*_flow.flo")), root, split), _chairs),

@@ -155,6 +155,13 @@ class TestCoco:
         with pytest.raises(InputError, match=message):
             open_dataset(root, "train")
 
+    def test_corners_beyond_all_numbers(self, tmp_path: Path) -> None:
+        root = write_coco(tmp_path, [[[10**400, 1, 5, 3, 4, 5]]])
+        path = root / "annotations" / "a.json"
+        path.write_text(path.read_text().replace('"area": 9', '"area": 0'))
+        with pytest.raises(InputError, match=r"cannot use .*a.json \(int too large"):
+            coco(root, "train")
+
     @pytest.mark.parametrize("counts", [[5, 5], [-5, 197]])
     def test_run_lengths_that_do_not_fill_the_picture(
         self, tmp_path: Path, counts: list[int]

@@ -152,6 +152,19 @@ class TestFlowFiles:
         assert not valid[:4].any()
         assert valid[4:].all()
 
+    def test_sintels_invalid_pixels_of_another_size(self, tmp_path: Path) -> None:
+        write_sintel(tmp_path)
+        invalid = tmp_path / "training" / "invalid" / "alley" / "frame_0009.png"
+        cv2.imwrite(str(invalid), np.zeros((16, 40), np.uint8))
+        with pytest.raises(InputError, match=r"invalid/alley/frame_0009.png 40x16: they must have"):
+            flow_files(tmp_path, "sintel")[0].read()
+
+    def test_sintels_frames_have_numbers(self, tmp_path: Path) -> None:
+        write_sintel(tmp_path)
+        flow = tmp_path / "training" / "flow" / "alley" / "frame_0009.flo"
+        flow.with_name("frame_mean.flo").write_bytes(flow.read_bytes())
+        assert [files.name for files in flow_files(tmp_path)] == ["alley/frame_0009"]
+
     def test_middlebury_as_distributed(self, tmp_path: Path) -> None:
         write_middlebury(tmp_path / "other-data")
         (tmp_path / "other-gt-flow" / "Venus").mkdir(parents=True)
