@@ -213,7 +213,7 @@ class Trainer:
         except Exception as error:
             self._save(unvalidated)
             told = f"saved at step {self._step}; the same command goes on from there"
-            self._report(told + inputs * isinstance(error, InputError))
+            self._report(told + (inputs if isinstance(error, InputError) else ""))
             raise
 
     def _validation_is_due(self) -> bool:
