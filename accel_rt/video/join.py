@@ -14,6 +14,7 @@ from av.bitstream import BitStreamFilterContext
 from accel_rt.video.headers import video_stream
 from accel_rt.video.opening import open_container
 
+_MOST_TICKS = (1 << 31) - 1  # that MP4's muxer takes for the length of a picture
 _START_CODES = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 
 
@@ -72,7 +73,8 @@ def _copy_of(stream: Any, container: av.container.OutputContainer) -> Any:
     """A stream of ``container`` for the packets of ``stream``."""
     try:
         copy = container.add_stream_from_template(stream)
-        copy.codec_context.codec_tag = stream.codec_context.codec_tag
+        if stream.type == "video":  # the muxer itself reads tags of sound that it does not take
+            copy.codec_context.codec_tag = stream.codec_context.codec_tag
     except (av.codec.codec.UnknownCodecError, AttributeError):  # no encoder of that name is here
         copy = container.add_stream_from_template(stream, opaque=True)
     copy.metadata.update(stream.metadata)
@@ -122,7 +124,7 @@ def _lasting_to(end: Fraction, packets: Iterator[av.Packet]) -> Iterator[av.Pack
         else:
             yield last
         first_shown, last = min(first_shown, packet.pts), packet
-        packet.duration = max(1, round(end / packet.time_base) - packet.pts)
+        packet.duration = min(max(1, round(end / packet.time_base) - packet.pts), _MOST_TICKS)
     if last is not None:
         length = round(end / last.time_base) - first_shown
         last.duration = max(1, length - ((last.dts or 0) - first_decoded))

@@ -36,7 +36,8 @@ _FRAGMENTS = {
 _CLUSTERS = {"cluster_time_limit": str(_PIECE_S * 1000)}
 _FLUSHED = {"flush_packets": "1"}
 _ORDINARY, _PRIVATE = 0o666, 0o600  # rights of a file; the first less what the umask takes
-_LONGEST_PICTURE_S = 3600  # MP4 counts a picture's ticks in 31 bits
+_LONGEST_PICTURE_S = 3600
+_MOST_TICKS = (1 << 31) // 6  # MP4 counts ticks in 31 bits, also those of pictures put in order
 _REASONS: dict[int | None, str] = {
     **dict.fromkeys(DISK_FULL, "the disk is full"),
     errno.EFBIG: "no larger file is allowed there",
@@ -110,7 +111,6 @@ class VideoWriter:
         self._frame_s = 1 / rate
         self._origin = self._last_pts = self._last_end = self._last_piece = Fraction(0)
         self._last_tick = -1
-        self._last_dts_s = -Fraction(_LONGEST_PICTURE_S)
         self._last_picture: av.VideoFrame | None = None
         self._durations: dict[int, int] = {}
         self._tracks: SideTracks | None = None
@@ -120,6 +120,8 @@ class VideoWriter:
         if self.size != size:
             self.notes.append(f"the picture was padded from {wxh(size)} to {wxh(self.size)} pixels")
         self._time_base = time_base(rate)
+        self._longest_s = min(Fraction(_LONGEST_PICTURE_S), _MOST_TICKS * self._time_base)
+        self._last_dts_s = -self._longest_s
         self.unfinished = (
             self.path if fragmented else unfinished_path(self.path, token or new_token())
         )
@@ -211,9 +213,9 @@ class VideoWriter:
 
         ``duration`` matters for the last frame only, ``1 / rate`` where it is None. With ``fresh``
         this frame and those after it do not depend on the frames before. A gap of hours is filled
-        with the picture before it, repeated every hour: ``pictures`` counts these, too. Raises
-        :class:`UsageError` if ``pts`` is no number or not after the last frame's, and for what is
-        no frame.
+        with the picture before it, repeated every hour or sooner: ``pictures`` counts these, too.
+        Raises :class:`UsageError` if ``pts`` is no number or not after the last frame's, and for
+        what is no frame.
         """
         check_frame(frame_bgr)
         pts, duration = _seconds(pts), None if duration is None else _seconds(duration)
@@ -322,12 +324,12 @@ class VideoWriter:
             self._tracks.begin(self._origin, self._span_s)
 
     def _fill_gap(self, pts: Fraction) -> None:
-        if self._last_picture is None or pts - self._last_pts <= _LONGEST_PICTURE_S:
+        if self._last_picture is None or pts - self._last_pts <= self._longest_s:
             return
         gap_h = float(pts - self._last_pts) / 3600
         self.notes.append(f"a gap of {gap_h:.1f} h in the times shows the picture before it")
-        while pts - self._last_pts > _LONGEST_PICTURE_S:
-            self._encode(self._last_picture, self._last_pts + _LONGEST_PICTURE_S, None)
+        while pts - self._last_pts > self._longest_s:
+            self._encode(self._last_picture, self._last_pts + self._longest_s, None)
 
     def _encode(self, picture: av.VideoFrame, pts: Fraction, duration: Fraction | None) -> None:
         tick = max(round((pts - self._origin) / self._time_base), self._last_tick + 1)

@@ -19,7 +19,7 @@ from accel_rt.video.layouts import layout_name
 from accel_rt.video.reader import open_source
 from accel_rt.video.tracks import Track
 from accel_rt.video.writer import VideoWriter
-from tests.video.clips import RATE, picture, probe, write_clip
+from tests.video.clips import RATE, boxes, picture, probe, write_clip
 
 BEEP_S = 0.4
 VIDEO_CODECS = {".avi": "mpeg4", ".wmv": "wmv2", ".webm": "libvpx", ".ts": "mpeg2video"}
@@ -142,6 +142,12 @@ def test_sound_is_copied_where_the_output_takes_it(tmp_path, source, codec, targ
         assert container.streams.audio[0].codec_context.codec.canonical_name == expected
     assert notes == []
     assert beep_of(out) == pytest.approx(beep_of(path), abs=0.03)
+
+
+def test_a_mov_with_sound_of_a_high_rate_is_an_ordinary_file(tmp_path):
+    path = talkie(tmp_path / "in.mov", "pcm_s24le", 96000)
+    assert segmented(path, tmp_path / "out.mov") == []
+    assert "moof" not in boxes(tmp_path / "out.mov")
 
 
 def test_layouts_with_an_order_of_their_own_do_not_end_the_process(tmp_path):

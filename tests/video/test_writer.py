@@ -18,10 +18,10 @@ from tests.video.clips import RATE, boxes, picture, picture_number, probe, write
 SIZE = (48, 64)
 
 
-def write(path, count=20, size=SIZE, times=None, images=None, **options):
+def write(path, count=20, size=SIZE, times=None, images=None, rate=RATE, **options):
     times = times or [n / RATE for n in range(count)]
     images = images or [picture(n, *size[::-1]) for n in range(len(times))]
-    with VideoWriter(path, size, RATE, **options) as writer:
+    with VideoWriter(path, size, rate, **options) as writer:
         for image, time in zip(images, times, strict=True):
             writer.write(image, time)
     return writer
@@ -454,16 +454,25 @@ def test_what_is_written_plays_at_any_moment(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_a_gap_of_hours_is_filled_with_the_picture_before_it(tmp_path, suffix):
-    times = [n / RATE for n in range(10)] + [25_200 + n / RATE for n in range(10)]
-    writer = write(tmp_path / f"out{suffix}", times=times)
+@pytest.mark.parametrize("rate", [RATE, Fraction(1_000_000, 40_000 - 1)])
+def test_a_gap_of_hours_is_filled_with_the_picture_before_it(tmp_path, suffix, rate):
+    """Also at rates whose times are counted in microseconds."""
+    times = [n / rate for n in range(10)] + [25_200 + n / rate for n in range(10)]
+    writer = write(tmp_path / f"out{suffix}", times=times, rate=rate)
     found = probe(tmp_path / f"out{suffix}")
-    assert (found.times[0], found.times[-1]) == (times[0], times[-1])
-    assert set(times) <= set(found.times)
+    assert (found.times[0], found.times[-1]) == pytest.approx((times[0], times[-1]), abs=1e-3)
     numbers = [picture_number(image) for image in found.images]
     assert numbers == [*range(10), *[9] * (len(numbers) - 20), *range(10, 20)]
     assert max(b - a for a, b in pairwise(found.times)) <= 3600
-    assert any("a gap of 7.0 h" in note for note in writer.notes)
+    assert writer.notes == ["a gap of 7.0 h in the times shows the picture before it"]
+
+
+def test_an_mp4_of_many_hours_is_an_ordinary_file(tmp_path):
+    path = tmp_path / "out.mp4"
+    writer = write(path, times=[Fraction(1800 * n) for n in range(20)])
+    assert writer.notes == []
+    assert boxes(path) == ["ftyp", "moov", "free", "mdat"]
+    assert probe(path).times[-1] == 1800 * 19
 
 
 def test_pictures_after_a_fresh_start_do_not_depend_on_those_before(tmp_path):
