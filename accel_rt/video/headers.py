@@ -28,8 +28,14 @@ def video_stream(container: av.container.InputContainer, name: str) -> av.VideoS
     ]
     if streams:
         return max(streams, key=_preference)
-    kinds = " and ".join(sorted({stream.type for stream in container.streams}))
+    kinds = " and ".join(sorted({_kind(stream) for stream in container.streams}))
     raise InputError(f"'{name}' holds no video, only {kinds or 'an empty container'}")
+
+
+def _kind(stream: av.stream.Stream) -> str:
+    if stream.type != "video":
+        return stream.type
+    return "a cover picture" if stream.disposition & _NO_VIDEO else "video of an unknown kind"
 
 
 def _preference(stream: av.VideoStream) -> tuple[bool, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from fractions import Fraction
 
 import cv2
 import pytest
@@ -13,7 +14,7 @@ from accel_rt.errors import OutputError
 from accel_rt.files import Claim
 from accel_rt.video.images import ImageSource
 from accel_rt.video.timing import TimingLog
-from tests.video.clips import picture, probe, write_clip
+from tests.video.clips import RATE, picture, probe, write_clip
 
 
 def names(folder):
@@ -54,6 +55,18 @@ def test_skip_existing_looks_at_every_output(accel, fakes, clip, tmp_path, missi
     assert len(list((tmp_path / "m").glob("*.png"))) == 20
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 21
     assert len(probe(tmp_path / "clip_accel.mp4").images) == 20
+
+
+def test_skip_existing_of_a_video_whose_sound_begins_first(accel, fakes, tmp_path):
+    late = [Fraction(7, 10) + n / RATE for n in range(20)]
+    write_clip(tmp_path / "a.mkv", late, audio_s=1.5)
+    for args in (
+        ("-o", "o.mp4"),
+        ("-o", "o.mp4", "--end", "1"),
+        ("--no-video", "--timing", "t.csv"),
+    ):
+        assert accel("segment", "a.mkv", *args).code == 0
+        assert "skipped" in accel("segment", "a.mkv", *args, "--skip-existing").err
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp"])

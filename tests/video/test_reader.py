@@ -418,6 +418,15 @@ def test_sound_without_pictures(tmp_path):
         open_source(path)
 
 
+def test_a_cover_picture_is_no_video(tmp_path, ffmpeg):
+    cv2.imwrite(str(tmp_path / "cover.png"), picture(1))
+    inputs = ["-f", "lavfi", "-i", "sine=duration=0.2", "-i", tmp_path / "cover.png"]
+    cover = ["-map", 0, "-map", 1, "-c:v", "copy", "-disposition:v", "attached_pic"]
+    ffmpeg(*inputs, *cover, tmp_path / "a.m4a")
+    with pytest.raises(InputError, match="holds no video, only a cover picture and audio"):
+        open_source(tmp_path / "a.m4a")
+
+
 def test_probe_reads_what_the_clip_holds(clip):
     """The tests' own reader is right."""
     found = probe(clip)
