@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accel_rt.errors import OutputError
 from accel_rt.files import beside
 from accel_rt.video.output import LineFile
 
@@ -62,7 +63,11 @@ class Journal:
     def __init__(self, path: Path, settings: dict[str, Any], source: Any) -> None:
         self.path = path
         self._file = LineFile(path)
-        self._add({"format": _FORMAT, "settings": settings, "source": source})
+        try:
+            self._add({"format": _FORMAT, "settings": settings, "source": source})
+        except OutputError:
+            self.remove()
+            raise
 
     @classmethod
     def reopen(cls, run: UnfinishedRun) -> Journal:

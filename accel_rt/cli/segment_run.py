@@ -16,7 +16,7 @@ from accel_rt.cli.progress import Progress
 from accel_rt.cli.run_files import RunFiles, finish_completed, outputs_complete
 from accel_rt.cli.summary import StageMeans, shares_table
 from accel_rt.cli.text import say, show
-from accel_rt.errors import AccelError
+from accel_rt.errors import AccelError, OutputError
 from accel_rt.files import contents_digest
 from accel_rt.palette import PALETTES, recolor
 from accel_rt.redact import redact
@@ -209,7 +209,7 @@ def _run_job(
         )
         say(f"note: the files of an earlier run stay as they are, and {kept}")
     if failure is not None:
-        if finished:
+        if finished and not isinstance(failure, OutputError):  # which says itself what is kept
             say(f"note: the {frames} frames before the failure are kept")
         raise failure
     if not finished:

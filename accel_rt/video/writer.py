@@ -65,7 +65,8 @@ class VideoWriter:
     unless it is given), grows by a second's piece at a time and can be played at any moment, also
     after the process was killed. :meth:`finish` makes it an ordinary file and gives it its name;
     an error that leaves the ``with`` block removes it. Where a write fails, as on a full disk, what
-    was written gets the name as a file that plays, then :class:`OutputError` says so.
+    was written gets the name as a file that plays, unless another file has it, then
+    :class:`OutputError` says so.
     Signal handlers that raise must not interrupt :meth:`write`: call it from a thread other than
     the main one, where Python runs no signal handlers.
 
@@ -372,7 +373,7 @@ class VideoWriter:
         except (OSError, av.FFmpegError) as error:
             cause = self._file.failure or error
             pictures = self._salvage()
-            if not pictures:
+            if not pictures or (not self._fragmented and os.path.exists(self.unfinished)):
                 raise OutputError(why_unwritable(self.path, cause)) from error
             if cause.errno not in _REASONS:
                 raise OutputError(
@@ -384,7 +385,10 @@ class VideoWriter:
             ) from error
 
     def _salvage(self) -> int:
-        """The number of pictures that could be kept; no file without any."""
+        """The number of pictures that could be kept; no file without any.
+
+        They keep their unfinished name where a file has the final one.
+        """
         if self._file.failure is None:  # it is not the disk: the encoder's last pictures fit
             with suppress(OSError, av.FFmpegError):
                 self._mux(self._encoder.flush())
@@ -396,6 +400,8 @@ class VideoWriter:
                 cut_to_fragments(self.unfinished)
         with suppress(InputError):
             if pictures := count_pictures(self.unfinished):
+                if not self._fragmented and os.path.exists(self.path):  # an earlier one
+                    return pictures
                 with suppress(OutputError):
                     self._defragment()
                 with output_errors(self.path):

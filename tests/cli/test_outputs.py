@@ -13,6 +13,7 @@ from PIL import Image
 from accel_rt.errors import OutputError
 from accel_rt.files import Claim
 from accel_rt.video.images import ImageSource
+from accel_rt.video.output import LineFile
 from accel_rt.video.timing import TimingLog
 from tests.video.clips import RATE, picture, probe, write_clip
 
@@ -39,6 +40,16 @@ def test_a_second_run_to_the_same_output_is_told_so(accel, fakes, clip, tmp_path
     assert names(tmp_path) == before
     first.release()
     assert accel("segment", clip, *args).code == 0
+
+
+def test_a_disk_too_full_to_begin_is_left_as_it_was(accel, fakes, clip, tmp_path, monkeypatch):
+    def full(self, line):
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(LineFile, "write", full)
+    before = names(tmp_path)
+    assert accel("segment", clip).code == 1
+    assert names(tmp_path) == before
 
 
 @pytest.mark.parametrize("missing", ["m", "t.csv", "clip_accel.mp4"])

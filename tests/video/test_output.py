@@ -173,6 +173,17 @@ def test_largest_file_allowed(tmp_path, suffix):
     assert [picture_number(image) for image in images] == list(range(len(images)))
 
 
+def test_what_fails_takes_no_earlier_files_place(tmp_path):
+    path = tmp_path / "out.mp4"
+    path.write_bytes(b"an earlier video")
+    message = "grew beyond the largest file allowed"
+    with file_size_limit(16_000_000), pytest.raises(OutputError, match=message):
+        write_until_it_fails(path, crf=0)
+    assert path.read_bytes() == b"an earlier video"
+    (left,) = tmp_path.glob("out.mp4.*.part")
+    assert len(probe(left).images) > 10
+
+
 def test_no_room_to_begin(tmp_path):
     message = "beyond the largest file allowed"
     with file_size_limit(1000), pytest.raises(OutputError, match=message):
