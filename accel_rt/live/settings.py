@@ -26,6 +26,8 @@ class LiveSettings(LiveDisplay):
       or 0.25.
     - ``async_keyframes``: the reference network runs beside the frames instead of between them.
     - ``paused``: the picture stands still; frames that come meanwhile are not segmented.
+    - ``classes``: names of those in colour, a tuple or list, None for all; ``alpha``: how strongly,
+      0 to 1; ``outline``, ``legend`` and ``side_by_side`` are drawn, too.
 
     Raises :class:`~accel_rt.errors.UsageError` with one sentence for a value outside these.
     """
@@ -38,6 +40,8 @@ class LiveSettings(LiveDisplay):
     paused: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.classes, list):
+            object.__setattr__(self, "classes", tuple(self.classes))
         whole = isinstance(self.interval, int) and not isinstance(self.interval, bool)
         if not whole or not 1 <= self.interval <= 1000:
             raise UsageError(
@@ -58,15 +62,13 @@ class LiveSettings(LiveDisplay):
                 raise UsageError(f"{name} must be true or false, got {getattr(self, name)!r}")
 
     def changed(self, name: str, value: Any) -> LiveSettings:
-        """These settings with ``name`` set to ``value``, lists of classes taken as tuples.
+        """These settings with ``name`` set to ``value``.
 
         Raises :class:`~accel_rt.errors.UsageError` for an unknown name or a bad value.
         """
         names = [field.name for field in fields(self)]
         if name not in names:
             raise UsageError(f"there is no setting '{name}': choose from {', '.join(names)}")
-        if name == "classes" and isinstance(value, list):
-            value = tuple(value)
         return replace(self, **{name: value})
 
     @classmethod

@@ -76,8 +76,9 @@ class Accelerated:
         ``[H, W, 3]``, or of a video by its path or URL.
 
         With look-ahead answers come up to an interval late; masks never look ahead, since those of
-        two keyframes need not be of the same instances. Several streams may be open at once, each
-        of a video of its own.
+        two keyframes need not be of the same instances. An error of the source or the network is
+        raised after the answers for all frames before it. Several streams may be open at once,
+        each of a video of its own.
         """
         if isinstance(source, (str, Path)):
             with open_source(source) as opened:
@@ -86,16 +87,22 @@ class Accelerated:
         self.reset()
         video: _Video | None = None
         waiting: list[np.ndarray | Frame] = []
-        for frame in source:
-            image = frame.image_bgr if isinstance(frame, Frame) else frame
-            video = video or self._start(image, self._look_ahead)
-            waiting.append(frame)
-            extra = (frame.pts, frame.motion) if isinstance(frame, Frame) else ()
-            for result in video.segmenter.push(image, *extra):
-                yield waiting.pop(0), video.answer(result)
+        failure: Exception | None = None
+        try:
+            for frame in source:
+                image = frame.image_bgr if isinstance(frame, Frame) else frame
+                video = video or self._start(image, self._look_ahead)
+                waiting.append(frame)
+                extra = (frame.pts, frame.motion) if isinstance(frame, Frame) else ()
+                for result in video.segmenter.push(image, *extra):
+                    yield waiting.pop(0), video.answer(result)
+        except Exception as error:
+            failure = error
         if video is not None:
             for result in video.segmenter.flush():
                 yield waiting.pop(0), video.answer(result)
+        if failure:
+            raise failure
 
     def describe(self) -> dict[str, Any]:
         """What runs, ready for a report; empty before the first :meth:`step`."""

@@ -16,7 +16,6 @@ from queue import Empty, Full, Queue
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
-from accel_rt.errors import AccelError
 from accel_rt.runtime.result import FrameResult, FrameStepper
 from accel_rt.video.source import Frame
 
@@ -58,7 +57,7 @@ def segment_frames(
             for frame, decode_ms in decoded:
                 waiting.append((frame, decode_ms))
                 yield from ready(segmenter.push(frame.image_bgr, frame.pts, frame.motion))
-        except AccelError:
+        except Exception:
             yield from ready(segmenter.flush())
             raise
         yield from ready(segmenter.flush())

@@ -71,11 +71,11 @@ class FrameResult:
         return {names[label]: share for label, share in shares.items()}
 
     def plot(self, frame_bgr: np.ndarray | None = None, legend: bool = True) -> np.ndarray:
-        """The classes in colour over ``frame_bgr``, alone without it; uint8 BGR ``[H, W', 3]``.
+        """The classes in colour over ``frame_bgr``, alone without it; uint8 BGR ``[H', W', 3]``.
 
-        ``frame_bgr`` is uint8 ``[H, W, 3]``; the legend makes the picture wider. Raises
-        :class:`~accel_rt.errors.UsageError` for a frame of another size or a result without
-        ``classes``.
+        ``frame_bgr`` is uint8 ``[H, W, 3]``; the legend makes the picture wider, and a low one
+        higher, too. Raises :class:`~accel_rt.errors.UsageError` for a frame of another size or a
+        result without ``classes``.
         """
         classes = recolor(self._classes())
         palette = classes.palette_bgr()
@@ -90,7 +90,8 @@ class FrameResult:
     def save(self, path: Path | str, frame_bgr: np.ndarray | None = None) -> None:
         """Write :meth:`plot` as a picture; the suffix says what kind.
 
-        Raises :class:`~accel_rt.errors.OutputError` if it cannot be written.
+        Raises :class:`~accel_rt.errors.UsageError` as that and for a suffix of no picture,
+        :class:`~accel_rt.errors.OutputError` if it cannot be written.
         """
         save_picture(Path(path), self.plot(frame_bgr))
 

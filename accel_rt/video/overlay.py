@@ -35,7 +35,8 @@ def render_overlay(
     pixels of other classes stay as they are. The result is uint8 ``[H, W, 3]``, written to
     ``out`` if that is given (it may be ``frame_bgr``).
 
-    Raises :class:`UsageError` for arrays of other kinds or shapes and for ``alpha`` outside 0..1.
+    Raises :class:`UsageError` for arrays of other kinds or shapes, ``alpha`` outside 0..1 and
+    labels in ``keep`` outside 0..255.
     """
     check_frame(frame_bgr)
     if labels.shape != frame_bgr.shape[:2] or labels.dtype != np.uint8:
@@ -49,6 +50,13 @@ def render_overlay(
         )
     if not 0 <= alpha <= 1:
         raise UsageError(f"alpha must lie between 0 and 1, got {alpha}")
+    if out is not None and (out.shape != frame_bgr.shape or out.dtype != np.uint8):
+        raise UsageError(
+            f"out must be uint8 and have the frame's size, got {out.dtype} {out.shape} for "
+            f"{frame_bgr.shape}"
+        )
+    if keep is not None and not all(0 <= label <= 255 for label in keep):
+        raise UsageError(f"labels to keep lie between 0 and 255, got {sorted(keep)}")
     colours = cv2.applyColorMap(labels, palette_bgr.reshape(256, 1, 3))
     if keep is None:
         return cv2.addWeighted(frame_bgr, 1 - alpha, colours, alpha, 0, dst=out)

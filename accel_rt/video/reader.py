@@ -42,7 +42,7 @@ def open_source(
     ``start_s`` (inclusive) and ``end_s`` (exclusive) choose a span in seconds from the source's
     beginning. ``rate`` is the frames per second of images and raw streams, which have no times
     of their own (None: what they say themselves, or 25). ``timeout_s``, ``max_pixels`` and
-    ``allow`` are those of :class:`~accel_rt.video.opening.Limits`. With ``one_clock`` it is known
+    ``allow`` are those of :class:`~accel_rt.video.limits.Limits`. With ``one_clock`` it is known
     that the video's clock is not set back, so that a span can be sought in every container.
 
     Raises :class:`InputError` if the source is missing, is no video or holds no frame that can

@@ -310,6 +310,9 @@ class TestChanges:
             loop.change(name, value)
         assert loop.settings == before
 
+    def test_classes_may_be_a_list(self) -> None:
+        assert LiveSettings(classes=["car"]) == LiveSettings(classes=("car",))
+
     def test_pause_stands_still_but_takes_new_colours(self, loops: Loops) -> None:
         loop = loops.start(ScriptedSource(endless(255)), settings=LiveSettings(legend=False))
         loop.wait_picture(-1, 10)

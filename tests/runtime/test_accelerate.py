@@ -1,6 +1,7 @@
 """Networks of other people: as branches in every mode and schedule, and by ``accelerate``."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -244,6 +245,24 @@ class TestAccelerate:
 
         with pytest.raises(RuntimeError, match="no more memory"):
             accel_rt.accelerate(network).step(moving(0))
+
+    def test_an_error_on_the_way_comes_after_the_answers_before_it(self) -> None:
+        def broken() -> Iterator[np.ndarray]:
+            yield from map(moving, range(6))
+            raise OSError("the camera is gone")
+
+        def network(frame: np.ndarray) -> np.ndarray:
+            keyframes.append(frame)
+            if len(keyframes) == 3:
+                raise OSError("the camera is gone")
+            return labels(frame)
+
+        keyframes: list[np.ndarray] = []
+        for function, source in ((labels, broken()), (network, map(moving, range(9)))):
+            answers = accel_rt.accelerate(function, 3, flow="dis", scene_cuts=False).stream(source)
+            assert [next(answers)[1].shape for _ in range(6)] == 6 * [(96, 160)]
+            with pytest.raises(OSError, match="camera is gone"):
+                next(answers)
 
     def test_a_module_gives_results_with_its_classes(self) -> None:
         module = nn.Conv2d(3, 2, 1)

@@ -258,14 +258,15 @@ class LateSegmenter(EchoSegmenter):
         return ready
 
 
-def test_an_error_of_the_source_comes_after_results_that_are_late() -> None:
+@pytest.mark.parametrize("kind", [AccelError, ValueError])
+def test_an_error_of_the_source_comes_after_results_that_are_late(kind: type[Exception]) -> None:
     def broken() -> Iterator[Frame]:
         yield from make_frames(5)
-        raise AccelError("the file ends here")
+        raise kind("the file ends here")
 
     met = segment_frames(broken(), LateSegmenter())
     assert [next(met)[0].index for _ in range(5)] == list(range(5))
-    with pytest.raises(AccelError, match="ends here"):
+    with pytest.raises(kind, match="ends here"):
         next(met)
 
 

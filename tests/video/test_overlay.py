@@ -69,6 +69,12 @@ def test_refusals(frame, labels):
         render_overlay(frame, labels.astype(np.int64), PALETTE)
     with pytest.raises(UsageError, match="a palette is"):
         render_overlay(frame, labels, PALETTE[:11])
+    for out in (frame[1:].copy(), frame.astype(np.float32)):  # in which nothing would be written
+        with pytest.raises(UsageError, match="out must be uint8 and have the frame's size"):
+            render_overlay(frame, labels, PALETTE, out=out)
+    for label in (-1, 256):
+        with pytest.raises(UsageError, match=f"between 0 and 255, got .*{label}"):
+            render_overlay(frame, labels, PALETTE, keep=[3, label])
 
 
 def test_shares(labels):
