@@ -26,6 +26,8 @@ from accel_rt.video.source import Frame, Source, SourceInfo
 
 __all__ = ["Frame", "Source", "SourceInfo", "open_source"]
 
+_OF_VIDEOS = "folders and patterns of videos go to 'accel-rt segment --workers N'"
+
 
 def open_source(
     source: str | Path,
@@ -97,7 +99,8 @@ def _images_in(folder: Path) -> list[Path]:
         raise InputError(may_not_be_read(folder)) from error
     if not images:
         raise InputError(
-            f"the folder '{folder}' holds no images (looked for {', '.join(IMAGE_SUFFIXES)})"
+            f"the folder '{folder}' holds no images (looked for {', '.join(IMAGE_SUFFIXES)}): "
+            + _OF_VIDEOS
         )
     return images
 
@@ -106,6 +109,8 @@ def _images_matching(pattern: str) -> list[Path]:
     matches = [Path(match) for match in glob.glob(pattern, recursive=True)]
     images = image_files(matches)
     if not images:
-        what = f"{len(matches)} files but no image" if matches else "nothing"
-        raise InputError(f"the pattern '{pattern}' matches {what}: check the path")
+        what = f"{len(matches)} files but no image: {_OF_VIDEOS}"
+        raise InputError(
+            f"the pattern '{pattern}' matches {what if matches else 'nothing: check the path'}"
+        )
     return images

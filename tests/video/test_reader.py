@@ -380,12 +380,12 @@ def test_impossible_rates(tmp_path, rate):
 def test_missing_sources(tmp_path):
     with pytest.raises(InputError, match=r"no file or folder .*missing\.mp4"):
         open_source(tmp_path / "missing.mp4")
-    with pytest.raises(InputError, match="holds no images"):
+    with pytest.raises(InputError, match="holds no images .*: .* of videos go to .*--workers"):
         open_source(tmp_path)
     with pytest.raises(InputError, match="matches nothing"):
         open_source(str(tmp_path / "*.png"))
     (tmp_path / "notes.txt").write_text("text")
-    with pytest.raises(InputError, match="matches 1 files but no image"):
+    with pytest.raises(InputError, match="matches 1 files but no image: .* of videos go to"):
         open_source(str(tmp_path / "*"))
 
 
