@@ -87,7 +87,12 @@ class Accelerated:
         self.reset()
         video: _Video | None = None
         waiting: list[np.ndarray | Frame] = []
-        failure: Exception | None = None
+
+        def late() -> Iterator[tuple[np.ndarray | Frame, Any]]:
+            if video is not None:
+                for result in video.segmenter.flush():
+                    yield waiting.pop(0), video.answer(result)
+
         try:
             for frame in source:
                 image = frame.image_bgr if isinstance(frame, Frame) else frame
@@ -96,13 +101,10 @@ class Accelerated:
                 extra = (frame.pts, frame.motion) if isinstance(frame, Frame) else ()
                 for result in video.segmenter.push(image, *extra):
                     yield waiting.pop(0), video.answer(result)
-        except Exception as error:
-            failure = error
-        if video is not None:
-            for result in video.segmenter.flush():
-                yield waiting.pop(0), video.answer(result)
-        if failure:
-            raise failure
+        except Exception:
+            yield from late()
+            raise
+        yield from late()
 
     def describe(self) -> dict[str, Any]:
         """What runs, ready for a report; empty before the first :meth:`step`."""
