@@ -13,7 +13,8 @@ from accel_rt.cli.eval_options import footage_options, open_dataset_info, worker
 from accel_rt.cli.fields import Number, field_options, threads_option
 from accel_rt.cli.machine import machine
 from accel_rt.cli.text import say, show
-from accel_rt.files import make_parent
+from accel_rt.errors import OutputError
+from accel_rt.files import why_unwritable
 from accel_rt.plotting import require_matplotlib
 from accel_rt.runtime.settings import SegmenterSettings
 
@@ -59,7 +60,11 @@ def paper(data: str, out: Path, longest: int, **values: Any) -> None:
     from accel_rt.evaluate.report.write import FIGURES, write_report
     from accel_rt.evaluate.run import forget
 
-    make_parent(out / FIGURES / "any.svg")
+    figures = out / FIGURES
+    try:
+        figures.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(why_unwritable(figures, error)) from error
     base = SegmenterSettings(
         warp=values["warp"],
         size=values["size"],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,11 +111,8 @@ def _names(found: set[Color]) -> tuple[dict[Color, str], set[Color]]:
 
 def _colors(path: Path) -> tuple[list[Color], np.ndarray]:
     """The colours in a picture, and which of them each pixel has, ``[H, W]``."""
-    try:
-        with Image.open(path) as image:
-            rgb = np.asarray(image.convert("RGB"), np.uint32)
-    except Exception as error:  # decoders of damaged files raise many kinds
-        raise InputError(f"cannot read the label map {path} ({error})") from error
+    with _opened(path) as image:
+        rgb = np.asarray(image.convert("RGB"), np.uint32)
     packed, places = np.unique(rgb @ np.array([65536, 256, 1], np.uint32), return_inverse=True)
     colors = [(int(p) >> 16, int(p) >> 8 & 255, int(p) & 255) for p in packed]
     return colors, places.reshape(rgb.shape[:2])
@@ -126,10 +123,16 @@ def _is_grey(path: Path) -> bool:
 
 
 def _mode(path: Path) -> str:
+    with _opened(path) as image:
+        return image.mode
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path) as image:
-            return image.mode
-    except Exception as error:  # of damaged files, of pictures that are too large
+            yield image
+    except Exception as error:  # decoders of damaged and of huge files raise many kinds
         raise InputError(f"cannot read the label map {path} ({error})") from error
 
 

@@ -140,14 +140,14 @@ class VideoSource(Source):
             duration_s = max(0.0, min(end_s or math.inf, total_s) - (start_s or 0.0))
         whole = not start_s and (end_s is None or (total_s is not None and end_s >= total_s))
         frame_count = stream.frames or None
-        if total_s is None and not whole:
+        if frame_count is None or not whole:
             frame_count = None
-        elif total_s is not None and (frame_count is None or not whole):
-            first_s = 0.0  # sound may begin before the pictures
-            if stream.start_time is not None:
-                first_s = float(stream.start_time * time_base(stream) - self._origin())
-            shown_s = min(end_s or math.inf, total_s) - max(start_s or 0.0, first_s)
-            frame_count = max(0, round(shown_s * rate))
+            if total_s is not None:
+                first_s = 0.0  # sound may begin before the pictures
+                if stream.start_time is not None:
+                    first_s = float(stream.start_time * time_base(stream) - self._origin())
+                shown_s = min(end_s or math.inf, total_s) - max(start_s or 0.0, first_s)
+                frame_count = max(0, round(shown_s * rate))
         ahead = is_url(location) and total_s is None
         return SourceInfo(
             name=name,

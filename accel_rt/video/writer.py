@@ -37,7 +37,8 @@ _CLUSTERS = {"cluster_time_limit": str(_PIECE_S * 1000)}
 _FLUSHED = {"flush_packets": "1"}
 _ORDINARY, _PRIVATE = 0o666, 0o600  # rights of a file; the first less what the umask takes
 _LONGEST_PICTURE_S = 3600
-_MOST_TICKS = (1 << 31) // 6  # MP4 counts ticks in 31 bits, also those of pictures put in order
+# MP4 counts the ticks between pictures in 31 bits, also where they are stored in another order.
+_LONGEST_TICKS = (1 << 31) // 6
 _REASONS: dict[int | None, str] = {
     **dict.fromkeys(DISK_FULL, "the disk is full"),
     errno.EFBIG: "no larger file is allowed there",
@@ -121,7 +122,7 @@ class VideoWriter:
         if self.size != size:
             self.notes.append(f"the picture was padded from {wxh(size)} to {wxh(self.size)} pixels")
         self._time_base = time_base(rate)
-        self._longest_s = min(Fraction(_LONGEST_PICTURE_S), _MOST_TICKS * self._time_base)
+        self._longest_s = min(Fraction(_LONGEST_PICTURE_S), _LONGEST_TICKS * self._time_base)
         self._last_dts_s = -self._longest_s
         self.unfinished = (
             self.path if fragmented else unfinished_path(self.path, token or new_token())
@@ -373,7 +374,7 @@ class VideoWriter:
         except (OSError, av.FFmpegError) as error:
             cause = self._file.failure or error
             pictures = self._salvage()
-            if not pictures or (not self._fragmented and os.path.exists(self.unfinished)):
+            if not pictures:
                 raise OutputError(why_unwritable(self.path, cause)) from error
             if cause.errno not in _REASONS:
                 raise OutputError(
@@ -385,9 +386,9 @@ class VideoWriter:
             ) from error
 
     def _salvage(self) -> int:
-        """The number of pictures that could be kept; no file without any.
+        """The number of pictures that are now in the file of the final name; no file without any.
 
-        They keep their unfinished name where a file has the final one.
+        0, too, where another file has that name: what was written keeps its unfinished one.
         """
         if self._file.failure is None:  # it is not the disk: the encoder's last pictures fit
             with suppress(OSError, av.FFmpegError):
@@ -400,8 +401,8 @@ class VideoWriter:
                 cut_to_fragments(self.unfinished)
         with suppress(InputError):
             if pictures := count_pictures(self.unfinished):
-                if not self._fragmented and os.path.exists(self.path):  # an earlier one
-                    return pictures
+                if not self._fragmented and os.path.exists(self.path):
+                    return 0
                 with suppress(OutputError):
                     self._defragment()
                 with output_errors(self.path):

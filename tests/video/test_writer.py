@@ -453,14 +453,16 @@ def test_what_is_written_plays_at_any_moment(tmp_path, suffix):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-@pytest.mark.parametrize("rate", [RATE, Fraction(1_000_000, 40_000 - 1)])
+@pytest.mark.parametrize(
+    ("suffix", "rate"), [(".mp4", RATE), (".mkv", RATE), (".mp4", Fraction(1_000_000, 39_999))]
+)
 def test_a_gap_of_hours_is_filled_with_the_picture_before_it(tmp_path, suffix, rate):
     """Also at rates whose times are counted in microseconds."""
     times = [n / rate for n in range(10)] + [25_200 + n / rate for n in range(10)]
     writer = write(tmp_path / f"out{suffix}", times=times, rate=rate)
     found = probe(tmp_path / f"out{suffix}")
-    assert (found.times[0], found.times[-1]) == pytest.approx((times[0], times[-1]), abs=1e-3)
+    assert (found.times[0], found.times[-1]) == (times[0], times[-1])
+    assert set(times) <= set(found.times)
     numbers = [picture_number(image) for image in found.images]
     assert numbers == [*range(10), *[9] * (len(numbers) - 20), *range(10, 20)]
     assert max(b - a for a, b in pairwise(found.times)) <= 3600
